@@ -1,0 +1,1 @@
+"""cnnbench: benchmark and compare PyTorch image classifiers."""

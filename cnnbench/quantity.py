@@ -1,0 +1,96 @@
+"""The quantity table: each quantity's unit, which way is better, and how its value is shown to a person."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Shown = Literal["seconds", "bytes", "count", "rate", "share", "ratio", "number"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quantity:
+    """A quantity: its name in records and CSV, SI unit, the better direction, how it is shown, and what it means."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher", ""]
+    shown: Shown
+    meaning: str
+
+
+def _q(name: str, unit: str, better: Literal["lower", "higher", ""], shown: Shown, meaning: str) -> Quantity:
+    return Quantity(name=name, unit=unit, better=better, shown=shown, meaning=meaning)
+
+
+_ALL = (
+    _q("params", "1", "lower", "count", "weights and biases, counted once where shared"),
+    _q("trainable_params", "1", "", "count", "parameters that get a gradient"),
+    _q("macs", "1", "lower", "count", "multiply-adds of convolutions, linear layers and attention at batch 1 (torch)"),
+    _q("macs_fvcore", "1", "lower", "count", "multiply-adds as fvcore counts them (adds normalisation and pooling)"),
+    _q("macs_torchinfo", "1", "lower", "count", "multiply-adds as torchinfo counts them (adds biases, leaf modules)"),
+    _q("classes", "1", "", "count", "width of the network's output"),
+    _q("weight_bytes", "B", "lower", "bytes", "parameters and buffers as stored"),
+    _q("activation_bytes", "B", "lower", "bytes", "outputs of all leaf modules at batch 1"),
+    _q("latency_s", "s", "lower", "seconds", "one pass over a batch: median of the iterations of one sample"),
+    _q("iteration_s", "s", "lower", "seconds", "single passes, evenly picked from each sample, for percentiles"),
+    _q("sample_s", "s", "lower", "seconds", "all iterations of a sample together, stalls included"),
+    _q("throughput_img_per_s", "1/s", "higher", "rate", "pictures a second over whole samples, stalls included"),
+    _q("forward_s", "s", "lower", "seconds", "forward pass and loss of a training step"),
+    _q("backward_s", "s", "lower", "seconds", "backward pass of a training step"),
+    _q("optimizer_s", "s", "lower", "seconds", "optimiser step and clearing of gradients of a training step"),
+    _q("compile_s", "s", "lower", "seconds", "first call of a compiled variant, cold caches, never part of a sample"),
+    _q("first_call_s", "s", "lower", "seconds", "first call of a variant that is not compiled"),
+    _q("warmup_s", "s", "", "seconds", "passes before the first sample, first call left out"),
+    _q("passes_s", "s", "", "seconds", "time inside warm-up and timed passes"),
+    _q("device_s", "s", "lower", "seconds", "the part of a pass that the CUDA device was busy"),
+    _q("top1", "1", "higher", "share", "test pictures whose class got the highest score"),
+    _q("correct", "1", "higher", "count", "test pictures classified correctly"),
+    _q("tested", "1", "", "count", "test pictures"),
+    _q("train_loss", "1", "lower", "number", "mean loss of the training pictures by epoch"),
+    _q("val_top1", "1", "higher", "share", "share of validation pictures classified correctly by epoch"),
+    _q("epoch_s", "s", "lower", "seconds", "training steps and data path of an epoch, without validation"),
+    _q("speedup", "1", "higher", "ratio", "time of the reference over time of this cell, paired by block"),
+    _q("peak_memory_bytes", "B", "lower", "bytes", "highest memory of a worker of its own"),
+)
+
+QUANTITIES = MappingProxyType({q.name: q for q in _ALL})
+"""Every quantity by name, read-only."""
+
+DASH = "-"
+"""Stands for a value that was not measured."""
+
+_WHOLE_FROM = 100.0
+_SECOND_STEPS = ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (0.0, 1e6, "us"))
+_COUNT_STEPS = ((1e9, 1e-9, " G"), (1e6, 1e-6, " M"), (1e4, 1e-3, " k"))
+_BYTE_STEPS = ((2.0**30, 2.0**-30, "GiB"), (2.0**20, 2.0**-20, "MiB"), (2.0**10, 2.0**-10, "KiB"))
+
+
+def show(value: float | None, shown: Shown) -> str:
+    """Return `value` (SI unit) as a person reads it: three significant digits and a scaled unit, a dash for None."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if shown == "seconds":
+        scale, unit = next((s, u) for low, s, u in _SECOND_STEPS if abs(value) >= low)
+        return f"{digits3(value * scale)} {unit}"
+    if shown == "bytes":
+        return next((f"{digits3(value * s)} {u}" for low, s, u in _BYTE_STEPS if abs(value) >= low), f"{value:.0f} B")
+    if shown == "count":
+        return next((f"{digits3(value * s)}{u}" for low, s, u in _COUNT_STEPS if abs(value) >= low), f"{value:,.0f}")
+    if shown == "share":
+        return f"{100 * value:.1f} %"
+    if shown == "ratio":
+        return f"{value:.3f}x"
+    if shown == "rate":
+        return f"{value:,.0f}" if value >= _WHOLE_FROM else digits3(value)
+    return f"{value:.4g}"
+
+
+def digits3(value: float) -> str:
+    """Return `value` with three significant digits and no exponent: 0.0123, 1.23, 12.3, 123, 1234."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"

@@ -1,0 +1,154 @@
+"""What was seen: environments, measurements, cautions, records and runs, to and from one line of JSON each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from cnnbench.spec import Case, Shape
+
+FORMAT_VERSION = 1
+"""Version of the record format; readers refuse a newer one and migrate an older one."""
+
+Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """The machine and software under which a record was made; equal environments may be compared."""
+
+    cnnbench: str
+    python: str
+    torch: str
+    torchvision: str
+    system: str
+    cpu: str
+    cores: int  # that the process may use (affinity)
+    cpu_quota: float | None  # cores' worth of time per second that the control group grants
+    memory_bytes: int
+    cpu_capability: str = ""  # the instruction set that torch dispatches to
+    native_bf16: bool = False
+    compiler: str | None = None
+    gpu: str | None = None
+    cuda: str | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """The raw samples of one quantity, in the SI unit of the quantity table.
+
+    `units`: iterations that one sample holds. `blocks`: for each sample the block in which it was taken (empty for a
+    quantity that is seen once). `voided`: positions of samples that an environment counter rejected.
+    """
+
+    quantity: str
+    samples: tuple[float, ...]
+    units: int = 1
+    blocks: tuple[int, ...] = ()
+    voided: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caution:
+    """A fact that a reader must know before trusting a number, and an advice; `code` is its stable name."""
+
+    code: str
+    fact: str
+    advice: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """One row of a network's layer table: name in the module tree, module type, output shape with batch first."""
+
+    name: str
+    kind: str
+    output_shape: Shape
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a runner returns; the orchestrator adds case, environment and time to make a record of it."""
+
+    measurements: tuple[Measurement, ...] = ()
+    cautions: tuple[Caution, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What one case gave in one launch; a failure is a record too, with its `error`.
+
+    `started` is UTC in ISO 8601. `notes` are facts without advice, such as operators that no counter counts.
+    """
+
+    format: int = FORMAT_VERSION
+    case: Case
+    environment: Environment
+    launch: int = 0
+    started: str
+    duration_s: float
+    status: Status
+    measurements: tuple[Measurement, ...] = ()
+    cautions: tuple[Caution, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+    def find(self, quantity: str) -> Measurement | None:
+        """Return the measurement of `quantity`, or None where it was not measured."""
+        return next((m for m in self.measurements if m.quantity == quantity), None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What was asked of a run, written at its start, and once more at its end with what it took.
+
+    `reference` is `MODEL` or `MODEL/VARIANT`; None means each model's own `eager`. `sort` is a column of `report.csv`.
+    `wall_s` is None until the run has ended; `passes_s` are seconds inside timed and warm-up passes of the workers,
+    `compile_s` seconds of first calls of compiled variants.
+    """
+
+    format: int = FORMAT_VERSION
+    title: str
+    command: str
+    started: str
+    reference: str | None = None
+    sort: str | None = None
+    latency_max_s: float | None = None
+    params_max: int | None = None
+    wall_s: float | None = None
+    passes_s: float | None = None
+    compile_s: float | None = None
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of `records.jsonl`: either a record or a run."""
+
+    record: Record | None = None
+    run: Run | None = None
+
+
+def to_json(item: Record | Run) -> bytes:
+    """Return `item` as one line of JSON without the line end; floats keep every digit."""
+    line = Line(record=item) if isinstance(item, Record) else Line(run=item)
+    return msgspec.json.encode(line)
+
+
+def from_json(line: bytes) -> Record | Run:
+    """Return the record or run in one line of JSON.
+
+    Raises:
+        ValueError: the line does not hold one; the message ends in the path of the bad field.
+    """
+    parsed = msgspec.json.decode(line, type=Line)
+    item = parsed.record or parsed.run
+    if item is None:
+        raise ValueError("Neither a record nor a run - at `$`")
+    return item

@@ -1,0 +1,155 @@
+"""What can be asked: models, recipes, variants, budgets, cases, and the errors that a user sees."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Task = Literal["complexity", "infer", "train", "accuracy"]
+Device = Literal["cpu", "cuda"]
+Precision = Literal["fp32", "tf32", "amp_bf16", "amp_fp16", "bf16"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+Shape = tuple[int, ...]
+
+
+class CnnbenchError(Exception):
+    """An error whose message is written for the user: what was given, what is allowed, what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(CnnbenchError):
+    """The command line or an input is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class MissingError(CnnbenchError):
+    """Something needed is not there, and the message names what gets it (exit code 3)."""
+
+    exit_code = 3
+
+
+class UnsupportedError(CnnbenchError):
+    """What was asked cannot be had on this machine or with this model; recorded as `unsupported` with the message."""
+
+
+def unknown_name(kind: str, given: str, known: Iterable[str], more: str = "") -> UsageError:
+    """Return the error for a name that is not in a registry, with the closest known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    hint = f"Did you mean {', '.join(close)}?" if close else f"Known: {', '.join(names[:40])}."
+    return UsageError(f"Unknown {kind} '{given}'. {hint}{' ' + more if more else ''}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How a tutorial trains a network; `transform` says in words what is done to a picture, pixels in [0, 1] first."""
+
+    dataset: str
+    transform: str
+    mean: tuple[float, ...] = ()  # per channel, empty: not normalised
+    std: tuple[float, ...] = ()
+    loss: Literal["nll", "cross_entropy"]
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float
+    momentum: float = 0.0
+    batch_size: int
+    epochs: int
+    shuffled: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Printed:
+    """A figure as a tutorial prints it: `values` by epoch where there are several, and what it says about them."""
+
+    quantity: str
+    values: tuple[float, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Erratum:
+    """A mistake of a tutorial (`where`, `mistake`) and the reading that cnnbench takes (`corrected`)."""
+
+    where: str
+    mistake: str
+    corrected: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """One architecture: where it comes from, how to build it, and what is known of it beforehand.
+
+    `input_shape` is (channels, height, width) of one picture; `macs` are multiply-adds of convolutions and linear
+    layers at batch 1 (1 MAC = one multiply-add); `mult_adds` is torchinfo's count, which the tutorials print. `build`
+    returns a freshly initialised network with gradients set as the tutorial trains it. `None` means not known before
+    building.
+    `pretrained` is the name in torchvision's registry whose weights fit, if any.
+    """
+
+    name: str
+    family: str
+    source: str
+    input_shape: Shape
+    classes: int | None = None
+    build: Callable[[], nn.Module]
+    params: int | None = None
+    trainable_params: int | None = None
+    macs: int | None = None
+    mult_adds: int | None = None
+    recipe: Recipe | None = None
+    printed: tuple[Printed, ...] = ()
+    deviations: tuple[str, ...] = ()
+    errata: tuple[Erratum, ...] = ()
+    pretrained: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """The conditions a network runs under; equal variants mean equal conditions."""
+
+    name: str
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile_mode: CompileMode | None = None
+    cudnn_benchmark: bool = False
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What a run may spend: seconds in all, seconds for one answer of a cell, launches (whole new sets of workers)."""
+
+    total_s: float
+    timeout_s: float
+    launches: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One thing to measure, written whole into its record; `input_shape` is (channels, height, width)."""
+
+    model: str
+    variant: Variant
+    task: Task
+    device: Device
+    batch_size: int
+    input_shape: Shape
+    dataset: str | None = None
+    weights: str = "none"
+    seed: int
+    budget: Budget
+
+    def key(self) -> Case:
+        """Return the case without seed and budget: what joins replicates, and a resumed run to its first part."""
+        return replace(self, seed=0, budget=Budget(total_s=0.0, timeout_s=0.0, launches=0))
+
+    def label(self) -> str:
+        """Return the short text that stands for the case in progress lines and messages."""
+        return f"{self.model} {self.variant.name} {self.device} {self.task} batch {self.batch_size}"
