@@ -1,0 +1,143 @@
+"""Pure numbers: medians and ratios with exact intervals, percentiles and shares; nothing about models."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+CONFIDENCE = 0.95
+"""Coverage of every interval in a report: the usual convention, so that readers need no second thought."""
+
+FEWEST_FOR_INTERVAL = 6
+"""Below six samples not even the whole range covers the median with 95 %: 1 - 2/2**5 = 0.9375, 1 - 2/2**6 = 0.96875."""
+
+PERCENTILE_CONFIDENCE = 0.99
+"""Confidence of LoadGen's early stopping, by which MLPerf Inference decides when a percentile may be told."""
+
+FEWEST_FOR_P95 = 130
+"""Smallest n with P(Binomial(n, 0.05) <= 1) <= 1 %: LoadGen's rule at 99 % confidence with one sample to spare."""
+
+FEWEST_FOR_P99 = 662
+"""Smallest n with P(Binomial(n, 0.01) <= 1) <= 1 %: LoadGen's rule at 99 % confidence with one sample to spare."""
+
+Z_95 = 1.959963984540054
+"""The 0.975 quantile of the standard normal distribution."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """An estimate and its interval, in the unit of the samples; `low` and `high` are None where samples are too few."""
+
+    center: float
+    low: float | None = None
+    high: float | None = None
+
+
+@lru_cache(maxsize=4096)
+def median_rank(n: int) -> int | None:
+    """Return the rank k for which (x(k), x(n+1-k)) covers the median of `n` samples with at least 95 %, or None.
+
+    Coverage is 1 - 2 P(Binomial(n, 1/2) <= k-1), whatever the distribution (David and Nagaraja, Order Statistics,
+    3rd edition, 7.1); k is the largest rank that reaches it, found in whole numbers, so without rounding.
+    """
+    if n < FEWEST_FOR_INTERVAL:
+        return None
+    tail, term, rank = 0, 1, 0
+    while 40 * (tail + term) <= 2**n:  # P(X <= rank) <= 1/40 = 2.5 %
+        tail += term
+        rank += 1
+        term = term * (n - rank + 1) // rank
+    return rank
+
+
+def median(samples: Sequence[float]) -> Interval:
+    """Return the median with its exact 95 % order-statistic interval (no interval below six samples).
+
+    Raises:
+        ValueError: no samples.
+    """
+    ordered = sorted(samples)
+    if not ordered:
+        raise ValueError("The median of no samples")
+    center = statistics.median(ordered)
+    rank = median_rank(len(ordered))
+    if rank is None:
+        return Interval(center=center)
+    return Interval(center=center, low=ordered[rank - 1], high=ordered[-rank])
+
+
+def ratio_by_block(base: Mapping[K, float], variant: Mapping[K, float]) -> Interval | None:
+    """Return base time over variant time (above 1: the variant is faster), or None where no block has both.
+
+    Samples are paired by their key, (launch, block). d = ln(base / variant) for each pair; the ratio is exp(median d)
+    and its interval exp of the order-statistic interval of d. Pairing takes out what both saw, such as a slow second
+    of the machine; the logarithm makes swapping the two give exactly the inverse.
+    """
+    common = [key for key in base if key in variant]
+    if not common:
+        return None
+    logs = median([math.log(base[key] / variant[key]) for key in common])
+    return Interval(
+        center=math.exp(logs.center),
+        low=None if logs.low is None else math.exp(logs.low),
+        high=None if logs.high is None else math.exp(logs.high),
+    )
+
+
+def p95(samples: Sequence[float]) -> Interval | None:
+    """Return the 95th percentile with its upper bound, or None below `FEWEST_FOR_P95` samples."""
+    return _percentile(samples, 95) if len(samples) >= FEWEST_FOR_P95 else None
+
+
+def p99(samples: Sequence[float]) -> Interval | None:
+    """Return the 99th percentile with its upper bound, or None below `FEWEST_FOR_P99` samples."""
+    return _percentile(samples, 99) if len(samples) >= FEWEST_FOR_P99 else None
+
+
+def _percentile(samples: Sequence[float], percent: int) -> Interval:
+    """Return the nearest-rank percentile; `high` is the sample that lies above the true one with 99 % confidence."""
+    ordered = sorted(samples)
+    rank = -(-len(ordered) * percent // 100)  # the smallest rank with at least `percent` % at or below it
+    spare = _spare(len(ordered), 1 - percent / 100)
+    return Interval(center=ordered[rank - 1], high=ordered[-1 - spare])
+
+
+@lru_cache(maxsize=4096)
+def _spare(n: int, share: float) -> int:
+    """Return the largest t with P(Binomial(n, share) <= t) <= 1 %: how many samples may lie above the bound.
+
+    The bound x(n-t) is below the percentile only if at most t of n samples are above the percentile. This is the
+    number of queries that LoadGen's early stopping discards (MLPerf Inference rules, early stopping).
+    """
+    tail, t = 0.0, -1
+    while True:
+        log_term = math.lgamma(n + 1) - math.lgamma(t + 2) - math.lgamma(n - t)
+        tail += math.exp(log_term + (t + 1) * math.log(share) + (n - t - 1) * math.log1p(-share))
+        if tail > 1 - PERCENTILE_CONFIDENCE:
+            return max(t, 0)
+        t += 1
+
+
+def wilson(correct: int, tested: int) -> Interval:
+    """Return the share `correct / tested` with the 95 % Wilson score interval.
+
+    With p = correct/n and z = 1.96: (p + z^2/2n +- z sqrt(p (1-p)/n + z^2/4n^2)) / (1 + z^2/n) (Wilson 1927); unlike
+    the textbook interval it stays inside [0, 1] and holds its coverage near 0 and 1.
+
+    Raises:
+        ValueError: nothing was tested, or the counts contradict each other.
+    """
+    if tested <= 0 or not 0 <= correct <= tested:
+        raise ValueError(f"{correct} correct of {tested} tested")
+    share, z2 = correct / tested, Z_95**2
+    middle = (share + z2 / (2 * tested)) / (1 + z2 / tested)
+    half = Z_95 * math.sqrt(share * (1 - share) / tested + z2 / (4 * tested**2)) / (1 + z2 / tested)
+    low = 0.0 if correct == 0 else middle - half
+    high = 1.0 if correct == tested else middle + half
+    return Interval(center=share, low=low, high=high)

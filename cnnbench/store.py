@@ -1,0 +1,224 @@
+"""Keeps records: appends them to `records.jsonl` one whole line at a time, and loads them again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from cnnbench.record import FORMAT_VERSION, Caution, Record, Run, from_json, to_json
+from cnnbench.spec import Case, CnnbenchError, UsageError
+
+RECORDS_NAME = "records.jsonl"
+"""Name of the file in a run folder that everything else is derived from."""
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """What a record file holds, in the order of writing, and what a reader should know about the file."""
+
+    items: tuple[Record | Run, ...]
+    cautions: tuple[Caution, ...] = ()
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records among the items."""
+        return tuple(item for item in self.items if isinstance(item, Record))
+
+
+class _Version(msgspec.Struct):
+    format: int = 0
+
+
+class _VersionLine(msgspec.Struct):
+    record: _Version | None = None
+    run: _Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The record file at `path`, a `records.jsonl` or the run folder that it is (or will be) in."""
+
+    path: Path
+
+    @property
+    def file(self) -> Path:
+        """The record file itself."""
+        return records_file(self.path)
+
+    def load(self) -> Loaded:
+        """Return what was written so far; a file that does not exist yet holds nothing.
+
+        Raises:
+            UsageError: a line is not a record, or a newer cnnbench wrote it; names file, line and field.
+        """
+        return _parse(self.file) if self.file.exists() else Loaded(items=())
+
+    def append(self, item: Record | Run) -> None:
+        """Write `item` as one whole line and wait until it is on the disk; cut off a torn last line first.
+
+        Raises:
+            CnnbenchError: the disk is full or cannot be written; says what is kept.
+        """
+        path = self.file
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                _append_line(handle, to_json(item))
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise CnnbenchError(_cannot_write(path, error)) from error
+
+
+def load(path: Path) -> Loaded:
+    """Return the records and runs in `path`, a `records.jsonl` or a run folder.
+
+    Raises:
+        UsageError: nothing is there, a line is not a record, or a newer cnnbench wrote it.
+    """
+    file = records_file(path)
+    if not file.is_file():
+        missing = f"'{path}' has no {RECORDS_NAME}" if path.is_dir() else f"'{path}' does not exist"
+        raise UsageError(
+            f"{missing}. Give a run folder or a {RECORDS_NAME}; `cnnbench compare MODEL... --output {path}` writes one."
+        )
+    loaded = _parse(file)
+    if not loaded.items:
+        raise UsageError(f"'{file}' holds no record yet. Resume its run with `--output {file.parent}`.")
+    return loaded
+
+
+def records_file(path: Path) -> Path:
+    """Return the record file that `path` stands for: itself if it is (named like) one, else the one in that folder."""
+    return path if path.is_file() or path.suffix == ".jsonl" else path / RECORDS_NAME
+
+
+def identity(case: Case) -> Case:
+    """Return `case` without its budget: what a record shares with one that supersedes it (seeds tell launches)."""
+    return replace(case.key(), seed=case.seed)
+
+
+def finished(items: Iterable[Record | Run]) -> dict[Case, Record]:
+    """Return the records by `identity` of their case, in order of first appearance; the last one of a case wins.
+
+    A case that failed and was measured again counts as what it gave last; the caller looks at the status.
+    """
+    return {identity(item.case): item for item in items if isinstance(item, Record)}
+
+
+def _parse(file: Path) -> Loaded:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"Cannot read '{file}': {error.strerror}.") from error
+    lines = content.split(b"\n")
+    last = len(lines) - (1 if lines[-1] else 2)
+    items: list[Record | Run] = []
+    for at, line in enumerate(lines):
+        if not line.strip():
+            continue
+        if at == last and _is_torn(line):
+            return Loaded(items=tuple(items), cautions=(_torn(file, at + 1),))
+        items.append(_decode(line, file, at + 1))
+    return Loaded(items=tuple(items))
+
+
+def _decode(line: bytes, file: Path, number: int) -> Record | Run:
+    try:
+        item = from_json(line)
+        version, problem = item.format, ""
+    except ValueError as error:
+        version, problem = _version(line), str(error)
+    if version > FORMAT_VERSION:
+        raise UsageError(
+            f"'{file}', line {number}: record format {version}, written by a newer cnnbench; this one reads up to "
+            f"{FORMAT_VERSION}. Upgrade: `pip install --upgrade cnnbench`."
+        )
+    if problem:
+        raise UsageError(f"'{file}', line {number}: not a record: {problem}. Restore or delete the line.")
+    return item
+
+
+def _version(line: bytes) -> int:
+    """Return the format version of a line that could not be read, 0 if it has none."""
+    try:
+        parsed = msgspec.json.decode(line, type=_VersionLine)
+    except ValueError:
+        return 0
+    return max(part.format if part else 0 for part in (parsed.record, parsed.run))
+
+
+def _is_torn(line: bytes) -> bool:
+    """Return whether `line` is not even JSON: a line's last character closes it, so no part of a record is JSON."""
+    try:
+        msgspec.json.decode(line)
+    except ValueError:
+        return True
+    return False
+
+
+def _torn(file: Path, number: int) -> Caution:
+    return Caution(
+        code="torn_line",
+        fact=f"'{file}', line {number}, the last one, is incomplete: the run was interrupted while writing it.",
+        advice="It is left out; resume the run to measure its case again.",
+    )
+
+
+def _append_line(handle: int, line: bytes) -> None:
+    """Write one line at the end of the file, all of it or nothing."""
+    size = _cut_torn_end(handle)
+    try:
+        rest = memoryview(line + b"\n")
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    except OSError:
+        os.ftruncate(handle, size)
+        raise
+
+
+def _cut_torn_end(handle: int) -> int:
+    """Cut off a torn last line, end a whole one that lacks its line end, and return the file's size then."""
+    size = os.fstat(handle).st_size
+    if size == 0:
+        return 0
+    start, last = _last_line(handle, size)
+    if last.strip() and _is_torn(last):
+        os.ftruncate(handle, start)
+        return start
+    if not last.endswith(b"\n"):
+        size += os.write(handle, b"\n")
+    return size
+
+
+def _last_line(handle: int, size: int) -> tuple[int, bytes]:
+    """Return where the last line starts, and the line with its end, reading backwards no more than needed."""
+    start, tail = size, b""
+    while start > 0:
+        step = min(_CHUNK, start)
+        start -= step
+        tail = os.pread(handle, step, start) + tail
+        cut = tail.rfind(b"\n", 0, len(tail) - 1)
+        if cut >= 0:
+            return start + cut + 1, tail[cut + 1 :]
+    return 0, tail
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    try:
+        kept = sum(1 for line in path.read_bytes().split(b"\n") if line.startswith(b'{"record"'))
+    except OSError:
+        kept = 0
+    count = "no record is" if kept == 0 else "1 record is" if kept == 1 else f"{kept} records are"
+    return (
+        f"Cannot write '{path}': {error.strerror}. Measured and kept so far: {count} in that file. "
+        f"Make room or choose another folder, then resume with `--output {path.parent}`."
+    )
