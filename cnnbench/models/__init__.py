@@ -1,0 +1,74 @@
+"""The models that can be asked for: the built-ins by name, and the way to every other source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from cnnbench.models import cifar_cnn, digit_cnn, lenet, mlp, mnist_cnn, mobilenet, resnet, vgg
+from cnnbench.models.outside import FORMS, Plugins, check_outside, find_outside, is_outside, load_plugins, resized
+from cnnbench.spec import CnnbenchError, ModelSpec, Shape, unknown_name
+
+
+def join(families: Iterable[Iterable[ModelSpec]]) -> Mapping[str, ModelSpec]:
+    """Return all specs by name, read-only, in the order given.
+
+    Raises:
+        ValueError: two specs have the same name.
+    """
+    joined: dict[str, ModelSpec] = {}
+    for spec in (spec for family in families for spec in family):
+        if spec.name in joined:
+            raise ValueError(f"two models are called '{spec.name}'")
+        joined[spec.name] = spec
+    return MappingProxyType(joined)
+
+
+MODELS = join(family.SPECS for family in (mlp, mnist_cnn, digit_cnn, lenet, cifar_cnn, vgg, resnet, mobilenet))
+"""Every built-in model by name, read-only."""
+
+
+def list_models() -> Plugins:
+    """Return the built-ins and the models of installed plugins, with what is wrong with plugins that do not load."""
+    plugins = load_plugins(reserved=MODELS)
+    return Plugins(specs=(*MODELS.values(), *plugins.specs), problems=plugins.problems)
+
+
+def check_name(name: str) -> None:
+    """Check a model's name without importing torch and without running a model file.
+
+    Raises:
+        UsageError: no such built-in, plugin model, file or factory, or an unknown form of name.
+        MissingError: the name needs a package that is not installed.
+    """
+    if is_outside(name):
+        check_outside(name)
+    else:
+        _by_name(name)
+
+
+def find_model(name: str, input_shape: Shape | None = None) -> ModelSpec:
+    """Return the spec that `name` stands for, with `input_shape` (channels, height, width) in place of its own.
+
+    A name is a built-in, one from an installed plugin, `torchvision:NAME`, `timm:NAME` or `FILE.py:FACTORY`. The file
+    of a factory is executed. Declared counts that do not hold for another input are left out.
+
+    Raises:
+        UsageError: there is no such model; the message names close ones or the place of the mistake.
+        MissingError: the name needs a package that is not installed.
+    """
+    if is_outside(name):
+        return find_outside(name, input_shape)
+    return resized(_by_name(name), input_shape)
+
+
+def _by_name(name: str) -> ModelSpec:
+    if name in MODELS:
+        return MODELS[name]
+    plugins = load_plugins(reserved=MODELS)
+    found = {spec.name: spec for spec in plugins.specs}
+    if name in found:
+        return found[name]
+    if name in plugins.problems:
+        raise CnnbenchError(plugins.problems[name])
+    raise unknown_name("model", name, (*MODELS, *found), more=" ".join((*plugins.problems.values(), FORMS)))

@@ -1,0 +1,112 @@
+"""Trained weights for a built network: none, torchvision's default ones, or a file."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnbench.spec import MissingError, ModelSpec, UsageError
+
+_SHOWN_KEYS = 3
+
+
+def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
+    """Load weights into `model`, a network built from `spec`.
+
+    `choice` is `none` (nothing is done), `default` (torchvision's, downloaded where torch.hub does not have them yet)
+    or the path of a file: safetensors, or what `torch.save` makes of a state dict. Where a network has another head
+    than the published one, default weights leave the head as it is.
+
+    Raises:
+        UsageError: the model has no default weights, there is no such file, or it does not fit the network.
+        MissingError: the weights cannot be downloaded.
+    """
+    if choice == "none":
+        return
+    if choice == "default":
+        _load_default(model, spec)
+        return
+    path = Path(choice)
+    if not path.is_file():
+        raise UsageError(f"There is no weight file '{choice}'. Give 'none', 'default' or the path of a file.")
+    state = _read(path)
+    _fit(model, state, str(path))
+    model.load_state_dict(state)
+
+
+def _load_default(model: nn.Module, spec: ModelSpec) -> None:
+    from torchvision import models
+
+    if spec.pretrained is None:
+        raise UsageError(f"No default weights are known for '{spec.name}'. Give 'none' or the path of a weight file.")
+    weights = models.get_model_weights(spec.pretrained).DEFAULT
+    state = _download(weights)
+    if spec.pretrained == "googlenet":  # built without the auxiliary heads, as torchvision uses it with these weights
+        state = {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))}
+    if hasattr(model, "transform_input"):
+        model.transform_input = True  # type: ignore[assignment]  # these weights expect the other normalisation of their inputs
+    if spec.name.removeprefix("torchvision:") != spec.pretrained:
+        head = [name for name, _ in model.named_children()][-1] + "."
+        kept = {key: value for key, value in model.state_dict().items() if key.startswith(head)}
+        state = {key: value for key, value in state.items() if not key.startswith(head)} | kept
+    _fit(model, state, str(weights))
+    model.load_state_dict(state)
+
+
+def _download(weights: Any) -> Mapping[str, torch.Tensor]:  # noqa: ANN401, RUF100 - torchvision has no types
+    try:
+        state: Mapping[str, torch.Tensor] = weights.get_state_dict(check_hash=True, progress=True)
+    except (OSError, RuntimeError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise MissingError(
+            f"The weights {weights} could not be downloaded from {weights.url} ({error}). Put that file into {folder},"
+            " where torch.hub keeps its files, or set TORCH_HOME to a folder that has it, or use --weights none."
+        ) from error
+    return state
+
+
+def _read(path: Path) -> Mapping[str, torch.Tensor]:
+    """Return the state dict in a file; a checkpoint may hold it under `state_dict` or `model`."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            tensors: Mapping[str, torch.Tensor] = load_file(path)
+        except SafetensorError as error:
+            raise UsageError(f"'{path}' is not a safetensors file: {error}") from error
+        return tensors
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UsageError(
+            f"'{path}' holds something else than tensors, or is damaged. Save the weights alone, with"
+            " torch.save(model.state_dict(), path) or as safetensors."
+        ) from error
+    if isinstance(held, dict):
+        held = next((held[key] for key in ("state_dict", "model") if isinstance(held.get(key), dict)), held)
+    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+        raise UsageError(f"'{path}' holds no state dict, which maps the names of parameters to tensors.")
+    return held
+
+
+def _fit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Raise UsageError with the first differing names if `state` does not fit `model`."""
+    own = model.state_dict()
+    differing = (
+        *(f"{key} is missing" for key in own if key not in state),
+        *(f"{key} is not in the network" for key in state if key not in own),
+        *(
+            f"{key} is {tuple(state[key].shape)} where the network has {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ),
+    )
+    if differing:
+        more = f", and {len(differing) - _SHOWN_KEYS} more" if len(differing) > _SHOWN_KEYS else ""
+        raise UsageError(f"The weights {origin} do not fit the network: {'; '.join(differing[:_SHOWN_KEYS])}{more}.")
