@@ -88,9 +88,25 @@ def show(value: float | None, shown: Shown) -> str:
     return f"{value:.4g}"
 
 
+def show_range(center: float | None, low: float | None, high: float | None, shown: Shown) -> str:
+    """Return `center` as `show` does and its interval in the same unit and decimals: "12.3 ms (12.1-12.6)"."""
+    text = show(center, shown)
+    if center is None or low is None or high is None:
+        return text
+    if shown == "seconds":
+        factor = next(scale for least, scale, _ in _SECOND_STEPS if abs(center) >= least)
+        decimals = _decimals3(center * factor)
+    elif shown in {"share", "ratio"}:
+        factor, decimals = (100.0, 1) if shown == "share" else (1.0, 3)
+    else:
+        return f"{text} ({show(low, shown)}-{show(high, shown)})"
+    return f"{text} ({low * factor:.{decimals}f}-{high * factor:.{decimals}f})"
+
+
 def digits3(value: float) -> str:
     """Return `value` with three significant digits and no exponent: 0.0123, 1.23, 12.3, 123, 1234."""
-    if value == 0:
-        return "0"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{decimals}f}"
+    return "0" if value == 0 else f"{value:.{_decimals3(value)}f}"
+
+
+def _decimals3(value: float) -> int:
+    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0

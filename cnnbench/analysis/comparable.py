@@ -1,0 +1,100 @@
+"""What may be compared: refuses unlike conditions by naming them, and finds each cell's reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+from cnnbench.analysis.cells import TIMED, Cell
+from cnnbench.record import Environment, Record
+from cnnbench.spec import UsageError
+
+DEFAULT_VARIANT = "eager"
+"""The variant that a reference without a variant means: a network as PyTorch runs it when nothing is asked."""
+
+
+def check_environments(records: Iterable[Record]) -> None:
+    """Refuse records of different environments.
+
+    Raises:
+        UsageError: names each field that differs, and both values.
+    """
+    first: Record | None = None
+    for record in records:
+        first = first or record
+        if record.environment != first.environment:
+            raise UsageError(_unlike(first, record))
+
+
+def _unlike(first: Record, other: Record) -> str:
+    pairs = [
+        (field.name, getattr(first.environment, field.name), getattr(other.environment, field.name))
+        for field in fields(Environment)
+    ]
+    differ = "; ".join(f"{name} is {one!r} and {two!r}" for name, one, two in pairs if one != two)
+    return (
+        f"Records of different environments cannot be compared: {differ} (in {first.case.label()}, started "
+        f"{first.started}, and in {other.case.label()}, started {other.started}). Report each run on its own, "
+        "or measure both again in one run."
+    )
+
+
+def check_threads(cells: Sequence[Cell]) -> dict[str, int]:
+    """Return the threads that the timed cells of each device had.
+
+    Raises:
+        UsageError: two timed cells of one device differ; names both values.
+    """
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        case = cell.case
+        if case.task not in TIMED:
+            continue
+        one = first.setdefault(case.device, cell).case
+        if one.variant.threads != case.variant.threads:
+            raise UsageError(
+                f"Cells with different threads cannot be compared: threads is {one.variant.threads} in {one.label()} "
+                f"and {case.variant.threads} in {case.label()}. Report each run on its own, or measure both again "
+                "with one `--threads`."
+            )
+    return {device: cell.case.variant.threads for device, cell in first.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class References:
+    """Finds the cell that another one is compared with; `wanted` is `MODEL`, `MODEL/VARIANT` or None."""
+
+    wanted: str | None
+    timed: dict[tuple[str, str, str, int, str], list[Cell]]
+
+    def of(self, cell: Cell) -> Cell | None:
+        """Return the reference at the device, batch and task of `cell`, at its input shape and weights if it can be."""
+        case = cell.case
+        model, variant = self._names(case.model)
+        found = self.timed.get((model, variant, case.device, case.batch_size, case.task), [])
+        return max(found, key=lambda other: _alike(cell, other), default=None)
+
+    def _names(self, own: str) -> tuple[str, str]:
+        """Return model and variant of the reference; a model's name may itself hold a slash."""
+        if self.wanted is None:
+            return own, DEFAULT_VARIANT
+        if "/" not in self.wanted or any(key[0] == self.wanted for key in self.timed):
+            return self.wanted, DEFAULT_VARIANT
+        model, _, variant = self.wanted.rpartition("/")
+        return model, variant
+
+
+def references(cells: Sequence[Cell], wanted: str | None) -> References:
+    """Return the finder of references among the timed `cells`."""
+    timed: dict[tuple[str, str, str, int, str], list[Cell]] = {}
+    for cell in cells:
+        case = cell.case
+        if case.task in TIMED:
+            key = (case.model, case.variant.name, case.device, case.batch_size, case.task)
+            timed.setdefault(key, []).append(cell)
+    return References(wanted=wanted, timed=timed)
+
+
+def _alike(cell: Cell, other: Cell) -> tuple[bool, bool, bool]:
+    one, two = cell.case, other.case
+    return one.input_shape == two.input_shape, one.weights == two.weights, one.dataset == two.dataset

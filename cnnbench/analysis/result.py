@@ -1,0 +1,74 @@
+"""The report: rows and what is said about them; the only thing that a writer sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cnnbench.analysis.row import COLUMNS, Row
+from cnnbench.analysis.shown import html_table, plain_text
+from cnnbench.record import Caution, Environment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Totals:
+    """Seconds that a run took: in all, inside timed and warm-up passes, and in first calls of compiled variants."""
+
+    wall_s: float
+    passes_s: float | None = None
+    compile_s: float | None = None
+
+    @property
+    def passes_share(self) -> float | None:
+        """Share of the wall time, compilation apart, that was inside passes; None where it is not known."""
+        rest = self.wall_s - (self.compile_s or 0.0)
+        return None if self.passes_s is None or rest <= 0 else self.passes_s / rest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowCaution:
+    """A caution and the label of the row that it is about."""
+
+    row: str
+    caution: Caution
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Everything that a report says, in SI units.
+
+    `started` is UTC in ISO 8601; `reference` is what was asked for (`MODEL`, `MODEL/VARIANT`, or None: each model's
+    own `eager`); `threads` are pairs of device and threads; `counting` is what was noted while parameters and
+    multiply-adds were counted; `notes` are other facts without advice.
+    """
+
+    title: str
+    command: str
+    started: str
+    reference: str | None
+    environment: Environment
+    threads: tuple[tuple[str, int], ...]
+    rows: tuple[Row, ...]
+    summary: tuple[str, ...]
+    warnings: tuple[RowCaution, ...]
+    notes: tuple[str, ...]
+    counting: tuple[str, ...]
+    totals: Totals | None
+
+    def __str__(self) -> str:
+        """Return the report as text for a terminal: table, failures and summary."""
+        return plain_text(self.rows, self.summary, self.notes)
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        return html_table(self.rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the rows as a pandas table with the columns of `report.csv`, missing values as None."""
+        import pandas as pd
+
+        table: Any = [[getattr(row, name) for name in COLUMNS] for row in self.rows]
+        return pd.DataFrame(table, columns=list(COLUMNS))

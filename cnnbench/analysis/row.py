@@ -1,0 +1,65 @@
+"""The row of a report: its fields are the columns of `report.csv`, in that order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One model, variant, device, batch and task; SI units (seconds, bytes, images a second); None: not measured.
+
+    `reference` is `MODEL/VARIANT`; `speedup` is its time over this row's (above 1 is faster); `warnings` are codes.
+    """
+
+    model: str
+    variant: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    batch_size: int | None = None
+    task: str | None = None
+    input_shape: str | None = None
+    classes: int | None = None
+    dataset: str | None = None
+    status: str
+    params: int | None = None
+    trainable_params: int | None = None
+    macs: int | None = None
+    top1: float | None = None
+    top1_low: float | None = None
+    top1_high: float | None = None
+    latency_s: float | None = None
+    latency_low_s: float | None = None
+    latency_high_s: float | None = None
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
+    throughput_img_per_s: float | None = None
+    forward_s: float | None = None
+    backward_s: float | None = None
+    optimizer_s: float | None = None
+    reference: str | None = None
+    speedup: float | None = None
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+    verdict: str | None = None
+    smallest_detectable: float | None = None
+    peak_memory_bytes: float | None = None
+    compile_s: float | None = None
+    break_even_calls: float | None = None
+    flops_share_of_peak: float | None = None
+    bound_by: str | None = None
+    numerics_error: float | None = None
+    top1_agreement: float | None = None
+    samples: int | None = None
+    launches: int | None = None
+    warnings: str | None = None
+    error: str | None = None
+
+    def label(self) -> str:
+        """Return the short text that stands for the row in sentences, without what is not known of it."""
+        batch = None if self.batch_size is None else f"batch {self.batch_size}"
+        return " ".join(part for part in (self.model, self.variant, self.device, self.task, batch) if part)
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+"""The columns of `report.csv`, in order."""

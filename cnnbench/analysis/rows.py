@@ -1,0 +1,142 @@
+"""Cells to rows: what was timed, counted and judged of one model under one set of conditions, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cnnbench.analysis.cells import TIMED, Cell, one_line
+from cnnbench.analysis.comparable import References
+from cnnbench.analysis.row import Row
+from cnnbench.spec import Shape
+from cnnbench.stats import median, p95, p99, ratio_by_block, wilson
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What holds for a model under every condition: counts by model and input shape, and its accuracies."""
+
+    counts: dict[tuple[str, Shape], Cell]
+    judged: dict[str, list[Cell]]
+
+
+def make_rows(cells: Sequence[Cell], references: References) -> list[Row]:
+    """Return one row for each timed cell, and for a model that was not timed one for each accuracy, or its counts."""
+    facts = Facts(
+        counts={(cell.case.model, cell.case.input_shape): cell for cell in cells if cell.case.task == "complexity"},
+        judged={},
+    )
+    for cell in cells:
+        if cell.case.task == "accuracy":
+            facts.judged.setdefault(cell.case.model, []).append(cell)
+    timed = {cell.case.model for cell in cells if cell.case.task in TIMED}
+    rows: list[Row] = []
+    for cell in cells:
+        task, model = cell.case.task, cell.case.model
+        if task in TIMED:
+            rows.append(_timed(cell, references.of(cell), facts))
+        elif model not in timed and (task == "accuracy" or model not in facts.judged):
+            rows.append(_untimed(cell, facts))
+    return rows
+
+
+def _timed(cell: Cell, reference: Cell | None, facts: Facts) -> Row:
+    row = replace(_conditions(cell), task=cell.case.task, launches=len(cell.measured) or None)
+    row = _with_accuracy(_with_counts(row, cell, facts), cell, facts)
+    if reference is not None:
+        row = replace(row, reference=f"{reference.case.model}/{reference.case.variant.name}")
+    if cell.status != "ok":
+        return row
+    row = _with_times(row, cell)
+    if reference is None or reference is cell or reference.status != "ok":
+        return row
+    ratio = ratio_by_block(reference.placed("latency_s"), cell.placed("latency_s"))
+    if ratio is None:
+        return row
+    return replace(row, speedup=ratio.center, speedup_low=ratio.low, speedup_high=ratio.high)
+
+
+def _untimed(cell: Cell, facts: Facts) -> Row:
+    if cell.case.task == "accuracy":
+        return _with_accuracy(_with_counts(_conditions(cell), cell, facts), cell, facts)
+    # a count holds on every device and under every variant, so the row names none
+    row = replace(_conditions(cell), variant=None, device=None, precision=None, batch_size=None)
+    return _with_counts(row, cell, facts)
+
+
+def _conditions(cell: Cell) -> Row:
+    case, status = cell.case, cell.status
+    broken = next((record for record in cell.broken if record.error), None)
+    codes = dict.fromkeys(caution.code for caution in cell.cautions)
+    return Row(
+        model=case.model,
+        variant=case.variant.name,
+        device=case.device,
+        precision=case.variant.precision,
+        batch_size=case.batch_size,
+        input_shape="x".join(map(str, case.input_shape)),
+        dataset=case.dataset,
+        status=status,
+        warnings="; ".join(codes) or None,
+        error=one_line(broken.error) if broken is not None and broken.error and status != "ok" else None,
+    )
+
+
+def _with_counts(row: Row, cell: Cell, facts: Facts) -> Row:
+    counts = facts.counts.get((cell.case.model, cell.case.input_shape))
+    if counts is None:
+        return row
+    params, trainable, macs, classes = (
+        None if (value := counts.middle(name)) is None else round(value)
+        for name in ("params", "trainable_params", "macs", "classes")
+    )
+    return replace(row, params=params, trainable_params=trainable, macs=macs, classes=classes)
+
+
+def _with_accuracy(row: Row, cell: Cell, facts: Facts) -> Row:
+    best = judged_for(cell, facts)
+    if best is None:
+        return row
+    row = replace(row, dataset=best.case.dataset)
+    correct, tested = best.middle("correct"), best.middle("tested")
+    if correct is None or not tested:
+        return replace(row, top1=best.middle("top1"))
+    share = wilson(round(correct), round(tested))
+    return replace(row, top1=share.center, top1_low=share.low, top1_high=share.high)
+
+
+def judged_for(cell: Cell, facts: Facts) -> Cell | None:
+    """Return the accuracy that belongs to `cell`: of its data set if it has one, best of its weights and variant."""
+    case = cell.case
+    fitting = [
+        other
+        for other in facts.judged.get(case.model, [])
+        if other.status == "ok" and case.dataset in (None, other.case.dataset)
+    ]
+    return max(
+        fitting,
+        key=lambda other: (other is cell, other.case.weights == case.weights, other.case.variant == case.variant),
+        default=None,
+    )
+
+
+def _with_times(row: Row, cell: Cell) -> Row:
+    samples = cell.samples("latency_s")
+    if not samples:
+        return row
+    latency, passes = median(samples), cell.samples("iteration_s")
+    slow, slowest = p95(passes), p99(passes)
+    return replace(
+        row,
+        latency_s=latency.center,
+        latency_low_s=latency.low,
+        latency_high_s=latency.high,
+        latency_p95_s=None if slow is None else slow.center,
+        latency_p99_s=None if slowest is None else slowest.center,
+        throughput_img_per_s=cell.throughput(),
+        forward_s=cell.middle("forward_s"),
+        backward_s=cell.middle("backward_s"),
+        optimizer_s=cell.middle("optimizer_s"),
+        compile_s=cell.middle("compile_s"),
+        samples=len(samples),
+    )

@@ -1,0 +1,76 @@
+"""Which rows a report shows and in which order: filters, sorting, and the best row that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cnnbench.analysis.row import COLUMNS, Row
+from cnnbench.quantity import QUANTITIES, show
+from cnnbench.spec import unknown_name
+
+_HIGHER_FIRST = frozenset(
+    {name for name, quantity in QUANTITIES.items() if quantity.better == "higher"}
+    | {"top1_low", "top1_high", "speedup_low", "speedup_high", "top1_agreement", "flops_share_of_peak"}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a row must keep to: seconds for one batch, number of parameters; None means no limit."""
+
+    latency_max_s: float | None = None
+    params_max: int | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether there is any limit."""
+        return self.latency_max_s is not None or self.params_max is not None
+
+    def __str__(self) -> str:
+        """Return the limits in words."""
+        latency = None if self.latency_max_s is None else f"latency at most {show(self.latency_max_s, 'seconds')}"
+        params = None if self.params_max is None else f"at most {self.params_max:,} parameters"
+        return " and ".join(part for part in (latency, params) if part)
+
+    def broken_by(self, row: Row) -> bool:
+        """Return whether `row` is known to be beyond a limit."""
+        return _beyond(row.latency_s, self.latency_max_s) or _beyond(row.params, self.params_max)
+
+    def kept_by(self, row: Row) -> bool:
+        """Return whether `row` is known to be within every limit."""
+        unknown = (self.latency_max_s is not None and row.latency_s is None) or (
+            self.params_max is not None and row.params is None
+        )
+        return row.status == "ok" and not unknown and not self.broken_by(row)
+
+
+def _beyond(value: float | None, limit: float | None) -> bool:
+    return value is not None and limit is not None and value > limit
+
+
+def sort_rows(rows: Iterable[Row], column: str | None) -> list[Row]:
+    """Return `rows` by `column`, the better value first and what was not measured last; ties keep their order.
+
+    Raises:
+        UsageError: `column` is none of `report.csv`.
+    """
+    if column is None:
+        return list(rows)
+    if column not in COLUMNS:
+        raise unknown_name("column to sort by", column, COLUMNS)
+    known = [row for row in rows if getattr(row, column) is not None]
+    unknown = [row for row in rows if getattr(row, column) is None]
+    return sorted(known, key=lambda row: getattr(row, column), reverse=column in _HIGHER_FIRST) + unknown
+
+
+def best_within(rows: Iterable[Row], limits: Limits) -> Row | None:
+    """Return the row for inference that keeps to `limits` with the highest top-1, or else the lowest latency."""
+    fitting = [row for row in rows if row.task != "train" and limits.kept_by(row)]
+    if any(row.top1 is not None for row in fitting):
+        fitting = [row for row in fitting if row.top1 is not None]
+        return min(fitting, key=lambda row: (-(row.top1 or 0.0), _or_last(row.latency_s)))
+    return min(fitting, key=lambda row: (_or_last(row.latency_s), _or_last(row.params)), default=None)
+
+
+def _or_last(value: float | None) -> float:
+    return float("inf") if value is None else value
