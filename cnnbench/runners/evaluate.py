@@ -1,0 +1,89 @@
+"""Score a network on labelled pictures: top-1, top-5, per class, and which class is taken for which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cnnbench.data.batches import Split, batches
+from cnnbench.spec import UnsupportedError
+
+EVALUATION_BATCH = 256
+"""Pictures a batch where the caller has no wish; it changes speed only. Our choice."""
+
+_TOP = 5
+_LOGITS_DIMENSIONS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """How a network did on a split.
+
+    `top5_correct` is None where there are no more than five classes. `class_correct` and `class_total` are by class.
+    `confusion` has a row for each true class and a column for each predicted one; a network with more outputs than
+    the dataset has classes gets one more column, for all the outputs beyond.
+    """
+
+    correct: int
+    tested: int
+    top1: float
+    top5_correct: int | None
+    class_correct: tuple[int, ...]
+    class_total: tuple[int, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def main_logits(output: object) -> Tensor:
+    """Return the classifier's scores (pictures, outputs) from what a network returned.
+
+    Networks with auxiliary outputs return a tuple: the entry called `logits` counts, or else the first one.
+
+    Raises:
+        UnsupportedError: there is no tensor of that shape.
+    """
+    logits = getattr(output, "logits", output)
+    if isinstance(logits, tuple | list) and logits:
+        logits = logits[0]
+    if not isinstance(logits, Tensor):
+        raise UnsupportedError(
+            f"The network returns {type(output).__name__}; needed are a tensor, or a tuple that holds one as `logits` "
+            "or first."
+        )
+    if logits.ndim != _LOGITS_DIMENSIONS:
+        shape = "x".join(map(str, logits.shape))
+        raise UnsupportedError(f"The network's output has the shape {shape}; a classifier's is pictures x classes.")
+    return logits
+
+
+def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH) -> Scores:
+    """Return the scores of `model` on `split`, which lies on the model's device as the model wants to see it.
+
+    The network is left in evaluation mode.
+    """
+    classes = split.classes
+    model.eval()
+    pairs = torch.zeros(classes * (classes + 1), dtype=torch.int64)
+    in_top = 0
+    width = 0
+    with torch.no_grad():
+        for images, labels in batches(split, batch_size):
+            logits = main_logits(model(images))
+            width = logits.shape[1]
+            predicted = logits.argmax(dim=1).clamp(max=classes)
+            pairs += torch.bincount(labels * (classes + 1) + predicted, minlength=len(pairs)).cpu()
+            top = logits.topk(min(_TOP, width), dim=1).indices
+            in_top += int((top == labels[:, None]).sum())
+    table = pairs.reshape(classes, classes + 1)
+    hits = table.diagonal()
+    correct, tested = int(hits.sum()), len(split)
+    return Scores(
+        correct=correct,
+        tested=tested,
+        top1=correct / tested,
+        top5_correct=in_top if classes > _TOP else None,
+        class_correct=tuple(hits.tolist()),
+        class_total=tuple(table.sum(dim=1).tolist()),
+        confusion=tuple(tuple(row) for row in table[:, : min(width, classes + 1)].tolist()),
+    )
