@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from cnnbench.checkpoint import CheckpointInfo, load, load_into, save
+from cnnbench.runners.train import DEFAULT_RECIPE
+from cnnbench.spec import UsageError
+
+INFO = CheckpointInfo(
+    model="small",
+    input_shape=(1, 2, 2),
+    classes=2,
+    dataset="digits",
+    recipe=DEFAULT_RECIPE,
+    epochs=3,
+    seed=7,
+    top1=0.1 + 0.2,  # every digit is kept
+    cnnbench="1.2.3",
+    torch="2.0",
+)
+
+
+def values(model: nn.Module) -> list[torch.Tensor]:
+    return [value.clone() for value in model.state_dict().values()]
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(map(torch.equal, values(one), values(other)))
+
+
+def network(outputs: int = 2, *, normalised: bool = True) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, outputs), *([nn.BatchNorm1d(outputs)] if normalised else []))
+
+
+def test_weights_buffers_and_info_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "small.safetensors"
+    one, other = network(), network()
+    one(torch.rand(5, 1, 2, 2))  # moves the batch statistics
+    save(path, one, INFO)
+    assert load(path) == INFO
+    load_into(other, path)
+    assert same(one, other)
+    assert [file.name for file in path.parent.iterdir()] == ["small.safetensors"]
+
+
+def test_unusual_weights_are_kept(tmp_path: Path) -> None:
+    shared, conv = nn.Linear(3, 3), nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last)
+    shared.weight.data = shared.weight.data.t()
+    model = nn.Sequential(shared, conv, shared)
+    save(tmp_path / "w", model, INFO)
+    before = values(model)
+    nn.init.zeros_(shared.weight)
+    load_into(model, tmp_path / "w")
+    assert all(map(torch.equal, before, values(model)))
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "small.safetensors"
+    save(path, network(), INFO)
+    old = path.read_bytes()
+
+    def half(tensors: object, file: Path, metadata: object) -> None:
+        file.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", half)
+    with pytest.raises(UsageError) as caught:
+        save(path, network(), INFO)
+    assert str(caught.value) == f"Cannot write the checkpoint {path}: No space left on device."
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    path = tmp_path / "taken" / "small.safetensors"
+    with pytest.raises(UsageError) as caught:
+        save(path, network(), INFO)
+    assert str(caught.value).startswith(f"Cannot write the checkpoint {path}: ")
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "none.safetensors"
+    for act in (load, partial(load_into, network())):
+        with pytest.raises(UsageError) as caught:
+            act(path)
+        assert str(caught.value) == f"There is no checkpoint file {path}."
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02pickle of something old", b"PK" * 400])
+def test_another_kind_of_file_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    for act in (load, partial(load_into, network())):
+        with pytest.raises(UsageError) as caught:
+            act(path)
+        assert str(caught.value).startswith(f"{path} is not a readable safetensors file: ")
+
+
+def test_weights_from_elsewhere_load_but_say_nothing_of_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.safetensors"
+    theirs, ours = network(), network()
+    safetensors.torch.save_file(theirs.state_dict(), path)
+    load_into(ours, path)
+    assert same(theirs, ours)
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path} is a safetensors file, but does not say which network it is for: cnnbench did not write it. "
+        "Name the network, and give the file as its weights."
+    )
+
+
+def test_info_of_another_form_is_told_with_its_field(tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    safetensors.torch.save_file(network().state_dict(), path, metadata={"cnnbench": '{"model": 3}'})
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path}: what the checkpoint says about itself cannot be read: Expected `str`, got `int` - at `$.model`."
+    )
+
+
+def test_weights_that_do_not_fit_name_the_first_differences(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    save(path, network(3, normalised=False), INFO)
+    model = network()
+    before = values(model)
+    with pytest.raises(UsageError) as caught:
+        load_into(model, path)
+    assert str(caught.value) == (
+        f"The weights in {path} do not fit the network: '1.weight' has the shape 3x4 instead of 2x4; "
+        "'1.bias' has the shape 3 instead of 2; '2.weight' is missing, and 4 more."
+    )
+    assert all(map(torch.equal, before, values(model)))
+
+
+def test_weights_that_are_too_many_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    save(path, nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.PReLU()), INFO)
+    with pytest.raises(UsageError) as caught:
+        load_into(network(normalised=False), path)
+    assert str(caught.value) == f"The weights in {path} do not fit the network: '2.weight' is not in the network."
