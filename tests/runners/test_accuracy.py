@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnnbench._version import __version__
+from cnnbench.checkpoint import CheckpointInfo, load, load_into
+from cnnbench.clock import FakeTime, wall_clock
+from cnnbench.data import DATASETS, Counts, DatasetSpec
+from cnnbench.data.batches import Split, Splits
+from cnnbench.record import Outcome
+from cnnbench.runners.accuracy import check_fits, epochs_for, measure_accuracy
+from cnnbench.runners.train import DEFAULT_RECIPE, EpochSeen
+from cnnbench.spec import ModelSpec, Recipe, Shape, UnsupportedError
+
+RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
+
+
+def part(count: int) -> Split:
+    labels = torch.arange(count) % 2
+    images = labels.reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2) * 0.5 + torch.arange(count).reshape(-1, 1, 1, 1) / 1000
+    return Split(images_NCHW=images.contiguous(), labels_N=labels, classes=2)
+
+
+SMALL = DatasetSpec(
+    name="small",
+    classes=2,
+    shape=(1, 2, 2),
+    counts=Counts(train=18, val=8, test=6),
+    source="made here",
+    description="dark and bright",
+    load=lambda: Splits(train=part(18), val=part(8), test=part(6)),
+)
+
+
+def network(seed: int = 0, outputs: int = 2) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, outputs))
+
+
+def spec(
+    *, shape: Shape = (1, 2, 2), classes: int | None = 2, recipe: Recipe | None = RECIPE, outputs: int = 2
+) -> ModelSpec:
+    return ModelSpec(
+        name="tiny",
+        family="test",
+        source="made here",
+        input_shape=shape,
+        classes=classes,
+        build=lambda: network(outputs=outputs),
+        recipe=recipe,
+    )
+
+
+def measure(model: nn.Module, *, limit_s: float | None = None, checkpoint: Path | None = None) -> Outcome:
+    return measure_accuracy(
+        model,
+        spec(),
+        SMALL,
+        seed=5,
+        device="cpu",
+        epochs=4,
+        limit_s=limit_s,
+        clock=wall_clock(),
+        checkpoint=checkpoint,
+    )
+
+
+def samples(outcome: Outcome) -> dict[str, tuple[float, ...]]:
+    return {m.quantity: m.samples for m in outcome.measurements}
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
+    told: list[EpochSeen] = []
+    outcome = measure_accuracy(
+        network(), spec(), SMALL, seed=5, device="cpu", epochs=4, clock=FakeTime().clock(), on_epoch=told.append
+    )
+    found = samples(outcome)
+    assert list(found) == ["correct", "tested", "top1", "train_loss", "val_top1", "epoch_s"]
+    assert (found["correct"], found["tested"], found["top1"]) == ((6.0,), (6.0,), (1.0,))
+    assert found["train_loss"] == tuple(seen.train_loss for seen in told)
+    assert found["val_top1"] == tuple(seen.val_top1 for seen in told)
+    assert found["epoch_s"] == (0.0, 0.0, 0.0, 0.0)
+    assert [(seen.epoch, seen.epochs) for seen in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert outcome.notes == (
+        "Trained on 18 pictures of small by its tutorial's recipe: cross-entropy, sgd 0.1 momentum 0.9, batch 4, "
+        "4 epochs, shuffled, not normalised, no augmentation.",
+    )
+    assert outcome.cautions == ()
+
+
+def test_a_network_without_recipe_gets_the_default_one() -> None:
+    outcome = measure_accuracy(network(), spec(recipe=None), SMALL, seed=5, device="cpu", epochs=1, clock=wall_clock())
+    assert outcome.notes == (
+        "Trained on 18 pictures of small by the default recipe: cross-entropy, sgd 0.01 momentum 0.9, batch 64, "
+        "1 epoch, shuffled, not normalised, no augmentation.",
+    )
+
+
+def test_same_seed_gives_bit_identical_weights_with_and_without_prediction() -> None:
+    plain, again, timed = network(), network(), network()
+    outcomes = [measure(plain), measure(again), measure(timed, limit_s=1000.0)]
+    assert same(plain, again)
+    assert same(plain, timed)
+    assert not same(plain, network())
+    assert len({samples(outcome)["train_loss"] for outcome in outcomes}) == 1
+
+
+def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    model, other = network(), network(1)
+    outcome = measure(model, checkpoint=path)
+    assert load(path) == CheckpointInfo(
+        model="tiny",
+        input_shape=(1, 2, 2),
+        classes=2,
+        dataset="small",
+        recipe=RECIPE,
+        epochs=4,
+        seed=5,
+        top1=samples(outcome)["top1"][0],
+        cnnbench=__version__,
+        torch=str(torch.__version__),
+    )
+    load_into(other, path)
+    assert same(model, other)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (spec(shape=(512, 7, 7)), "The network's input 512x7x7 is no picture: a picture has 1 or 3 channels."),
+        (spec(classes=1), "The network tells 1 classes apart, and small has 2."),
+        (spec(classes=None, outputs=1), "The network tells 1 classes apart, and small has 2."),
+    ],
+)
+def test_a_network_that_the_dataset_does_not_fit_is_refused(asked: ModelSpec, message: str) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        measure_accuracy(asked.build(), asked, SMALL, seed=0, device="cpu", epochs=1, clock=wall_clock())
+    assert str(caught.value) == message
+
+
+class Timed(nn.Module):
+    """Takes a given time for a pass in each mode, and counts the passes."""
+
+    def __init__(self, time: FakeTime, *, one_s: float, batch_s: float, steps_s: list[float]) -> None:
+        super().__init__()
+        self.time, self.one_s, self.batch_s, self.steps_s = time, one_s, batch_s, steps_s
+        self.seen: list[tuple[str, int]] = []
+        self.body = network()
+
+    def forward(self, images: Tensor) -> Tensor:
+        count = len(images)
+        self.seen.append(("step" if self.training else "forward", count))
+        if self.training:
+            self.time.enqueue(self.steps_s[min(len(self.steps()), len(self.steps_s)) - 1])
+        else:
+            self.time.enqueue(self.one_s if count == 1 else self.batch_s)
+        return torch.as_tensor(self.body(images))
+
+    def steps(self) -> list[tuple[str, int]]:
+        return [seen for seen in self.seen if seen[0] == "step"]
+
+
+def predicted(
+    *, one_s: float, steps_s: list[float], limit_s: float, batch_s: float = 0.0
+) -> tuple[str, list[tuple[str, int]]]:
+    """Return the refusal ("" for none) of 10 epochs of 5 steps, and the passes that were made to tell."""
+    time = FakeTime()
+    model = Timed(time, one_s=one_s, batch_s=batch_s, steps_s=steps_s)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    message = ""
+    try:
+        check_fits(model, SMALL.load(), RECIPE, epochs=10, limit_s=limit_s, clock=time.clock())
+    except UnsupportedError as error:
+        message = str(error)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(value.grad is None for value in model.parameters())
+    return message, model.seen
+
+
+def test_training_that_fits_its_limit_is_let_through() -> None:
+    # 5 steps of 2 s and two validation batches of 1 s, ten times: 120 s
+    made = [("forward", 1), ("step", 4), ("step", 4), ("step", 4), ("forward", 4)]
+    assert predicted(one_s=0.1, steps_s=[9.0, 3.0, 2.0], batch_s=1.0, limit_s=120.0) == ("", made)
+
+
+def test_training_that_exceeds_its_limit_is_refused() -> None:
+    message, seen = predicted(one_s=0.1, steps_s=[9.0, 3.0, 2.0], batch_s=1.0, limit_s=119.0)
+    assert message == "Training 10 epochs would take about 2 min, its share of the budget is 2 min."
+    assert len(seen) == 5
+    message, _ = predicted(one_s=0.1, steps_s=[9.0, 114.0], limit_s=40.0)
+    assert message == "Training 10 epochs would take about 8 min, its share of the budget is 40 s."
+
+
+def test_a_hopeless_first_step_is_the_last() -> None:
+    message, seen = predicted(one_s=0.1, steps_s=[114.0], limit_s=40.0)
+    assert message == "Training 10 epochs would take about 95 min, its share of the budget is 40 s."
+    assert seen == [("forward", 1), ("step", 4)]
+
+
+def test_a_hopeless_forward_pass_is_the_last() -> None:
+    message, seen = predicted(one_s=60.0, steps_s=[1.0], limit_s=40.0)
+    assert message == "Training 10 epochs would take about 9 h, its share of the budget is 40 s."
+    assert seen == [("forward", 1)]
+
+
+@pytest.mark.parametrize(("batch", "epochs"), [(64, 30), (14, 30), (1, 7)])
+def test_epochs_on_digits_are_held_to_a_number_of_steps(batch: int, epochs: int) -> None:
+    assert epochs_for(replace(RECIPE, batch_size=batch), DATASETS["digits"]) == epochs
+
+
+def test_epochs_are_the_recipes_unless_the_dataset_says_otherwise() -> None:
+    assert epochs_for(RECIPE, SMALL) == 10
+    assert epochs_for(RECIPE, replace(SMALL, epochs=3)) == 3
+    assert epochs_for(RECIPE, replace(SMALL, epochs=3, steps=4)) == 1
+
+
+def test_digits_are_learnt() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    asked = replace(spec(classes=10, recipe=replace(RECIPE, batch_size=16)), input_shape=(1, 8, 8))
+    outcome = measure_accuracy(model, asked, DATASETS["digits"], seed=0, device="cpu", epochs=3, clock=wall_clock())
+    found = samples(outcome)
+    assert found["tested"] == (359.0,)
+    assert 0.9 < found["top1"][0] < 1.0
