@@ -1,0 +1,130 @@
+"""The table of layers: hooks that watch one forward pass and say what each module contributed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from cnnbench.record import Layer
+
+ROOT = "(network)"
+"""Name of the row for what the network itself does outside its submodules."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Call:
+    """One call of a module, from its start to its end."""
+
+    name: str
+    module: nn.Module
+    macs_before: int
+    inner_macs: int = 0
+    inner_calls: int = 0
+    own_macs: int = 0
+    output: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def leaf(self) -> bool:
+        return self.inner_calls == 0
+
+    @property
+    def computes(self) -> bool:
+        return self.leaf or self.own_macs > 0
+
+
+@dataclass(kw_only=True, slots=True)
+class Watch:
+    """Watches the modules of a network; `macs_so_far` is asked when a module starts and when it ends."""
+
+    macs_so_far: Callable[[], int]
+    calls: list[_Call] = field(default_factory=list)  # in the order of their starts
+    _open: list[_Call] = field(default_factory=list)
+
+    def attach(self, model: nn.Module) -> None:
+        """Hook every module of `model`, which is a copy made for counting: the hooks stay."""
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(self._starter(name or ROOT))
+            module.register_forward_hook(self._end)
+
+    def _starter(self, name: str) -> Callable[[nn.Module, object], None]:
+        def start(module: nn.Module, _inputs: object) -> None:
+            call = _Call(name=name, module=module, macs_before=self.macs_so_far())
+            self.calls.append(call)
+            self._open.append(call)
+
+        return start
+
+    def _end(self, _module: nn.Module, _inputs: object, output: object) -> None:
+        call = self._open.pop()
+        macs = self.macs_so_far() - call.macs_before
+        call.own_macs = macs - call.inner_macs
+        call.output = tuple(tensors(output))
+        if self._open:
+            self._open[-1].inner_macs += macs
+            self._open[-1].inner_calls += 1
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return a row for each leaf call, and for other modules that compute or hold parameters themselves.
+
+        MACs and parameters add up to those of the network, less `unused`. A parameter counts in the first row that
+        uses it. The parameters of submodules that are never called belong to the module that does their work, as
+        the output projection of nn.MultiheadAttention does.
+        """
+        called = {id(call.module) for call in self.calls}
+        seen: set[int] = set()
+        rows = []
+        for call in self.calls:
+            holders = _holders(call.module, called, deep=call.computes)
+            new = {id(p): p.numel() for module in holders for p in module.parameters(recurse=False)}
+            params = sum(count for key, count in new.items() if key not in seen)
+            seen.update(new)
+            if call.computes or params:
+                rows.append(_row(call, params))
+        return tuple(rows)
+
+    def activation_bytes(self) -> int:
+        """Return the bytes of the outputs of all leaf calls."""
+        return sum(t.numel() * t.element_size() for call in self.calls if call.leaf for t in call.output)
+
+    def unused(self, model: nn.Module) -> Mapping[str, int]:
+        """Return the outermost modules that no row holds, with their numbers of parameters."""
+        called = {id(call.module) for call in self.calls}
+        held = {id(m) for call in self.calls for m in _holders(call.module, called, deep=call.computes)}
+        return dict(_outside(model, "", held))
+
+
+def tensors(output: object) -> Iterator[torch.Tensor]:
+    """Yield the tensors in a module's output, through tuples, lists and mappings."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from tensors(value)
+    elif isinstance(output, Sequence) and not isinstance(output, str | bytes):
+        for value in output:
+            yield from tensors(value)
+
+
+def _row(call: _Call, params: int) -> Layer:
+    shape = tuple(call.output[0].shape) if call.output else ()
+    return Layer(name=call.name, kind=type(call.module).__name__, output_shape=shape, params=params, macs=call.own_macs)
+
+
+def _holders(module: nn.Module, called: set[int], *, deep: bool) -> Iterator[nn.Module]:
+    """Yield the modules whose parameters a call of `module` uses: itself, and uncalled ones if it computes (`deep`)."""
+    yield module
+    for child in module.children():
+        if id(child) not in called and (deep or isinstance(child, nn.ParameterList | nn.ParameterDict)):
+            yield from _holders(child, called, deep=deep)
+
+
+def _outside(module: nn.Module, path: str, held: set[int]) -> Iterator[tuple[str, int]]:
+    for name, child in module.named_children():
+        params = sum(p.numel() for p in child.parameters())
+        if any(id(inner) in held for inner in child.modules()):
+            yield from _outside(child, f"{path}{name}.", held)
+        elif params:
+            yield f"{path}{name}", params
