@@ -109,3 +109,64 @@ def judged(model: str, correct: int, tested: int, dataset: str = "fashion_mnist"
 def run(**options: object) -> Run:
     start = Run(title="Two networks", command="cnnbench compare a b", started="2026-01-02T03:04:00Z")
     return replace(start, **options)  # type: ignore[arg-type]  # the fields of Run, checked by its constructor
+
+
+WAVE = (1.00, 1.02, 0.99, 1.05, 1.01, 0.98, 1.03, 1.00, 0.97, 1.04, 1.01, 0.99)
+"""A machine that wanders by some per cent from block to block, seen alike by all cells of a block."""
+
+JITTER = (1.003, 1.014, 0.998, 0.991, 1.021, 1.006, 0.996, 0.982, 1.012, 0.993, 0.987, 1.001)
+"""What one cell sees alone."""
+
+SHAKY = Caution(
+    code="not_steady",
+    fact="The warm-up did not become steady within 30 s.",
+    advice="Close other programs and measure again.",
+)
+
+
+def wave(latency_s: float, *, jitter: bool = False, passes: int = 0, units: int = 1) -> tuple[Measurement, ...]:
+    values = [latency_s * w * (j if jitter else 1.0) for w, j in zip(WAVE, JITTER, strict=True)]
+    return timed(values, units=units, passes=passes)
+
+
+def step(latency_s: float) -> tuple[Measurement, ...]:
+    parts = {"forward_s": 0.3, "backward_s": 0.6, "optimizer_s": 0.1}
+    split = [Measurement(quantity=q, samples=tuple(latency_s * share * w for w in WAVE)) for q, share in parts.items()]
+    return (*timed([latency_s * w for w in WAVE], units=1), *split)
+
+
+def whole_run() -> list[Record | Run]:
+    """Return a run of every kind of cell: good, shaky, failed, unsupported, trained, judged, only counted, hostile."""
+    grey = (1, 28, 28)
+    hostile = "<script>alert(1)</script>|`a`"
+    items: list[Record | Run] = [
+        run(),
+        counted("resnet18", params=11_689_512, macs=1_814_073_344, notes=("not counted: aten::max_pool2d",)),
+        counted("lenet", params=61_706, macs=416_520, shape=grey),
+        counted("=only_counted", params=1_000, macs=20_000),
+    ]
+    for launch in range(3):
+        items += [
+            record(case("resnet18"), *wave(0.0432, passes=300, units=1), launch=launch),
+            record(case("resnet18", LAST), *wave(0.0360, jitter=True, passes=300), launch=launch, cautions=(SHAKY,)),
+            record(
+                case("resnet18", COMPILE), *wave(0.0430, jitter=True), once("compile_s", 20.0 + launch), launch=launch
+            ),
+            record(case("lenet", shape=grey), *wave(0.000231, units=50), launch=launch),
+        ]
+    items += [
+        record(case("resnet18", AMP), status="unsupported", error="bf16 is emulated here:\n  500 times slower"),
+        record(case("lenet", LAST, shape=grey), *wave(0.00025, jitter=True, units=50), launch=0),
+        record(case("lenet", LAST, shape=grey), launch=1, status="timeout", error="No answer within 600 s."),
+        record(case("lenet", task="train", batch_size=64, shape=grey), *step(0.0051)),
+        record(case("lenet", LAST, task="train", batch_size=64, shape=grey), *step(0.0049)),
+        record(case(hostile, batch_size=64), status="oom", error="Out of memory: 2 GiB | <b>*all*</b>"),
+        judged("lenet", 9_123, 10_000),
+        record(
+            case("resnet18", task="accuracy", dataset="fashion_mnist"),
+            status="unsupported",
+            error="It takes 3 channels, fashion_mnist has 1.",
+        ),
+        run(wall_s=245.0, passes_s=161.0, compile_s=21.0),
+    ]
+    return items

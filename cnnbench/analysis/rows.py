@@ -11,6 +11,9 @@ from cnnbench.analysis.row import Row
 from cnnbench.spec import Shape
 from cnnbench.stats import median, p95, p99, ratio_by_block, wilson
 
+Condition = tuple[str | None, int | None, str | None]
+"""Device, batch and task: what rows must share to be compared."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
@@ -21,7 +24,11 @@ class Facts:
 
 
 def make_rows(cells: Sequence[Cell], references: References) -> list[Row]:
-    """Return one row for each timed cell, and for a model that was not timed one for each accuracy, or its counts."""
+    """Return one row for each timed cell, and for a model that was not timed one for each accuracy, or its counts.
+
+    Rows stand by model and then by device, batch and task, each in order of first appearance, so that a row stands
+    next to what it is compared with also if a run was resumed.
+    """
     facts = Facts(
         counts={(cell.case.model, cell.case.input_shape): cell for cell in cells if cell.case.task == "complexity"},
         judged={},
@@ -37,7 +44,10 @@ def make_rows(cells: Sequence[Cell], references: References) -> list[Row]:
             rows.append(_timed(cell, references.of(cell), facts))
         elif model not in timed and (task == "accuracy" or model not in facts.judged):
             rows.append(_untimed(cell, facts))
-    return rows
+    groups: dict[str, dict[Condition, list[Row]]] = {}
+    for row in rows:
+        groups.setdefault(row.model, {}).setdefault((row.device, row.batch_size, row.task), []).append(row)
+    return [row for conditions in groups.values() for group in conditions.values() for row in group]
 
 
 def _timed(cell: Cell, reference: Cell | None, facts: Facts) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
@@ -59,6 +59,12 @@ def _range(stem: str, unit: str, shown: Shown) -> Callable[[Row], str]:
     return text
 
 
+def _speedup(row: Row) -> str:
+    if row.latency_s is not None and row.reference == f"{row.model}/{row.variant}":
+        return "reference"
+    return show_range(row.speedup, row.speedup_low, row.speedup_high, "ratio")
+
+
 _COLUMNS = (
     Column(heading="Model", text=_word("model"), right=False),
     Column(heading="Variant", text=_word("variant"), right=False),
@@ -68,13 +74,13 @@ _COLUMNS = (
     Column(heading="Task", text=_word("task"), right=False, folds=True),
     Column(heading="Input", text=_word("input_shape"), folds=True, spare=8),
     Column(heading="Classes", text=_word("classes"), folds=True, spare=11),
-    Column(heading="Data set", text=_word("dataset"), right=False, folds=True, spare=4),
+    Column(heading="Data set", text=_word("dataset"), right=False, folds=True, spare=1),
     Column(heading="Top-1", text=_range("top1", "", "share")),
     Column(heading="Latency", text=_range("latency", "_s", "seconds")),
     Column(heading="p95", text=_value("latency_p95_s", "seconds"), spare=6),
     Column(heading="p99", text=_value("latency_p99_s", "seconds"), spare=7),
     Column(heading="Images/s", text=_value("throughput_img_per_s", "rate")),
-    Column(heading="Speed-up", text=_range("speedup", "", "ratio")),
+    Column(heading="Speed-up", text=_speedup),
     Column(heading="Verdict", text=_word("verdict"), right=False),
     Column(heading="Detectable", text=_value("smallest_detectable", "share"), spare=9),
     Column(heading="Forward", text=_value("forward_s", "seconds"), spare=2),
@@ -95,24 +101,44 @@ _COLUMNS = (
 )
 
 
-def table_of(rows: Sequence[Row], width: int | None = None) -> Table:
+_NAMES = ("Model", "Variant", "Device", "Batch", "Task")
+_MAIN = tuple(column for column in _COLUMNS if column.spare <= 1)
+_DETAIL = tuple(column for column in _COLUMNS if column.spare > 1 or column.heading in _NAMES)
+
+
+def main_table(rows: Sequence[Row]) -> Table:
+    """Return the table of what most readers look for, without columns that are empty everywhere."""
+    return _table(rows, _MAIN)
+
+
+def detail_table(rows: Sequence[Row]) -> Table:
+    """Return the table of the rest (percentiles, parts of a step, counts of samples), empty if there is nothing."""
+    table = _table(rows, _DETAIL)
+    named = {name.lower() for name in _NAMES}
+    common = tuple(text for text in table.common if text.partition(" ")[0] not in named)
+    if all(heading in _NAMES for heading in table.headings):
+        return Table(headings=(), right=(), cells=(), common=common)
+    return replace(table, common=common)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = None) -> Table:
     """Return the table of `rows` without columns that are empty everywhere.
 
     What is the same in every one of several rows is said once, in `common`. With a `width`, the least needed columns
     are left out until a line fits.
     """
-    texts = {column: [column.text(row) for row in rows] for column in _COLUMNS}
     if not rows:
         return Table(headings=(), right=(), cells=(), common=())
-    used = [column for column in _COLUMNS if any(text != DASH for text in texts[column])]
+    texts = {column: [column.text(row) for row in rows] for column in columns}
+    used = [column for column in columns if any(text != DASH for text in texts[column])]
     folded = [column for column in used if column.folds and len(rows) > 1 and len(set(texts[column])) == 1]
-    columns = [column for column in used if column not in folded]
-    left_out = _too_wide(columns, texts, width)
-    columns = [column for column in columns if column not in left_out]
+    open_columns = [column for column in used if column not in folded]
+    left_out = _too_wide(open_columns, texts, width)
+    kept = [column for column in open_columns if column not in left_out]
     return Table(
-        headings=tuple(column.heading for column in columns),
-        right=tuple(column.right for column in columns),
-        cells=tuple(tuple(texts[column][at] for column in columns) for at in range(len(rows))),
+        headings=tuple(column.heading for column in kept),
+        right=tuple(column.right for column in kept),
+        cells=tuple(tuple(texts[column][at] for column in kept) for at in range(len(rows))),
         common=tuple(f"{column.heading.lower()} {texts[column][0]}" for column in folded),
         left_out=tuple(column.heading for column in left_out),
     )
@@ -133,7 +159,7 @@ def _too_wide(columns: Sequence[Column], texts: dict[Column, list[str]], width: 
 
 def plain_text(rows: Sequence[Row], summary: Sequence[str], notes: Sequence[str] = (), width: int = TABLE_WIDTH) -> str:
     """Return rows, reasons of those that are not ok, summary and notes as text for a terminal."""
-    table = table_of(rows, width)
+    table = _table(rows, _COLUMNS, width)
     if not rows:
         return "\n\n".join(["No rows.", *(one_line(text) for text in (*summary, *notes))])
     align = ["right" if right else "left" for right in table.right]
@@ -149,7 +175,7 @@ def plain_text(rows: Sequence[Row], summary: Sequence[str], notes: Sequence[str]
 
 def html_table(rows: Sequence[Row]) -> str:
     """Return the table of `rows` as HTML, its texts escaped."""
-    table = table_of(rows)
+    table = _table(rows, _COLUMNS)
     return str(tabulate(table.cells, table.headings, tablefmt="html", disable_numparse=True))
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnbench.analysis.cells import TIMED
 from cnnbench.analysis.result import Totals
 from cnnbench.analysis.row import Row
+from cnnbench.analysis.rows import Condition
 from cnnbench.analysis.select import Limits, best_within
 from cnnbench.quantity import show_range
-
-Condition = tuple[str | None, int | None, str | None]
 
 
 def summarise(shown: Sequence[Row], measured: Sequence[Row], limits: Limits, totals: Totals | None) -> tuple[str, ...]:
     """Return the sentences for the rows that are `shown`; a best row is looked for among all that were `measured`."""
-    several = len({_condition(row) for row in shown if row.task in TIMED}) > 1
+    several = len({_condition(row) for row in shown if row.latency_s is not None}) > 1
     sentences = _comparisons(shown, several=several)
     sentences += [_best(measured, limits)] if limits else _leaders(shown, several=several)
     sentences += _failures(shown)

@@ -1,0 +1,29 @@
+"""CSV: every column, full precision, nothing scaled; for spreadsheets and scripts."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from cnnbench.analysis import COLUMNS, Report
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell that starts so for a formula and runs it (OWASP, CSV injection)."""
+
+
+def to_csv(report: Report) -> str:
+    """Return the rows as CSV with the columns of `report.csv`; empty means not measured."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(getattr(row, name)) for name in COLUMNS] for row in report.rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    """Return `value` as CSV holds it; an apostrophe in front keeps a spreadsheet from running text as a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+    return repr(value)

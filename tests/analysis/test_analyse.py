@@ -1,0 +1,383 @@
+"""From records to rows, sentences, warnings and refusals."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from cnnbench.analysis import COLUMNS, Row, RowCaution, Totals, analyse
+from cnnbench.record import Caution, Measurement, Record, Run
+from cnnbench.report import WRITERS
+from cnnbench.spec import UsageError, Variant
+from cnnbench.stats import wilson
+from tests.made import (
+    AMP,
+    COMPILE,
+    EAGER,
+    LAST,
+    MACHINE,
+    case,
+    counted,
+    judged,
+    once,
+    record,
+    run,
+    timed,
+    wave,
+    whole_run,
+)
+
+SIX = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+
+
+def rows_of(*items: Record | Run) -> dict[str, Row]:
+    return {row.label(): row for row in analyse(items).rows}
+
+
+def test_columns_are_those_of_the_contract() -> None:
+    assert ", ".join(COLUMNS) == (
+        "model, variant, device, precision, batch_size, task, input_shape, classes, dataset, status, params, "
+        "trainable_params, macs, top1, top1_low, top1_high, latency_s, latency_low_s, latency_high_s, latency_p95_s, "
+        "latency_p99_s, throughput_img_per_s, forward_s, backward_s, optimizer_s, reference, speedup, speedup_low, "
+        "speedup_high, verdict, smallest_detectable, peak_memory_bytes, compile_s, break_even_calls, "
+        "flops_share_of_peak, bound_by, numerics_error, top1_agreement, samples, launches, warnings, error"
+    )
+
+
+def test_a_row_holds_all_that_is_known() -> None:
+    rows = rows_of(
+        counted("a", params=10, macs=20),
+        judged("a", 3, 4),
+        record(case("a", batch_size=2), *timed(SIX, units=5)),
+        record(case("a", LAST, batch_size=2), *timed([value / 2 for value in SIX], units=5), once("compile_s", 9.0)),
+    )
+    share = wilson(3, 4)
+    assert rows["a channels_last cpu infer batch 2"] == Row(
+        model="a",
+        variant="channels_last",
+        device="cpu",
+        precision="fp32",
+        batch_size=2,
+        task="infer",
+        input_shape="3x224x224",
+        classes=1000,
+        dataset="fashion_mnist",
+        status="ok",
+        params=10,
+        trainable_params=10,
+        macs=20,
+        top1=0.75,
+        top1_low=share.low,
+        top1_high=share.high,
+        latency_s=1.75,
+        latency_low_s=0.5,
+        latency_high_s=3.0,
+        throughput_img_per_s=(2 / 1.25 / 1.5 + 2 / 1.25 / 2.0) / 2,
+        reference="a/eager",
+        speedup=2.0,
+        speedup_low=2.0,
+        speedup_high=2.0,
+        compile_s=9.0,
+        samples=6,
+        launches=1,
+    )
+    reference = rows["a eager cpu infer batch 2"]
+    assert (reference.reference, reference.speedup) == ("a/eager", None)
+
+
+def test_launches_are_joined_and_paired_within_each() -> None:
+    items = [
+        record(case("a", variant), *timed([value * factor * (1 + launch) for value in SIX]), launch=launch)
+        for launch in range(3)
+        for variant, factor in ((EAGER, 1.0), (LAST, 4.0))
+    ]
+    row = rows_of(*items)["a channels_last cpu infer batch 1"]
+    assert (row.samples, row.launches, row.speedup, row.speedup_low, row.speedup_high) == (18, 3, 0.25, 0.25, 0.25)
+
+
+def test_same_blocks_of_other_launches_are_not_paired() -> None:
+    rows = rows_of(
+        record(case("a"), *timed(SIX), launch=0),
+        record(case("a", LAST), *timed(SIX), launch=1),
+        record(case("a", AMP, seed=7), *timed(SIX), launch=0),
+    )
+    assert rows["a channels_last cpu infer batch 1"].speedup is None
+    assert rows["a amp cpu infer batch 1"].speedup is None
+
+
+def test_voided_blocks_count_for_nothing() -> None:
+    latency, sample, passes = timed([*SIX, 99.0], units=1, passes=14)
+    assert passes.blocks[6] == 6
+    rows = rows_of(
+        record(case("a"), replace(latency, voided=(6,)), sample, passes),
+        record(case("a", LAST), *timed([*SIX, 99.0], units=1)),
+    )
+    row = rows["a eager cpu infer batch 1"]
+    assert (row.samples, row.latency_s, row.latency_high_s) == (6, 3.5, 6.0)
+    assert row.throughput_img_per_s == (1 / 1.25 / 3 + 1 / 1.25 / 4) / 2
+    assert rows["a channels_last cpu infer batch 1"].speedup == 1.0
+
+
+def test_percentiles_need_enough_passes() -> None:
+    few = record(case("a"), *timed(SIX, passes=129))
+    some = record(case("b"), *timed(SIX, passes=130))
+    many = record(case("c"), *timed(SIX, passes=662))
+    found = {
+        row.model: (row.latency_p95_s is None, row.latency_p99_s is None) for row in analyse([few, some, many]).rows
+    }
+    assert found == {"a": (True, True), "b": (False, True), "c": (False, False)}
+    note = "A p95 needs 130 timed passes and a p99 662; with fewer none is shown."
+    assert analyse([few]).notes == (note,)
+    assert analyse([many]).notes == ()
+
+
+def test_a_training_row_holds_the_parts_of_a_step() -> None:
+    row = {row.label(): row for row in analyse(whole_run()).rows}["lenet eager cpu train batch 64"]
+    assert row.forward_s == pytest.approx(0.3 * 0.0051 * 1.005)
+    assert row.backward_s == pytest.approx(0.6 * 0.0051 * 1.005)
+    assert row.optimizer_s == pytest.approx(0.1 * 0.0051 * 1.005)
+
+
+def test_a_failed_cell_has_a_reason_on_one_line_and_no_latency() -> None:
+    rows = rows_of(
+        record(case("a"), *timed(SIX)),
+        record(case("a", AMP), *timed(SIX), status="invalid", error="Not\nsynchronised:\t\x1b[31mby 40 ms"),
+    )
+    row = rows["a amp cpu infer batch 1"]
+    assert (row.status, row.latency_s, row.speedup, row.reference) == ("invalid", None, None, "a/eager")
+    assert row.error == "Not synchronised: \\x1b[31mby 40 ms"
+
+
+def test_one_failed_launch_is_a_warning_and_an_invalid_one_fails_the_cell() -> None:
+    good = record(case("a"), *timed(SIX))
+    bad = record(case("a"), launch=1, status="timeout", error="No answer within 600 s.")
+    report = analyse([good, bad])
+    caution = Caution(
+        code="launch_failed",
+        fact="1 of 2 launches gave no measurement (timeout: No answer within 600 s.).",
+        advice="The row rests on the other launches; resume the run to repeat the failed ones.",
+    )
+    assert report.warnings == (RowCaution(row="a eager cpu infer batch 1", caution=caution),)
+    row = report.rows[0]
+    assert (row.status, row.launches, row.warnings, row.error) == ("ok", 1, "launch_failed", None)
+    assert analyse([good, replace(bad, status="invalid")]).rows[0].status == "invalid"
+
+
+def test_a_later_record_of_a_case_supersedes_the_earlier_one() -> None:
+    row = analyse([record(case("a"), status="oom", error="full"), record(case("a"), *timed(SIX))]).rows[0]
+    assert (row.status, row.error, row.launches, row.latency_s) == ("ok", None, 1, 3.5)
+
+
+def test_a_model_without_timings_has_a_row() -> None:
+    only_counted, only_judged = analyse([counted("a", params=1, macs=2), judged("b", 1, 2)]).rows
+    assert only_counted == Row(
+        model="a", input_shape="3x224x224", classes=1000, status="ok", params=1, trainable_params=1, macs=2
+    )
+    assert (only_judged.label(), only_judged.top1, only_judged.dataset) == ("b eager cpu batch 1", 0.5, "fashion_mnist")
+
+
+def test_an_accuracy_that_cannot_be_had_is_a_note() -> None:
+    cannot = record(case("a", task="accuracy", dataset="cifar10"), status="unsupported", error="10 classes,\n9 given")
+    report = analyse([record(case("a"), *timed(SIX, passes=700)), cannot])
+    assert report.notes == ("a has no accuracy on cifar10 (unsupported): 10 classes, 9 given",)
+    assert (report.rows[0].top1, report.rows[0].dataset) == (None, None)
+
+
+def test_counts_belong_to_their_input_shape() -> None:
+    small = counted("a", params=1, macs=2, shape=(3, 32, 32))
+    row = analyse([small, record(case("a"), *timed(SIX))]).rows[0]
+    assert (row.params, row.macs) == (None, None)
+
+
+def test_rows_stand_next_to_what_they_are_compared_with() -> None:
+    order = [case("a"), case("b"), case("a", LAST, batch_size=8), case("a", LAST), case("a", batch_size=8)]
+    assert [row.label() for row in analyse([record(what, *timed(SIX)) for what in order]).rows] == [
+        "a eager cpu infer batch 1",
+        "a channels_last cpu infer batch 1",
+        "a channels_last cpu infer batch 8",
+        "a eager cpu infer batch 8",
+        "b eager cpu infer batch 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        (None, {"a": "a/eager", "dir/b": "dir/b/eager"}),
+        ("a", {"a": "a/eager", "dir/b": "a/eager"}),
+        ("dir/b", {"a": "dir/b/eager", "dir/b": "dir/b/eager"}),
+        ("dir/b/eager", {"a": "dir/b/eager", "dir/b": "dir/b/eager"}),
+    ],
+)
+def test_the_reference_is_what_was_asked_for(reference: str | None, expected: dict[str, str]) -> None:
+    report = analyse([run(reference=reference), record(case("a"), *timed(SIX)), record(case("dir/b"), *timed(SIX))])
+    assert {row.model: row.reference for row in report.rows} == expected
+
+
+def test_a_missing_reference_is_a_note() -> None:
+    report = analyse([run(reference="b/amp"), record(case("a"), *timed(SIX, passes=700))])
+    assert report.notes == ("No reference was measured for, so there is no speed-up of: a eager cpu infer batch 1.",)
+
+
+def test_sentences_tell_differences_only_where_the_interval_excludes_none() -> None:
+    report = analyse(
+        [
+            run(wall_s=122.0, passes_s=72.0, compile_s=22.0),
+            record(case("a"), *wave(0.1)),
+            record(case("a", LAST), *wave(0.08)),
+            record(case("a", COMPILE), *wave(0.1, jitter=True)),
+            record(case("a", AMP), *timed([0.5])),
+            record(case("b"), *wave(0.2)),
+        ]
+    )
+    assert report.summary == (
+        "a: channels_last takes 0.80x the time of eager (0.80 to 0.80); no difference seen between compile and eager "
+        "(0.991 to 1.012); too few blocks to tell amp from eager.",
+        "Shortest median latency: a channels_last, 80.4 ms (79.2-82.4).",
+        "72 % of the wall time, compilation apart, was inside timed or warm-up passes.",
+    )
+
+
+def test_sentences_name_the_model_of_another_reference() -> None:
+    report = analyse([run(reference="a"), record(case("a"), *wave(0.1)), record(case("b"), *wave(0.005))])
+    assert report.summary[0] == "b: eager takes 0.050x the time of a eager (0.050 to 0.050)."
+
+
+def test_limits_hide_rows_and_name_the_best_that_fits() -> None:
+    small = [counted(model, params=10, macs=1) for model in ("b", "c", "d")]
+    right = [judged("a", 99, 100), judged("b", 80, 100), judged("c", 90, 100)]
+    latencies = (("a", 0.001), ("b", 0.002), ("c", 0.009), ("d", 0.02))
+    rest = [
+        counted("a", params=9_000_000, macs=1),
+        *small,
+        *[record(case(model), *wave(latency_s)) for model, latency_s in latencies],
+        record(case("a", AMP), status="oom", error="full"),
+    ]
+    items: list[Record | Run] = [run(latency_max_s=0.01, params_max=5_000_000), *right, *rest]
+    report = analyse(items)
+    assert [row.label() for row in report.rows] == [
+        "a amp cpu infer batch 1",
+        "b eager cpu infer batch 1",
+        "c eager cpu infer batch 1",
+    ]
+    limits = "latency at most 10.0 ms and at most 5,000,000 parameters"
+    assert report.notes[0] == f"2 of 5 rows are hidden: asked was {limits}."
+    assert report.summary[0] == (
+        f"Best that fits {limits}: c eager cpu infer batch 1, top-1 90.0 % (82.6-94.5), 9.04 ms (8.91-9.27)."
+    )
+    none = analyse([run(latency_max_s=1e-6), *items[1:]])
+    assert none.summary[0] == "No row is known to fit latency at most 1.00 us."
+    fastest = analyse([run(latency_max_s=0.01), *rest])
+    assert fastest.summary[0] == (
+        "Best that fits latency at most 10.0 ms: a eager cpu infer batch 1, 1.01 ms (0.99-1.03)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("latency_s", ["b", "c", "a", "d"]),
+        ("throughput_img_per_s", ["b", "c", "a", "d"]),
+        ("model", ["a", "b", "c", "d"]),
+        ("top1", ["c", "a", "b", "d"]),
+    ],
+)
+def test_rows_are_sorted_best_first_and_unmeasured_last(column: str, expected: list[str]) -> None:
+    items = [record(case(model), *timed([s])) for model, s in (("a", 3.0), ("b", 1.0), ("c", 2.0))]
+    report = analyse([run(sort=column), *items, record(case("d"), status="oom"), judged("c", 1, 2)])
+    assert [row.model for row in report.rows] == expected
+
+
+def test_an_unknown_column_is_answered_with_close_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        analyse([run(sort="latency"), record(case("a"), *timed(SIX))])
+    assert (
+        str(caught.value)
+        == "Unknown column to sort by 'latency'. Did you mean latency_s, latency_p99_s, latency_p95_s?"
+    )
+
+
+def test_options_come_from_the_last_run_and_times_are_added() -> None:
+    report = analyse(
+        [
+            run(title="first", wall_s=None),
+            record(case("a"), *timed(SIX)),
+            run(title="first", wall_s=10.0, passes_s=5.0),
+            run(title="second", command="again", sort="model", started="2026-02-01T00:00:00Z"),
+            run(
+                title="second",
+                command="again",
+                started="2026-02-01T00:00:00Z",
+                wall_s=20.0,
+                passes_s=10.0,
+                compile_s=5.0,
+            ),
+        ]
+    )
+    assert (report.title, report.command, report.started) == ("second", "again", "2026-01-02T03:04:00Z")
+    assert report.totals == Totals(wall_s=30.0, passes_s=15.0, compile_s=5.0)
+    assert analyse([record(case("a"), *timed(SIX))]).totals is None
+
+
+def test_unlike_environments_are_refused_by_field() -> None:
+    other = replace(MACHINE, torch="2.12.0", cores=4)
+    with pytest.raises(UsageError) as caught:
+        analyse([record(case("a"), *timed(SIX)), record(case("b"), *timed(SIX), environment=other)])
+    assert str(caught.value) == (
+        "Records of different environments cannot be compared: torch is '2.11.0' and '2.12.0'; cores is 2 and 4 (in "
+        "a eager cpu infer batch 1, started 2026-01-02T03:04:05Z, and in b eager cpu infer batch 1, started "
+        "2026-01-02T03:04:05Z). Report each run on its own, or measure both again in one run."
+    )
+
+
+def test_unlike_threads_are_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        analyse([record(case("a"), *timed(SIX)), record(case("b", Variant(name="eager", threads=2)), *timed(SIX))])
+    assert str(caught.value) == (
+        "Cells with different threads cannot be compared: threads is 1 in a eager cpu infer batch 1 and 2 in "
+        "b eager cpu infer batch 1. Report each run on its own, or measure both again with one `--threads`."
+    )
+
+
+def test_nothing_measured_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^No case has been measured yet, so there is nothing to report\."):
+        analyse([run()])
+
+
+def test_a_report_shows_itself_and_becomes_a_data_frame() -> None:
+    report = analyse(whole_run())
+    assert WRITERS["table"].write(report) == f"{report}\n"
+    html = report._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    frame = report.to_dataframe()
+    assert tuple(frame.columns) == COLUMNS
+    assert list(frame["model"]) == [row.model for row in report.rows]
+
+
+def test_the_reporting_arm_needs_no_torch() -> None:
+    code = (
+        "import sys, cnnbench.analysis, cnnbench.report, cnnbench.store, cnnbench.stats; "
+        "print([name for name in ('torch', 'scipy', 'pandas', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_two_thousand_records_take_seconds_at_most() -> None:
+    values = [1.0 + block / 100 for block in range(60)]
+    found: tuple[Measurement, ...] = timed(values, passes=300)
+    records = [
+        record(case(f"model{model}", variant), *found, launch=launch)
+        for model in range(250)
+        for variant in (EAGER, LAST)
+        for launch in range(4)
+    ]
+    start = time.perf_counter()
+    report = analyse(records)
+    texts = [writer.write(report) for writer in WRITERS.values()]
+    assert time.perf_counter() - start < 5
+    assert len(report.rows) == 500
+    assert all(texts)
