@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -100,17 +100,12 @@ def records_file(path: Path) -> Path:
     return path if path.is_file() or path.suffix == ".jsonl" else path / RECORDS_NAME
 
 
-def identity(case: Case) -> Case:
-    """Return `case` without its budget: what a record shares with one that supersedes it (seeds tell launches)."""
-    return replace(case.key(), seed=case.seed)
-
-
 def finished(items: Iterable[Record | Run]) -> dict[Case, Record]:
-    """Return the records by `identity` of their case, in order of first appearance; the last one of a case wins.
+    """Return the records by the identity of their case, in order of first appearance; the last one of a case wins.
 
     A case that failed and was measured again counts as what it gave last; the caller looks at the status.
     """
-    return {identity(item.case): item for item in items if isinstance(item, Record)}
+    return {item.case.identity(): item for item in items if isinstance(item, Record)}
 
 
 def _parse(file: Path) -> Loaded:
@@ -167,7 +162,7 @@ def _is_torn(line: bytes) -> bool:
 def _torn(file: Path, number: int) -> Caution:
     return Caution(
         code="torn_line",
-        fact=f"'{file}', line {number}, the last one, is incomplete: the run was interrupted while writing it.",
+        fact=f"'{file}', line {number}, the last one, is incomplete: the run was interrupted while writing it",
         advice="It is left out; resume the run to measure its case again.",
     )
 

@@ -103,7 +103,8 @@ def counted(model: str, *, params: int, macs: int, shape: Shape = (3, 224, 224),
 
 def judged(model: str, correct: int, tested: int, dataset: str = "fashion_mnist") -> Record:
     found = [once("correct", correct), once("tested", tested), once("top1", correct / tested)]
-    return record(case(model, task="accuracy", dataset=dataset), *found)
+    how = f"Trained on 100 pictures of {dataset}."
+    return record(case(model, task="accuracy", dataset=dataset), *found, notes=(how,))
 
 
 def run(**options: object) -> Run:
@@ -119,7 +120,7 @@ JITTER = (1.003, 1.014, 0.998, 0.991, 1.021, 1.006, 0.996, 0.982, 1.012, 0.993, 
 
 SHAKY = Caution(
     code="not_steady",
-    fact="The warm-up did not become steady within 30 s.",
+    fact="the time of a pass had not settled after 30 s of warm-up",
     advice="Close other programs and measure again.",
 )
 

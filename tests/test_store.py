@@ -9,7 +9,7 @@ import pytest
 
 from cnnbench.record import Caution, Record, to_json
 from cnnbench.spec import Budget, CnnbenchError, UsageError
-from cnnbench.store import Loaded, Store, finished, identity, load
+from cnnbench.store import Loaded, Store, finished, load
 from tests.made import case, once, record, run
 
 ONE = record(case("a"), once("params", 0.1 + 0.2))
@@ -37,7 +37,7 @@ def test_a_torn_last_line_is_dropped_and_cut_before_the_next_append(tmp_path: Pa
     file.write_bytes(to_json(ONE) + b"\n" + torn)
     caution = Caution(
         code="torn_line",
-        fact=f"'{file}', line 2, the last one, is incomplete: the run was interrupted while writing it.",
+        fact=f"'{file}', line 2, the last one, is incomplete: the run was interrupted while writing it",
         advice="It is left out; resume the run to measure its case again.",
     )
     assert load(tmp_path) == Loaded(items=(ONE,), cautions=(caution,))
@@ -159,5 +159,5 @@ def test_the_last_record_of_a_case_wins_whatever_its_budget() -> None:
     other = replace(ONE, case=replace(ONE.case, seed=1), launch=1)
     longer = replace(again, case=replace(ONE.case, budget=Budget(total_s=1.0, timeout_s=2.0, launches=3)))
     found = finished([run(), ONE, other, TWO, longer])
-    assert found == {identity(ONE.case): longer, identity(other.case): other, identity(TWO.case): TWO}
-    assert list(found) == [identity(ONE.case), identity(other.case), identity(TWO.case)]
+    assert found == {ONE.case.identity(): longer, other.case.identity(): other, TWO.case.identity(): TWO}
+    assert list(found) == [ONE.case.identity(), other.case.identity(), TWO.case.identity()]

@@ -90,8 +90,9 @@ def _notes(cells: Sequence[Cell], rows: Sequence[Row], hidden: int, limits: Limi
     if any(row.latency_p99_s is None for row in timed):
         notes.append(f"A p95 needs {FEWEST_FOR_P95} timed passes and a p99 {FEWEST_FOR_P99}; with fewer none is shown.")
     for cell in cells:
-        if cell.case.task in TIMED:
-            notes += [f"{cell.case.label()}: {one_line(note)}" for record in cell.records for note in record.notes]
+        if cell.case.task != "complexity":  # what was noted while counting stands apart
+            about = cell.case.label() if cell.case.task in TIMED else cell.case.model
+            notes += [f"{about}: {one_line(note)}" for record in cell.records for note in record.notes]
     return tuple(dict.fromkeys(notes))
 
 

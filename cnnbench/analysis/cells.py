@@ -91,7 +91,7 @@ def _launch_failed(cell: Cell) -> Caution:
     reason = f": {one_line(first.error)}" if first.error else ""
     return Caution(
         code="launch_failed",
-        fact=f"{len(cell.broken)} of {len(cell.records)} launches gave no measurement ({first.status}{reason}).",
+        fact=f"{len(cell.broken)} of {len(cell.records)} launches gave no measurement ({first.status}{reason})",
         advice="The row rests on the other launches; resume the run to repeat the failed ones.",
     )
 

@@ -117,9 +117,9 @@ def _warnings(report: Report) -> str:
     about: dict[tuple[str, str, str], list[str]] = {}
     for warning in report.warnings:
         caution = warning.caution
-        about.setdefault((caution.code, caution.fact, caution.advice), []).append(warning.row)
+        about.setdefault((caution.code, caution.fact.rstrip("."), caution.advice), []).append(warning.row)
     return "\n".join(
-        f"- **{escape(code)}**: {escape(fact)} {escape(advice)} ({escape('; '.join(dict.fromkeys(rows)))})"
+        f"- **{escape(code)}**: {escape(fact)}. {escape(advice)} ({escape('; '.join(dict.fromkeys(rows)))})"
         for (code, fact, advice), rows in about.items()
     )
 

@@ -156,7 +156,7 @@ def test_one_failed_launch_is_a_warning_and_an_invalid_one_fails_the_cell() -> N
     report = analyse([good, bad])
     caution = Caution(
         code="launch_failed",
-        fact="1 of 2 launches gave no measurement (timeout: No answer within 600 s.).",
+        fact="1 of 2 launches gave no measurement (timeout: No answer within 600 s.)",
         advice="The row rests on the other launches; resume the run to repeat the failed ones.",
     )
     assert report.warnings == (RowCaution(row="a eager cpu infer batch 1", caution=caution),)
