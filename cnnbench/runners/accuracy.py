@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +27,8 @@ The rough ones are one picture's forward pass and a first training step. Batches
 faster, but for networks slow enough to matter not tenfold. Our choice.
 """
 
-TIMED_STEPS = 2
-"""Training steps that the prediction is made from, after a first one to warm up; the fastest counts. Our choice."""
+TIMED_STEPS = 3
+"""Training steps that the prediction is made from, after a first one to warm up; their median counts. Our choice."""
 
 _STEP_PER_FORWARD = 3.0
 _MINUTE_S = 60.0
@@ -120,7 +121,8 @@ def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, epochs: int,
         training_mode(model)
         epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
         if epoch_s * epochs <= HOPELESS * limit_s:
-            epoch_s = steps * min(_seconds(clock, lambda: trainer.step(images, labels)) for _ in range(TIMED_STEPS))
+            timed = [_seconds(clock, lambda: trainer.step(images, labels)) for _ in range(TIMED_STEPS)]
+            epoch_s = steps * statistics.median(timed)
             forward_s = _seconds(clock, lambda: _forward(model, images))
             epoch_s += forward_s * len(splits.val) / len(labels)
     finally:

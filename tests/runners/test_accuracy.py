@@ -189,14 +189,14 @@ def predicted(
 
 def test_training_that_fits_its_limit_is_let_through() -> None:
     # 5 steps of 2 s and two validation batches of 1 s, ten times: 120 s
-    made = [("forward", 1), ("step", 4), ("step", 4), ("step", 4), ("forward", 4)]
-    assert predicted(one_s=0.1, steps_s=[9.0, 3.0, 2.0], batch_s=1.0, limit_s=120.0) == ("", made)
+    made = [("forward", 1), ("step", 4), ("step", 4), ("step", 4), ("step", 4), ("forward", 4)]
+    assert predicted(one_s=0.1, steps_s=[9.0, 1.0, 3.0, 2.0], batch_s=1.0, limit_s=120.0) == ("", made)
 
 
 def test_training_that_exceeds_its_limit_is_refused() -> None:
-    message, seen = predicted(one_s=0.1, steps_s=[9.0, 3.0, 2.0], batch_s=1.0, limit_s=119.0)
+    message, seen = predicted(one_s=0.1, steps_s=[9.0, 1.0, 3.0, 2.0], batch_s=1.0, limit_s=119.0)
     assert message == "Training 10 epochs would take about 2 min, its share of the budget is 2 min."
-    assert len(seen) == 5
+    assert len(seen) == 6
     message, _ = predicted(one_s=0.1, steps_s=[9.0, 114.0], limit_s=40.0)
     assert message == "Training 10 epochs would take about 8 min, its share of the budget is 40 s."
 
