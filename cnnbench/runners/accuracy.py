@@ -159,7 +159,9 @@ def _width(model: nn.Module, split: Split) -> int:
 
 def _check_outputs(outputs: int | None, dataset: DatasetSpec) -> None:
     if outputs is not None and outputs < dataset.classes:
-        raise UnsupportedError(f"The network tells {outputs} classes apart, and {dataset.name} has {dataset.classes}.")
+        raise UnsupportedError(
+            f"The network's output is {outputs} wide, and {dataset.name} has {dataset.classes} classes."
+        )
 
 
 def _too_long(predicted_s: float, epochs: int, limit_s: float) -> UnsupportedError:

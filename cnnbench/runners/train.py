@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -76,7 +76,7 @@ class Trainer:
         """
         self.model = model
         self.recipe = recipe
-        self._optimizer = _optimizer((p for p in model.parameters() if p.requires_grad), recipe)
+        self._optimizer = optimizer_for(model, recipe)
         self._loss = functional.nll_loss if recipe.loss == "nll" else functional.cross_entropy
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -156,8 +156,13 @@ def training_mode(model: nn.Module) -> None:
             training_mode(part)
 
 
-def _optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    chosen = list(parameters)
+def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser over the parameters that get a gradient.
+
+    Raises:
+        UsageError: there is none.
+    """
+    chosen = [p for p in model.parameters() if p.requires_grad]
     if not chosen:
         raise UsageError("Every parameter of the network is frozen, so there is nothing to train.")
     if recipe.optimizer == "adam":

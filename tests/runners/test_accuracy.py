@@ -138,8 +138,8 @@ def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
     ("asked", "message"),
     [
         (spec(shape=(512, 7, 7)), "The network's input 512x7x7 is no picture: a picture has 1 or 3 channels."),
-        (spec(classes=1), "The network tells 1 classes apart, and small has 2."),
-        (spec(classes=None, outputs=1), "The network tells 1 classes apart, and small has 2."),
+        (spec(classes=1), "The network's output is 1 wide, and small has 2 classes."),
+        (spec(classes=None, outputs=1), "The network's output is 1 wide, and small has 2 classes."),
     ],
 )
 def test_a_network_that_the_dataset_does_not_fit_is_refused(asked: ModelSpec, message: str) -> None:

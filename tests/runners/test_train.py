@@ -46,7 +46,7 @@ def run(model: nn.Module, recipe: Recipe = RECIPE, *, epochs: int = 3, seed: int
 def test_training_learns() -> None:
     result = run(network(), epochs=30)
     assert result.val_top1[-1] == 1.0
-    assert result.train_loss[-1] < 0.4 < 0.6 < result.train_loss[0]
+    assert result.train_loss[-1] < 0.6 * result.train_loss[0]
 
 
 def test_same_seed_gives_bit_identical_weights() -> None:
