@@ -31,7 +31,9 @@ class Environment:
     cpu_capability: str = ""  # the instruction set that torch dispatches to
     native_bf16: bool = False
     compiler: str | None = None
+    compile_blocker: str | None = None  # why torch.compile cannot work here
     gpu: str | None = None
+    gpu_native_bf16: bool = False
     cuda: str | None = None
     driver: str | None = None
 

@@ -39,6 +39,10 @@ class UnsupportedError(CnnbenchError):
     """What was asked cannot be had on this machine or with this model; recorded as `unsupported` with the message."""
 
 
+class InvalidError(CnnbenchError):
+    """A result that must not be used, such as an output that holds NaN; recorded as `invalid`."""
+
+
 def unknown_name(kind: str, given: str, known: Iterable[str], more: str = "") -> UsageError:
     """Return the error for a name that is not in a registry, with the closest known names."""
     names = sorted(known)
@@ -132,6 +136,37 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A part of what is asked: these models under these variants, at these batch sizes, for these tasks."""
+
+    models: tuple[str, ...]
+    variants: tuple[str, ...] = ("eager", "channels_last")
+    batch_sizes: tuple[int, ...] = (1,)
+    tasks: tuple[Task, ...] = ("infer",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """All that is asked of a run. `devices`: `cpu`, `cuda`, or `all` that are there. `threads` None: as many as usable.
+
+    `accuracy` is a dataset or None. `input_shape` (channels, height, width) overrides the models' own. `lenient`: an
+    unsupported cell is no failure, because the list of variants is a plan's and not the user's.
+    """
+
+    title: str
+    sections: tuple[Section, ...]
+    device: Literal["cpu", "cuda", "all"] = "cpu"
+    accuracy: str | None = None
+    weights: str = "none"
+    input_shape: Shape | None = None
+    reference: str | None = None
+    threads: int | None = None
+    seed: int = 0
+    budget: Budget
+    lenient: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
     """One thing to measure, written whole into its record; `input_shape` is (channels, height, width)."""
 
@@ -149,6 +184,10 @@ class Case:
     def key(self) -> Case:
         """Return the case without seed and budget: what joins replicates, and a resumed run to its first part."""
         return replace(self, seed=0, budget=Budget(total_s=0.0, timeout_s=0.0, launches=0))
+
+    def identity(self) -> Case:
+        """Return the case without its budget: what a resumed run looks for; seeds tell launches apart."""
+        return replace(self.key(), seed=self.seed)
 
     def label(self) -> str:
         """Return the short text that stands for the case in progress lines and messages."""

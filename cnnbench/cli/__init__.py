@@ -1,0 +1,1 @@
+"""The command line: arguments in, exit code out; the only place that prints and writes report files."""

@@ -1,0 +1,121 @@
+"""`cnnbench compare`: measure models and variants side by side."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cnnbench.cli.options import COUNT, DURATION, NUMBERS, SHAPE, Words
+from cnnbench.spec import Budget, Request, Section
+
+FORMATS = ("table", "markdown", "csv", "json")
+DEFAULT_BUDGET_S = 60.0
+DEFAULT_TIMEOUT_S = 120.0
+MANY_LAUNCHES = 3
+"""Launches (whole new sets of workers) above `DEFAULT_BUDGET_S`, because one launch cannot see what it shifts."""
+
+
+def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that `compare` and `run` share; None stands for the command's or plan's own default."""
+    options = (
+        click.option("--device", type=click.Choice(["cpu", "cuda", "all"]), help="Where to run.  [default: cpu]"),
+        click.option("--batch-size", "batch_sizes", type=NUMBERS, help="Pictures a pass, like 1,8.  [default: 1]"),
+        click.option("--variants", type=Words(), help="Like eager,channels_last+compile, or all that are native."),
+        click.option(
+            "--task", "tasks", type=Words(("infer", "train")), help="Forward passes, training steps, or both."
+        ),
+        click.option("--accuracy", metavar="DATASET", help="Train on this dataset as well and report top-1: digits."),
+        click.option("--weights", help="none, default (downloads torchvision's), or a file.  [default: none]"),
+        click.option("--input-shape", type=SHAPE, help="One picture's shape, instead of the model's own: 3x32x32."),
+        click.option(
+            "--reference", metavar="MODEL[/VARIANT]", help="Speed-ups against it, not each model's own eager."
+        ),
+        click.option("--budget", type=DURATION, help="Time for the whole run: 60s, 10m.  [default: 60s]"),
+        click.option("--timeout", type=DURATION, help="Longest wait for an answer of one cell.  [default: 120s]"),
+        click.option("--launches", type=click.IntRange(1), help="Whole new sets of workers.  [default: by budget]"),
+        click.option("--threads", type=click.IntRange(1), help="Threads of a cell.  [default: usable cores]"),
+        click.option("--seed", type=click.IntRange(0), help="For weights, inputs and orders.  [default: 0]"),
+        click.option("--sort", metavar="COLUMN", help="Order the rows by a column of report.csv, like latency_s."),
+        click.option("--latency-max", type=DURATION, help="Hide rows slower than this and name the best that fits."),
+        click.option("--params-max", type=COUNT, help="Hide rows with more parameters: 500k, 5M."),
+        click.option("--dry-run", is_flag=True, help="Show the cells and how long they take; measure nothing."),
+        click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; an earlier one is resumed."),
+        click.option(
+            "--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command("compare", no_args_is_help=True)
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@measuring_options
+def command(names: tuple[str, ...], **given: Any) -> int:
+    """Measure models and variants side by side, and write a run folder.
+
+    MODEL is a built-in (cnnbench list models), torchvision:NAME, timm:NAME or FILE.py:FACTORY.
+    'eager' is always measured, as the reference. Progress goes to standard error, the result to standard output.
+
+    \b
+    Examples:
+      cnnbench compare lenet vgg16 mobilenet_v2
+      cnnbench compare resnet18 --variants all --batch-size 1,8 --budget 5m
+      cnnbench compare lenet ./my_model.py:build --reference lenet
+      cnnbench compare mlp lenet --accuracy digits --sort top1 --format csv > result.csv
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    request = Request(
+        title=f"compare {' '.join(short(name) for name in names)}",
+        sections=(
+            Section(
+                models=names,
+                variants=given["variants"] or ("eager", "channels_last"),
+                batch_sizes=given["batch_sizes"] or (1,),
+                tasks=given["tasks"] or ("infer",),
+            ),
+        ),
+        device=given["device"] or "cpu",
+        accuracy=given["accuracy"],
+        weights=given["weights"] or "none",
+        input_shape=given["input_shape"],
+        reference=given["reference"],
+        threads=given["threads"],
+        seed=given["seed"] or 0,
+        budget=budget(given["budget"] or DEFAULT_BUDGET_S, given["timeout"], given["launches"]),
+    )
+    return execute(request, given)
+
+
+def short(name: str) -> str:
+    """Return the part of a model's name that tells it apart: without folders, `.py` and source."""
+    return name.rpartition("/")[2].replace(".py:", "-").replace(":", "-")
+
+
+def budget(total_s: float, timeout_s: float | None, launches: int | None) -> Budget:
+    """Return the budget; without a wish, one launch up to 60 s and three above."""
+    own = 1 if total_s <= DEFAULT_BUDGET_S else MANY_LAUNCHES
+    return Budget(total_s=total_s, timeout_s=timeout_s or DEFAULT_TIMEOUT_S, launches=launches or own)
+
+
+def execute(request: Request, given: dict[str, Any]) -> int:
+    """Check and measure `request` with the rest of the options `given`, and return the exit code."""
+    from cnnbench.cli.measure import Options, check, conclude, dry_run, measure
+
+    options = Options(
+        command=shlex.join(["cnnbench", *sys.argv[1:]]),
+        output=given["output"],
+        sort=given["sort"],
+        latency_max_s=given["latency_max"],
+        params_max=given["params_max"],
+    )
+    check(request, options)
+    if given["dry_run"]:
+        click.echo(dry_run(request))
+        return 0
+    return conclude(measure(request, options), options, given["output_format"], click.echo)

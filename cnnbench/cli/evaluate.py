@@ -1,0 +1,121 @@
+"""`cnnbench evaluate`: test a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cnnbench import checkpoint as checkpoints
+from cnnbench import data, machine, stats
+from cnnbench.cli.main import EXIT_FAILED
+from cnnbench.cli.options import Words
+from cnnbench.cli.tables import render
+from cnnbench.orchestrator.training import test_weights
+from cnnbench.quantity import show
+from cnnbench.record import Record
+from cnnbench.spec import Budget, Request, Section, UsageError
+from cnnbench.variants import parse_variant, split_variants
+
+ANSWER_S = 600.0
+"""Longest wait for one variant's test."""
+
+
+@click.command("evaluate", no_args_is_help=True)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--dataset", help="Instead of the one that it was trained on.")
+@click.option(
+    "--split", "part", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Part."
+)
+@click.option("--variants", type=Words(), default="eager", help="Like eager,amp,channels_last.  [default: eager]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to test.")
+@click.option(
+    "--format", "output_format", type=click.Choice(("table", "csv", "json")), default="table", help="How to print."
+)
+def command(
+    checkpoint: Path,
+    dataset: str | None,
+    part: Literal["train", "val", "test"],
+    variants: tuple[str, ...],
+    device: Literal["cpu", "cuda"],
+    output_format: str,
+) -> int:
+    """Test a checkpoint: top-1 and top-5 with 95 % intervals, accuracy by class, and what is taken for what.
+
+    \b
+    Examples:
+      cnnbench evaluate results/latest/lenet-seed0.safetensors
+      cnnbench evaluate lenet-seed0.safetensors --variants eager,amp --format json
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    info = checkpoints.load(checkpoint)
+    name = dataset or info.dataset
+    if name is None:
+        raise UsageError(f"{checkpoint} does not say what it was trained on. Give --dataset.")
+    data.find(name)
+    threads = machine.default_threads()
+    chosen = [parse_variant(v, device=device, threads=threads) for v in split_variants(variants)]
+    request = Request(
+        title="evaluate",
+        sections=(Section(models=(info.model,), variants=("eager",)),),
+        device=device,
+        accuracy=name,
+        weights=str(checkpoint),
+        input_shape=info.input_shape,
+        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S, launches=1),
+    )
+    records = list(test_weights(request, chosen, part))
+    click.echo(_text(records, output_format))
+    return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
+
+
+_HEADERS = ("variant", "status", "tested", "top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high", "error")
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    if record.status != "ok":
+        return (record.case.variant.name, record.status, *[None] * 7, record.error)
+    tested = round(_samples(record, "tested")[0])
+    top1 = stats.wilson(round(_samples(record, "correct")[0]), tested)
+    five = _samples(record, "top5_correct")
+    top5 = stats.wilson(round(five[0]), tested) if five else None
+    last = (top5.center, top5.low, top5.high) if top5 else (None, None, None)
+    return (record.case.variant.name, "ok", tested, top1.center, top1.low, top1.high, *last, None)
+
+
+def _samples(record: Record, quantity: str) -> tuple[float, ...]:
+    found = record.find(quantity)
+    return found.samples if found else ()
+
+
+def confusion(record: Record) -> list[list[int]]:
+    """Return the table of classes by predicted classes; one column more holds outputs beyond the dataset's classes."""
+    classes = len(_samples(record, "class_total"))
+    flat = [round(n) for n in _samples(record, "confusion")]
+    width = len(flat) // classes
+    return [flat[k : k + width] for k in range(0, len(flat), width)]
+
+
+def _text(records: Sequence[Record], output_format: str) -> str:
+    rows = [_row(record) for record in records]
+    if output_format == "json":
+        tables = [dict(zip(_HEADERS, row, strict=True)) for row in rows]
+        for table, record in zip(tables, records, strict=True):
+            if record.status == "ok":
+                table["by_class"] = [_samples(record, "class_correct"), _samples(record, "class_total")]
+                table["confusion"] = confusion(record)
+        return json.dumps(tables, indent=2)
+    if output_format == "csv":
+        return render(_HEADERS, rows, "csv")
+    shown = [tuple(show(v, "share") if isinstance(v, float) else v for v in row) for row in rows]
+    return "\n\n".join([render(_HEADERS, shown, "table"), *(_classes(r) for r in records[:1] if r.status == "ok")])
+
+
+def _classes(record: Record) -> str:
+    correct, total = _samples(record, "class_correct"), _samples(record, "class_total")
+    table = confusion(record)
+    headers = ("class", "correct", *(f"as {k}" for k in range(len(table[0]))))
+    rows = [(str(k), f"{correct[k]:.0f}/{total[k]:.0f}", *row) for k, row in enumerate(table)]
+    return f"By class under {record.case.variant.name}:\n{render(headers, rows, 'table')}"

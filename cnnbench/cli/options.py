@@ -1,0 +1,115 @@
+"""Kinds of values that several commands take: durations, counts, shapes, comma-separated lists."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_DURATION = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_COUNT = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_NUMBER = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*$")
+
+
+class Duration(click.ParamType[float]):
+    """A time such as 20ms, 90s, 8m or 1h, as seconds; a bare number is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        found = _NUMBER.match(str(value))
+        unit = (found[2].lower() or "s") if found else ""
+        if found is None or unit not in _DURATION or float(found[1]) <= 0:
+            self.fail(f"'{value}' is not a time above zero. Write it like 20ms, 90s, 8m or 1h.", param, ctx)
+        return float(found[1]) * _DURATION[unit]
+
+
+class Count(click.ParamType[int]):
+    """A number such as 500k, 5M or 3504872."""
+
+    name = "count"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        if isinstance(value, int):
+            return value
+        found = _NUMBER.match(str(value))
+        if found is None or found[2].lower() not in _COUNT:
+            self.fail(f"'{value}' is not a number. Write it like 3504872, 500k or 5M.", param, ctx)
+        return round(float(found[1]) * _COUNT[found[2].lower()])
+
+
+class ShapeType(click.ParamType[tuple[int, ...]]):
+    """One picture's shape, channels x height x width, such as 3x32x32."""
+
+    name = "CxHxW"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return (channels, height, width)."""
+        if isinstance(value, tuple):
+            return value
+        words = str(value).lower().split("x")
+        if len(words) != 3 or not all(w.isdigit() and int(w) > 0 for w in words):  # noqa: PLR2004
+            self.fail(f"'{value}' is not a shape. Write channels x height x width, like 3x32x32.", param, ctx)
+        return tuple(int(w) for w in words)
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """Height and width of a picture: 224 or 224x244."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (height, width)."""
+        if isinstance(value, tuple):
+            return value
+        words = str(value).lower().split("x")
+        if len(words) > 2 or not all(w.isdigit() and int(w) > 0 for w in words):  # noqa: PLR2004
+            self.fail(f"'{value}' is not a size. Write it like 224 or 224x224.", param, ctx)
+        return int(words[0]), int(words[-1])
+
+
+class Words(click.ParamType[tuple[str, ...]]):
+    """Comma-separated words, from `choices` if there are any."""
+
+    name = "list"
+
+    def __init__(self, choices: tuple[str, ...] = ()) -> None:
+        self.choices = choices
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the words, each once, in order."""
+        if isinstance(value, tuple):
+            return value
+        words = tuple(dict.fromkeys(w.strip() for w in str(value).split(",") if w.strip()))
+        wrong = [w for w in words if self.choices and w not in self.choices]
+        if wrong or not words:
+            self.fail(f"'{value}': take one or more of {', '.join(self.choices)}.", param, ctx)
+        return words
+
+
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Comma-separated whole numbers from 1 on."""
+
+    name = "list"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers, each once, in order."""
+        if isinstance(value, tuple):
+            return value
+        words = [w.strip() for w in str(value).split(",")]
+        if not all(w.isdigit() and int(w) > 0 for w in words):
+            self.fail(f"'{value}' is not a list of whole numbers from 1 on. Write it like 1,8.", param, ctx)
+        return tuple(dict.fromkeys(int(w) for w in words))
+
+
+DURATION = Duration()
+COUNT = Count()
+SHAPE = ShapeType()
+SIZE = Size()
+NUMBERS = Numbers()
+TABLE_FORMATS = ("table", "csv", "json")
+"""Formats of a plain listing."""

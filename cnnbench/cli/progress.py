@@ -1,0 +1,107 @@
+"""Progress on standard error: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import click
+
+from cnnbench.orchestrator.run import Progress
+from cnnbench.quantity import show
+from cnnbench.record import Record
+
+PLAIN_EVERY_S = 10.0
+"""Seconds between two lines of progress where there is no terminal: enough to see life in a log. Our choice."""
+
+
+class Display(Protocol):
+    """Shows what is going on."""
+
+    def tell(self, progress: Progress) -> None:
+        """Show what the run is doing and how long it may still take."""
+
+    def line(self, text: str) -> None:
+        """Show a line that stays."""
+
+
+class _Plain:
+    def __init__(self) -> None:
+        self._last = -PLAIN_EVERY_S
+
+    def tell(self, progress: Progress) -> None:
+        if progress.elapsed_s - self._last >= PLAIN_EVERY_S:
+            self._last = progress.elapsed_s
+            left = f"about {clock_text(progress.remaining_s)} left"
+            self.line(f"[{clock_text(progress.elapsed_s)}, {left}] {progress.text}")
+
+    def line(self, text: str) -> None:
+        click.echo(text, err=True)
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """Have a display on standard error: a bar if that is a terminal, else plain lines."""
+    if not sys.stderr.isatty():
+        yield _Plain()
+        return
+    with _bar() as shown:
+        yield shown
+
+
+@contextmanager
+def _bar() -> Iterator[Display]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.fields[times]}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Bar(*columns, console=console, transient=True, refresh_per_second=4) as bar:
+        task = bar.add_task("", total=1.0, times="")
+        began = time.monotonic()
+
+        class Shown:
+            def tell(self, progress: Progress) -> None:
+                elapsed = time.monotonic() - began
+                whole = max(progress.elapsed_s + progress.remaining_s, 1e-9)
+                times = f"{clock_text(elapsed)} / {clock_text(elapsed + progress.remaining_s)}"
+                bar.update(task, completed=progress.elapsed_s / whole, description=progress.text, times=times)
+
+            def line(self, text: str) -> None:
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        yield Shown()
+
+
+def clock_text(seconds: float) -> str:
+    """Return seconds as 0:07, 12:34 or 1:02:03."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def record_line(record: Record) -> str:
+    """Return the line that says what came of a case."""
+    return f"{record.status:>11}  {record.case.label()}  {_gist(record)}".rstrip()
+
+
+def _gist(record: Record) -> str:
+    if record.error is not None:
+        return record.error
+    if (latency := record.find("latency_s")) and latency.samples:
+        middle = sorted(latency.samples)[len(latency.samples) // 2]
+        return f"{show(middle, 'seconds')} ({len(latency.samples)} samples)"
+    if top1 := record.find("top1"):
+        return f"top-1 {show(top1.samples[0], 'share')}"
+    if macs := record.find("macs"):
+        return f"{show(macs.samples[0], 'count')} MACs"
+    return ""

@@ -1,0 +1,77 @@
+"""`cnnbench run`: measure a named plan or a plan file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from cnnbench.cli.compare import execute, measuring_options
+from cnnbench.plans import AUTO, PlanFile, find_plan, seconds
+from cnnbench.spec import Budget, Request, Section
+
+
+@click.command("run", no_args_is_help=True)
+@click.argument("plan")
+@measuring_options
+def command(plan: str, **given: Any) -> int:
+    """Measure a plan: a name from 'cnnbench list plans', or a TOML file. Options override what the plan says.
+
+    \b
+    Examples:
+      cnnbench run quick
+      cnnbench run full --dry-run
+      cnnbench run quick --device cpu --budget 20m
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    file = find_plan(plan)
+    request = _overridden(_request(plan, file), given)
+    if request.budget.total_s == math.inf and not given["dry_run"]:
+        request = _with_expected_budget(request)
+    return execute(request, given)
+
+
+def _request(name: str, file: PlanFile) -> Request:
+    total_s = math.inf if file.budget == AUTO else seconds(file.budget)
+    return Request(
+        title=name.rpartition("/")[2].removesuffix(".toml"),
+        sections=file.sections(),
+        device=file.device,
+        accuracy=file.accuracy,
+        weights=file.weights,
+        input_shape=file.input_shape,
+        reference=file.reference,
+        threads=file.threads,
+        seed=file.seed,
+        budget=Budget(total_s=total_s, timeout_s=seconds(file.timeout), launches=file.launches),
+        lenient=True,
+    )
+
+
+def _overridden(request: Request, given: dict[str, Any]) -> Request:
+    plain = ("device", "accuracy", "weights", "input_shape", "reference", "threads", "seed")
+    request = replace(request, **{name: given[name] for name in plain if given[name] is not None})
+    parts = {name: given[name] for name in ("variants", "batch_sizes", "tasks") if given[name]}
+    limits = {"total_s": given["budget"], "timeout_s": given["timeout"], "launches": given["launches"]}
+    return replace(
+        request,
+        sections=tuple(dict.fromkeys(_part(section, parts) for section in request.sections)),
+        budget=replace(request.budget, **{k: v for k, v in limits.items() if v is not None}),
+        lenient="variants" not in parts,
+    )
+
+
+def _part(section: Section, parts: dict[str, Any]) -> Section:
+    return replace(section, **parts)
+
+
+def _with_expected_budget(request: Request) -> Request:
+    """Return the request with the time that it is expected to take as its budget, and say how long that is."""
+    from cnnbench.cli.measure import names_of
+    from cnnbench.cli.progress import clock_text
+    from cnnbench.orchestrator.run import plan_only
+
+    _, expected_s = plan_only(request, names_of(request))
+    click.echo(f"This plan takes about {clock_text(expected_s)} (h:mm:ss). Ctrl-C keeps what is measured.", err=True)
+    return replace(request, budget=replace(request.budget, total_s=float(round(expected_s))))

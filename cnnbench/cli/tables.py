@@ -1,0 +1,28 @@
+"""Plain listings as text, CSV or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def render(headers: Sequence[str], rows: Sequence[Sequence[object]], output_format: str) -> str:
+    """Return the table as `table` (for people), `csv` or `json`; None is a dash, empty, or null."""
+    if output_format == "json":
+        import json
+
+        return json.dumps([dict(zip(headers, row, strict=True)) for row in rows], indent=2)
+    if output_format == "csv":
+        import csv
+        import io
+
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([headers, *rows])
+        return text.getvalue().rstrip("\n")
+    from tabulate import tabulate
+
+    cells = [
+        ["-" if value is None else f"{value:,}" if isinstance(value, int) else value for value in row] for row in rows
+    ]
+    kinds = [next((row[k] for row in rows if row[k] is not None), None) for k in range(len(headers))]
+    align = ["right" if isinstance(kind, int) else "left" for kind in kinds]
+    return tabulate(cells, headers=headers, colalign=align if rows else None, disable_numparse=True)

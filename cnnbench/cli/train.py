@@ -1,0 +1,201 @@
+"""`cnnbench train`: train a model by its tutorial's recipe, with one seed or several."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cnnbench import data, stats
+from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
+from cnnbench.cli.measure import run_folder
+from cnnbench.cli.options import TABLE_FORMATS
+from cnnbench.cli.progress import display, record_line
+from cnnbench.cli.tables import render
+from cnnbench.models import check_name
+from cnnbench.orchestrator.training import train_seeds
+from cnnbench.quantity import show
+from cnnbench.record import Record, Run
+from cnnbench.spec import Budget, Request, Section
+from cnnbench.store import Store
+
+ANSWER_S = 600.0
+"""Longest wait for an epoch."""
+
+
+@click.command("train", no_args_is_help=True)
+@click.argument("model")
+@click.option("--dataset", default="digits", show_default=True, help="See 'cnnbench list datasets'.")
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the dataset's or the recipe's own number.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many trainings, each its seed."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
+@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: usable cores]")
+@click.option("--weights", default="none", show_default=True, help="Start from: none, default (downloads), or a file.")
+@click.option(
+    "--timeout", type=float, default=ANSWER_S, show_default=True, help="Longest wait for an epoch, in seconds."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Run folder.  [default: results/<time>-train-MODEL]"
+)
+@click.option(
+    "--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="On standard output."
+)
+def command(
+    model: str,
+    *,
+    dataset: str,
+    epochs: int | None,
+    seeds: int,
+    seed: int,
+    device: Literal["cpu", "cuda"],
+    threads: int | None,
+    weights: str,
+    timeout: float,
+    output: Path | None,
+    output_format: str,
+) -> int:
+    """Train MODEL by its tutorial's recipe and test it once; writes records, curves.csv and a checkpoint per seed.
+
+    \b
+    Examples:
+      cnnbench train lenet
+      cnnbench train simple_cnn --seeds 3
+      cnnbench train ./my_model.py:build --epochs 20
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    check_name(model)
+    data.find(dataset)
+    request = Request(
+        title=f"train {model}",
+        sections=(Section(models=(model,), variants=("eager",)),),
+        device=device,
+        accuracy=dataset,
+        weights=weights,
+        threads=threads,
+        seed=seed,
+        budget=Budget(total_s=timeout, timeout_s=timeout, launches=1),
+    )
+    now = datetime.now(UTC)
+    folder = output or run_folder(f"train-{Path(model).name}", now)
+    store = Store(folder)
+    command_line = shlex.join(["cnnbench", *sys.argv[1:]])
+    store.append(Run(title=request.title, command=command_line, started=now.isoformat(timespec="seconds")))
+    records, interrupted = _train(request, store, folder, epochs=epochs, seeds=seeds)
+    if records:
+        (folder / "curves.csv").write_text(_curves(records), encoding="utf-8")
+        click.echo(_table(records, folder, output_format))
+        click.echo(f"Records, curves and checkpoints: {folder}", err=True)
+    if interrupted:
+        click.echo(
+            f"Interrupted; finished seeds are kept. Train the others with --seed {seed + len(records)}.", err=True
+        )
+        return EXIT_INTERRUPTED
+    return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
+
+
+def checkpoint_path(folder: Path, model: str, seed: int) -> Path:
+    """Return the file of the weights that a training with `seed` gave."""
+    return folder / f"{Path(model).name.replace(':', '-')}-seed{seed}.safetensors"
+
+
+def _train(
+    request: Request, store: Store, folder: Path, *, epochs: int | None, seeds: int
+) -> tuple[list[Record], bool]:
+    model = request.sections[0].models[0]
+    records: list[Record] = []
+    with display() as shown:
+        try:
+            done = train_seeds(
+                request,
+                epochs=epochs,
+                seeds=seeds,
+                checkpoint=lambda seed: checkpoint_path(folder, model, seed),
+                tell=shown.tell,
+            )
+            for record in done:
+                store.append(record)
+                records.append(record)
+                shown.line(record_line(record))
+        except KeyboardInterrupt:
+            return records, True
+    return records, False
+
+
+def _samples(record: Record, quantity: str) -> tuple[float, ...]:
+    found = record.find(quantity)
+    return found.samples if found else ()
+
+
+def _curves(records: Sequence[Record]) -> str:
+    rows = [
+        (record.case.seed, epoch, *values)
+        for record in records
+        for epoch, values in enumerate(zip(*(_samples(record, q) for q in _CURVES), strict=True), start=1)
+    ]
+    return render(("seed", "epoch", *_CURVES), rows, "csv") + "\n"
+
+
+_CURVES = ("train_loss", "val_top1", "epoch_s")
+
+
+def _table(records: Sequence[Record], folder: Path, output_format: str) -> str:
+    headers = (
+        "seed",
+        "status",
+        "epochs",
+        "train_loss",
+        "val_top1",
+        "top1",
+        "top1_low",
+        "top1_high",
+        "train_s",
+        "checkpoint",
+    )
+    rows = [_row(record, folder) for record in records]
+    if output_format != "table":
+        return render(headers, rows, output_format)
+    shown = [(*row[:3], *(_shown(h, v) for h, v in zip(headers[3:9], row[3:9], strict=True)), row[9]) for row in rows]
+    text = render(headers, shown, "table")
+    tops = [top[0] for record in records if (top := _samples(record, "top1"))]
+    if len(tops) > 1:
+        spread = f"mean {100 * statistics.mean(tops):.1f} %, standard deviation {100 * statistics.stdev(tops):.1f} %"
+        text += f"\n\ntop-1 over {len(tops)} seeds: {spread}"
+    errors = [f"seed {record.case.seed}: {record.error}" for record in records if record.error]
+    notes = list(dict.fromkeys(note for record in records for note in record.notes))
+    return "\n".join([text, "", *errors, *notes]).rstrip()
+
+
+def _shown(header: str, value: object) -> str | None:
+    if not isinstance(value, float):
+        return None
+    return show(value, "share" if "top1" in header else "seconds" if header.endswith("_s") else "number")
+
+
+def _row(record: Record, folder: Path) -> tuple[object, ...]:
+    losses, tops = _samples(record, "train_loss"), _samples(record, "val_top1")
+    if record.status != "ok":
+        return (record.case.seed, record.status, None, *[None] * 6, None)
+    test = stats.wilson(round(_samples(record, "correct")[0]), round(_samples(record, "tested")[0]))
+    file = checkpoint_path(folder, record.case.model, record.case.seed)
+    train_s = math.fsum(_samples(record, "epoch_s"))
+    return (
+        record.case.seed,
+        "ok",
+        len(losses),
+        losses[-1],
+        tops[-1],
+        test.center,
+        test.low,
+        test.high,
+        train_s,
+        str(file),
+    )

@@ -1,0 +1,1 @@
+"""Cases to records: workers in processes of their own, samples in shuffled blocks, failures that become records."""

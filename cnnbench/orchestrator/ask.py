@@ -1,0 +1,86 @@
+"""Single questions to a worker: count one model, what machine this is, which batch still fits."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cnnbench.orchestrator.host import Host
+from cnnbench.orchestrator.messages import Built, Failure, Job, Tried, Try
+from cnnbench.orchestrator.planning import make_plan
+from cnnbench.orchestrator.run import Hooks, Runner, ask, hosting, memory_limit
+from cnnbench.record import Environment, Record
+from cnnbench.spec import Budget, Case, Device, Request, Section
+
+ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0, launches=1)
+"""For work that is one answer of one worker."""
+
+
+def count_model(model: str, input_size: tuple[int, int] | None) -> Record:
+    """Return the complexity record of `model` at (height, width) `input_size`, or at its own input."""
+    request = Request(title="describe", sections=(Section(models=(model,), variants=("eager",)),), budget=ONE_ANSWER)
+    kept: list[Record] = []
+    runner = Runner(request, Hooks(keep=kept.append, tell=lambda _: None, already={}), (model,))
+    with hosting(request) as host:
+        runner.count(host, input_size)
+    return kept[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Largest:
+    """The largest batch that went well, the smallest that did not (None: none was tried), and why it did not."""
+
+    batch_size: int
+    failed_at: int | None
+    reason: str | None
+
+
+def environment_of(threads: int | None = None) -> Environment:
+    """Return the environment that workers see."""
+    request = Request(title="doctor", sections=(), threads=threads, budget=ONE_ANSWER)
+    with hosting(request) as host:
+        return ask(host, ())[0]
+
+
+def largest_batch(model: str, device: Device, *, limit: int, seconds: float, tell: Callable[[str], None]) -> Largest:
+    """Return the largest inference batch of `model` that fits, by doubling up to `limit` and then halving the gap.
+
+    Each trial is one forward pass in a worker of its own, under the memory limit of measured cells. No new trial starts
+    after `seconds`.
+    """
+    request = Request(
+        title="doctor", sections=(Section(models=(model,), variants=("eager",)),), device=device, budget=ONE_ANSWER
+    )
+    until = time.monotonic() + seconds
+    good, bad, reason = 0, None, None
+    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        environment, shapes = ask(host, (model,))
+        case = make_plan(request, environment, shapes).groups[0].cases[0]
+        batch = 1
+        while good < batch <= limit and time.monotonic() < until:
+            tell(f"{model}: batch {batch}")
+            failure = _try(host, replace(case, batch_size=batch), scratch)
+            if failure is None:
+                good = batch
+            else:
+                bad, reason = batch, failure.error
+            batch = min(limit, 2 * good) if bad is None else (good + bad) // 2
+    return Largest(batch_size=good, failed_at=bad, reason=reason)
+
+
+def _try(host: Host, case: Case, scratch: str) -> Failure | None:
+    worker = host.start()
+    try:
+        worker.send(
+            Job(case=case, scratch=scratch, memory_limit_bytes=memory_limit() if case.device == "cpu" else None)
+        )
+        reply = worker.receive(case.budget.timeout_s)
+        if isinstance(reply, Built):
+            worker.send(Try())
+            reply = worker.receive(case.budget.timeout_s)
+    finally:
+        worker.close()
+    assert isinstance(reply, Tried | Failure)
+    return reply if isinstance(reply, Failure) else None

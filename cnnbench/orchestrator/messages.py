@@ -1,0 +1,127 @@
+"""What coordinator and workers say to each other: plain values that travel pickled through a socket pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cnnbench.record import Caution, Environment, Outcome, Status
+from cnnbench.runners.sampling import Sample, SampleShape
+from cnnbench.spec import Case, Shape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """To a worker, first: what to do in this process, and under which limits.
+
+    `scratch`: a folder for compile caches. `memory_limit_bytes` of private memory (None: no limit). `epochs`, `limit_s`
+    and `checkpoint` are for training: None means the dataset's own number, no limit, and no file. With `part` the
+    weights are tested on that part of the dataset and not trained. `warm_cap_s` ends a warm-up that does not settle.
+    """
+
+    case: Case
+    scratch: str
+    memory_limit_bytes: int | None = None
+    epochs: int | None = None
+    limit_s: float | None = None
+    checkpoint: str | None = None
+    part: Literal["train", "val", "test"] | None = None
+    warm_cap_s: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """To a worker, instead of a job: a question about this machine or about models, answered by one message."""
+
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """From a worker: what a model from outside turned out to be; or the error that naming it gave, for the user."""
+
+    model: str
+    input_shape: Shape | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """From a worker: the environment, and what is known of the models asked about."""
+
+    environment: Environment
+    models: tuple[Known, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """From a worker: the network is in memory under its variant; nothing has been called yet."""
+
+    cautions: tuple[Caution, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Warm:
+    """To a worker: make the first call and warm up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Try:
+    """To a worker, instead of `Warm`: make one call and end, to see whether it fits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tried:
+    """From a worker: the call went well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """From a worker: warmed up and idle; times in seconds, `phases` are the quantities that a sample times apart."""
+
+    first_call_s: float
+    warmup_s: float
+    iteration_s: float
+    shape: SampleShape
+    phases: tuple[str, ...] = ()
+    cautions: tuple[Caution, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Take:
+    """To a worker: take one sample."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """From a worker: the sample."""
+
+    sample: Sample
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class News:
+    """From a worker that trains: a line for the user, and the share of its work that is done (0 to 1)."""
+
+    text: str
+    done: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """From a worker whose job is one piece of work: what it gave."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """From a worker, or in place of one that died: why there is no result."""
+
+    status: Status
+    error: str
+
+
+Request = Job | Question | Warm | Try | Take
+Reply = Built | Tried | Ready | Taken | News | Done | Failure | Answer

@@ -1,0 +1,228 @@
+"""From what is asked to the cases to measure: which cells there are, which are compared, how long they may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from cnnbench import machine
+from cnnbench.models import MODELS
+from cnnbench.record import Environment
+from cnnbench.spec import Case, Device, MissingError, Request, Section, Shape, Task, UsageError
+from cnnbench.variants import REFERENCE, Support, native_variants, parse_variant, split_variants, support
+
+SETUP_S = 1.5
+"""Expected seconds to fork, build and warm up a cell of a small network; seen on two cores. For the ETA only."""
+
+COMPILE_S = 30.0
+COMPILE_AUTOTUNE_S = 150.0
+"""Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only."""
+
+SAMPLING_S = 6.0
+"""Expected seconds of blocks for a cell until the width of its interval stops it. For the ETA only."""
+
+MACS_PER_S = 25e9
+"""Expected multiply-adds a second, to guess the time of a pass where a network declares its MACs. For the ETA only."""
+
+PASSES = 60
+"""Passes that a cell makes at least, warm-up and blocks together. For the ETA only."""
+
+TRAINING_COST = 3
+"""A training step does about three times the work of a forward pass."""
+
+ACCURACY_SHARE = 0.3
+"""Share of a run's budget that trainings may take where accuracy is asked for. Our choice."""
+
+COMPLEXITY_S = 0.7
+START_S = 5.0
+"""Expected seconds to count one network, and to start the fork server. For the ETA only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Cases that are compared with each other and so measured together; the first one is the reference."""
+
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """A case that this machine cannot do, with the reason."""
+
+    case: Case
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run will do, in this order; `emulated` gives the reason for cases that run, but not natively."""
+
+    request: Request
+    complexity: tuple[Case, ...]
+    groups: tuple[Group, ...]
+    accuracy: tuple[Case, ...]
+    refused: tuple[Refused, ...] = ()
+    emulated: Mapping[Case, str]
+
+
+def make_plan(request: Request, environment: Environment, shapes: Mapping[str, Shape]) -> Plan:
+    """Return the plan for `request` on the machine of `environment`; `shapes` are the inputs of models from outside.
+
+    Raises:
+        MissingError: a CUDA device is asked for and there is none.
+        UsageError: a variant is unknown, or the reference names no model.
+    """
+    devices = _devices(request, environment)
+    cells = list(_cells(request, environment, shapes, devices))
+    judged = {c: support(c.variant, device=c.device, environment=environment) for c in cells}
+    groups = _groups(request, [c for c in cells if judged[c].status != "unsupported"])
+    names = tuple(dict.fromkeys(c.model for c in cells))
+    single = {name: _single(request, name, shapes) for name in names}
+    accuracy = request.accuracy and [_trained(single[n], request.accuracy, devices[0]) for n in names]
+    return Plan(
+        request=request,
+        complexity=tuple(single.values()),
+        groups=groups,
+        accuracy=tuple(accuracy or ()),
+        refused=tuple(Refused(case=c, reason=s.reason) for c, s in judged.items() if s.status == "unsupported"),
+        emulated=_emulated(judged),
+    )
+
+
+def _emulated(judged: Mapping[Case, Support]) -> Mapping[Case, str]:
+    return {c: s.reason for c, s in judged.items() if s.status == "emulated"}
+
+
+def _devices(request: Request, environment: Environment) -> tuple[Device, ...]:
+    if request.device == "cuda" and environment.gpu is None:
+        raise MissingError("No CUDA device is seen by torch here. Run 'cnnbench doctor', or take --device cpu.")
+    if request.device == "all":
+        return ("cpu", "cuda") if environment.gpu else ("cpu",)
+    return (request.device,)
+
+
+def shape_of(request: Request, name: str, shapes: Mapping[str, Shape]) -> Shape:
+    """Return the (channels, height, width) that `name` is measured at."""
+    own = MODELS[name].input_shape if name in MODELS else shapes[name]
+    return request.input_shape or own
+
+
+def _single(request: Request, name: str, shapes: Mapping[str, Shape]) -> Case:
+    """Return the complexity case of a model: eager, fp32, batch 1, on the CPU."""
+    return Case(
+        model=name,
+        variant=parse_variant(REFERENCE, device="cpu", threads=threads_of(request)),
+        task="complexity",
+        device="cpu",
+        batch_size=1,
+        input_shape=shape_of(request, name, shapes),
+        weights=request.weights,
+        seed=request.seed,
+        budget=request.budget,
+    )
+
+
+def _trained(single: Case, dataset: str, device: Device) -> Case:
+    recipe = MODELS[single.model].recipe if single.model in MODELS else None
+    batch = recipe.batch_size if recipe else 64
+    return replace(single, task="accuracy", dataset=dataset, device=device, batch_size=batch)
+
+
+def threads_of(request: Request) -> int:
+    """Return the threads of every cell: as asked, cut to what the process may use."""
+    usable = machine.default_threads()
+    return usable if request.threads is None else min(request.threads, usable)
+
+
+def _cells(
+    request: Request, environment: Environment, shapes: Mapping[str, Shape], devices: Iterable[Device]
+) -> Iterable[Case]:
+    threads = threads_of(request)
+    seen: set[Case] = set()
+    for device in devices:
+        for section in (*request.sections, *_reference_sections(request)):
+            names = _expanded(section.variants, device, threads, environment)
+            for model, batch, task, name in _product(section, names):
+                case = Case(
+                    model=model,
+                    variant=parse_variant(name, device=device, threads=threads),
+                    task=task,
+                    device=device,
+                    batch_size=batch,
+                    input_shape=shape_of(request, model, shapes),
+                    weights=request.weights,
+                    seed=request.seed,
+                    budget=request.budget,
+                )
+                if case not in seen:
+                    seen.add(case)
+                    yield case
+
+
+def _product(section: Section, variants: tuple[str, ...]) -> Iterable[tuple[str, int, Task, str]]:
+    return (
+        (model, batch, task, variant)
+        for model in section.models
+        for task in section.tasks
+        for batch in section.batch_sizes
+        for variant in variants
+    )
+
+
+def _expanded(asked: tuple[str, ...], device: Device, threads: int, environment: Environment) -> tuple[str, ...]:
+    names: list[str] = []
+    for name in split_variants(asked):
+        every = native_variants(device=device, threads=threads, environment=environment) if name == "all" else (name,)
+        names += every
+    return tuple(dict.fromkeys(names))
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Return model and variant of `MODEL` or `MODEL/VARIANT`; a path keeps its slashes."""
+    model, slash, variant = reference.rpartition("/")
+    if slash and not variant.partition(":")[0].endswith(".py"):
+        return model, variant
+    return reference, REFERENCE
+
+
+def _reference_sections(request: Request) -> tuple[Section, ...]:
+    """Return the reference at every batch size and task asked for, so that every group has it."""
+    if request.reference is None:
+        return ()
+    model, variant = split_reference(request.reference)
+    return tuple(replace(s, models=(model,), variants=(variant,)) for s in request.sections)
+
+
+def _groups(request: Request, cells: list[Case]) -> tuple[Group, ...]:
+    grouped: dict[tuple[object, ...], list[Case]] = {}
+    for case in cells:
+        model = () if request.reference else (case.model,)
+        grouped.setdefault((case.device, case.task, case.batch_size, *model), []).append(case)
+    return tuple(Group(cases=_reference_first(request, cases)) for cases in grouped.values())
+
+
+def _reference_first(request: Request, cases: list[Case]) -> tuple[Case, ...]:
+    wanted = split_reference(request.reference) if request.reference else (cases[0].model, REFERENCE)
+    first = [c for c in cases if (c.model, c.variant.name) == wanted]
+    if not first:
+        raise UsageError(f"The reference {'/'.join(wanted)} is not among the cells that can be measured here.")
+    return (*first, *(c for c in cases if c not in first))
+
+
+def fixed_s(case: Case) -> float:
+    """Return the expected seconds before a cell's first sample."""
+    compiling = {None: 0.0, "max-autotune": COMPILE_AUTOTUNE_S}.get(case.variant.compile_mode, COMPILE_S)
+    return SETUP_S + compiling
+
+
+def sampling_s(case: Case) -> float:
+    """Return the expected seconds of a cell's passes, from its declared MACs where there are any."""
+    spec = MODELS.get(case.model)
+    work = (spec.macs or 0) * case.batch_size * (TRAINING_COST if case.task == "train" else 1) if spec else 0
+    return max(SAMPLING_S, PASSES * work / MACS_PER_S)
+
+
+def expected_s(plan: Plan) -> float:
+    """Return the seconds that a run of `plan` is expected to take if no budget cuts it."""
+    cells = sum(fixed_s(c) + sampling_s(c) for group in plan.groups for c in group.cases)
+    return START_S + COMPLEXITY_S * len(plan.complexity) + cells * plan.request.budget.launches

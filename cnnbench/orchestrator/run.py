@@ -1,0 +1,315 @@
+"""A whole run: ask the machine, plan, measure launch by launch within the budget, hand over every record at once."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from cnnbench import machine
+from cnnbench.models import MODELS
+from cnnbench.orchestrator.group import Limits, Seen, Tell, measure_group
+from cnnbench.orchestrator.host import Host, start_host
+from cnnbench.orchestrator.messages import Answer, Done, Failure, Job, News, Question
+from cnnbench.orchestrator.planning import (
+    ACCURACY_SHARE,
+    Group,
+    Plan,
+    expected_s,
+    fixed_s,
+    make_plan,
+    sampling_s,
+    threads_of,
+)
+from cnnbench.record import Environment, Outcome, Record
+from cnnbench.runners.sampling import WARM_CAP_S
+from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, UsageError
+
+MEMORY_SHARE = 0.8
+"""Share of the free memory that one worker may take: it fails alone before the kernel must choose a victim."""
+
+WARM_SHARE = 0.25
+"""Highest share of its group's time that one cell may spend on warming up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What the run is doing, how long it has run, and how long it is expected to go on, in seconds."""
+
+    text: str
+    elapsed_s: float
+    remaining_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hooks:
+    """What a caller wants to hear: `keep` gets every record as soon as there is one, `tell` what is going on.
+
+    `already` holds the records of an earlier part of the run, by `Case.identity()`: they are not measured again.
+    """
+
+    keep: Callable[[Record], None]
+    tell: Callable[[Progress], None]
+    already: Mapping[Case, Record]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """Where the time of a run went, in seconds: all of it, passes of workers, first calls of compiled variants."""
+
+    wall_s: float
+    passes_s: float
+    compile_s: float
+
+
+@contextmanager
+def hosting(request: Request) -> Iterator[Host]:
+    """Have a host for workers; it is ended with all its workers whatever happens."""
+    compiles = any("compile" in v or v == "all" for s in request.sections for v in s.variants)
+    host = start_host(threads=threads_of(request), compiles=compiles)
+    try:
+        yield host
+    finally:
+        host.close()
+
+
+def ask(host: Host, names: Sequence[str]) -> tuple[Environment, Mapping[str, Shape]]:
+    """Return the environment of workers, and the input shapes of the models in `names` that are not built in.
+
+    Raises:
+        CnnbenchError: a model cannot be named so; the message is the worker's, for the user.
+    """
+    worker = host.start()
+    worker.send(Question(models=tuple(n for n in names if n not in MODELS)))
+    reply = worker.receive(_ASK_S)
+    worker.close()
+    if not isinstance(reply, Answer):
+        assert isinstance(reply, Failure)
+        raise CnnbenchError(f"A worker cannot tell what this machine is: {reply.error}")
+    for known in reply.models:
+        if known.error is not None:
+            raise (MissingError if known.exit_code == MissingError.exit_code else UsageError)(known.error)
+    return reply.environment, {k.model: k.input_shape for k in reply.models if k.input_shape}
+
+
+_ASK_S = 120.0
+
+
+def plan_only(request: Request, names: Sequence[str]) -> tuple[Plan, float]:
+    """Return what a run would do and the seconds it is expected to take, without measuring."""
+    with hosting(request) as host:
+        environment, shapes = ask(host, names)
+    plan = make_plan(request, environment, shapes)
+    return plan, min(expected_s(plan), request.budget.total_s)
+
+
+class Runner:
+    """One run in progress: its host, plan, deadline and hooks."""
+
+    def __init__(self, request: Request, hooks: Hooks, names: Sequence[str]) -> None:
+        """Prepare a run of `request`, whose sections name the models `names`; `run` does it."""
+        self._request = request
+        self._hooks = hooks
+        self._names = names
+        self._begin = time.monotonic()
+        self._deadline = self._begin + request.budget.total_s
+        self._passes_s = 0.0
+        self._compile_s = 0.0
+        self._ahead_s = request.budget.total_s
+
+    def spent(self) -> Spent:
+        """Return where the time went until now."""
+        return Spent(wall_s=time.monotonic() - self._begin, passes_s=self._passes_s, compile_s=self._compile_s)
+
+    def run(self) -> None:
+        """Measure everything that is not measured already."""
+        scratch = tempfile.mkdtemp(prefix="cnnbench-")
+        try:
+            for launch in range(self._request.budget.launches):
+                with hosting(self._request) as host:
+                    self._launch(host, launch, scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def count(self, host: Host, input_size: tuple[int, int] | None) -> None:
+        """Count the models only, at (height, width) `input_size` if that is given."""
+        environment, shapes = ask(host, self._names)
+        plan = make_plan(self._request, environment, shapes)
+        if input_size is not None:
+            plan = replace(plan, complexity=tuple(_resized(case, input_size) for case in plan.complexity))
+        with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+            self._count(_Launch(host=host, plan=plan, environment=environment, launch=0, scratch=scratch))
+
+    def _launch(self, host: Host, launch: int, scratch: str) -> None:
+        self._tell(f"launch {launch + 1}: starting workers (importing torch)")
+        environment, shapes = ask(host, self._names)
+        request = replace(self._request, seed=self._request.seed + launch)
+        plan = make_plan(request, environment, shapes)
+        task = _Launch(host=host, plan=plan, environment=environment, launch=launch, scratch=scratch)
+        if launch == 0:
+            self._refuse(task)
+            self._count(task)
+        self._measure(task)
+        if launch == self._request.budget.launches - 1:
+            self._train(replace(task, plan=make_plan(self._request, environment, shapes)))
+
+    def _tell(self, text: str) -> None:
+        now = time.monotonic()
+        remaining = max(0.0, min(self._ahead_s, self._deadline - now))
+        self._hooks.tell(Progress(text=text, elapsed_s=now - self._begin, remaining_s=remaining))
+
+    def _done(self, task: _Launch, case: Case) -> bool:
+        record = self._hooks.already.get(case.identity())
+        return record is not None and record.environment == task.environment and record.status in _SETTLED
+
+    def _refuse(self, task: _Launch) -> None:
+        for refused in task.plan.refused:
+            if not self._done(task, refused.case):
+                self._keep(task, refused.case, time.time(), Failure(status="unsupported", error=refused.reason))
+
+    def _count(self, task: _Launch) -> None:
+        """Count parameters and MACs of all models, as many at once as there are cores: nothing here is timed."""
+        cases = [case for case in task.plan.complexity if not self._done(task, case)]
+        width = machine.usable_cores()
+        for start in range(0, len(cases), width):
+            started = time.time()
+            some = cases[start : start + width]
+            self._tell(f"counting parameters and MACs: {', '.join(c.model for c in some)}")
+            workers = [task.host.start() for _ in some]
+            for worker, case in zip(workers, some, strict=True):
+                worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=memory_limit()))
+            for worker, case in zip(workers, some, strict=True):
+                reply = worker.receive(case.budget.timeout_s)
+                worker.close()
+                assert isinstance(reply, Done | Failure)
+                self._keep(task, case, started, reply)
+
+    def _measure(self, task: _Launch) -> None:
+        groups = [g for g in task.plan.groups if not all(self._done(task, c) for c in g.cases)]
+        launches_left = self._request.budget.launches - task.launch
+        reserve = ACCURACY_SHARE * self._request.budget.total_s if task.plan.accuracy else 0.0
+        for at, group in enumerate(groups):
+            now = time.monotonic()
+            share = (self._deadline - reserve - now) / launches_left
+            until = now + share_s(group, groups[at:], share)
+            self._ahead_s = launches_left * sum(_expected(g) for g in groups[at:]) + reserve
+            started = time.time()
+            limits = Limits(
+                until=until,
+                scratch=task.scratch,
+                memory_bytes=memory_limit(),
+                warm_cap_s=min(WARM_CAP_S, max(1.0, WARM_SHARE * (until - now))),
+                emulated=task.plan.emulated,
+            )
+            tell: Tell = self._tell
+            for seen in measure_group(task.host, group, limits, launch=task.launch, tell=tell):
+                self._keep(task, seen.case, started, seen.failure or seen)
+
+    def _train(self, task: _Launch) -> None:
+        """Train and test every model whose training fits an equal share of what is left of the budget."""
+        cases = [case for case in task.plan.accuracy if not self._done(task, case)]
+        for at, case in enumerate(cases):
+            left = max(0.0, self._deadline - time.monotonic())
+            self._ahead_s = left
+            started = time.time()
+            self._tell(f"training {case.model} on {case.dataset}")
+            reply = train_case(
+                task.host,
+                Job(
+                    case=case,
+                    scratch=task.scratch,
+                    memory_limit_bytes=memory_limit() if case.device == "cpu" else None,
+                    limit_s=left / (len(cases) - at),
+                ),
+                self._hear(case),
+            )
+            self._keep(task, case, started, reply)
+
+    def _hear(self, case: Case) -> Callable[[News], None]:
+        return lambda news: self._tell(f"training {case.model} on {case.dataset}: {news.text}")
+
+    def _keep(self, task: _Launch, case: Case, started: float, got: Done | Failure | Seen) -> None:
+        record = as_record(case, task.environment, got, launch=task.launch, started=started)
+        self._passes_s += _single(record, "passes_s")
+        self._compile_s += _single(record, "compile_s")
+        self._hooks.keep(record)
+
+
+def as_record(
+    case: Case, environment: Environment, got: Done | Failure | Seen, *, launch: int, started: float
+) -> Record:
+    """Return the record of what `case` gave; `started` is seconds since 1970, and it ends now."""
+    failure = got if isinstance(got, Failure) else None
+    outcome = Outcome() if isinstance(got, Failure) else got.outcome
+    return Record(
+        case=case,
+        environment=environment,
+        launch=launch,
+        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        duration_s=round(time.time() - started, 3),
+        status=failure.status if failure else "ok",
+        measurements=outcome.measurements,
+        cautions=outcome.cautions,
+        layers=outcome.layers,
+        notes=outcome.notes,
+        error=failure.error if failure else None,
+    )
+
+
+_SETTLED = ("ok", "unsupported")
+"""A case that ended so is not measured again when its run is resumed; one that failed is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Launch:
+    host: Host
+    plan: Plan
+    environment: Environment
+    launch: int
+    scratch: str
+
+
+def _resized(case: Case, input_size: tuple[int, int]) -> Case:
+    return replace(case, input_shape=(case.input_shape[0], *input_size))
+
+
+def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:
+    """Return what the training that `job` describes gave; `hear` gets its news, epoch by epoch."""
+    worker = host.start()
+    try:
+        worker.send(job)
+        while isinstance(reply := worker.receive(max(job.case.budget.timeout_s, job.limit_s or 0.0)), News):
+            hear(reply)
+    finally:
+        worker.close()
+    assert isinstance(reply, Done | Failure)
+    return reply
+
+
+def memory_limit() -> int:
+    """Return the bytes of private memory that a worker started now may take."""
+    return int(MEMORY_SHARE * machine.free_memory_bytes())
+
+
+def share_s(group: Group, ahead: Sequence[Group], left_s: float) -> float:
+    """Return the seconds of `left_s` that `group` gets when the groups `ahead`, itself among them, are to follow.
+
+    What comes before the first sample is set aside for all of them; the rest goes by the cost of their passes.
+    """
+    fixed = sum(fixed_s(case) for g in ahead for case in g.cases)
+    free = max(0.0, left_s - fixed)
+    weight = sum(sampling_s(case) for case in group.cases) / sum(sampling_s(c) for g in ahead for c in g.cases)
+    return sum(fixed_s(case) for case in group.cases) + weight * free
+
+
+def _expected(group: Group) -> float:
+    return sum(fixed_s(case) + sampling_s(case) for case in group.cases)
+
+
+def _single(record: Record, quantity: str) -> float:
+    found = record.find(quantity)
+    return sum(found.samples) if found else 0.0

@@ -1,0 +1,89 @@
+"""The fork server: imports torch once, does nothing with it, and forks a worker whenever it is told to.
+
+Started as `python -m cnnbench.orchestrator.server FD MODULE...`, with a Unix socket as file descriptor FD. One request
+is one JSON object in one packet: `{"fork": true}` with two descriptors (the worker's pipe, the worker's log), answered
+by `{"pid": N}`; `{"reap": N}` kills what is left of worker N and answers `{"status": wait status}`. When the other end
+closes, the workers are killed and the server ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+"""Linux: the signal that a process gets when its parent dies."""
+
+MESSAGE_BYTES = 1024
+
+
+def serve(link: socket.socket, modules: list[str]) -> None:
+    """Answer requests on `link` until it closes."""
+    for module in modules:
+        importlib.import_module(module)
+    # A child forked beside a running thread could wait for ever on a lock which that thread held.
+    threads = threading.active_count()
+    link.send(json.dumps({"ready": os.getpid(), "threads": threads}).encode())
+    children: set[int] = set()
+    while True:
+        message, fds, _, _ = socket.recv_fds(link, MESSAGE_BYTES, 2)
+        if not message:
+            break
+        request = json.loads(message)
+        if "fork" in request:
+            pid = _fork(link, fds)
+            children.add(pid)
+            link.send(json.dumps({"pid": pid}).encode())
+        else:
+            link.send(json.dumps({"status": _reap(request["reap"])}).encode())
+            children.discard(request["reap"])
+    for pid in children:
+        _reap(pid)
+
+
+def _fork(link: socket.socket, fds: list[int]) -> int:
+    pid = os.fork()
+    if pid:
+        for fd in fds:
+            os.close(fd)
+        return pid
+    code = 1
+    try:
+        link.close()
+        _become_worker(*fds)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _become_worker(pipe: int, log: int) -> None:
+    """Live and end as a worker: first to be killed when memory runs out, and never longer than the server."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    from cnnbench.orchestrator.worker import work
+
+    work(Connection(pipe))
+
+
+def _reap(pid: int) -> int:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])

@@ -1,0 +1,72 @@
+"""Train one model with several seeds, and test checkpoints under several variants; every result is a record."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from cnnbench.orchestrator.messages import Job, News
+from cnnbench.orchestrator.planning import make_plan
+from cnnbench.orchestrator.run import Progress, as_record, ask, hosting, memory_limit, train_case
+from cnnbench.record import Record
+from cnnbench.spec import Case, Request, Variant
+
+Tell = Callable[[Progress], None]
+
+
+def train_seeds(
+    request: Request, *, epochs: int | None, seeds: int, checkpoint: Callable[[int], Path], tell: Tell
+) -> Iterator[Record]:
+    """Train the one model of `request` once per seed, from `request.seed` on, and yield each record as it is there."""
+    model = request.sections[0].models[0]
+    begin = time.monotonic()
+    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        environment, shapes = ask(host, (model,))
+        case = make_plan(request, environment, shapes).accuracy[0]
+        for at in range(seeds):
+            seeded = replace(case, seed=request.seed + at)
+            job = Job(
+                case=seeded,
+                scratch=scratch,
+                memory_limit_bytes=_limit(seeded),
+                epochs=epochs,
+                checkpoint=str(checkpoint(seeded.seed)),
+            )
+            started = time.time()
+            got = train_case(host, job, _teller(tell, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin))
+            yield as_record(seeded, environment, got, launch=0, started=started)
+
+
+def _teller(tell: Tell, what: str, *, at: int, of: int, begin: float) -> Callable[[News], None]:
+    """Return what tells the news of training number `at` of `of`; the time left follows from the share that is done."""
+
+    def hear(news: News) -> None:
+        share = (at + news.done) / of
+        elapsed = time.monotonic() - begin
+        tell(Progress(text=f"{what}: {news.text}", elapsed_s=elapsed, remaining_s=elapsed / share - elapsed))
+
+    return hear
+
+
+def test_weights(
+    request: Request, variants: Sequence[Variant], part: Literal["train", "val", "test"]
+) -> Iterator[Record]:
+    """Test the weights of `request` on a part of its dataset under each of `variants`, and yield the records."""
+    model = request.sections[0].models[0]
+    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        environment, shapes = ask(host, (model,))
+        case = make_plan(request, environment, shapes).accuracy[0]
+        for variant in variants:
+            tested = replace(case, variant=variant)
+            started = time.time()
+            job = Job(case=tested, scratch=scratch, memory_limit_bytes=_limit(tested), part=part)
+            got = train_case(host, job, lambda _: None)
+            yield as_record(tested, environment, got, launch=0, started=started)
+
+
+def _limit(case: Case) -> int | None:
+    return memory_limit() if case.device == "cpu" else None

@@ -1,0 +1,266 @@
+"""A worker: one process that holds one case, from its first operation to its last, and tells the coordinator."""
+
+from __future__ import annotations
+
+import os
+import resource
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnbench import models
+from cnnbench.clock import Clock, clock_for
+from cnnbench.models.weights import load_weights
+from cnnbench.orchestrator.messages import (
+    Answer,
+    Built,
+    Done,
+    Failure,
+    Job,
+    Known,
+    News,
+    Question,
+    Ready,
+    Take,
+    Taken,
+    Tried,
+    Try,
+)
+from cnnbench.record import Caution, Outcome, Status
+from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised, warm_up
+from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec, UnsupportedError
+from cnnbench.variants import Prepared, prepare
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cnnbench.runners.sampling import Work
+
+_MEMORY_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc", "cannot allocate")
+
+
+def work(connection: Connection) -> None:
+    """Serve one job or question over `connection`; every exception becomes a `Failure`."""
+    try:
+        _serve(connection)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the coordinator has gone
+    except BaseException as error:  # whatever a user's network raises is a result
+        _release_memory_limit()
+        connection.send(describe(error))
+
+
+def _serve(connection: Connection) -> None:
+    request = connection.recv()
+    if isinstance(request, Question):
+        connection.send(_answer(request))
+        return
+    assert isinstance(request, Job)
+    _limit_memory(request.memory_limit_bytes)
+    _pin(request)
+    if request.case.task in ("infer", "train"):
+        _serve_samples(connection, request)
+    else:
+        connection.send(Done(outcome=_whole(connection, request)))
+
+
+def _limit_memory(limit_bytes: int | None) -> None:
+    if limit_bytes is not None:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, hard))
+
+
+def _release_memory_limit() -> None:
+    """Let the error be told: at the limit there may be no memory for its text."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
+def _pin(job: Job) -> None:
+    """Fix threads, caches and seed before the first operation, and check that the threads are in force."""
+    import torch
+
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{job.scratch}/inductor-{os.getpid()}"
+    os.environ["TRITON_CACHE_DIR"] = f"{job.scratch}/triton-{os.getpid()}"
+    threads = job.case.variant.threads
+    torch.set_num_threads(threads)
+    if torch.get_num_threads() != threads:
+        raise CnnbenchError(f"Asked for {threads} threads, torch runs {torch.get_num_threads()}.")
+    torch.manual_seed(job.case.seed)
+
+
+def _answer(question: Question) -> Answer:
+    from cnnbench.runners.probe import probe
+
+    return Answer(environment=probe(), models=tuple(_known(name) for name in question.models))
+
+
+def _known(name: str) -> Known:
+    try:
+        return Known(model=name, input_shape=models.find_model(name).input_shape)
+    except CnnbenchError as error:
+        return Known(model=name, error=str(error), exit_code=error.exit_code)
+
+
+def _whole(connection: Connection, job: Job) -> Outcome:
+    """Do a job that is one piece of work: complexity or accuracy."""
+    case = job.case
+    spec = models.find_model(case.model, case.input_shape)
+    if case.task == "complexity":
+        from cnnbench.runners.complexity import measure_complexity
+
+        return measure_complexity(spec.build, spec.input_shape)
+    if job.part is not None:
+        from cnnbench.runners.testing import measure_scores
+
+        assert case.dataset is not None
+        return measure_scores(prepare(build(spec, case), case.variant, case.device), spec, case, job.part)
+    return _trained(connection, job, spec)
+
+
+def _trained(connection: Connection, job: Job, spec: ModelSpec) -> Outcome:
+    from cnnbench.data import DATASETS
+    from cnnbench.runners.accuracy import measure_accuracy
+    from cnnbench.runners.train import EpochSeen
+
+    case = job.case
+
+    def on_epoch(seen: EpochSeen) -> None:
+        text = f"epoch {seen.epoch}/{seen.epochs} loss {seen.train_loss:.4f} validation {100 * seen.val_top1:.1f} %"
+        connection.send(News(text=text, done=seen.epoch / seen.epochs))
+
+    assert case.dataset is not None
+    return measure_accuracy(
+        build(spec, case).to(case.device),
+        spec,
+        DATASETS[case.dataset],
+        seed=case.seed,
+        device=case.device,
+        epochs=job.epochs,
+        limit_s=job.limit_s,
+        clock=clock_for(case.device),
+        on_epoch=on_epoch,
+        checkpoint=None if job.checkpoint is None else Path(job.checkpoint),
+    )
+
+
+def build(spec: ModelSpec, case: Case) -> nn.Module:
+    """Return the case's network with the weights asked for."""
+    model = spec.build()
+    load_weights(model, spec, case.weights)
+    return model
+
+
+def _serve_samples(connection: Connection, job: Job) -> None:
+    from cnnbench.runners.latency import check_first, sampled_work
+
+    case = job.case
+    spec = models.find_model(case.model, case.input_shape)
+    prepared = prepare(build(spec, case), case.variant, case.device)
+    connection.send(Built(cautions=_cautions(case, prepared)))
+    request = connection.recv()
+    clock = clock_for(case.device)
+    with _mode(case, prepared):
+        timed_work = sampled_work(spec, case, prepared)
+        if isinstance(request, Try):
+            check_first(timed_work.first())
+            clock.synchronize()
+            connection.send(Tried())
+            return
+        ready = make_ready(timed_work, clock, cap_s=job.warm_cap_s)
+        connection.send(ready)
+        while True:
+            assert isinstance(connection.recv(), Take)
+            sample = take_sample(timed_work, ready.shape, clock)
+            if unsynchronised(sample):
+                raise InvalidError(
+                    f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
+                    "the passes were not waited for"
+                )
+            connection.send(Taken(sample=sample))
+
+
+@contextmanager
+def _mode(case: Case, prepared: Prepared) -> Iterator[None]:
+    """Be in the mode of inference: no gradients, and the variant's context entered once for all passes.
+
+    `no_grad`, not `inference_mode`: under that autocast keeps no cast weights and casts them again in every pass.
+    Training steps enter the context themselves.
+    """
+    import torch
+
+    if case.task != "infer":
+        yield
+        return
+    with torch.no_grad(), prepared.context():
+        yield
+
+
+def make_ready(timed_work: Work, clock: Clock, *, cap_s: float) -> Ready:
+    """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like."""
+    # Inside: the first call and the wait for the device. Outside: building, loading weights, making inputs.
+    from cnnbench.runners.latency import check_first
+
+    start = clock.now_ns()
+    first = timed_work.first()
+    clock.synchronize()
+    first_call_s = (clock.now_ns() - start) * 1e-9
+    check_first(first)
+    start = clock.now_ns()
+    timed_work.repeat(1)
+    clock.synchronize()
+    second_call_s = (clock.now_ns() - start) * 1e-9
+    del first
+    warm = warm_up(timed_work, clock, first_s=second_call_s, cap_s=cap_s)
+    shape = shape_sample(warm.iteration_s, reading_s=reading_cost_s(clock), asynchronous=clock.asynchronous)
+    unsteady = Caution(
+        code="not_steady",
+        fact=f"the time of a pass had not settled after {warm.spent_s:.0f} s of warm-up",
+        advice="Give it a larger --budget, or look for other work on the machine.",
+    )
+    return Ready(
+        first_call_s=first_call_s,
+        warmup_s=second_call_s + warm.spent_s,
+        iteration_s=warm.iteration_s,
+        shape=shape,
+        phases=timed_work.phases,
+        cautions=() if warm.steady else (unsteady,),
+    )
+
+
+def _cautions(case: Case, prepared: Prepared) -> tuple[Caution, ...]:
+    convolutions = any(p.dim() > 3 for p in prepared.model.parameters())  # noqa: PLR2004  # out, in, height, width
+    if case.variant.channels_last and not convolutions:
+        fact = "channels_last changes nothing here: the network has no convolution"
+        return (Caution(code="no_effect", fact=fact, advice="Its ratio to eager shows the noise of this run."),)
+    return ()
+
+
+def describe(error: BaseException) -> Failure:
+    """Return the failure that an exception stands for: its status, and where a user finds its cause."""
+    return Failure(status=_status(error), error=_text(error))
+
+
+def _status(error: BaseException) -> Status:
+    import torch
+
+    if isinstance(error, UnsupportedError):
+        return "unsupported"
+    if isinstance(error, InvalidError):
+        return "invalid"
+    text = str(error).lower()
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(w in text for w in _MEMORY_WORDS):
+        return "oom"
+    return "failed"
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, CnnbenchError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return f"{type(error).__name__}: {said}{where}"

@@ -1,0 +1,112 @@
+"""Named plans: what `bench/plans/*.toml`, or a file of the user's, asks to be measured."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cnnbench.models import MODELS
+from cnnbench.spec import Section, Shape, Task, UsageError, unknown_name
+
+BUILTIN = "builtin"
+"""Stands for every built-in model in a plan's list of models."""
+
+AUTO = "auto"
+"""A budget that is as long as the plan is expected to take."""
+
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One `[[measure]]` table of a plan file."""
+
+    models: tuple[str, ...]
+    variants: tuple[str, ...] = ("eager", "channels_last")
+    batch_sizes: tuple[int, ...] = (1,)
+    tasks: tuple[Task, ...] = ("infer",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanFile:
+    """What a plan file says; times as written (`8m30s`), `budget` may be `auto`."""
+
+    description: str
+    measure: tuple[Part, ...]
+    budget: str = "60s"
+    timeout: str = "120s"
+    launches: int = 1
+    device: Literal["cpu", "cuda", "all"] = "cpu"
+    accuracy: str | None = None
+    weights: str = "none"
+    input_shape: Shape | None = None
+    reference: str | None = None
+    threads: int | None = None
+    seed: int = 0
+
+    def sections(self) -> tuple[Section, ...]:
+        """Return what to measure, with `builtin` spelt out."""
+        return tuple(
+            Section(
+                models=tuple(m for name in part.models for m in (MODELS if name == BUILTIN else (name,))),
+                variants=part.variants,
+                batch_sizes=part.batch_sizes,
+                tasks=part.tasks,
+            )
+            for part in self.measure
+        )
+
+
+def seconds(text: str) -> float:
+    """Return the seconds that `8m30s`, `90s` or `1h` stand for.
+
+    Raises:
+        UsageError: it is not a time.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    if not parts or "".join(a + b for a, b in parts) != text:
+        raise UsageError(f"'{text}' is not a time. Write it like 90s, 8m30s or 1h.")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def folders() -> tuple[Path, ...]:
+    """Return where plans are looked for: the repository's `bench/plans`, or the copy inside an installed package."""
+    package = Path(__file__).parent
+    return (package.parent / "bench" / "plans", package / "_plans")
+
+
+def list_plans() -> Mapping[str, Path]:
+    """Return the files of all named plans by name."""
+    found = (path for folder in reversed(folders()) if folder.is_dir() for path in sorted(folder.glob("*.toml")))
+    return {path.stem: path for path in found}
+
+
+def find_plan(name: str) -> PlanFile:
+    """Return the plan called `name`, or in the file `name`.
+
+    Raises:
+        UsageError: there is no such plan, or the file is not one; the message names the bad field.
+    """
+    plans = list_plans()
+    path = plans.get(name, Path(name))
+    if not path.is_file():
+        raise unknown_name("plan", name, plans, "A plan file's path may be given as well.")
+    return read_plan(path)
+
+
+def read_plan(path: Path) -> PlanFile:
+    """Return the plan in the TOML file `path`.
+
+    Raises:
+        UsageError: it is no TOML, or a field is wrong.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PlanFile)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise UsageError(f"'{path}' is not a plan: {error}. 'bench/plans/quick.toml' is an example.") from error

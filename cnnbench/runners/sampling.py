@@ -1,0 +1,192 @@
+"""The timed loop: warm up until the time settles, choose how long a sample is, take samples."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cnnbench.clock import Clock
+
+SAMPLE_S = 0.010
+"""Timed seconds that a sample holds at least; short, because noise on shared machines moves within a second."""
+
+REWARM_CPU_S = 0.005
+REWARM_CUDA_S = 0.020
+"""Untimed seconds before a sample, at least one iteration: caches and clocks of an idle worker have cooled down."""
+
+CLOCK_SHARE = 0.001
+"""Highest share of a timed iteration that reading the clock may take; faster iterations are timed in groups."""
+
+WARM_WINDOW_S = 0.050
+WARM_WINDOW_CALLS = 5
+WARM_CPU_S = 0.5
+WARM_CUDA_S = 1.0
+WARM_WINDOWS = 3
+WARM_AGREE = 0.02
+WARM_CAP_S = 30.0
+"""Warm-up: windows of five calls or 50 ms, at least three and 0.5 s (CPU) or 1 s (CUDA), until the medians of the last
+two agree within 2 %; at most 30 s. A call of over 0.2 s makes a window of one second."""
+
+KEPT_ITERATIONS = 20
+"""Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them."""
+
+UNSYNCHRONISED_SHARE = 0.05
+UNSYNCHRONISED_S = 100e-6
+"""A device that is still busy for longer than this after a sample was not waited for: the sample is invalid."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timed:
+    """Raw times in nanoseconds: one per reading, and per phase one per reading where there are phases."""
+
+    readings_ns: tuple[int, ...]
+    phases_ns: tuple[tuple[int, ...], ...] = ()
+
+
+class Work(Protocol):
+    """What is timed: an iteration that can be repeated, with the device already chosen.
+
+    `phases` names the parts of an iteration that are timed apart, as quantities; empty for a single part.
+    """
+
+    phases: tuple[str, ...]
+
+    def first(self) -> object:
+        """Do one iteration and return its scores or loss, to be looked at."""
+
+    def repeat(self, count: int) -> None:
+        """Do `count` iterations, untimed."""
+
+    def timed(self, readings: int, group: int, clock: Clock) -> Timed:
+        """Do `readings` times `group` iterations, and read the clock around each group."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleShape:
+    """How a sample of one cell is taken; fixed after warm-up, so that every sample of a launch is alike."""
+
+    rewarm: int
+    readings: int
+    group: int
+
+    @property
+    def iterations(self) -> int:
+        """Timed iterations in a sample."""
+        return self.readings * self.group
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One sample in seconds: median iteration, the whole sample, kept iterations, medians of the phases."""
+
+    latency_s: float
+    sample_s: float
+    rewarm_s: float
+    tail_s: float
+    iterations_s: tuple[float, ...]
+    phases_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarmUp:
+    """What warming up showed: seconds an iteration takes at its end, seconds it took, whether the time settled."""
+
+    iteration_s: float
+    spent_s: float
+    steady: bool
+
+
+def reading_cost_s(clock: Clock, rounds: int = 2001) -> float:
+    """Return the seconds that an empty timed region reads, the median of `rounds`: what is not the network's."""
+    costs = []
+    for _ in range(rounds):
+        start = clock.now_ns()
+        clock.synchronize()
+        costs.append(clock.now_ns() - start)
+    return statistics.median(costs) * 1e-9
+
+
+def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) -> SampleShape:
+    """Return the shape of a sample for iterations of `iteration_s` seconds with a clock that costs `reading_s`."""
+    iteration_s = max(iteration_s, 1e-9)
+    group = max(1, math.ceil(reading_s / CLOCK_SHARE / iteration_s))
+    readings = max(1, math.ceil(SAMPLE_S / (iteration_s * group)))
+    rewarm_s = REWARM_CUDA_S if asynchronous else REWARM_CPU_S
+    return SampleShape(rewarm=max(1, math.ceil(rewarm_s / iteration_s)), readings=readings, group=group)
+
+
+def warm_up(work: Work, clock: Clock, *, first_s: float, cap_s: float = WARM_CAP_S) -> WarmUp:
+    """Repeat `work` until its time settles or `cap_s` is spent; `first_s` is what the first call after compiling took."""
+    least_s = WARM_CUDA_S if clock.asynchronous else WARM_CPU_S
+    medians: list[float] = []
+    spent, iteration_s = 0.0, first_s
+    while True:
+        calls = max(
+            1, min(WARM_WINDOW_CALLS, int(1 / max(iteration_s, 1e-9))), int(WARM_WINDOW_S / max(iteration_s, 1e-9))
+        )
+        window, iteration_s = _window(work, clock, calls)
+        spent += window
+        medians.append(iteration_s)
+        enough = spent >= least_s and len(medians) >= WARM_WINDOWS
+        if enough and abs(medians[-1] - medians[-2]) <= WARM_AGREE * medians[-1]:
+            return WarmUp(iteration_s=iteration_s, spent_s=spent, steady=True)
+        if spent >= cap_s:
+            return WarmUp(iteration_s=iteration_s, spent_s=spent, steady=False)
+
+
+def _window(work: Work, clock: Clock, calls: int) -> tuple[float, float]:
+    readings = min(calls, WARM_WINDOW_CALLS)
+    begin = clock.now_ns()
+    timed = work.timed(readings, max(1, calls // readings), clock)
+    spent = (clock.now_ns() - begin) * 1e-9
+    return spent, statistics.median(timed.readings_ns) * 1e-9 / max(1, calls // readings)
+
+
+def take_sample(work: Work, shape: SampleShape, clock: Clock) -> Sample:
+    """Return one sample: re-warm untimed, then time `shape.readings` groups with the garbage collector off.
+
+    Inside the timed regions are the iterations and waiting for the device; outside are picking the inputs, the
+    re-warm, and everything done with the times.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        begin = clock.now_ns()
+        work.repeat(shape.rewarm)
+        clock.synchronize()
+        rewarmed = clock.now_ns()
+        timed = work.timed(shape.readings, shape.group, clock)
+        last = clock.now_ns()
+        clock.synchronize()
+        tail = clock.now_ns() - last
+    finally:
+        if collecting:
+            gc.enable()
+    return _summed(timed, shape, rewarm_ns=rewarmed - begin, tail_ns=tail)
+
+
+def _summed(timed: Timed, shape: SampleShape, *, rewarm_ns: int, tail_ns: int) -> Sample:
+    each = [ns * 1e-9 / shape.group for ns in timed.readings_ns]
+    return Sample(
+        latency_s=statistics.median(each),
+        sample_s=sum(timed.readings_ns) * 1e-9,
+        rewarm_s=rewarm_ns * 1e-9,
+        tail_s=tail_ns * 1e-9,
+        iterations_s=tuple(evenly(each, KEPT_ITERATIONS)) if shape.group == 1 else (),
+        phases_s=tuple(statistics.median(phase) * 1e-9 for phase in timed.phases_ns),
+    )
+
+
+def evenly(values: Sequence[float], most: int) -> Sequence[float]:
+    """Return at most `most` of `values`, evenly spaced from the first on."""
+    step = max(1, math.ceil(len(values) / most))
+    return values[::step]
+
+
+def unsynchronised(sample: Sample) -> bool:
+    """Return whether the device was still at work after the sample's last reading."""
+    return sample.tail_s > max(UNSYNCHRONISED_SHARE * sample.latency_s, UNSYNCHRONISED_S)
