@@ -193,7 +193,7 @@ def _file(name: str, path: Path, factory: str, input_shape: Shape | None) -> Mod
     make = getattr(module, factory)
     if not callable(make):
         kind = type(make).__name__
-        raise UsageError(f"'{factory}' in {path} is a {kind}, not a function or class that makes a network.")
+        raise UsageError(f"'{factory}' in {path} is of type {kind}, not a function or class that makes a network.")
     return ModelSpec(
         name=name,
         family="file",

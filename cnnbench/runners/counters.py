@@ -57,8 +57,7 @@ def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
     """
     flops = FlopCounterMode(display=False)
     watch = Watch(macs_so_far=lambda: flops.get_total_flops() // 2)
-    watch.attach(model)
-    with torch.no_grad(), _slow_attention(), flops, _Operators(flops.flop_registry) as operators:
+    with watch.on(model), torch.no_grad(), _slow_attention(), flops, _Operators(flops.flop_registry) as operators:
         output = model(images)
     return TorchCount(macs=flops.get_total_flops() // 2, uncounted=operators.calls, watch=watch, output=output)
 

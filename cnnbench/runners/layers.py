@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -43,11 +44,18 @@ class Watch:
     calls: list[_Call] = field(default_factory=list)  # in the order of their starts
     _open: list[_Call] = field(default_factory=list)
 
-    def attach(self, model: nn.Module) -> None:
-        """Hook every module of `model`, which is a copy made for counting: the hooks stay."""
+    @contextmanager
+    def on(self, model: nn.Module) -> Iterator[None]:
+        """Watch every module of `model` meanwhile."""
+        handles = []
         for name, module in model.named_modules():
-            module.register_forward_pre_hook(self._starter(name or ROOT))
-            module.register_forward_hook(self._end)
+            handles.append(module.register_forward_pre_hook(self._starter(name or ROOT)))
+            handles.append(module.register_forward_hook(self._end))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _starter(self, name: str) -> Callable[[nn.Module, object], None]:
         def start(module: nn.Module, _inputs: object) -> None:
