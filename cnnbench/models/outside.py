@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -218,6 +216,8 @@ def _build_file(path: Path, factory: str, make: Callable[[], object]) -> nn.Modu
 
 def _load(path: Path) -> ModuleType:
     """Return the module in `path`, under a name that only this file has, so that no two files get mixed up."""
+    import hashlib
+
     full = path.resolve()
     unique = f"cnnbench_file_{hashlib.sha256(str(full).encode()).hexdigest()[:16]}"
     found = importlib.util.spec_from_file_location(unique, full)
@@ -247,6 +247,8 @@ def _on_path(path: Path) -> Iterator[None]:
 
 def _place(path: Path, error: BaseException) -> str:
     """Return the file and the last of its lines that led to the error."""
+    import traceback
+
     if isinstance(error, SyntaxError) and error.filename == str(path.resolve()):
         return f"{path}, line {error.lineno}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path.resolve())]
