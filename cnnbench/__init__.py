@@ -1,1 +1,22 @@
-"""cnnbench: benchmark and compare PyTorch image classifiers."""
+"""cnnbench: benchmark and compare PyTorch image classifiers.
+
+`cnnbench.compare(["lenet", "resnet18"])` measures and returns a report; everything else is on the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cnnbench._version import __version__
+
+if TYPE_CHECKING:
+    from cnnbench.analysis import Report
+
+__all__ = ["__version__", "compare"]
+
+
+def compare(models: list[str], **options: Any) -> Report:
+    """Measure `models` side by side and return the report; `cnnbench.api.compare` lists the options."""
+    from cnnbench import api  # here, so that `cnnbench --help` does not pay for the analysis
+
+    return api.compare(models, **options)

@@ -1,4 +1,4 @@
-"""The table of variants: how a word such as `channels_last+amp` becomes conditions, and how a network is put under them."""
+"""The table of variants: what `channels_last+amp` stands for, and how a network is put under it."""
 
 from __future__ import annotations
 

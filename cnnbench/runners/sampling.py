@@ -120,7 +120,7 @@ def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) ->
 
 
 def warm_up(work: Work, clock: Clock, *, first_s: float, cap_s: float = WARM_CAP_S) -> WarmUp:
-    """Repeat `work` until its time settles or `cap_s` is spent; `first_s` is what the first call after compiling took."""
+    """Repeat `work` until its time settles or `cap_s` is spent; `first_s` is what the first warm call took."""
     least_s = WARM_CUDA_S if clock.asynchronous else WARM_CPU_S
     medians: list[float] = []
     spent, iteration_s = 0.0, first_s

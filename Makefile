@@ -1,0 +1,61 @@
+# Everything a person needs: `make bench` and `make test` work from a fresh clone with Python 3.11 and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+help: ## Show what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Pinned packages into a virtual environment: about 5 GB and a few minutes the first time, nothing afterwards.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "cnnbench needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+setup: $(READY) ## Create the virtual environment with the pinned packages
+
+bench: $(READY) ## Measure every built-in (plan quick, at most ten minutes on two cores); writes results/
+	$(BIN)/python -m cnnbench run quick
+
+full: $(READY) ## Measure everything in every native variant (hours; says beforehand how many)
+	$(BIN)/python -m cnnbench run full
+
+smoke: $(READY) ## See in under a minute that everything is in place
+	$(BIN)/python -m cnnbench run smoke
+
+test: $(READY) ## Run the tests, but for those marked slow, gpu, data or browser
+	$(BIN)/python -m pytest -q -m "not slow and not gpu and not data and not browser"
+
+test-slow: $(READY) ## Run the slow tests
+	$(BIN)/python -m pytest -q -m "slow and not gpu and not data and not browser"
+
+# `data` tests need the datasets that CNNBENCH_DATA names; a workplace may keep them beside the repository.
+test-data: $(READY) ## Run the tests that need real datasets (CNNBENCH_DATA)
+	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python -m pytest -q -m data; \
+		code=$$?; [ $$code -eq 5 ] && echo "no test is marked data yet" || exit $$code
+
+lint: $(READY) ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+check: lint test ## Style, types and tests
+
+lock: ## Pin the newest versions that pyproject.toml admits (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" --upgrade -o requirements.lock
+
+clean: ## Remove caches and builds; results and the environment stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .benchmarks *.egg-info
+	find cnnbench bench tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the virtual environment as well
+	rm -rf $(VENV)
+
+.PHONY: help setup bench full smoke test test-slow test-data lint check lock clean distclean

@@ -1,0 +1,72 @@
+"""The same from Python: `compare` measures and returns a report that shows itself as a table."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from cnnbench.analysis import Report
+from cnnbench.cli.compare import DEFAULT_BUDGET_S, budget
+from cnnbench.cli.measure import Options, check, measure
+from cnnbench.spec import CnnbenchError, Request, Section, Shape, Task
+
+
+def compare(
+    models: Sequence[str],
+    *,
+    variants: Sequence[str] = ("eager", "channels_last"),
+    batch_sizes: Sequence[int] = (1,),
+    tasks: Sequence[Task] = ("infer",),
+    device: Literal["cpu", "cuda", "all"] = "cpu",
+    accuracy: str | None = None,
+    weights: str = "none",
+    input_shape: Shape | None = None,
+    reference: str | None = None,
+    budget_s: float = DEFAULT_BUDGET_S,
+    timeout_s: float | None = None,
+    launches: int | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    output: str | Path | None = None,
+) -> Report:
+    """Measure `models` side by side and return the report; progress goes to standard error.
+
+    The arguments are the options of `cnnbench compare`, with times in seconds and `input_shape` as (channels, height,
+    width). Without `output` the records are kept only in the report; with it, in that run folder. `print(report)` shows
+    a table, a notebook shows it as HTML, and `report.to_dataframe()` gives the columns of `report.csv`.
+
+    Raises:
+        CnnbenchError: a name or value is wrong, something is missing, or nothing could be measured.
+        KeyboardInterrupt: it was interrupted; with `output`, what was measured is kept there.
+    """
+    request = Request(
+        title=f"compare {' '.join(models)}",
+        sections=(
+            Section(models=tuple(models), variants=tuple(variants), batch_sizes=tuple(batch_sizes), tasks=tuple(tasks)),
+        ),
+        device=device,
+        accuracy=accuracy,
+        weights=weights,
+        input_shape=input_shape,
+        reference=reference,
+        threads=threads,
+        seed=seed,
+        budget=budget(budget_s, timeout_s, launches),
+    )
+    command = f"cnnbench.compare({list(models)!r})"
+    if output is not None:
+        return _measured(request, Options(command=command, output=Path(output)))
+    with tempfile.TemporaryDirectory(prefix="cnnbench-") as folder:
+        return _measured(request, Options(command=command, output=Path(folder)))
+
+
+def _measured(request: Request, options: Options) -> Report:
+    check(request, options)
+    measured = measure(request, options)
+    if measured.interrupted:
+        raise KeyboardInterrupt
+    if measured.report is None:
+        raise CnnbenchError("Nothing was measured.")
+    return measured.report
