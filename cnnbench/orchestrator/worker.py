@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cnnbench.runners.sampling import Work
+
+IDLE_STEP_S = 0.002
+IDLE_SHARE = 0.1
+IDLE_STEPS = 3
+IDLE_CAP_S = 0.2
+"""A worker is idle when its threads took at most a tenth of each of three times 2 ms, longer than the tick of 4 ms in
+which Linux may count CPU time; after 0.2 s it is taken to be as idle as it gets. A pool was seen to spin for 8 ms."""
 
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc", "cannot allocate")
 
@@ -180,6 +188,7 @@ def _serve_samples(connection: Connection, job: Job) -> None:
                     f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
                     "the passes were not waited for"
                 )
+            fall_idle()
             connection.send(Taken(sample=sample))
 
 
@@ -229,6 +238,18 @@ def make_ready(timed_work: Work, clock: Clock, *, cap_s: float) -> Ready:
         phases=timed_work.phases,
         cautions=() if warm.steady else (unsteady,),
     )
+
+
+def fall_idle() -> None:
+    """Return when this process uses no CPU time: its pool's threads spin for a while after the last pass, and would
+    take a core from the next worker's sample.
+    """  # noqa: D205
+    before, quiet, deadline = time.process_time(), 0, time.monotonic() + IDLE_CAP_S
+    while quiet < IDLE_STEPS and time.monotonic() < deadline:
+        time.sleep(IDLE_STEP_S)
+        now = time.process_time()
+        quiet = quiet + 1 if now - before <= IDLE_SHARE * IDLE_STEP_S else 0
+        before = now
 
 
 def _cautions(case: Case, prepared: Prepared) -> tuple[Caution, ...]:
