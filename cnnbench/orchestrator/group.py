@@ -27,7 +27,7 @@ MEASURED_S = 3.0
 """Seconds of blocks before the width may stop a group: noise slower than this would not have been seen."""
 
 LEAST_BLOCKS = 6
-"""Blocks that a group takes even when its share of the budget is spent: the fewest that give an interval."""
+"""Blocks that a group takes when its own share is spent but not the run's budget: the fewest that give an interval."""
 
 EMULATED_PATIENCE_S = 10.0
 """Seconds until an emulated variant must have warmed up; otherwise it is given up, because it would eat the budget."""
@@ -35,9 +35,10 @@ EMULATED_PATIENCE_S = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What a group may spend: `until` on the coordinator's clock, and per worker memory, folder and warm-up."""
+    """What a group may spend: seconds of blocks, not beyond `deadline` (monotonic); memory and warm-up of a worker."""
 
-    until: float
+    sampling_s: float
+    deadline: float
     scratch: str
     memory_bytes: int | None
     warm_cap_s: float
@@ -132,10 +133,11 @@ def _warm(cell: Cell, limits: Limits) -> None:
 def _take_blocks(cells: Sequence[Cell], limits: Limits, order: random.Random, tell: Tell) -> None:
     """Take samples block by block, each block in a new order, until width, budget or the last look ends it."""
     begin = time.monotonic()
+    until = min(limits.deadline, begin + limits.sampling_s)
     for block in range(LOOKS[-1]):
         alive = [cell for cell in cells if cell.alive]
         now = time.monotonic()
-        if not alive or (now >= limits.until and block >= LEAST_BLOCKS):
+        if not alive or (now >= until and block >= LEAST_BLOCKS) or (now >= limits.deadline and block):
             break
         if block in LOOKS and now - begin >= MEASURED_S and _precise(alive):
             return
@@ -218,5 +220,5 @@ def _by_block(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
 
 
 def _ns(seconds: float) -> float:
-    """Return `seconds` to the tenth of a nanosecond, which no clock here resolves."""
-    return round(seconds, 10)
+    """Return `seconds` to the nanosecond, which is what the clock counts in."""
+    return round(seconds, 9)

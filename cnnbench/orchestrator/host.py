@@ -71,13 +71,18 @@ class Worker:
             return None
         self._open = False
         self._connection.close()
-        return self._ending.end()
+        status = self._ending.end()
+        self._log.close()
+        return status
 
-    def _died(self) -> Failure:
-        status = self.close()
+    def _last_words(self) -> str:
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _LOG_TAIL))
         said = [line.strip() for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
-        last = f": {said[-1]}" if said else ""
+        return f": {said[-1]}" if said else ""
+
+    def _died(self) -> Failure:
+        last = self._last_words()
+        status = self.close()
         if status is None:
             return Failure(status="failed", error=f"the worker died{last}")
         code = os.waitstatus_to_exitcode(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from cnnbench.variants import REFERENCE, Support, native_variants, parse_variant
 SETUP_S = 1.5
 """Expected seconds to fork, build and warm up a cell of a small network; seen on two cores. For the ETA only."""
 
-COMPILE_S = 30.0
+COMPILE_S = 35.0
 COMPILE_AUTOTUNE_S = 150.0
 """Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only."""
 
@@ -215,11 +216,17 @@ def fixed_s(case: Case) -> float:
     return SETUP_S + compiling
 
 
-def sampling_s(case: Case) -> float:
-    """Return the expected seconds of a cell's passes, from its declared MACs where there are any."""
+def work_of(case: Case) -> float:
+    """Return the multiply-adds of one pass, by what the model declares; infinite where it declares nothing."""
     spec = MODELS.get(case.model)
-    work = (spec.macs or 0) * case.batch_size * (TRAINING_COST if case.task == "train" else 1) if spec else 0
-    return max(SAMPLING_S, PASSES * work / MACS_PER_S)
+    macs = math.inf if spec is None or spec.macs is None else spec.macs
+    return macs * case.batch_size * (TRAINING_COST if case.task == "train" else 1)
+
+
+def sampling_s(case: Case) -> float:
+    """Return the expected seconds of a cell's passes, from its declared multiply-adds where there are any."""
+    work = work_of(case)
+    return max(SAMPLING_S, PASSES * work / MACS_PER_S) if math.isfinite(work) else SAMPLING_S
 
 
 def expected_s(plan: Plan) -> float:

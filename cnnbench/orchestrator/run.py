@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 import time
@@ -24,6 +25,7 @@ from cnnbench.orchestrator.planning import (
     make_plan,
     sampling_s,
     threads_of,
+    work_of,
 )
 from cnnbench.record import Environment, Outcome, Record
 from cnnbench.runners.sampling import WARM_CAP_S
@@ -144,9 +146,25 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
             self._count(_Launch(host=host, plan=plan, environment=environment, launch=0, scratch=scratch))
 
+    def _check_environment(self, environment: Environment) -> None:
+        """Refuse to go on with a run that another environment began: its records could not be compared.
+
+        Raises:
+            UsageError: names the first field that differs.
+        """
+        for record in self._hooks.already.values():
+            for field in dataclasses.fields(environment):
+                then, now = (getattr(e, field.name) for e in (record.environment, environment))
+                if then != now:
+                    raise UsageError(
+                        f"This run began in another environment: {field.name} was {then!r} and is {now!r}. "
+                        "Give a new folder with --output."
+                    )
+
     def _launch(self, host: Host, launch: int, scratch: str) -> None:
         self._tell(f"launch {launch + 1}: starting workers (importing torch)")
         environment, shapes = ask(host, self._names)
+        self._check_environment(environment)
         request = replace(self._request, seed=self._request.seed + launch)
         plan = make_plan(request, environment, shapes)
         task = _Launch(host=host, plan=plan, environment=environment, launch=launch, scratch=scratch)
@@ -162,18 +180,18 @@ class Runner:
         remaining = max(0.0, min(self._ahead_s, self._deadline - now))
         self._hooks.tell(Progress(text=text, elapsed_s=now - self._begin, remaining_s=remaining))
 
-    def _done(self, task: _Launch, case: Case) -> bool:
+    def _done(self, case: Case) -> bool:
         record = self._hooks.already.get(case.identity())
-        return record is not None and record.environment == task.environment and record.status in _SETTLED
+        return record is not None and record.status in _SETTLED
 
     def _refuse(self, task: _Launch) -> None:
         for refused in task.plan.refused:
-            if not self._done(task, refused.case):
+            if not self._done(refused.case):
                 self._keep(task, refused.case, time.time(), Failure(status="unsupported", error=refused.reason))
 
     def _count(self, task: _Launch) -> None:
         """Count parameters and MACs of all models, as many at once as there are cores: nothing here is timed."""
-        cases = [case for case in task.plan.complexity if not self._done(task, case)]
+        cases = [case for case in task.plan.complexity if not self._done(case)]
         width = machine.usable_cores()
         for start in range(0, len(cases), width):
             started = time.time()
@@ -189,20 +207,20 @@ class Runner:
                 self._keep(task, case, started, reply)
 
     def _measure(self, task: _Launch) -> None:
-        groups = [g for g in task.plan.groups if not all(self._done(task, c) for c in g.cases)]
+        groups = [g for g in task.plan.groups if not all(self._done(c) for c in g.cases)]
         launches_left = self._request.budget.launches - task.launch
         reserve = ACCURACY_SHARE * self._request.budget.total_s if task.plan.accuracy else 0.0
         for at, group in enumerate(groups):
-            now = time.monotonic()
-            share = (self._deadline - reserve - now) / launches_left
-            until = now + share_s(group, groups[at:], share)
+            left = (self._deadline - reserve - time.monotonic()) / launches_left
+            sampling = share_s(group, groups[at:], left)
             self._ahead_s = launches_left * sum(_expected(g) for g in groups[at:]) + reserve
             started = time.time()
             limits = Limits(
-                until=until,
+                sampling_s=sampling,
+                deadline=self._deadline,
                 scratch=task.scratch,
                 memory_bytes=memory_limit(),
-                warm_cap_s=min(WARM_CAP_S, max(1.0, WARM_SHARE * (until - now))),
+                warm_cap_s=min(WARM_CAP_S, max(1.0, WARM_SHARE * sampling)),
                 emulated=task.plan.emulated,
             )
             tell: Tell = self._tell
@@ -210,8 +228,8 @@ class Runner:
                 self._keep(task, seen.case, started, seen.failure or seen)
 
     def _train(self, task: _Launch) -> None:
-        """Train and test every model whose training fits an equal share of what is left of the budget."""
-        cases = [case for case in task.plan.accuracy if not self._done(task, case)]
+        """Train and test the models, cheapest first, each if it fits half of what is left of the budget then."""
+        cases = sorted((case for case in task.plan.accuracy if not self._done(case)), key=work_of)
         for at, case in enumerate(cases):
             left = max(0.0, self._deadline - time.monotonic())
             self._ahead_s = left
@@ -223,7 +241,7 @@ class Runner:
                     case=case,
                     scratch=task.scratch,
                     memory_limit_bytes=memory_limit() if case.device == "cpu" else None,
-                    limit_s=left / (len(cases) - at),
+                    limit_s=left if at == len(cases) - 1 else left / 2,
                 ),
                 self._hear(case),
             )
@@ -296,14 +314,13 @@ def memory_limit() -> int:
 
 
 def share_s(group: Group, ahead: Sequence[Group], left_s: float) -> float:
-    """Return the seconds of `left_s` that `group` gets when the groups `ahead`, itself among them, are to follow.
+    """Return the seconds of `left_s` that the blocks of `group` get when the groups `ahead`, itself first, follow.
 
     What comes before the first sample is set aside for all of them; the rest goes by the cost of their passes.
     """
     fixed = sum(fixed_s(case) for g in ahead for case in g.cases)
-    free = max(0.0, left_s - fixed)
     weight = sum(sampling_s(case) for case in group.cases) / sum(sampling_s(c) for g in ahead for c in g.cases)
-    return sum(fixed_s(case) for case in group.cases) + weight * free
+    return weight * max(0.0, left_s - fixed)
 
 
 def _expected(group: Group) -> float:

@@ -31,6 +31,7 @@ from cnnbench.orchestrator.messages import (
     Try,
 )
 from cnnbench.record import Caution, Outcome, Status
+from cnnbench.runners import RUNNERS, Assignment
 from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised, warm_up
 from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec, UnsupportedError
 from cnnbench.variants import Prepared, prepare
@@ -69,7 +70,7 @@ def _serve(connection: Connection) -> None:
     assert isinstance(request, Job)
     _limit_memory(request.memory_limit_bytes)
     _pin(request)
-    if request.case.task in ("infer", "train"):
+    if RUNNERS[request.case.task].kind == "sampled":
         _serve_samples(connection, request)
     else:
         connection.send(Done(outcome=_whole(connection, request)))
@@ -114,45 +115,23 @@ def _known(name: str) -> Known:
 
 
 def _whole(connection: Connection, job: Job) -> Outcome:
-    """Do a job that is one piece of work: complexity or accuracy."""
+    """Do a job that is one piece of work."""
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
-    if case.task == "complexity":
-        from cnnbench.runners.complexity import measure_complexity
-
-        return measure_complexity(spec.build, spec.input_shape)
-    if job.part is not None:
-        from cnnbench.runners.testing import measure_scores
-
-        assert case.dataset is not None
-        return measure_scores(prepare(build(spec, case), case.variant, case.device), spec, case, job.part)
-    return _trained(connection, job, spec)
-
-
-def _trained(connection: Connection, job: Job, spec: ModelSpec) -> Outcome:
-    from cnnbench.data import DATASETS
-    from cnnbench.runners.accuracy import measure_accuracy
-    from cnnbench.runners.train import EpochSeen
-
-    case = job.case
-
-    def on_epoch(seen: EpochSeen) -> None:
-        text = f"epoch {seen.epoch}/{seen.epochs} loss {seen.train_loss:.4f} validation {100 * seen.val_top1:.1f} %"
-        connection.send(News(text=text, done=seen.epoch / seen.epochs))
-
-    assert case.dataset is not None
-    return measure_accuracy(
-        build(spec, case).to(case.device),
-        spec,
-        DATASETS[case.dataset],
-        seed=case.seed,
-        device=case.device,
-        epochs=job.epochs,
-        limit_s=job.limit_s,
-        clock=clock_for(case.device),
-        on_epoch=on_epoch,
-        checkpoint=None if job.checkpoint is None else Path(job.checkpoint),
+    outcome: Outcome = RUNNERS[case.task].load()(
+        Assignment(
+            spec=spec,
+            case=case,
+            build=lambda: build(spec, case),
+            clock=clock_for(case.device),
+            hear=lambda text, done: connection.send(News(text=text, done=done)),
+            epochs=job.epochs,
+            limit_s=job.limit_s,
+            checkpoint=job.checkpoint,
+            part=job.part,
+        )
     )
+    return outcome
 
 
 def build(spec: ModelSpec, case: Case) -> nn.Module:
@@ -163,7 +142,7 @@ def build(spec: ModelSpec, case: Case) -> nn.Module:
 
 
 def _serve_samples(connection: Connection, job: Job) -> None:
-    from cnnbench.runners.latency import check_first, sampled_work
+    from cnnbench.runners.latency import check_first
 
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
@@ -172,7 +151,7 @@ def _serve_samples(connection: Connection, job: Job) -> None:
     request = connection.recv()
     clock = clock_for(case.device)
     with _mode(case, prepared):
-        timed_work = sampled_work(spec, case, prepared)
+        timed_work: Work = RUNNERS[case.task].load()(spec, case, prepared)
         if isinstance(request, Try):
             check_first(timed_work.first())
             clock.synchronize()
@@ -183,7 +162,7 @@ def _serve_samples(connection: Connection, job: Job) -> None:
         while True:
             assert isinstance(connection.recv(), Take)
             sample = take_sample(timed_work, ready.shape, clock)
-            if unsynchronised(sample):
+            if clock.asynchronous and unsynchronised(sample):
                 raise InvalidError(
                     f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
                     "the passes were not waited for"

@@ -1,1 +1,64 @@
-"""What is measured: functions that take a ready network, data and a clock, and return what they saw."""
+"""The runners: what each task measures, by name; importing this imports none of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from cnnbench.clock import Clock
+from cnnbench.spec import Case, ModelSpec, Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assignment:
+    """What a runner is given whose task is one piece of work.
+
+    `build` returns the case's network with its weights. `hear` is told news and the share that is done. For training:
+    `epochs` (None: the dataset's own number), `limit_s` (None: no limit), `checkpoint` (None: no file); with `part` the
+    weights are tested on that part of the dataset and not trained.
+    """
+
+    spec: ModelSpec
+    case: Case
+    build: Callable[[], nn.Module]
+    clock: Clock
+    hear: Callable[[str, float], None]
+    epochs: int | None = None
+    limit_s: float | None = None
+    checkpoint: str | None = None
+    part: Literal["train", "val", "test"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runner:
+    """Where a runner is, and its kind.
+
+    `sampled`: a function (spec, case, prepared network) -> `sampling.Work`, of which the orchestrator takes samples.
+    `whole`: a function (assignment) -> `Outcome`.
+    """
+
+    kind: Literal["sampled", "whole"]
+    module: str
+    function: str
+
+    def load(self) -> Callable[..., Any]:
+        """Import the runner and return its function."""
+        found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
+        return found
+
+
+RUNNERS: Mapping[Task, Runner] = MappingProxyType(
+    {
+        "infer": Runner(kind="sampled", module="cnnbench.runners.latency", function="inference"),
+        "train": Runner(kind="sampled", module="cnnbench.runners.latency", function="training"),
+        "complexity": Runner(kind="whole", module="cnnbench.runners.complexity", function="run"),
+        "accuracy": Runner(kind="whole", module="cnnbench.runners.accuracy", function="run"),
+    }
+)
+"""Every runner by its task, read-only."""

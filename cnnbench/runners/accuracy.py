@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench import checkpoint as checkpoints
+from cnnbench import data
 from cnnbench._version import __version__
 from cnnbench.clock import Clock
 from cnnbench.data.batches import Split, Splits, adapted, batch_count, batches, view_for
 from cnnbench.data.dataset import DatasetSpec
 from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
 from cnnbench.runners.evaluate import Scores, main_logits, score
+from cnnbench.runners.testing import measure_scores
 from cnnbench.runners.train import DEFAULT_RECIPE, EpochSeen, FitResult, Trainer, fit, training_mode
 from cnnbench.spec import Device, ModelSpec, Recipe, UnsupportedError
 
@@ -205,4 +208,28 @@ def _how(spec: ModelSpec, recipe: Recipe, dataset: DatasetSpec, splits: Splits, 
         f"Trained on {len(splits.train)} pictures of {dataset.name} by {whose}: {recipe.loss.replace('_', '-')}, "
         f"{recipe.optimizer} {recipe.learning_rate:g}{momentum}, batch {recipe.batch_size}, {_rounds(epochs)}, "
         f"{order}, {normalised}, no augmentation."
+    )
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Train and test the assignment's network, or only test it where a part of the dataset is named."""
+    if assignment.part is not None:
+        return measure_scores(assignment)
+    case = assignment.case
+
+    def on_epoch(seen: EpochSeen) -> None:
+        text = f"epoch {seen.epoch}/{seen.epochs} loss {seen.train_loss:.4f} validation {100 * seen.val_top1:.1f} %"
+        assignment.hear(text, seen.epoch / seen.epochs)
+
+    return measure_accuracy(
+        assignment.build().to(case.device),
+        assignment.spec,
+        data.find(case.dataset or ""),
+        seed=case.seed,
+        device=case.device,
+        epochs=assignment.epochs,
+        limit_s=assignment.limit_s,
+        clock=assignment.clock,
+        on_epoch=on_epoch,
+        checkpoint=None if assignment.checkpoint is None else Path(assignment.checkpoint),
     )

@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
 from cnnbench.runners.counters import TorchCount, count_fvcore, count_torch, count_torchinfo
 from cnnbench.runners.layers import tensors
 from cnnbench.spec import CnnbenchError, Shape
@@ -154,3 +155,8 @@ def _about_unused(unused: Mapping[str, int]) -> tuple[str, ...]:
     return (
         f"Modules that evaluation does not call, with their parameters, which the layer table leaves out: {modules}.",
     )
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Count the assignment's network; see `measure_complexity`."""
+    return measure_complexity(assignment.spec.build, assignment.spec.input_shape)

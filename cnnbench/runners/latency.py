@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cnnbench.runners.evaluate import main_logits
@@ -17,23 +16,28 @@ if TYPE_CHECKING:
     from cnnbench.runners.sampling import Work
 
 
-def sampled_work(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
-    """Return the work of an `infer` or `train` case; nothing has been called yet, so the first call compiles.
+def inference(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
+    """Return the passes of an `infer` case; nothing has been called yet, so the first call compiles.
 
     Inputs are normally distributed, (batch, channels, height, width), seeded by the case.
     """
-    shape = (case.batch_size, *case.input_shape)
-    inputs = [prepared.place(images) for images in random_inputs(shape, case.seed)]
-    if case.task == "infer":
-        prepared.model.eval()
-        for parameter in prepared.model.parameters():
-            # Autocast keeps casts only of weights that may get a gradient; frozen ones would be cast in every pass.
-            parameter.requires_grad_(parameter.is_floating_point())
-        return InferencePasses(prepared.call, inputs)
-    return _steps(spec, case, prepared, inputs)
+    del spec
+    prepared.model.eval()
+    for parameter in prepared.model.parameters():
+        # Autocast keeps casts only of weights that may get a gradient; frozen ones would be cast in every pass.
+        parameter.requires_grad_(parameter.is_floating_point())
+    return InferencePasses(prepared.call, _inputs(case, prepared))
 
 
-def _steps(spec: ModelSpec, case: Case, prepared: Prepared, inputs: Sequence[torch.Tensor]) -> Work:
+def _inputs(case: Case, prepared: Prepared) -> list[torch.Tensor]:
+    return [prepared.place(images) for images in random_inputs((case.batch_size, *case.input_shape), case.seed)]
+
+
+def training(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
+    """Return the steps of a `train` case, with made-up labels and the recipe's loss and optimiser.
+
+    Inputs are as for inference.
+    """
     import torch
     from torch.nn import functional
 
@@ -50,7 +54,9 @@ def _steps(spec: ModelSpec, case: Case, prepared: Prepared, inputs: Sequence[tor
         return criterion(scores, labels[0])
 
     scaler = torch.amp.GradScaler(case.device) if case.variant.precision == "amp_fp16" else None
-    return TrainingSteps(loss=loss, inputs=inputs, optimizer=optimizer_for(prepared.model, recipe), scaler=scaler)
+    return TrainingSteps(
+        loss=loss, inputs=_inputs(case, prepared), optimizer=optimizer_for(prepared.model, recipe), scaler=scaler
+    )
 
 
 def check_first(value: object) -> None:

@@ -31,12 +31,12 @@ WARM_CAP_S = 30.0
 """Warm-up: windows of five calls or 50 ms, at least three and 0.5 s (CPU) or 1 s (CUDA), until the medians of the last
 two agree within 2 %; at most 30 s. A call of over 0.2 s makes a window of one second."""
 
-KEPT_ITERATIONS = 20
+KEPT_ITERATIONS = 10
 """Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them."""
 
 UNSYNCHRONISED_SHARE = 0.05
 UNSYNCHRONISED_S = 100e-6
-"""A device that is still busy for longer than this after a sample was not waited for: the sample is invalid."""
+"""An asynchronous device that is still busy for longer after a sample was not waited for: the sample is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

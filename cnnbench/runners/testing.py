@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from cnnbench import data
 from cnnbench.data.batches import adapted, view_for
 from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
 from cnnbench.runners.evaluate import main_logits, score
 from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import Case, ModelSpec
-from cnnbench.variants import Prepared
+from cnnbench.variants import Prepared, prepare
 
 
 class _Under(nn.Module):
@@ -30,8 +28,8 @@ class _Under(nn.Module):
             return main_logits(self._prepared.call(self._prepared.place(images))).float()
 
 
-def measure_scores(prepared: Prepared, spec: ModelSpec, case: Case, part: Literal["train", "val", "test"]) -> Outcome:
-    """Return how the network does on a part of the case's dataset, shown as its recipe shows pictures.
+def measure_scores(assignment: Assignment) -> Outcome:
+    """Return how the network does on the named part of the case's dataset, shown as its recipe shows pictures.
 
     `class_correct` and `class_total` are by class; `confusion` is (class, predicted), row by row, with one column more
     where the network has outputs beyond the dataset's classes.
@@ -39,6 +37,8 @@ def measure_scores(prepared: Prepared, spec: ModelSpec, case: Case, part: Litera
     Raises:
         UnsupportedError: the pictures do not fit the network.
     """
+    case, spec, part = assignment.case, assignment.spec, assignment.part or "test"
+    prepared = prepare(assignment.build(), case.variant, case.device)
     dataset = data.find(case.dataset or "")
     recipe = spec.recipe or DEFAULT_RECIPE
     view = view_for(spec.input_shape, dataset.shape, recipe.mean, recipe.std)
