@@ -1,19 +1,20 @@
-"""Records to a report: joins, checks, rows, warnings, notes and sentences."""
+"""Records to a report: joins, checks and rows, and what is said about them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnbench.analysis.cells import TIMED, Cell, gather, one_line
+from cnnbench.analysis.cautions import RowCaution
+from cnnbench.analysis.cells import Cell, gather
 from cnnbench.analysis.comparable import check_environments, check_threads, references
-from cnnbench.analysis.result import Report, RowCaution, Totals
+from cnnbench.analysis.notes import noted, notes_of
+from cnnbench.analysis.result import Report, Totals
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.rows import make_rows
 from cnnbench.analysis.select import Limits, sort_rows
-from cnnbench.analysis.summary import summarise
+from cnnbench.analysis.summary import compare, summarise
 from cnnbench.record import Record, Run
 from cnnbench.spec import UsageError
-from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
 
 
 def analyse(items: Sequence[Record | Run]) -> Report:
@@ -38,6 +39,7 @@ def analyse(items: Sequence[Record | Run]) -> Report:
     limits = Limits(latency_max_s=asked.latency_max_s, params_max=asked.params_max)
     shown = sort_rows([row for row in measured if row.status != "ok" or not limits.broken_by(row)], asked.sort)
     totals = _totals(runs)
+    differences = compare(shown)
     return Report(
         title=asked.title,
         command=asked.command,
@@ -46,10 +48,13 @@ def analyse(items: Sequence[Record | Run]) -> Report:
         environment=records[0].environment,
         threads=tuple(threads.items()),
         rows=tuple(shown),
-        summary=summarise(shown, measured, limits, totals),
+        summary=(*differences, *summarise(shown, measured, limits, totals)),
+        differences=differences,
         warnings=_warnings(cells),
-        notes=_notes(cells, measured, len(measured) - len(shown), limits),
-        counting=_counting(cells),
+        notes=notes_of(cells, measured, len(measured) - len(shown), limits),
+        tested=_tested(cells, shown),
+        training=noted(cells, "accuracy"),
+        counting=noted(cells, "complexity"),
         totals=totals,
     )
 
@@ -73,35 +78,9 @@ def _warnings(cells: Sequence[Cell]) -> tuple[RowCaution, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _notes(cells: Sequence[Cell], rows: Sequence[Row], hidden: int, limits: Limits) -> tuple[str, ...]:
-    """Return the facts without advice that a reader of the table needs."""
-    notes = []
-    if hidden:
-        notes.append(f"{hidden} of {len(rows)} rows {'is' if hidden == 1 else 'are'} hidden: asked was {limits}.")
-    timed = [row for row in rows if row.task in TIMED and row.status == "ok"]
-    if any(row.reference is None for row in timed):
-        alone = dict.fromkeys(row.label() for row in timed if row.reference is None)
-        notes.append(f"No reference was measured for, so there is no speed-up of: {', '.join(alone)}.")
-    for cell in cells:
-        if cell.case.task not in TIMED and cell.status != "ok":
-            what = f"accuracy on {cell.case.dataset}" if cell.case.task == "accuracy" else "counts"
-            reason = one_line(next((record.error for record in cell.broken if record.error), cell.status))
-            notes.append(f"{cell.case.model} has no {what} ({cell.status}): {reason}")
-    if any(row.latency_p99_s is None for row in timed):
-        notes.append(f"A p95 needs {FEWEST_FOR_P95} timed passes and a p99 {FEWEST_FOR_P99}; with fewer none is shown.")
-    for cell in cells:
-        if cell.case.task != "complexity":  # what was noted while counting stands apart
-            about = cell.case.label() if cell.case.task in TIMED else cell.case.model
-            notes += [f"{about}: {one_line(note)}" for record in cell.records for note in record.notes]
-    return tuple(dict.fromkeys(notes))
-
-
-def _counting(cells: Sequence[Cell]) -> tuple[str, ...]:
-    found = [
-        f"{cell.case.model}: {one_line(note)}"
-        for cell in cells
-        if cell.case.task == "complexity"
-        for record in cell.records
-        for note in record.notes
-    ]
-    return tuple(dict.fromkeys(found))
+def _tested(cells: Sequence[Cell], rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the variants that top-1 was tested with, none if no row shows the value of another variant."""
+    tested = [(c.case.model, c.case.variant.name) for c in cells if c.case.task == "accuracy" and c.status == "ok"]
+    if all(row.top1 is None or (row.model, row.variant) in tested for row in rows):
+        return ()
+    return tuple(dict.fromkeys(variant for _, variant in tested))

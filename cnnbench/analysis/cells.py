@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from cnnbench.analysis.words import one_line
 from cnnbench.record import Caution, Measurement, Record, Run, Status
-from cnnbench.spec import Case
+from cnnbench.spec import Case, Task
 from cnnbench.store import finished
 
-TIMED = ("infer", "train")
+TIMED: tuple[Task, ...] = ("infer", "train")
 """The tasks whose cells are timed and compared."""
 
 Place = tuple[int, int, int]
@@ -117,9 +118,3 @@ def _voided(measurement: Measurement) -> Iterator[tuple[int, float]]:
     for at in measurement.voided:
         if at < len(measurement.blocks):
             yield measurement.blocks[at], measurement.samples[at]
-
-
-def one_line(text: str) -> str:
-    """Return `text` as one printable line: white space runs become one space, control characters their escapes."""
-    joined = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cnnbench.analysis.cautions import RowCaution, by_code
 from cnnbench.analysis.row import COLUMNS, Row
 from cnnbench.analysis.shown import html_table, plain_text
-from cnnbench.record import Caution, Environment
+from cnnbench.record import Environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,19 +30,13 @@ class Totals:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RowCaution:
-    """A caution and the label of the row that it is about."""
-
-    row: str
-    caution: Caution
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """Everything that a report says, in SI units.
 
     `started` is UTC in ISO 8601; `reference` is what was asked for (`MODEL`, `MODEL/VARIANT`, or None: each model's
-    own `eager`); `threads` are pairs of device and threads; `counting` is what was noted while parameters and
+    own `eager`); `threads` are pairs of device and threads. `differences` are the sentences of `summary` that compare
+    rows with their reference. `tested` names the variants that top-1 was tested with, if rows of other variants show
+    it too. `training` is what was noted while networks were trained for that test, `counting` while parameters and
     multiply-adds were counted; `notes` are other facts without advice.
     """
 
@@ -53,14 +48,17 @@ class Report:
     threads: tuple[tuple[str, int], ...]
     rows: tuple[Row, ...]
     summary: tuple[str, ...]
+    differences: tuple[str, ...]
     warnings: tuple[RowCaution, ...]
     notes: tuple[str, ...]
+    tested: tuple[str, ...]
+    training: tuple[str, ...]
     counting: tuple[str, ...]
     totals: Totals | None
 
     def __str__(self) -> str:
-        """Return the report as text for a terminal: table, failures and summary."""
-        return plain_text(self.rows, self.summary, self.notes)
+        """Return the report as text for a terminal: table, failures, summary, warnings and notes in short."""
+        return plain_text(self.rows, self.summary, by_code(self.warnings), self.notes)
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""

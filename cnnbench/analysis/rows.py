@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cnnbench.analysis.cells import TIMED, Cell, one_line
+from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.comparable import References
 from cnnbench.analysis.row import Row
+from cnnbench.analysis.words import one_line
 from cnnbench.spec import Shape
 from cnnbench.stats import median, p95, p99, ratio_by_block, wilson
 

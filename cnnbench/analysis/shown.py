@@ -7,12 +7,20 @@ from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
-from cnnbench.analysis.cells import one_line
+from cnnbench.analysis.cautions import Warned
 from cnnbench.analysis.row import Row
+from cnnbench.analysis.words import one_line
 from cnnbench.quantity import DASH, Shown, show, show_range
 
 TABLE_WIDTH = 120
 """Characters that the terminal table may take: what most terminals are set to or can be widened to."""
+
+
+MOST_NOTES = 10
+"""Lines of notes that a terminal gets, so that table and summary stay in sight. Our choice."""
+
+LONGEST_NOTE = 2 * TABLE_WIDTH
+"""Characters of a note that a terminal gets: a list of many models or rows is cut. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,20 +165,43 @@ def _too_wide(columns: Sequence[Column], texts: dict[Column, list[str]], width: 
     return [column for column in columns if column in out]
 
 
-def plain_text(rows: Sequence[Row], summary: Sequence[str], notes: Sequence[str] = (), width: int = TABLE_WIDTH) -> str:
-    """Return rows, reasons of those that are not ok, summary and notes as text for a terminal."""
-    table = _table(rows, _COLUMNS, width)
+def plain_text(
+    rows: Sequence[Row],
+    summary: Sequence[str],
+    warned: Sequence[Warned] = (),
+    notes: Sequence[str] = (),
+    width: int = TABLE_WIDTH,
+) -> str:
+    """Return rows, reasons of those that are not ok, summary, warnings and notes as text for a terminal."""
+    parts = [
+        *_text_table(rows, width),
+        "\n".join(f"{one_line(row.label())}: {row.status}: {row.error or DASH}" for row in not_ok(rows)),
+        "\n".join(one_line(sentence) for sentence in summary),
+        "\n".join(warning.in_short() for warning in warned),
+        "\n".join(_short_notes(notes)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _text_table(rows: Sequence[Row], width: int) -> tuple[str, ...]:
+    """Return the table in plain text and what is not in it: what its rows share, and columns without room."""
     if not rows:
-        return "\n\n".join(["No rows.", *(one_line(text) for text in (*summary, *notes))])
+        return ("No rows.",)
+    table = _table(rows, _COLUMNS, width)
     align = ["right" if right else "left" for right in table.right]
-    parts = [tabulate(table.cells, table.headings, tablefmt="simple", colalign=align, disable_numparse=True)]
     about = [f"In every row: {', '.join(table.common)}."] if table.common else []
     about += [f"Left out for width: {', '.join(table.left_out)}."] if table.left_out else []
-    parts.append("\n".join(about))
-    parts.append("\n".join(f"{one_line(row.label())}: {row.status}: {row.error or DASH}" for row in not_ok(rows)))
-    parts.append("\n".join(one_line(sentence) for sentence in summary))
-    parts.append("\n".join(f"Note: {one_line(note)}" for note in notes))
-    return "\n\n".join(part for part in parts if part)
+    grid = tabulate(table.cells, table.headings, tablefmt="simple", colalign=align, disable_numparse=True)
+    return str(grid), "\n".join(about)
+
+
+def _short_notes(notes: Sequence[str]) -> list[str]:
+    """Return at most `MOST_NOTES` lines: the first notes, cut where they are long, and how many more there are."""
+    lines = [f"Note: {one_line(note)}" for note in notes]
+    lines = [line if len(line) <= LONGEST_NOTE else f"{line[: LONGEST_NOTE - 3]}..." for line in lines]
+    if len(lines) <= MOST_NOTES:
+        return lines
+    return [*lines[: MOST_NOTES - 1], f"{len(lines) - MOST_NOTES + 1} more notes stand in the Markdown report."]
 
 
 def html_table(rows: Sequence[Row]) -> str:

@@ -8,14 +8,13 @@ from cnnbench.analysis.result import Totals
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.rows import Condition
 from cnnbench.analysis.select import Limits, best_within
+from cnnbench.analysis.words import number_of
 from cnnbench.quantity import show_range
 
 
 def summarise(shown: Sequence[Row], measured: Sequence[Row], limits: Limits, totals: Totals | None) -> tuple[str, ...]:
-    """Return the sentences for the rows that are `shown`; a best row is looked for among all that were `measured`."""
-    several = len({_condition(row) for row in shown if row.latency_s is not None}) > 1
-    sentences = _comparisons(shown, several=several)
-    sentences += [_best(measured, limits)] if limits else _leaders(shown, several=several)
+    """Return the sentences on all rows that are `shown`; a best one is looked for among all that were `measured`."""
+    sentences = [_best(measured, limits)] if limits else _leaders(shown)
     sentences += _failures(shown)
     share = None if totals is None else totals.passes_share
     if share is not None:
@@ -25,6 +24,24 @@ def summarise(shown: Sequence[Row], measured: Sequence[Row], limits: Limits, tot
     return tuple(sentences)
 
 
+def compare(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return one sentence a model and condition: what differs from the reference, and what does not."""
+    several = _several(rows)
+    groups: dict[tuple[str, Condition], list[Row]] = {}
+    for row in rows:
+        if row.speedup is not None:
+            groups.setdefault((row.model, _condition(row)), []).append(row)
+    return tuple(
+        f"{model}{_where(condition) if several else ''}: {'; '.join(_difference(row) for row in group)}."
+        for (model, condition), group in groups.items()
+    )
+
+
+def _several(rows: Sequence[Row]) -> bool:
+    """Return whether rows were timed under more than one condition, so that a sentence must name its own."""
+    return len({_condition(row) for row in rows if row.latency_s is not None}) > 1
+
+
 def _condition(row: Row) -> Condition:
     return row.device, row.batch_size, row.task
 
@@ -32,18 +49,6 @@ def _condition(row: Row) -> Condition:
 def _where(condition: Condition) -> str:
     device, batch_size, task = condition
     return f" ({device}, batch {batch_size}, {task})"
-
-
-def _comparisons(rows: Sequence[Row], *, several: bool) -> list[str]:
-    """Return one sentence a model and condition: what differs from the reference, and what does not."""
-    groups: dict[tuple[str, Condition], list[Row]] = {}
-    for row in rows:
-        if row.speedup is not None:
-            groups.setdefault((row.model, _condition(row)), []).append(row)
-    return [
-        f"{model}{_where(condition) if several else ''}: {'; '.join(_difference(row) for row in group)}."
-        for (model, condition), group in groups.items()
-    ]
 
 
 def _difference(row: Row) -> str:
@@ -81,9 +86,9 @@ def _latency(row: Row) -> str:
     return show_range(row.latency_s, row.latency_low_s, row.latency_high_s, "seconds")
 
 
-def _leaders(rows: Sequence[Row], *, several: bool) -> list[str]:
+def _leaders(rows: Sequence[Row]) -> list[str]:
     """Return which of several models took least time under each condition, and which classified best."""
-    sentences = []
+    sentences, several = [], _several(rows)
     conditions = dict.fromkeys(_condition(row) for row in rows if row.latency_s is not None)
     for condition in conditions:
         among = [row for row in rows if _condition(row) == condition and row.latency_s is not None]
@@ -107,5 +112,5 @@ def _failures(rows: Sequence[Row]) -> list[str]:
     if not counts:
         return []
     kinds = ", ".join(f"{count} {status}" for status, count in counts.items())
-    verb = "row is" if sum(counts.values()) == 1 else "rows are"
-    return [f"{sum(counts.values())} of {len(rows)} {verb} not ok: {kinds}."]
+    total = sum(counts.values())
+    return [f"{total} of {number_of(len(rows), 'row')} {'is' if total == 1 else 'are'} not ok: {kinds}."]

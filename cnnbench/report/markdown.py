@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import takewhile
 
 from cnnbench.analysis import Report, Row
-from cnnbench.analysis.cells import one_line
+from cnnbench.analysis.cautions import Warned, by_code
 from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
+from cnnbench.analysis.words import listed, number_of, one_line
 from cnnbench.quantity import show
 from cnnbench.record import Environment
+
+MOST_SENTENCES = 8
+"""Sentences that stand above the table; of more, those on single models stand below it. Our choice."""
+
+MOST_OPEN_ROWS = 3
+"""Rows of a warning that are listed openly; those of more are folded. Our choice."""
+
+FEWEST_SHARED_WORDS = 4
+"""Words at the start of a warning's facts that are worth saying once for all of them. Our choice."""
 
 _SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")
 _LIST_STARTS = re.compile(r"^(\d*)([.)]|[#+=-]+)(?=\s|$)")
@@ -20,19 +31,22 @@ _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 def to_markdown(report: Report) -> str:
     """Return the report as Markdown; texts from records are escaped, so they show as they are."""
+    below = report.differences if len(report.summary) > MOST_SENTENCES else ()
     sections = [
         f"# {escape(report.title)}",
         _about(report),
-        _bullets(report.summary),
+        _bullets([sentence for sentence in report.summary if sentence not in below]),
         "## Results",
         _tabled(main_table(report.rows)) or "No rows.",
+        *_section(f"What differs from {escape(report.reference or 'eager')}", _bullets(below)),
         *_failures(report.rows),
-        *_section("Warnings", _warnings(report)),
+        *_section("Warnings", _warnings(by_code(report.warnings))),
         *_section("Notes", _bullets(report.notes)),
         *_section("How to read this", _bullets(_reading(report))),
         *_section("Details", _tabled(detail_table(report.rows))),
         *_section("Machine", _machine(report)),
         *_section("How to repeat", _fenced(report.command) if report.command.strip() else ""),
+        _folded("Notes on training before top-1 was tested", _bullets(report.training)),
         _folded("Notes on counting parameters and multiply-adds", _bullets(report.counting)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -43,17 +57,28 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", one_line(text)).translate(_ENTITIES)
 
 
+def _raw(text: str) -> str:
+    """Return `text` as one line that shows its characters between HTML tags, where Markdown is not read."""
+    return one_line(text).translate(_ENTITIES)
+
+
 def _section(heading: str, body: str) -> list[str]:
     return [f"## {heading}", body] if body else []
 
 
 def _folded(heading: str, body: str) -> str:
-    return f"<details>\n<summary>{heading}</summary>\n\n{body}\n\n</details>" if body else ""
+    """Return `body` behind a line that opens it."""
+    return f"<details>\n<summary>{_raw(heading)}</summary>\n\n{body}\n\n</details>" if body else ""
 
 
 def _bullets(lines: Sequence[str]) -> str:
     """Return `lines` as a list; what would start a list or heading within an entry is escaped too."""
     return "\n".join(f"- {_LIST_STARTS.sub(_BACKSLASHED, escape(line))}" for line in lines)
+
+
+def _indented(text: str) -> str:
+    """Return `text` as a part of the list entry above it."""
+    return "\n".join(f"  {line}" if line else "" for line in text.split("\n"))
 
 
 def _fenced(text: str) -> str:
@@ -68,9 +93,9 @@ def _about(report: Report) -> str:
     machine = report.environment
     models = len({row.model for row in report.rows})
     variants = len({row.variant for row in report.rows if row.variant})
-    parts = [_count(models, "model"), *([_count(variants, "variant")] if variants else [])]
-    where = [f"{machine.cpu} ({_count(machine.cores, 'core')})", *([machine.gpu] if machine.gpu else [])]
-    threads = [f"{_count(count, 'thread')} on {device}" for device, count in report.threads]
+    parts = [number_of(models, "model"), *([number_of(variants, "variant")] if variants else [])]
+    where = [f"{machine.cpu} ({number_of(machine.cores, 'core')})", *([machine.gpu] if machine.gpu else [])]
+    threads = [f"{number_of(count, 'thread')} on {device}" for device, count in report.threads]
     when = report.started.removesuffix("Z").removesuffix("+00:00").replace("T", " ")
     took = "" if report.totals is None else f" in {_duration(report.totals.wall_s)}"
     with_threads = f", with {' and '.join(threads)}" if threads else ""
@@ -79,10 +104,6 @@ def _about(report: Report) -> str:
         f"with PyTorch {machine.torch} and cnnbench {machine.cnnbench}{with_threads}."
     )
     return escape(text)
-
-
-def _count(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _duration(seconds: float) -> str:
@@ -112,16 +133,34 @@ def _failures(rows: Sequence[Row]) -> list[str]:
     return _section("Not measured", "\n".join(lines))
 
 
-def _warnings(report: Report) -> str:
-    """Return each caution once, with the rows that it is about."""
-    about: dict[tuple[str, str, str], list[str]] = {}
-    for warning in report.warnings:
-        caution = warning.caution
-        about.setdefault((caution.code, caution.fact.rstrip("."), caution.advice), []).append(warning.row)
-    return "\n".join(
-        f"- **{escape(code)}**: {escape(fact)}. {escape(advice)} ({escape('; '.join(dict.fromkeys(rows)))})"
-        for (code, fact, advice), rows in about.items()
-    )
+def _warnings(warned: Sequence[Warned]) -> str:
+    """Return one entry a code: number of rows and advice, and below it the facts of the rows."""
+    return "\n".join(map(_warning, warned)).rstrip()
+
+
+def _warning(warned: Warned) -> str:
+    count = number_of(len(warned.rows), "row")
+    shown = [(fact, "; ".join(rows)) for fact, rows in warned.facts]
+    fact = f": {escape(shown[0][0])}" if len(shown) == 1 else ""
+    entry = f"- **{escape(warned.code)}**, {count}{fact}. {escape(warned.advice)}".rstrip()
+    open_rows = len(warned.rows) <= MOST_OPEN_ROWS
+    shared = "" if open_rows else _shared_words([fact for fact, _ in shown])
+    if len(shown) == 1:
+        heading, lines = f"The {count}", list(warned.rows)
+    elif shared:
+        heading, lines = f"{shared} ...", [f"{rows}: ...{fact.removeprefix(shared)}" for fact, rows in shown]
+    else:
+        heading, lines = "What was seen in which row", [f"{rows}: {fact}" for fact, rows in shown]
+    if open_rows:
+        return f"{entry}\n{_indented(_bullets(lines))}"
+    return f"{entry}\n\n{_indented(_folded(heading, _bullets(lines)))}\n"
+
+
+def _shared_words(facts: Sequence[str]) -> str:
+    """Return the words that all `facts` start with; nothing if they are few or all of a fact."""
+    columns = zip(*(fact.split()[:-1] for fact in facts), strict=False)
+    words = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+    return " ".join(words) if len(words) >= FEWEST_SHARED_WORDS else ""
 
 
 def _reading(report: Report) -> list[str]:
@@ -139,6 +178,8 @@ def _reading(report: Report) -> list[str]:
         lines.append("With fewer than three launches an interval says nothing of how a new launch would shift it.")
     if any(row.top1_low is not None for row in rows):
         lines.append("Top-1 is the share of test pictures classified correctly, with its 95 % Wilson interval.")
+    if report.tested:
+        lines.append(f"Top-1 was tested with {listed(report.tested)} only: a model's other rows repeat its value.")
     if any(row.macs is not None for row in rows):
         lines.append("MACs are multiply-adds at batch 1: one multiply-add counts once.")
     lines.append("A dash means not measured. The CSV file has the same rows in SI units and full precision.")

@@ -6,5 +6,5 @@ from cnnbench.analysis import Report
 
 
 def to_table(report: Report) -> str:
-    """Return table, failures, summary and notes as plain text."""
+    """Return table, failures, summary, warnings and notes in short as plain text."""
     return f"{report}\n"

@@ -240,6 +240,59 @@ def test_sentences_tell_differences_only_where_the_interval_excludes_none() -> N
     )
 
 
+def test_the_sentences_that_compare_come_first_in_the_summary() -> None:
+    report = analyse(whole_run())
+    assert len(report.differences) == 3
+    assert report.summary[:3] == report.differences
+    assert all(sentence.startswith(("resnet18 (", "lenet (")) for sentence in report.differences)
+
+
+@pytest.mark.parametrize(
+    ("broken", "fine", "sentence"),
+    [
+        (1, 0, "1 of 1 row is not ok: 1 oom."),
+        (1, 2, "1 of 3 rows is not ok: 1 oom."),
+        (2, 1, "2 of 3 rows are not ok: 2 oom."),
+    ],
+)
+def test_rows_that_are_not_ok_are_counted(broken: int, fine: int, sentence: str) -> None:
+    items = [record(case("a", batch_size=1 + at), status="oom") for at in range(broken)]
+    items += [record(case("b", batch_size=1 + at), *timed(SIX)) for at in range(fine)]
+    assert analyse(items).summary[-1] == sentence
+
+
+def test_a_note_that_holds_for_several_is_said_once_with_their_names() -> None:
+    def cannot(model: str, error: str) -> Record:
+        return record(case(model, task="accuracy", dataset="d"), status="unsupported", error=error)
+
+    report = analyse(
+        [
+            *[record(case(model), *timed(SIX), notes=("It\nspun.",)) for model in ("a", "b")],
+            cannot("a", "2 wide"),
+            cannot("b", "too slow"),
+            cannot("c", "2 wide"),
+            cannot("d", "2 wide"),
+            *[judged(model, 1, 2) for model in ("e", "f")],
+            *[counted(model, params=1, macs=1, notes=("Both agree.", f"Only {model}.")) for model in ("g", "h")],
+        ]
+    )
+    assert report.notes == (
+        "A p95 needs 130 timed passes and a p99 662; with fewer none is shown.",
+        "a, c and d have no accuracy on d (unsupported): 2 wide",
+        "b has no accuracy on d (unsupported): too slow",
+        "a eager cpu infer batch 1 and b eager cpu infer batch 1: It spun.",
+    )
+    assert report.training == ("e and f: Trained on 100 pictures of fashion_mnist.",)
+    assert report.counting == ("g and h: Both agree.", "g: Only g.", "h: Only h.")
+
+
+def test_the_variant_that_was_tested_is_named_where_others_repeat_its_value() -> None:
+    eager, last = record(case("a"), *timed(SIX)), record(case("a", LAST), *timed(SIX))
+    assert analyse([eager, last, judged("a", 1, 2)]).tested == ("eager",)
+    assert analyse([eager, judged("a", 1, 2)]).tested == ()
+    assert analyse([eager, last]).tested == ()
+
+
 def test_sentences_name_the_model_of_another_reference() -> None:
     report = analyse([run(reference="a"), record(case("a"), *wave(0.1)), record(case("b"), *wave(0.005))])
     assert report.summary[0] == "b: eager takes 0.050x the time of a eager (0.050 to 0.050)."

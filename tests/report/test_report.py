@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from cnnbench.analysis import COLUMNS, analyse
-from cnnbench.record import from_json, to_json
+from cnnbench.record import Record, from_json, to_json
 from cnnbench.report import WRITERS
 from cnnbench.report.markdown import escape
-from tests.made import case, record, run, timed, whole_run
+from tests.made import LAST, case, judged, record, run, timed, wave, whole_run, wide
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -92,6 +92,124 @@ def test_markdown_of_hostile_options_stays_in_its_place() -> None:
 def test_lists_and_headings_do_not_start_within_an_entry() -> None:
     report = replace(analyse([record(case("a"), *timed([1.0]))]), notes=("1. one", "# two", "- three", "1.5 s", "-x"))
     assert "## Notes\n\n- 1\\. one\n- \\# two\n- \\- three\n- 1.5 s\n- -x\n" in WRITERS["markdown"].write(report)
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands under `heading` in a Markdown text."""
+    return text.partition(f"\n## {heading}\n\n")[2].partition("\n\n## ")[0]
+
+
+def shaky(*per_cent: float) -> list[Record]:
+    """Return a record of another model for each, whose interval stayed that wide."""
+    return [record(case(f"m{at}"), *timed([1.0]), cautions=(wide(one),)) for at, one in enumerate(per_cent)]
+
+
+def test_up_to_three_rows_of_a_warning_are_listed_openly() -> None:
+    report = analyse(shaky(1.5, 2.5, 1.5))
+    assert section(WRITERS["markdown"].write(report), "Warnings") == (
+        "- **precision_not_reached**, 3 rows. Give it a larger --budget.\n"
+        "  - m0 eager cpu infer batch 1; m2 eager cpu infer batch 1: ... (+-1.5 %)\n"
+        "  - m1 eager cpu infer batch 1: ... (+-2.5 %)"
+    ).replace("... ", "the interval is wider than asked for when the budget is spent ")
+    assert "\n\nprecision_not_reached: 3 rows; give it a larger --budget\n\nNote: A p95" in str(report)
+
+
+def test_more_rows_of_a_warning_are_folded() -> None:
+    report = analyse(shaky(1.5, 2.5, 1.5, 3.5))
+    assert section(WRITERS["markdown"].write(report), "Warnings") == (
+        "- **precision_not_reached**, 4 rows. Give it a larger --budget.\n"
+        "\n"
+        "  <details>\n"
+        "  <summary>the interval is wider than asked for when the budget is spent ...</summary>\n"
+        "\n"
+        "  - m0 eager cpu infer batch 1; m2 eager cpu infer batch 1: ... (+-1.5 %)\n"
+        "  - m1 eager cpu infer batch 1: ... (+-2.5 %)\n"
+        "  - m3 eager cpu infer batch 1: ... (+-3.5 %)\n"
+        "\n"
+        "  </details>"
+    )
+
+
+def test_a_fact_that_all_rows_of_a_warning_share_is_said_once() -> None:
+    assert section(WRITERS["markdown"].write(analyse(shaky(1.5, 1.5, 1.5, 1.5))), "Warnings") == (
+        "- **precision_not_reached**, 4 rows: the interval is wider than asked for when the budget is spent "
+        "(+-1.5 %). Give it a larger --budget.\n"
+        "\n"
+        "  <details>\n"
+        "  <summary>The 4 rows</summary>\n"
+        "\n"
+        "  - m0 eager cpu infer batch 1\n"
+        "  - m1 eager cpu infer batch 1\n"
+        "  - m2 eager cpu infer batch 1\n"
+        "  - m3 eager cpu infer batch 1\n"
+        "\n"
+        "  </details>"
+    )
+
+
+def test_hostile_texts_stay_harmless_in_every_block() -> None:
+    names = ("<script>alert(1)</script>", "=cmd()", "a|b", "1. x\n\n</details><b>", "# c")
+    start = "</summary></details> <b> *c* | `d`"
+    caution = replace(wide(1.0), code="=x<b>", advice="<i>\n\n# no")
+    items = [
+        record(case(name), *timed([1.0]), cautions=(replace(caution, fact=f"{start} e {at}"),), notes=("# <u>",))
+        for at, name in enumerate(names)
+    ]
+    items += [replace(judged(name, 1, 2), notes=("</details>\n\n# <u>",)) for name in names]
+    report = analyse(items)
+    text = WRITERS["markdown"].write(report)
+    assert section(text, "Warnings") == (
+        "- **=x&lt;b&gt;**, 5 rows. &lt;i&gt; # no\n"
+        "\n"
+        "  <details>\n"
+        "  <summary>&lt;/summary&gt;&lt;/details&gt; &lt;b&gt; *c* | `d` e ...</summary>\n"
+        "\n"
+        "  - &lt;script&gt;alert(1)&lt;/script&gt; eager cpu infer batch 1: ... 0\n"
+        "  - =cmd() eager cpu infer batch 1: ... 1\n"
+        "  - a\\|b eager cpu infer batch 1: ... 2\n"
+        "  - 1\\. x &lt;/details&gt;&lt;b&gt; eager cpu infer batch 1: ... 3\n"
+        "  - \\# c eager cpu infer batch 1: ... 4\n"
+        "\n"
+        "  </details>"
+    )
+    assert (
+        "<summary>Notes on training before top-1 was tested</summary>\n"
+        "\n"
+        "- &lt;script&gt;alert(1)&lt;/script&gt;, =cmd(), a\\|b, 1. x &lt;/details&gt;&lt;b&gt; and # c: "
+        "&lt;/details&gt; # &lt;u&gt;\n"
+        "\n"
+        "</details>\n"
+    ) in text
+    tags = {line.strip() for line in text.splitlines() if "<" in line and "<summary>" not in line}
+    assert tags == {"<details>", "</details>"}
+    assert [row["model"] for row in csv.DictReader(io.StringIO(WRITERS["csv"].write(report)))][1] == "'=cmd()"
+
+
+@pytest.mark.parametrize(("models", "reference"), [(7, None), (8, None), (8, "m0/eager")])
+def test_many_sentences_on_single_models_stand_below_the_table(models: int, reference: str | None) -> None:
+    items = [record(case(f"m{at}", v), *wave(0.1 + at)) for at in range(models) for v in (case("a").variant, LAST)]
+    report = analyse([run(reference=reference), *items])
+    text = WRITERS["markdown"].write(report)
+    top = "- Shortest median latency: m0 eager, 100 ms (99-103)."
+    said = "\n".join(f"- {sentence}" for sentence in report.differences)
+    assert len(report.differences) == models
+    if models == 7:
+        assert f"on cpu.\n\n{said}\n{top}\n\n## Results\n" in text
+        assert "What differs" not in text
+    else:
+        assert f"on cpu.\n\n{top}\n\n## Results\n" in text
+        assert section(text, f"What differs from {reference or 'eager'}") == said
+
+
+def test_a_terminal_gets_few_and_short_notes_and_none_on_training() -> None:
+    report = analyse([record(case("a"), *timed([1.0])), judged("a", 1, 2)])
+    assert "Trained on" not in str(report)
+    ten = replace(report, notes=tuple(f"fact {at}" for at in range(10)))
+    assert str(ten).endswith("\n\n" + "\n".join(f"Note: fact {at}" for at in range(10)))
+    eleven = replace(report, notes=(*ten.notes, "last"))
+    assert str(eleven).endswith("\nNote: fact 8\n2 more notes stand in the Markdown report.")
+    long = replace(report, notes=("x" * 300,))
+    assert str(long).endswith(f"\nNote: {'x' * 231}...")
 
 
 def test_what_all_rows_share_is_said_once() -> None:

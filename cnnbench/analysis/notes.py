@@ -1,0 +1,49 @@
+"""Notes: facts without advice, each said once with the names of all that it holds for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cnnbench.analysis.cells import TIMED, Cell
+from cnnbench.analysis.row import Row
+from cnnbench.analysis.select import Limits
+from cnnbench.analysis.words import listed, one_line
+from cnnbench.spec import Task
+from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
+
+
+def notes_of(cells: Sequence[Cell], rows: Sequence[Row], hidden: int, limits: Limits) -> tuple[str, ...]:
+    """Return what a reader of the table needs: first on the whole table, then on single models and rows."""
+    notes = []
+    if hidden:
+        notes.append(f"{hidden} of {len(rows)} rows {'is' if hidden == 1 else 'are'} hidden: asked was {limits}.")
+    timed = [row for row in rows if row.task in TIMED and row.status == "ok"]
+    if any(row.reference is None for row in timed):
+        alone = dict.fromkeys(row.label() for row in timed if row.reference is None)
+        notes.append(f"No reference was measured for, so there is no speed-up of: {', '.join(alone)}.")
+    if any(row.latency_p99_s is None for row in timed):
+        notes.append(f"A p95 needs {FEWEST_FOR_P95} timed passes and a p99 {FEWEST_FOR_P99}; with fewer none is shown.")
+    return (*notes, *_lacking(cells), *noted(cells, *TIMED))
+
+
+def noted(cells: Iterable[Cell], *tasks: Task) -> tuple[str, ...]:
+    """Return what was noted while the cells of `tasks` were measured."""
+    about: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.case.task in tasks:
+            name = cell.case.label() if cell.case.task in TIMED else cell.case.model
+            for record in cell.records:
+                for note in record.notes:
+                    about.setdefault(one_line(note), {})[name] = None
+    return tuple(f"{listed(names)}: {note}" for note, names in about.items())
+
+
+def _lacking(cells: Iterable[Cell]) -> list[str]:
+    """Return which models have no accuracy or counts, one sentence a reason."""
+    about: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.case.task not in TIMED and cell.status != "ok":
+            what = f"accuracy on {cell.case.dataset}" if cell.case.task == "accuracy" else "counts"
+            reason = one_line(next((record.error for record in cell.broken if record.error), cell.status))
+            about.setdefault(f"no {what} ({cell.status}): {reason}", {})[cell.case.model] = None
+    return [f"{listed(names)} {'has' if len(names) == 1 else 'have'} {what}" for what, names in about.items()]
