@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,9 +139,22 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def to_json(item: Record | Run) -> bytes:
-    """Return `item` as one line of JSON without the line end; floats keep every digit."""
+    """Return `item` as one line of JSON without the line end; floats keep every digit.
+
+    Raises:
+        ValueError: a sample is not finite: JSON would hold null for it, and the line could not be read again.
+    """
+    if isinstance(item, Record):
+        _check_finite(item)
     line = Line(record=item) if isinstance(item, Record) else Line(run=item)
     return msgspec.json.encode(line)
+
+
+def _check_finite(record: Record) -> None:
+    for measurement in record.measurements:
+        bad = next((x for x in measurement.samples if not math.isfinite(x)), None)
+        if bad is not None:
+            raise ValueError(f"{measurement.quantity} of {record.case.label()} holds {bad}")
 
 
 def from_json(line: bytes) -> Record | Run:
