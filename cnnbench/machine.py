@@ -74,25 +74,34 @@ def cpu_quota(groups: tuple[Path, ...] | None = None) -> float | None:
     return min(quotas, default=None)
 
 
-def memory_bytes() -> int:
+def memory_bytes(groups: tuple[Path, ...] | None = None) -> int:
     """Return the memory that this process may use in all: the machine's, or less under a control group's limit."""
-    limits = [int(text) for group in own_cgroups() if (text := _read(group / "memory.max")).isdigit()]
+    groups = own_cgroups() if groups is None else groups
+    limits = [int(text) for group in groups if (text := _read(group / "memory.max")).isdigit()]
     return min([int(psutil.virtual_memory().total), *(x for x in limits if x < _UNLIMITED)])
 
 
-def free_memory_bytes() -> int:
-    """Return the memory that is free now for a new process, within the control group's limit."""
+def free_memory_bytes(groups: tuple[Path, ...] | None = None) -> int:
+    """Return the memory that is free now for a new process, within the control group's limit.
+
+    The kernel counts cached files as used and drops those not read lately when memory is needed, so they are free.
+    """
     free = [int(psutil.virtual_memory().available)]
-    for group in own_cgroups():
+    for group in own_cgroups() if groups is None else groups:
         limit, used = _read(group / "memory.max"), _read(group / "memory.current")
         if limit.isdigit() and used.isdigit() and int(limit) < _UNLIMITED:
-            free.append(int(limit) - int(used))
+            free.append(int(limit) - int(used) + _cached_bytes(group))
     return max(0, min(free))
 
 
-def default_threads() -> int:
+def _cached_bytes(group: Path) -> int:
+    counters = (line.split() for line in _read(group / "memory.stat").splitlines())
+    return next((int(words[1]) for words in counters if words[0] == "inactive_file"), 0)
+
+
+def default_threads(groups: tuple[Path, ...] | None = None) -> int:
     """Return the threads that a cell gets unless asked: affinity, cut to the floor of the quota, at least one."""
-    quota = cpu_quota()
+    quota = cpu_quota(groups)
     cores = usable_cores()
     return max(1, min(cores, int(quota) if quota is not None else cores))
 
@@ -117,4 +126,4 @@ def compiler() -> tuple[str | None, str | None]:
         shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         return None, f"torch.compile needs a C++ compiler, and '{path} --version' fails: {error}"
-    return shown.splitlines()[0], None
+    return next(iter(shown.splitlines()), path), None

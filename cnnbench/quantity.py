@@ -95,7 +95,7 @@ def show(value: float | None, shown: Shown) -> str:
 def show_range(center: float | None, low: float | None, high: float | None, shown: Shown) -> str:
     """Return `center` as `show` does and its interval in the same unit and decimals: "12.3 ms (12.1-12.6)"."""
     text = show(center, shown)
-    if center is None or low is None or high is None:
+    if center is None or low is None or high is None or not all(map(math.isfinite, (center, low, high))):
         return text
     if shown == "seconds":
         factor = next(scale for least, scale, _ in _SECOND_STEPS if abs(center) >= least)
@@ -113,4 +113,5 @@ def digits3(value: float) -> str:
 
 
 def _decimals3(value: float) -> int:
-    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    exponent = int(f"{value:.2e}".partition("e")[2])  # after rounding: 9.999 is shown as 10.0
+    return max(0, 2 - exponent) if value else 0
