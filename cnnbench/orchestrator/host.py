@@ -57,7 +57,7 @@ class Worker:
         try:
             if not self._connection.poll(timeout_s):
                 self.close()
-                return Failure(status="timeout", error=f"no answer within {timeout_s:.0f} s (--timeout)")
+                return Failure(status="timeout", error=f"no answer within {timeout_s:g} s (--timeout)")
             reply: Reply = self._connection.recv()
         except (EOFError, OSError):
             return self._died()
@@ -71,9 +71,10 @@ class Worker:
             return None
         self._open = False
         self._connection.close()
-        status = self._ending.end()
-        self._log.close()
-        return status
+        try:
+            return self._ending.end()
+        finally:
+            self._log.close()
 
     def _last_words(self) -> str:
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _LOG_TAIL))
@@ -136,22 +137,34 @@ class ForkHost:
         self._wait_ready()
         ours, theirs = multiprocessing.Pipe()
         log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the worker
-        socket.send_fds(self._link, [b'{"fork": true}'], [theirs.fileno(), log.fileno()])
-        theirs.close()
-        pid = int(self._answer()["pid"])
+        try:
+            pid = self._ask({"fork": True}, theirs.fileno(), log.fileno())["pid"]
+        except BaseException:
+            ours.close()
+            log.close()
+            raise
+        finally:
+            theirs.close()
         return Worker(ours, log, _Forked(self, pid))
 
     def reap(self, pid: int) -> int:
         """Kill worker `pid` if it lives and return its wait status."""
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        self._link.send(json.dumps({"reap": pid}).encode())
-        return int(self._answer()["status"])
+        return self._ask({"reap": pid})["status"]
 
-    def _answer(self) -> dict[str, int]:
-        message = self._link.recv(MESSAGE_BYTES)
+    def _ask(self, request: dict[str, int], *fds: int) -> dict[str, int]:
+        """Return the server's answer to `request`, which hands over `fds`.
+
+        Raises:
+            CnnbenchError: the server died or does not answer.
+        """
+        message = b""
+        with suppress(OSError):
+            socket.send_fds(self._link, [json.dumps(request).encode()], fds)
+            message = self._link.recv(MESSAGE_BYTES)
         if not message:
-            raise CnnbenchError("The process that starts workers died; run the same command again to go on.")
+            raise CnnbenchError("The process that starts workers died; resume the run with the same --output.")
         answer: dict[str, int] = json.loads(message)
         return answer
 

@@ -51,6 +51,7 @@ def serve(link: socket.socket, modules: list[str]) -> None:
 
 
 def _fork(link: socket.socket, fds: list[int]) -> int:
+    server = os.getpid()
     pid = os.fork()
     if pid:
         for fd in fds:
@@ -59,16 +60,23 @@ def _fork(link: socket.socket, fds: list[int]) -> int:
     code = 1
     try:
         link.close()
+        _die_with(server)
         _become_worker(*fds)
         code = 0
     finally:
         os._exit(code)
 
 
-def _become_worker(pipe: int, log: int) -> None:
-    """Live and end as a worker: first to be killed when memory runs out, and never longer than the server."""
+def _die_with(server: int) -> None:
+    """Let this process live no longer than its parent `server`, which may have died already."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        os._exit(1)
+
+
+def _become_worker(pipe: int, log: int) -> None:
+    """Live and end as a worker: first to be killed when memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     os.dup2(log, 1)

@@ -7,7 +7,7 @@ import resource
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,11 +55,10 @@ def work(connection: Connection) -> None:
     """Serve one job or question over `connection`; every exception becomes a `Failure`."""
     try:
         _serve(connection)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the coordinator has gone
-    except BaseException as error:  # whatever a user's network raises is a result
+    except BaseException as error:  # whatever a user's network raises is a result, EOFError too
         _release_memory_limit()
-        connection.send(describe(error))
+        with suppress(OSError):  # the coordinator may have gone
+            connection.send(describe(error))
 
 
 def _serve(connection: Connection) -> None:

@@ -1,0 +1,308 @@
+"""Real workers from a real fork server: how each way to die is told, and that no process is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cnnbench.orchestrator.host import ForkHost, Worker, worker_environment
+from cnnbench.orchestrator.messages import Answer, Built, Failure, Job, Question, Ready, Reply, Take, Taken, Warm
+from cnnbench.record import Caution
+from cnnbench.spec import CnnbenchError, MissingError
+from tests.made import LAST, case
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has fork servers"),
+]
+
+NETWORKS = """
+import os, signal, sys, time
+import torch
+from torch import nn
+
+
+class Good(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(12, 3)
+
+    def forward(self, images):
+        return self.line(images.flatten(1))
+
+
+def network(act):
+    class Bad(Good):
+        def forward(self, images):
+            return act(super().forward(images))
+
+    return Bad
+
+
+def threads(scores):
+    torch.ones(2_000_000).sin_()
+    alone = len(os.listdir("/proc/self/task")) == 1
+    raise ValueError(f"{torch.get_num_threads()} threads, {'alone' if alone else 'in pools'}")
+
+
+def without_end(scores):
+    kept = []
+    while True:
+        kept.append(torch.empty(16_000_000))
+
+
+def list_without_end(scores):
+    kept = []
+    while True:
+        kept.append([None] * 8_000_000)
+
+
+def raises(scores):
+    raise ValueError("no such layer")
+
+
+def prints(scores):
+    print("hello", flush=True)
+    return scores
+
+
+good = Good
+aborts = network(lambda scores: os.abort())
+killed = network(lambda scores: os.kill(os.getpid(), signal.SIGKILL))
+ends = network(lambda scores: os._exit(7))
+exits = network(lambda scores: sys.exit("enough"))
+hangs = network(lambda scores: time.sleep(600))
+nan = network(lambda scores: scores * float("nan"))
+threads = network(threads)
+without_end = network(without_end)
+list_without_end = network(list_without_end)
+raises = network(raises)
+prints = network(prints)
+
+
+def unbuilt():
+    raise RuntimeError("no weights")
+"""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ForkHost]:
+    started = ForkHost(threads=2)
+    yield started
+    started.close()
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "nets.py"
+    path.write_text(NETWORKS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def start(host: ForkHost, networks: Path) -> Iterator[Start]:
+    """Return what starts a worker with a job: a factory of `NETWORKS`, threads, and a limit of private memory."""
+    workers = []
+
+    def begin(factory: str, *, threads: int = 1, limit: int | None = None, channels_last: bool = False) -> Worker:
+        made = case(f"{networks}:{factory}", replace(LAST, threads=threads), shape=(3, 2, 2))
+        if not channels_last:
+            made = replace(made, variant=replace(made.variant, name="eager", channels_last=False))
+        workers.append(host.start())
+        workers[-1].send(Job(case=made, scratch=str(networks.parent), memory_limit_bytes=limit, warm_cap_s=0.01))
+        return workers[-1]
+
+    yield begin
+    for worker in workers:
+        worker.close()
+
+
+def pid_of(worker: Worker) -> int:
+    return int(worker._ending._pid)  # type: ignore[attr-defined]  # the ending of a forked worker
+
+
+def gone(pid: int, *, within_s: float = 5.0) -> bool:
+    """Return whether process `pid` ends within some seconds."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":  # whoever inherited it has not looked yet
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def first_call(worker: Worker, timeout_s: float = 60.0) -> Reply:
+    assert worker.receive(60.0) == Built()
+    worker.send(Warm())
+    return worker.receive(timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("factory", "expected"),
+    [
+        ("raises", Failure(status="failed", error="ValueError: no such layer (nets.py:43)")),
+        ("aborts", Failure(status="failed", error="the worker died of SIGABRT")),
+        ("ends", Failure(status="failed", error="the worker ended with exit code 7")),
+        ("exits", Failure(status="failed", error="SystemExit: enough (nets.py:55)")),
+        ("nan", Failure(status="invalid", error="the output holds NaN or infinity on normally distributed input")),
+        (
+            "killed",
+            Failure(status="oom", error="the worker was killed, as the kernel does when memory runs out"),
+        ),
+    ],
+)
+def test_how_a_worker_ends_is_told(start: Start, factory: str, expected: Failure) -> None:
+    worker = start(factory)
+    assert first_call(worker) == expected
+    assert gone(pid_of(worker))
+    worker.send(Take())  # into the void
+    assert worker.close() is None
+
+
+def test_a_network_that_cannot_be_built_is_told(start: Start, networks: Path) -> None:
+    said = f"{networks}, line 66: unbuilt() raised RuntimeError: no weights."
+    assert start("unbuilt").receive(60.0) == Failure(status="failed", error=said)
+
+
+def test_a_worker_that_hangs_is_killed(start: Start) -> None:
+    worker = start("hangs")
+    assert first_call(worker, 0.5) == Failure(status="timeout", error="no answer within 0.5 s (--timeout)")
+    assert gone(pid_of(worker))
+
+
+@pytest.mark.parametrize("factory", ["without_end", "list_without_end"])
+def test_memory_without_end_stops_at_the_limit(start: Start, factory: str) -> None:
+    got = first_call(start(factory, limit=2 * 2**30))
+    assert isinstance(got, Failure)
+    assert got.status == "oom"
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(1, "1 threads, alone"), (2, "2 threads, in pools")])
+def test_the_threads_asked_for_are_those_that_run(start: Start, threads: int, expected: str) -> None:
+    got = first_call(start("threads", threads=threads))
+    assert got == Failure(status="failed", error=f"ValueError: {expected} (nets.py:27)")
+
+
+def test_what_a_worker_prints_goes_to_its_log(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    worker = start("prints")
+    assert isinstance(first_call(worker), Ready)
+    assert worker._last_words() == ": hello"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_last_words_of_a_worker_are_part_of_its_failure(start: Start) -> None:
+    worker = start("prints")
+    assert isinstance(first_call(worker), Ready)
+    os.kill(pid_of(worker), signal.SIGSEGV)
+    assert worker.receive(60.0) == Failure(status="failed", error="the worker died of SIGSEGV: hello")
+
+
+def test_a_good_worker_gives_samples_and_is_first_in_line_to_be_killed(start: Start) -> None:
+    worker = start("good")
+    ready = first_call(worker)
+    assert isinstance(ready, Ready)
+    worker.send(Take())
+    taken = worker.receive(60.0)
+    assert isinstance(taken, Taken)
+    assert 0 < taken.sample.latency_s < taken.sample.sample_s
+    assert Path(f"/proc/{pid_of(worker)}/oom_score_adj").read_text(encoding="ascii") == "1000\n"
+    assert os.waitstatus_to_exitcode(worker.close() or 0) == -signal.SIGKILL
+    assert gone(pid_of(worker))
+
+
+def test_channels_last_without_convolutions_is_pointed_out(start: Start) -> None:
+    caution = Caution(
+        code="no_effect",
+        fact="channels_last changes nothing here: the network has no convolution",
+        advice="Its ratio to eager shows the noise of this run.",
+    )
+    assert start("good", channels_last=True).receive(60.0) == Built(cautions=(caution,))
+
+
+def test_a_question_is_answered_by_the_environment_and_what_models_are(host: ForkHost, networks: Path) -> None:
+    worker = host.start()
+    worker.send(Question(models=(f"{networks}:good", f"{networks}:goood")))
+    answer = worker.receive(60.0)
+    worker.close()
+    assert isinstance(answer, Answer)
+    assert [(known.input_shape, known.exit_code) for known in answer.models] == [((3, 224, 224), 0), (None, 2)]
+    assert (answer.models[1].error or "").startswith(f"Unknown factory in {networks} 'goood'. Did you mean good")
+    assert answer.environment.cores == len(os.sched_getaffinity(0))
+
+
+def test_pools_of_workers_have_their_threads_and_numpy_has_none() -> None:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
+    environment = worker_environment(3)
+    assert [environment[name] for name in names] == ["3", "3", "1", "1"]
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_a_server_that_cannot_import_says_what_to_install() -> None:
+    host = ForkHost(threads=1, modules=("no_such_module",))
+    with pytest.raises(MissingError) as caught:
+        host.start()
+    host.close()
+    assert str(caught.value) == (
+        "Workers cannot start: ModuleNotFoundError: No module named 'no_such_module'. "
+        "Run 'pip install torch torchvision', then 'cnnbench doctor'."
+    )
+
+
+def test_server_and_workers_end_when_the_link_closes() -> None:
+    host = ForkHost(threads=1, modules=())
+    workers = [host.start() for _ in range(2)]
+    server = host._process
+    host._link.close()
+    assert server.wait(5) == 0
+    assert [gone(pid_of(worker)) for worker in workers] == [True, True]
+    for worker in workers:
+        with pytest.raises(CnnbenchError):
+            worker.close()
+    host.close()
+
+
+def test_a_server_that_died_is_told_and_its_workers_end() -> None:
+    host = ForkHost(threads=1, modules=())
+    worker = host.start()
+    host._process.kill()
+    host._process.wait()
+    assert gone(pid_of(worker))
+    died = "The process that starts workers died; resume the run with the same --output."
+    with pytest.raises(CnnbenchError) as caught:
+        host.start()
+    assert str(caught.value) == died
+    with pytest.raises(CnnbenchError) as caught:
+        worker.receive(5.0)
+    assert str(caught.value) == died
+    host.close()
+
+
+COORDINATOR = """
+import os, signal, sys
+from cnnbench.orchestrator.host import ForkHost
+
+host = ForkHost(threads=1, modules=())
+workers = [host.start() for _ in range(2)]
+print(host._process.pid, *(worker._ending._pid for worker in workers), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_is_left_when_the_coordinator_is_killed() -> None:
+    done = subprocess.run([sys.executable, "-c", COORDINATOR], capture_output=True, text=True, check=False, timeout=60)
+    pids = [int(word) for word in done.stdout.split()]
+    assert (done.returncode, done.stderr, len(pids)) == (-signal.SIGKILL, "", 3)
+    assert [gone(pid) for pid in pids] == [True, True, True]
