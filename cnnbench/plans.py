@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from cnnbench.models import MODELS
-from cnnbench.spec import Section, Shape, Task, UsageError, unknown_name
+from cnnbench.spec import Section, Task, UsageError, unknown_name
 
 BUILTIN = "builtin"
 """Stands for every built-in model in a plan's list of models."""
@@ -23,31 +22,36 @@ AUTO = "auto"
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Some = msgspec.Meta(min_length=1)
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[measure]]` table of a plan file."""
 
-    models: tuple[str, ...]
-    variants: tuple[str, ...] = ("eager", "channels_last")
-    batch_sizes: tuple[int, ...] = (1,)
-    tasks: tuple[Task, ...] = ("infer",)
+    models: Annotated[tuple[str, ...], _Some]
+    variants: Annotated[tuple[str, ...], _Some] = ("eager", "channels_last")
+    batch_sizes: Annotated[tuple[_Positive, ...], _Some] = (1,)
+    tasks: Annotated[tuple[Task, ...], _Some] = ("infer",)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlanFile:
-    """What a plan file says; times as written (`8m30s`), `budget` may be `auto`."""
+class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a plan file says; times as written (`8m30s`), `budget` may be `auto`.
+
+    A struct and not a dataclass, because only that refuses a key that it does not know.
+    """
 
     description: str
-    measure: tuple[Part, ...]
+    measure: Annotated[tuple[Part, ...], _Some]
     budget: str = "60s"
     timeout: str = "120s"
-    launches: int = 1
+    launches: _Positive = 1
     device: Literal["cpu", "cuda", "all"] = "cpu"
     accuracy: str | None = None
     weights: str = "none"
-    input_shape: Shape | None = None
+    input_shape: tuple[_Positive, _Positive, _Positive] | None = None
     reference: str | None = None
-    threads: int | None = None
+    threads: _Positive | None = None
     seed: int = 0
 
     def sections(self) -> tuple[Section, ...]:
@@ -67,12 +71,13 @@ def seconds(text: str) -> float:
     """Return the seconds that `8m30s`, `90s` or `1h` stand for.
 
     Raises:
-        UsageError: it is not a time.
+        UsageError: it is not a time above zero.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
-    if not parts or "".join(a + b for a, b in parts) != text:
-        raise UsageError(f"'{text}' is not a time. Write it like 90s, 8m30s or 1h.")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not total or "".join(a + b for a, b in parts) != text:
+        raise UsageError(f"'{text}' is not a time above zero. Write it like 90s, 8m30s or 1h.")
+    return total
 
 
 def folders() -> tuple[Path, ...]:
@@ -107,6 +112,16 @@ def read_plan(path: Path) -> PlanFile:
         UsageError: it is no TOML, or a field is wrong.
     """
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PlanFile)
+        return _with_checked_times(msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PlanFile))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"'{path}' is not a plan: {error}. 'bench/plans/quick.toml' is an example.") from error
+
+
+def _with_checked_times(plan: PlanFile) -> PlanFile:
+    for name, text in (("budget", plan.budget), ("timeout", plan.timeout)):
+        try:
+            if (name, text) != ("budget", AUTO):
+                seconds(text)
+        except UsageError as error:
+            raise msgspec.ValidationError(f"{str(error).removesuffix('.')} - at `$.{name}`") from error
+    return plan

@@ -102,10 +102,10 @@ def parse_variant(text: str, *, device: Device, threads: int) -> Variant:
         if part not in VARIANTS:
             raise unknown_name("variant", part, VARIANTS, "Variants can be added up: channels_last+compile.")
     chosen = [row for row in _ROWS if row.name in parts and row.name != REFERENCE]
-    for field in {row.sets for row in chosen}:
+    for field in dict.fromkeys(row.sets for row in chosen):
         rivals = [row.name for row in chosen if row.sets == field]
         if len(rivals) > 1:
-            raise UsageError(f"Variant '{text}': {' and '.join(rivals)} both set {field}. Take one of them.")
+            raise UsageError(f"Variant '{text}': {' and '.join(rivals)} set the same, {field}. Take one of them.")
     variant = Variant(name="+".join(row.name for row in chosen) or REFERENCE, threads=threads)
     for row in chosen:
         variant = row.change(variant, device)
