@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Tried, Try
 from cnnbench.orchestrator.planning import make_plan
-from cnnbench.orchestrator.run import Hooks, Runner, ask, hosting, memory_limit
+from cnnbench.orchestrator.run import Hooks, Runner
+from cnnbench.orchestrator.single import ask, hosting, memory_limit
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Budget, Case, Device, Request, Section
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from cnnbench import stats
 from cnnbench.orchestrator.host import Host, Worker
-from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Take, Taken, Warm
+from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
 from cnnbench.orchestrator.planning import Group
 from cnnbench.record import Caution, Measurement, Outcome
 from cnnbench.runners.sampling import Sample
@@ -55,6 +55,7 @@ class Cell:
     ready: Ready | None = None
     cautions: list[Caution] = field(default_factory=list)
     samples: dict[int, Sample] = field(default_factory=dict)  # by block
+    waited_s: float = 0.0
 
     @property
     def alive(self) -> bool:
@@ -69,6 +70,7 @@ class Seen:
     case: Case
     failure: Failure | None
     outcome: Outcome
+    lost_s: float = 0.0  # that the case took without a result; the others should not pay for it
 
 
 Tell = Callable[[str], None]
@@ -87,12 +89,25 @@ def measure_group(host: Host, group: Group, limits: Limits, *, launch: int, tell
     finally:
         for cell in cells:
             cell.worker.close()
-    return tuple(Seen(case=c.case, failure=c.failure, outcome=_outcome(c)) for c in cells)
+    return tuple(_seen(cell) for cell in cells)
+
+
+def _seen(cell: Cell) -> Seen:
+    lost_s = 0.0 if cell.failure is None else cell.waited_s
+    return Seen(case=cell.case, failure=cell.failure, outcome=_outcome(cell), lost_s=lost_s)
+
+
+def _receive(cell: Cell, timeout_s: float) -> Reply:
+    """Return the cell's next message, and add to the cell how long it was waited for."""
+    begin = time.monotonic()
+    reply = cell.worker.receive(timeout_s)
+    cell.waited_s += time.monotonic() - begin
+    return reply
 
 
 def _build(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
     """Build all networks at once: nothing is timed yet, so they may share the cores."""
-    tell(f"{cells[0].case.model}: building {len(cells)} cells")
+    tell(f"{cells[0].case.label()}: building" + (f", with {len(cells) - 1} more" if len(cells) > 1 else ""))
     for cell in cells:
         cell.worker.send(
             Job(
@@ -103,7 +118,7 @@ def _build(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
             )
         )
     for cell in cells:
-        reply = cell.worker.receive(cell.case.budget.timeout_s)
+        reply = _receive(cell, cell.case.budget.timeout_s)
         if isinstance(reply, Failure):
             cell.failure = reply
         else:
@@ -115,7 +130,7 @@ def _warm(cell: Cell, limits: Limits) -> None:
     emulated = limits.emulated.get(cell.case)
     patience = cell.case.budget.timeout_s if emulated is None else min(EMULATED_PATIENCE_S, cell.case.budget.timeout_s)
     cell.worker.send(Warm())
-    reply = cell.worker.receive(patience)
+    reply = _receive(cell, patience)
     if isinstance(reply, Ready):
         cell.ready = reply
         cell.cautions += reply.cautions
@@ -151,7 +166,7 @@ def _take_blocks(cells: Sequence[Cell], limits: Limits, order: random.Random, te
 
 def _take(cell: Cell, block: int) -> None:
     cell.worker.send(Take())
-    reply = cell.worker.receive(cell.case.budget.timeout_s)
+    reply = _receive(cell, cell.case.budget.timeout_s)
     if isinstance(reply, Taken):
         cell.samples[block] = reply.sample
     else:

@@ -6,16 +6,13 @@ import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from cnnbench import machine
-from cnnbench.models import MODELS
 from cnnbench.orchestrator.group import Limits, Seen, Tell, measure_group
-from cnnbench.orchestrator.host import Host, start_host
-from cnnbench.orchestrator.messages import Answer, Done, Failure, Job, News, Question
+from cnnbench.orchestrator.host import Host
+from cnnbench.orchestrator.messages import Done, Failure, Job, News
 from cnnbench.orchestrator.planning import (
     ACCURACY_SHARE,
     Group,
@@ -24,15 +21,16 @@ from cnnbench.orchestrator.planning import (
     fixed_s,
     make_plan,
     sampling_s,
-    threads_of,
     work_of,
 )
-from cnnbench.record import Environment, Outcome, Record
+from cnnbench.orchestrator.single import as_record, ask, hosting, memory_limit, train_case
+from cnnbench.record import Environment, Record
 from cnnbench.runners.sampling import WARM_CAP_S
-from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, UsageError
+from cnnbench.spec import Case, Request, UsageError
 
-MEMORY_SHARE = 0.8
-"""Share of the free memory that one worker may take: it fails alone before the kernel must choose a victim."""
+COUNT_S = 60.0
+"""Longest wait for counting one network: the largest of torchvision's takes ten seconds, and one that hangs for ever
+should not cost more. Our choice."""
 
 WARM_SHARE = 0.25
 """Highest share of its group's time that one cell may spend on warming up."""
@@ -66,39 +64,6 @@ class Spent:
     wall_s: float
     passes_s: float
     compile_s: float
-
-
-@contextmanager
-def hosting(request: Request) -> Iterator[Host]:
-    """Have a host for workers; it is ended with all its workers whatever happens."""
-    compiles = any("compile" in v or v == "all" for s in request.sections for v in s.variants)
-    host = start_host(threads=threads_of(request), compiles=compiles)
-    try:
-        yield host
-    finally:
-        host.close()
-
-
-def ask(host: Host, names: Sequence[str]) -> tuple[Environment, Mapping[str, Shape]]:
-    """Return the environment of workers, and the input shapes of the models in `names` that are not built in.
-
-    Raises:
-        CnnbenchError: a model cannot be named so; the message is the worker's, for the user.
-    """
-    worker = host.start()
-    worker.send(Question(models=tuple(n for n in names if n not in MODELS)))
-    reply = worker.receive(_ASK_S)
-    worker.close()
-    if not isinstance(reply, Answer):
-        assert isinstance(reply, Failure)
-        raise CnnbenchError(f"A worker cannot tell what this machine is: {reply.error}")
-    for known in reply.models:
-        if known.error is not None:
-            raise (MissingError if known.exit_code == MissingError.exit_code else UsageError)(known.error)
-    return reply.environment, {k.model: k.input_shape for k in reply.models if k.input_shape}
-
-
-_ASK_S = 120.0
 
 
 def plan_only(request: Request, names: Sequence[str]) -> tuple[Plan, float]:
@@ -201,9 +166,11 @@ class Runner:
             for worker, case in zip(workers, some, strict=True):
                 worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=memory_limit()))
             for worker, case in zip(workers, some, strict=True):
-                reply = worker.receive(case.budget.timeout_s)
+                reply = worker.receive(min(COUNT_S, case.budget.timeout_s))
                 worker.close()
                 assert isinstance(reply, Done | Failure)
+                if isinstance(reply, Failure):
+                    self._deadline += time.time() - started
                 self._keep(task, case, started, reply)
 
     def _measure(self, task: _Launch) -> None:
@@ -225,6 +192,7 @@ class Runner:
             )
             tell: Tell = self._tell
             for seen in measure_group(task.host, group, limits, launch=task.launch, tell=tell):
+                self._deadline += seen.lost_s
                 self._keep(task, seen.case, started, seen.failure or seen)
 
     def _train(self, task: _Launch) -> None:
@@ -257,27 +225,6 @@ class Runner:
         self._hooks.keep(record)
 
 
-def as_record(
-    case: Case, environment: Environment, got: Done | Failure | Seen, *, launch: int, started: float
-) -> Record:
-    """Return the record of what `case` gave; `started` is seconds since 1970, and it ends now."""
-    failure = got if isinstance(got, Failure) else None
-    outcome = Outcome() if isinstance(got, Failure) else got.outcome
-    return Record(
-        case=case,
-        environment=environment,
-        launch=launch,
-        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        duration_s=round(time.time() - started, 3),
-        status=failure.status if failure else "ok",
-        measurements=outcome.measurements,
-        cautions=outcome.cautions,
-        layers=outcome.layers,
-        notes=outcome.notes,
-        error=failure.error if failure else None,
-    )
-
-
 _SETTLED = ("ok", "unsupported")
 """A case that ended so is not measured again when its run is resumed; one that failed is."""
 
@@ -293,24 +240,6 @@ class _Launch:
 
 def _resized(case: Case, input_size: tuple[int, int]) -> Case:
     return replace(case, input_shape=(case.input_shape[0], *input_size))
-
-
-def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:
-    """Return what the training that `job` describes gave; `hear` gets its news, epoch by epoch."""
-    worker = host.start()
-    try:
-        worker.send(job)
-        while isinstance(reply := worker.receive(max(job.case.budget.timeout_s, job.limit_s or 0.0)), News):
-            hear(reply)
-    finally:
-        worker.close()
-    assert isinstance(reply, Done | Failure)
-    return reply
-
-
-def memory_limit() -> int:
-    """Return the bytes of private memory that a worker started now may take."""
-    return int(MEMORY_SHARE * machine.free_memory_bytes())
 
 
 def share_s(group: Group, ahead: Sequence[Group], left_s: float) -> float:

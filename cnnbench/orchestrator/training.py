@@ -11,7 +11,8 @@ from typing import Literal
 
 from cnnbench.orchestrator.messages import Job, News
 from cnnbench.orchestrator.planning import make_plan
-from cnnbench.orchestrator.run import Progress, as_record, ask, hosting, memory_limit, train_case
+from cnnbench.orchestrator.run import Progress
+from cnnbench.orchestrator.single import as_record, ask, hosting, memory_limit, train_case
 from cnnbench.record import Record
 from cnnbench.spec import Case, Request, Variant
 

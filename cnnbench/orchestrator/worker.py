@@ -233,8 +233,10 @@ def fall_idle() -> None:
 def _cautions(case: Case, prepared: Prepared) -> tuple[Caution, ...]:
     convolutions = any(p.dim() > 3 for p in prepared.model.parameters())  # noqa: PLR2004  # out, in, height, width
     if case.variant.channels_last and not convolutions:
-        fact = "channels_last changes nothing here: the network has no convolution"
-        return (Caution(code="no_effect", fact=fact, advice="Its ratio to eager shows the noise of this run."),)
+        fact = (
+            "the network has no convolution, so channels_last has nothing to speed up and may cost a copy of the input"
+        )
+        return (Caution(code="no_convolution", fact=fact, advice="Leave channels_last out for this network."),)
     return ()
 
 
