@@ -1,0 +1,318 @@
+"""The timed loop under a clock that moves only when told: every number is exact."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cnnbench.clock import Clock, FakeTime
+from cnnbench.runners.passes import InferencePasses
+from cnnbench.runners.sampling import (
+    Sample,
+    SampleShape,
+    Timed,
+    WarmUp,
+    evenly,
+    reading_cost_s,
+    shape_sample,
+    take_sample,
+    unsynchronised,
+    warm_up,
+)
+
+INPUT: Any = [None]
+MS = 1e-3
+US = 1e-6
+
+
+def host(fake: FakeTime) -> Clock:
+    """Return a clock of a device that finishes an operation before it returns."""
+    return replace(fake.clock(), asynchronous=False)
+
+
+def work(spend: Callable[[float], None], durations: Iterable[float]) -> InferencePasses:
+    """Return passes that take `durations` seconds one after the other."""
+    left = iter(durations)
+    return InferencePasses(lambda _: spend(next(left)), INPUT)
+
+
+def rounded(found: Sample | WarmUp) -> Sample | WarmUp:
+    """Return `found` with its seconds rounded to the picosecond."""
+    changes = {name: getattr(found, name) for name in found.__slots__ if name != "steady"}
+    return replace(found, **{n: clean(v) for n, v in changes.items()})
+
+
+def clean(value: Any) -> Any:
+    return tuple(map(clean, value)) if isinstance(value, tuple) else round(value, 12)
+
+
+def sample(**seconds: Any) -> Sample:
+    start = Sample(latency_s=0.0, sample_s=0.0, rewarm_s=0.0, tail_s=0.0, iterations_s=(), phases_s=())
+    return replace(start, **seconds)
+
+
+# Warming up
+
+
+@pytest.mark.parametrize(
+    ("each_s", "spent_s", "calls"),
+    [
+        (12 * MS, 0.54, 45),  # windows of 5 calls until 0.5 s have passed
+        (150 * MS, 2.25, 15),  # windows of 5 calls of 0.15 s; at least three
+        (300 * MS, 2.7, 9),  # a call of over 0.2 s makes a window of a second
+        (2.0, 6.0, 3),  # one call a window
+        (410 * US, 0.5412, 1320),  # windows of 50 ms: 120 calls, in five groups of 24
+    ],
+)
+def test_a_steady_time_settles(each_s: float, spent_s: float, calls: int) -> None:
+    fake = FakeTime()
+    durations = itertools.repeat(each_s, 10_000)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=each_s)
+    assert rounded(found) == WarmUp(iteration_s=clean(each_s), spent_s=spent_s, steady=True)
+    assert len(list(durations)) == 10_000 - calls
+
+
+def test_an_asynchronous_device_is_waited_for_and_warmed_longer() -> None:
+    fake = FakeTime()
+    found = warm_up(work(fake.enqueue, itertools.repeat(12 * MS)), fake.clock(), first_s=12 * MS)
+    assert rounded(found) == WarmUp(iteration_s=0.012, spent_s=1.02, steady=True)
+
+
+def test_a_slow_start_is_waited_for() -> None:
+    fake = FakeTime()
+    slow = [0.1] * 5 + [0.05] * 5 + [0.04] * 5 + [0.0395] * 5
+    found = warm_up(work(fake.advance, slow), host(fake), first_s=0.3)  # first window: three calls
+    # windows of 0.1 0.1 0.1 | 0.1 0.1 0.05 0.05 0.05 | 0.05 0.05 0.04 0.04 0.04 | 0.04 0.04 0.0395 0.0395 0.0395
+    assert rounded(found) == WarmUp(iteration_s=0.0395, spent_s=1.0685, steady=True)
+
+
+@pytest.mark.parametrize(("second_s", "steady"), [(0.1019, True), (0.1021, False)])
+def test_windows_agree_within_two_per_cent(second_s: float, steady: bool) -> None:  # noqa: FBT001
+    fake = FakeTime()
+    durations = itertools.cycle([0.1] * 5 + [second_s] * 5)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1, cap_s=4.0)
+    spent_s = 2 * 0.5 + 5 * second_s if steady else 4 * (0.5 + 5 * second_s)
+    iteration_s = 0.1 if steady else second_s
+    assert rounded(found) == WarmUp(iteration_s=iteration_s, spent_s=round(spent_s, 12), steady=steady)
+
+
+def test_a_time_that_never_settles_is_given_up_at_the_cap() -> None:
+    fake = FakeTime()
+    durations = itertools.cycle([0.1] * 5 + [0.2] * 5)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1)
+    assert rounded(found) == WarmUp(iteration_s=0.2, spent_s=30.0, steady=False)
+
+
+def test_a_window_beyond_the_cap_is_the_last() -> None:
+    fake = FakeTime()
+    found = warm_up(work(fake.advance, [2.0]), host(fake), first_s=2.0, cap_s=1.0)
+    assert found == WarmUp(iteration_s=2.0, spent_s=2.0, steady=False)
+
+
+def test_one_slow_call_in_a_window_changes_nothing_but_the_time_spent() -> None:
+    fake = FakeTime()
+    durations = itertools.cycle([0.04, 0.04, 0.5, 0.04, 0.04])
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.04)
+    assert rounded(found) == WarmUp(iteration_s=0.04, spent_s=1.98, steady=True)
+
+
+# The shape of a sample
+
+
+def test_reading_the_clock_costs_one_tick() -> None:
+    assert reading_cost_s(FakeTime(tick_ns=40).clock(), rounds=5) == pytest.approx(40e-9, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("iteration_s", "reading_s", "rewarm", "readings", "group"),
+    [
+        (2.0, 50e-9, 1, 1, 1),
+        (10 * MS, 50e-9, 1, 1, 1),
+        (9.99 * MS, 50e-9, 1, 2, 1),
+        (1 * MS, 50e-9, 5, 10, 1),
+        (51 * US, 50e-9, 99, 197, 1),  # reading takes just less than 0.1 %
+        (49 * US, 50e-9, 103, 103, 2),
+        (0.9 * US, 39.5e-9, 5556, 253, 44),
+        (1 * MS, 3 * US, 5, 4, 3),  # a clock that is slow to read
+    ],
+)
+def test_shape(iteration_s: float, reading_s: float, rewarm: int, readings: int, group: int) -> None:
+    found = shape_sample(iteration_s, reading_s=reading_s, asynchronous=False)
+    assert found == SampleShape(rewarm=rewarm, readings=readings, group=group)
+    assert found.iterations == readings * group
+    assert found.iterations * iteration_s >= 10 * MS
+    assert reading_s <= 0.001 * group * iteration_s
+
+
+def test_an_asynchronous_device_is_rewarmed_longer() -> None:
+    found = shape_sample(1 * MS, reading_s=50e-9, asynchronous=True)
+    assert found == SampleShape(rewarm=20, readings=10, group=1)
+
+
+def test_a_time_of_zero_still_has_a_shape() -> None:
+    found = shape_sample(0.0, reading_s=0.0, asynchronous=False)
+    assert found == shape_sample(1e-9, reading_s=0.0, asynchronous=False)
+
+
+# Samples
+
+
+def test_a_sample_is_the_median_of_its_iterations_without_the_rewarm() -> None:
+    fake = FakeTime()
+    durations = [9 * MS, 9 * MS, 3 * MS, 1 * MS, 2 * MS, 50 * MS, 4 * MS]
+    found = take_sample(work(fake.advance, durations), SampleShape(rewarm=2, readings=5, group=1), host(fake))
+    assert rounded(found) == Sample(
+        latency_s=0.003,
+        sample_s=0.060,
+        rewarm_s=0.018,
+        tail_s=0.0,
+        iterations_s=(0.003, 0.001, 0.002, 0.050, 0.004),
+        phases_s=(),
+    )
+
+
+def test_a_grouped_sample_divides_by_its_group_and_keeps_no_iterations() -> None:
+    fake = FakeTime()
+    durations = [7 * MS, 1 * MS, 3 * MS, 2 * MS, 4 * MS, 10 * MS, 10 * MS]
+    found = take_sample(work(fake.advance, durations), SampleShape(rewarm=1, readings=3, group=2), host(fake))
+    assert rounded(found) == sample(latency_s=0.003, sample_s=0.030, rewarm_s=0.007)
+
+
+def test_a_reading_holds_one_tick_of_the_clock() -> None:
+    fake = FakeTime(tick_ns=100)
+    found = take_sample(
+        work(fake.advance, itertools.repeat(MS)), SampleShape(rewarm=1, readings=2, group=1), host(fake)
+    )
+    assert rounded(found) == sample(
+        latency_s=0.0010001,
+        sample_s=0.0020002,
+        rewarm_s=0.0010001,
+        tail_s=1e-7,
+        iterations_s=(0.0010001, 0.0010001),
+    )
+
+
+def test_of_many_iterations_ten_are_kept_and_all_count() -> None:
+    fake = FakeTime()
+    durations = [0.0, *(n * MS for n in range(1, 31))]
+    found = take_sample(work(fake.advance, durations), SampleShape(rewarm=1, readings=30, group=1), host(fake))
+    kept = tuple(round(n * MS, 12) for n in range(1, 31, 3))
+    assert rounded(found) == sample(latency_s=0.0155, sample_s=0.465, iterations_s=kept)
+
+
+class Parts:
+    """Work whose readings and phases are given."""
+
+    phases: tuple[str, ...] = ("forward_s", "backward_s")
+
+    def first(self) -> object:
+        return None
+
+    def repeat(self, count: int) -> None:
+        del count
+
+    def timed(self, readings: int, group: int, clock: Clock) -> Timed:
+        return Timed(readings_ns=(5, 7, 9), phases_ns=((1, 2, 30), (4, 50, 6)))
+
+
+def test_phases_are_medians_of_their_own() -> None:
+    found = take_sample(Parts(), SampleShape(rewarm=1, readings=3, group=1), FakeTime().clock())
+    assert found.phases_s == pytest.approx((2e-9, 6e-9), rel=1e-12)
+    assert found.latency_s == pytest.approx(7e-9, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [(0, []), (1, [0]), (10, list(range(10))), (11, [0, 2, 4, 6, 8, 10]), (25, [0, 3, 6, 9, 12, 15, 18, 21, 24])],
+)
+def test_evenly(count: int, kept: list[float]) -> None:
+    assert list(evenly(range(count), 10)) == kept
+
+
+# The garbage collector
+
+
+@pytest.fixture
+def collector() -> Any:
+    """Put the collector back as it was."""
+    was = gc.isenabled()
+    yield
+    (gc.enable if was else gc.disable)()
+
+
+@pytest.mark.usefixtures("collector")
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_collector_is_off_inside_and_as_before_afterwards(before: bool, fails: bool) -> None:  # noqa: FBT001
+    (gc.enable if before else gc.disable)()
+    seen: list[bool] = []
+
+    def spend(duration_s: float) -> None:
+        seen.append(gc.isenabled())
+        if fails and len(seen) == 2:
+            raise RuntimeError("no more")
+
+    passes = work(spend, itertools.repeat(MS))
+    shape = SampleShape(rewarm=1, readings=2, group=1)
+    if fails:
+        with pytest.raises(RuntimeError, match=r"^no more$"):
+            take_sample(passes, shape, FakeTime().clock())
+    else:
+        take_sample(passes, shape, FakeTime().clock())
+    assert seen == [False] * (2 if fails else 3)
+    assert gc.isenabled() is before
+
+
+# A device that works on its own
+
+
+class Hasty(InferencePasses):
+    """Passes that forget to wait for the device."""
+
+    def timed(self, readings: int, group: int, clock: Clock) -> Timed:
+        return super().timed(readings, group, replace(clock, synchronize=lambda: None))
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_waiting_gives_the_device_s_time(group: int) -> None:
+    fake = FakeTime()
+    found = take_sample(
+        work(fake.enqueue, itertools.repeat(4 * MS)), SampleShape(rewarm=2, readings=3, group=group), fake.clock()
+    )
+    kept = (0.004,) * 3 if group == 1 else ()
+    assert rounded(found) == sample(latency_s=0.004, sample_s=clean(0.012 * group), rewarm_s=0.008, iterations_s=kept)
+    assert not unsynchronised(found)
+
+
+def test_a_sample_that_was_not_waited_for_is_found_out() -> None:
+    fake = FakeTime()
+    hasty = Hasty(lambda _: fake.enqueue(4 * MS), INPUT)
+    found = take_sample(hasty, SampleShape(rewarm=2, readings=3, group=1), fake.clock())
+    assert rounded(found) == sample(rewarm_s=0.008, tail_s=0.012, iterations_s=(0.0, 0.0, 0.0))
+    assert unsynchronised(found)
+
+
+def test_the_rewarm_s_own_work_is_waited_for_outside_the_sample() -> None:
+    fake = FakeTime()
+    durations = [100 * MS, 4 * MS]
+    found = take_sample(work(fake.enqueue, durations), SampleShape(rewarm=1, readings=1, group=1), fake.clock())
+    assert rounded(found) == sample(latency_s=0.004, sample_s=0.004, rewarm_s=0.1, iterations_s=(0.004,))
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "tail_s", "flagged"),
+    [
+        (0.0, 100 * US, False),
+        (0.0, 101 * US, True),
+        (1 * MS, 99 * US, False),  # a tenth, but less than what a reading may wander
+        (10 * MS, 500 * US, False),
+        (10 * MS, 501 * US, True),
+    ],
+)
+def test_how_long_a_tail_may_be(latency_s: float, tail_s: float, flagged: bool) -> None:  # noqa: FBT001
+    assert unsynchronised(sample(latency_s=latency_s, tail_s=tail_s)) is flagged
