@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -83,8 +87,10 @@ def dry_run(request: Request) -> str:
 
     table = tabulate(rows, headers=("model", "variant", "device", "task", "batch", "note"), disable_numparse=True)
     launches = request.budget.launches
-    total = f"{sum(len(g.cases) for g in plan.groups)} cells, {launches} launch{'es' if launches > 1 else ''}"
-    trained = f", {len(plan.accuracy)} trainings on {request.accuracy}" if plan.accuracy else ""
+    cells = sum(len(g.cases) for g in plan.groups)
+    total = f"{cells} cell{'s' if cells != 1 else ''}, {launches} launch{'es' if launches > 1 else ''}"
+    count = len(plan.accuracy)
+    trained = f", {count} training{'s' if count > 1 else ''} on {request.accuracy}" if count else ""
     return f"{table}\n\n{total}{trained}; takes about {clock_text(seconds)} (m:ss). Nothing was measured."
 
 
@@ -133,10 +139,32 @@ def measure(request: Request, options: Options) -> Measured:
     return _finish(store, folder, request, interrupted=interrupted)
 
 
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM, which job schedulers and `timeout` send, end what is inside as Ctrl-C does.
+
+    Python lets only the main thread handle signals; in another one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
 def _guarded(runner: Runner, store: Store, run: Run) -> bool:
     """Run; whatever happens, write down where the time went. Return whether the user interrupted it."""
     try:
-        runner.run()
+        with sigterm_interrupts():
+            runner.run()
     except KeyboardInterrupt:
         return True
     finally:
@@ -169,8 +197,9 @@ def point_latest(folder: Path) -> None:
 
 def resume_command(options: Options, folder: Path) -> str:
     """Return the command that goes on with the run in `folder`."""
-    words = shlex.split(options.command)
-    return options.command if "--output" in words or "-o" in words else f"{options.command} --output {folder}"
+    if options.output is not None:
+        return options.command
+    return f"{options.command} --output {shlex.quote(str(folder))}"
 
 
 def conclude(measured: Measured, options: Options, output_format: str, echo: Callable[[str], None]) -> int:

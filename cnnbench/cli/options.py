@@ -87,7 +87,8 @@ class Words(click.ParamType[tuple[str, ...]]):
         words = tuple(dict.fromkeys(w.strip() for w in str(value).split(",") if w.strip()))
         wrong = [w for w in words if self.choices and w not in self.choices]
         if wrong or not words:
-            self.fail(f"'{value}': take one or more of {', '.join(self.choices)}.", param, ctx)
+            allowed = f"take one or more of {', '.join(self.choices)}" if self.choices else "name at least one"
+            self.fail(f"'{value}': {allowed}.", param, ctx)
         return words
 
 

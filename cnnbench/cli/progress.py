@@ -64,7 +64,8 @@ def _bar() -> Iterator[Display]:
         BarColumn(bar_width=24),
         TextColumn("{task.description}", markup=False),
     )
-    with Bar(*columns, console=console, transient=True, refresh_per_second=4) as bar:
+    # No refreshing by a thread of its own: it would take time from the worker that is being measured.
+    with Bar(*columns, console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task("", total=1.0, times="")
         began = time.monotonic()
 
@@ -74,6 +75,7 @@ def _bar() -> Iterator[Display]:
                 whole = max(progress.elapsed_s + progress.remaining_s, 1e-9)
                 times = f"{clock_text(elapsed)} / {clock_text(elapsed + progress.remaining_s)}"
                 bar.update(task, completed=progress.elapsed_s / whole, description=progress.text, times=times)
+                bar.refresh()
 
             def line(self, text: str) -> None:
                 console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -99,7 +101,8 @@ def _gist(record: Record) -> str:
         return record.error
     if (latency := record.find("latency_s")) and latency.samples:
         middle = sorted(latency.samples)[len(latency.samples) // 2]
-        return f"{show(middle, 'seconds')} ({len(latency.samples)} samples)"
+        count = len(latency.samples)
+        return f"{show(middle, 'seconds')} ({count} sample{'s' if count > 1 else ''})"
     if top1 := record.find("top1"):
         return f"top-1 {show(top1.samples[0], 'share')}"
     if macs := record.find("macs"):

@@ -15,8 +15,8 @@ import click
 
 from cnnbench import data, stats
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
-from cnnbench.cli.measure import run_folder
-from cnnbench.cli.options import TABLE_FORMATS
+from cnnbench.cli.measure import run_folder, sigterm_interrupts
+from cnnbench.cli.options import DURATION, TABLE_FORMATS
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.tables import render
 from cnnbench.models import check_name
@@ -41,9 +41,7 @@ ANSWER_S = 600.0
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: usable cores]")
 @click.option("--weights", default="none", show_default=True, help="Start from: none, default (downloads), or a file.")
-@click.option(
-    "--timeout", type=float, default=ANSWER_S, show_default=True, help="Longest wait for an epoch, in seconds."
-)
+@click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an epoch: 90s, 20m.  [default: 10m]")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Run folder.  [default: results/<time>-train-MODEL]"
 )
@@ -112,8 +110,8 @@ def _train(
 ) -> tuple[list[Record], bool]:
     model = request.sections[0].models[0]
     records: list[Record] = []
-    with display() as shown:
-        try:
+    try:
+        with display() as shown, sigterm_interrupts():
             done = train_seeds(
                 request,
                 epochs=epochs,
@@ -125,8 +123,8 @@ def _train(
                 store.append(record)
                 records.append(record)
                 shown.line(record_line(record))
-        except KeyboardInterrupt:
-            return records, True
+    except KeyboardInterrupt:
+        return records, True
     return records, False
 
 
