@@ -230,6 +230,11 @@ def sampling_s(case: Case) -> float:
 
 
 def expected_s(plan: Plan) -> float:
-    """Return the seconds that a run of `plan` is expected to take if no budget cuts it."""
+    """Return the seconds that a run of `plan` is expected to take if no budget cuts it.
+
+    Trainings add what makes their share of the whole, because that is what they are given.
+    """
+    launches = plan.request.budget.launches
     cells = sum(fixed_s(c) + sampling_s(c) for group in plan.groups for c in group.cases)
-    return START_S + COMPLEXITY_S * len(plan.complexity) + cells * plan.request.budget.launches
+    measuring = COMPLEXITY_S * len(plan.complexity) + (START_S + cells) * launches
+    return measuring / (1 - ACCURACY_SHARE) if plan.accuracy else measuring
