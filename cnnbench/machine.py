@@ -13,8 +13,6 @@ from pathlib import Path
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
-_UNLIMITED = 1 << 60
-"""Control groups without a memory limit show a number near 2**63."""
 
 
 def version_of(distribution: str) -> str:
@@ -78,7 +76,7 @@ def memory_bytes(groups: tuple[Path, ...] | None = None) -> int:
     """Return the memory that this process may use in all: the machine's, or less under a control group's limit."""
     groups = own_cgroups() if groups is None else groups
     limits = [int(text) for group in groups if (text := _read(group / "memory.max")).isdigit()]
-    return min([int(psutil.virtual_memory().total), *(x for x in limits if x < _UNLIMITED)])
+    return min([int(psutil.virtual_memory().total), *limits])
 
 
 def free_memory_bytes(groups: tuple[Path, ...] | None = None) -> int:
@@ -89,7 +87,7 @@ def free_memory_bytes(groups: tuple[Path, ...] | None = None) -> int:
     free = [int(psutil.virtual_memory().available)]
     for group in own_cgroups() if groups is None else groups:
         limit, used = _read(group / "memory.max"), _read(group / "memory.current")
-        if limit.isdigit() and used.isdigit() and int(limit) < _UNLIMITED:
+        if limit.isdigit() and used.isdigit():
             free.append(int(limit) - int(used) + _cached_bytes(group))
     return max(0, min(free))
 

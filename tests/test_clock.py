@@ -60,3 +60,12 @@ def test_an_idle_device_starts_when_it_is_given_work() -> None:
     fake.enqueue(0.001)
     fake.clock().synchronize()
     assert fake.host_ns == 11_000_000
+
+
+def test_waiting_never_turns_time_back() -> None:
+    fake = FakeTime()
+    clock = fake.clock()
+    fake.enqueue(0.001)
+    fake.advance(0.005)
+    clock.synchronize()
+    assert clock.now_ns() == 5_000_000
