@@ -20,7 +20,7 @@ from cnnbench.analysis import COLUMNS, Report, analyse
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.progress import clock_text, display, record_line
 from cnnbench.cli.writing import FILES, write_files
-from cnnbench.orchestrator.planning import Plan, split_reference
+from cnnbench.orchestrator.planning import Plan, canonical_reference, split_reference
 from cnnbench.orchestrator.run import Hooks, Runner, plan_only
 from cnnbench.record import Record, Run
 from cnnbench.report import WRITERS
@@ -112,6 +112,7 @@ class Measured:
 
 def measure(request: Request, options: Options) -> Measured:
     """Measure `request` into its run folder, going on with what an earlier part of the run left there."""
+    request = _canonical(request)
     now = datetime.now(UTC)
     folder = options.output or run_folder(request.title, now)
     store = Store(folder)
@@ -158,6 +159,13 @@ def sigterm_interrupts() -> Iterator[None]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     raise KeyboardInterrupt
+
+
+def _canonical(request: Request) -> Request:
+    if request.reference is None:
+        return request
+    device: Device = "cuda" if request.device == "cuda" else "cpu"
+    return replace(request, reference=canonical_reference(request.reference, device=device))
 
 
 def _guarded(runner: Runner, store: Store, run: Run) -> bool:

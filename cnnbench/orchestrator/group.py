@@ -83,7 +83,10 @@ def measure_group(host: Host, group: Group, limits: Limits, *, launch: int, tell
         _build(cells, limits, tell)
         for cell in cells:
             if cell.alive:
-                tell(f"{cell.case.label()}: first call and warm-up")
+                compiles = (
+                    "compiling (a minute or so) and warming up" if cell.case.variant.compile_mode else "warming up"
+                )
+                tell(f"{cell.case.label()}: {compiles}")
                 _warm(cell, limits)
         _take_blocks(cells, limits, random.Random(f"{group.cases[0].seed} {launch}"), tell)  # noqa: S311  # an order
     finally:

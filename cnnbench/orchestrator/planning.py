@@ -186,6 +186,18 @@ def split_reference(reference: str) -> tuple[str, str]:
     return reference, REFERENCE
 
 
+def canonical_reference(reference: str, *, device: Device) -> str:
+    """Return the reference with its variant's parts in the order of the table, as rows are named.
+
+    Raises:
+        UsageError: the variant is unknown.
+    """
+    model, variant = split_reference(reference)
+    if reference == model:
+        return reference
+    return f"{model}/{parse_variant(variant, device=device, threads=1).name}"
+
+
 def _reference_sections(request: Request) -> tuple[Section, ...]:
     """Return the reference at every batch size and task asked for, so that every group has it."""
     if request.reference is None:

@@ -28,6 +28,10 @@ from cnnbench.record import Environment, Record
 from cnnbench.runners.sampling import WARM_CAP_S
 from cnnbench.spec import Case, Request, UsageError
 
+GRACE = 0.25
+"""Share of the budget that a run may exceed it by before groups are no longer begun: what a group takes before its
+first sample is known roughly only, and a row is worth more than punctuality. Our choice."""
+
 COUNT_S = 60.0
 """Longest wait for counting one network: the largest of torchvision's takes ten seconds, and one that hangs for ever
 should not cost more. Our choice."""
@@ -178,6 +182,9 @@ class Runner:
         launches_left = self._request.budget.launches - task.launch
         reserve = ACCURACY_SHARE * self._request.budget.total_s if task.plan.accuracy else 0.0
         for at, group in enumerate(groups):
+            if time.monotonic() > self._deadline + GRACE * self._request.budget.total_s:
+                self._skip(task, group)
+                continue
             left = (self._deadline - reserve - time.monotonic()) / launches_left
             sampling = share_s(group, groups[at:], left)
             self._ahead_s = launches_left * sum(_expected(g) for g in groups[at:]) + reserve
@@ -194,6 +201,11 @@ class Runner:
             for seen in measure_group(task.host, group, limits, launch=task.launch, tell=tell):
                 self._deadline += seen.lost_s
                 self._keep(task, seen.case, started, seen.failure or seen)
+
+    def _skip(self, task: _Launch, group: Group) -> None:
+        error = "the budget was spent before its turn; a larger --budget, or the same command with --output of this run"
+        for case in group.cases:
+            self._keep(task, case, time.time(), Failure(status="timeout", error=error))
 
     def _train(self, task: _Launch) -> None:
         """Train and test the models, cheapest first, each if it fits half of what is left of the budget then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -81,8 +82,8 @@ def memory_limit() -> int:
 
 def as_record(case: Case, environment: Environment, got: Given | Failure, *, launch: int, started: float) -> Record:
     """Return the record of what `case` gave; `started` is seconds since 1970, and it ends now."""
-    failure = got if isinstance(got, Failure) else None
-    outcome = Outcome() if isinstance(got, Failure) else got.outcome
+    failure = got if isinstance(got, Failure) else _no_number(got.outcome)
+    outcome = Outcome() if isinstance(got, Failure) or failure else got.outcome
     return Record(
         case=case,
         environment=environment,
@@ -96,3 +97,9 @@ def as_record(case: Case, environment: Environment, got: Given | Failure, *, lau
         notes=outcome.notes,
         error=failure.error if failure else None,
     )
+
+
+def _no_number(outcome: Outcome) -> Failure | None:
+    """Return the failure of an outcome that holds NaN or infinity, which no record can hold, or None."""
+    wrong = [m.quantity for m in outcome.measurements if not all(map(math.isfinite, m.samples))]
+    return Failure(status="invalid", error=f"{wrong[0]} is not a number") if wrong else None
