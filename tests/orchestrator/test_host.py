@@ -1,21 +1,19 @@
-"""Real workers from a real fork server: how each way to die is told, and that no process is left behind."""
+"""Real workers from a real fork server: how each way to die is told, and what workers run under."""
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cnnbench.orchestrator.host import ForkHost, Worker, worker_environment
+from cnnbench.orchestrator.host import ForkHost, Worker
 from cnnbench.orchestrator.messages import Answer, Built, Failure, Job, Question, Ready, Reply, Take, Taken, Warm
 from cnnbench.record import Caution
-from cnnbench.spec import CnnbenchError, MissingError
 from tests.made import LAST, case
+from tests.orchestrator.processes import gone, pid_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -126,24 +124,6 @@ def start(host: ForkHost, networks: Path) -> Iterator[Start]:
         worker.close()
 
 
-def pid_of(worker: Worker) -> int:
-    return int(worker._ending._pid)  # type: ignore[attr-defined]  # the ending of a forked worker
-
-
-def gone(pid: int, *, within_s: float = 5.0) -> bool:
-    """Return whether process `pid` ends within some seconds."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state == "Z":  # whoever inherited it has not looked yet
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def first_call(worker: Worker, timeout_s: float = 60.0) -> Reply:
     assert worker.receive(60.0) == Built()
     worker.send(Warm())
@@ -241,68 +221,3 @@ def test_a_question_is_answered_by_the_environment_and_what_models_are(host: For
     assert [(known.input_shape, known.exit_code) for known in answer.models] == [((3, 224, 224), 0), (None, 2)]
     assert (answer.models[1].error or "").startswith(f"Unknown factory in {networks} 'goood'. Did you mean good")
     assert answer.environment.cores == len(os.sched_getaffinity(0))
-
-
-def test_pools_of_workers_have_their_threads_and_numpy_has_none() -> None:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
-    environment = worker_environment(3)
-    assert [environment[name] for name in names] == ["3", "3", "1", "1"]
-    assert environment["PATH"] == os.environ["PATH"]
-
-
-def test_a_server_that_cannot_import_says_what_to_install() -> None:
-    host = ForkHost(threads=1, modules=("no_such_module",))
-    with pytest.raises(MissingError) as caught:
-        host.start()
-    host.close()
-    assert str(caught.value) == (
-        "Workers cannot start: ModuleNotFoundError: No module named 'no_such_module'. "
-        "Run 'pip install torch torchvision', then 'cnnbench doctor'."
-    )
-
-
-def test_server_and_workers_end_when_the_link_closes() -> None:
-    host = ForkHost(threads=1, modules=())
-    workers = [host.start() for _ in range(2)]
-    server = host._process
-    host._link.close()
-    assert server.wait(5) == 0
-    assert [gone(pid_of(worker)) for worker in workers] == [True, True]
-    for worker in workers:
-        with pytest.raises(CnnbenchError):
-            worker.close()
-    host.close()
-
-
-def test_a_server_that_died_is_told_and_its_workers_end() -> None:
-    host = ForkHost(threads=1, modules=())
-    worker = host.start()
-    host._process.kill()
-    host._process.wait()
-    assert gone(pid_of(worker))
-    died = "The process that starts workers died; resume the run with the same --output."
-    with pytest.raises(CnnbenchError) as caught:
-        host.start()
-    assert str(caught.value) == died
-    with pytest.raises(CnnbenchError) as caught:
-        worker.receive(5.0)
-    assert str(caught.value) == died
-    host.close()
-
-
-COORDINATOR = """
-import os, signal, sys
-from cnnbench.orchestrator.host import ForkHost
-
-host = ForkHost(threads=1, modules=())
-workers = [host.start() for _ in range(2)]
-print(host._process.pid, *(worker._ending._pid for worker in workers), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_nothing_is_left_when_the_coordinator_is_killed() -> None:
-    done = subprocess.run([sys.executable, "-c", COORDINATOR], capture_output=True, text=True, check=False, timeout=60)
-    pids = [int(word) for word in done.stdout.split()]
-    assert (done.returncode, done.stderr, len(pids)) == (-signal.SIGKILL, "", 3)
-    assert [gone(pid) for pid in pids] == [True, True, True]

@@ -1,0 +1,72 @@
+"""When a group stops: narrow intervals, its share of the budget, the deadline, the last look; workers only pretend."""
+
+import pytest
+
+from cnnbench.record import Caution
+from tests.orchestrator.pretended import Script, Stage, Use, blocks, wide
+
+
+@pytest.mark.parametrize(
+    ("take_s", "taken"),
+    [
+        (0.2, 12),  # 12 blocks of two cells are 4.8 s
+        (0.05, 40),  # 12, 18 and 27 blocks are below three seconds, 40 are 4 s
+        (0.055, 40),  # 27 blocks are 2.97 s
+        (0.06, 27),  # 27 blocks are 3.24 s
+    ],
+)
+def test_narrow_intervals_stop_at_a_look_once_three_seconds_were_measured(
+    clock: Use, take_s: float, taken: int
+) -> None:
+    stage = clock(Stage(Script(take_s=take_s), Script(take_s=take_s)))
+    seen = stage.measure()
+    assert [len(blocks(s)) for s in seen] == [taken, taken]
+    assert [s.outcome.cautions for s in seen] == [(), ()]
+
+
+def test_wide_intervals_go_on_to_the_look_where_they_are_narrow(clock: Use) -> None:
+    slow_start = Script(latencies=(1.5, 1.5, 1.5, 1.5, 1.0))  # x(10) of 12 is 1.5, x(14) of 18 is 1.0
+    seen = clock(Stage(slow_start)).measure()
+    assert (len(blocks(seen[0])), seen[0].outcome.cautions) == (18, ())
+    paired = clock(Stage(slow_start, slow_start, Script(latencies=slow_start.latencies))).measure()
+    assert [len(blocks(s)) for s in paired] == [18, 18, 18]
+
+
+def test_every_interval_must_be_narrow(clock: Use) -> None:
+    seen = clock(Stage(Script(), Script(latencies=(1.0, 1.2) * 7 + (1.0,)))).measure()
+    assert [len(blocks(s)) for s in seen] == [27, 27]  # 7 of 27 ratios are below 1, and the interval starts at x(8)
+
+
+def test_a_spent_share_ends_the_group_with_a_caution_for_the_wide_ones(clock: Use) -> None:
+    eager, last = clock(Stage(Script(), Script(latencies=(1.0, 1.2) * 10))).measure(sampling_s=10.0)
+    assert (len(blocks(eager)), eager.outcome.cautions) == (10, ())
+    assert (len(blocks(last)), last.outcome.cautions) == (10, (wide("+-9.1 %"),))
+
+
+def test_the_reference_is_judged_by_its_own_interval(clock: Use) -> None:
+    seen = clock(Stage(Script(latencies=(1.0, 1.2) * 10))).measure(sampling_s=5.0)
+    assert (len(blocks(seen[0])), seen[0].outcome.cautions) == (10, (wide("+-9.1 %"),))
+
+
+@pytest.mark.parametrize(("device", "cautions"), [("cpu", ()), ("cuda", (wide("+-1.0 %"),))])
+def test_a_cuda_device_is_asked_for_more(clock: Use, device: str, cautions: tuple[Caution, ...]) -> None:
+    seen = clock(Stage(Script(latencies=(1.0, 1.02) * 10), device=device)).measure(sampling_s=5.0)
+    assert seen[0].outcome.cautions == cautions
+
+
+def test_a_spent_share_still_gives_the_six_blocks_of_an_interval(clock: Use) -> None:
+    seen = clock(Stage(Script())).measure(sampling_s=0.0)
+    assert (blocks(seen[0]), seen[0].outcome.cautions) == ((0, 1, 2, 3, 4, 5), ())
+
+
+@pytest.mark.parametrize(("deadline_s", "taken"), [(-1.0, 1), (0.0, 1), (1.2, 3), (1.5, 3), (1.6, 4)])
+def test_the_deadline_ends_a_group_after_one_block_at_the_least(clock: Use, deadline_s: float, taken: int) -> None:
+    seen = clock(Stage(Script())).measure(sampling_s=60.0, deadline_s=deadline_s)
+    assert blocks(seen[0]) == tuple(range(taken))
+    assert seen[0].outcome.cautions == (wide("too few samples for an interval"),)
+
+
+def test_the_last_look_ends_a_group_that_never_gets_narrow(clock: Use) -> None:
+    stage = clock(Stage(Script(latencies=(1.0, 1.2) * 500, take_s=0.001)))
+    seen = stage.measure(sampling_s=1e6, deadline_s=1e6)
+    assert (len(blocks(seen[0])), seen[0].outcome.cautions) == (1000, (wide("+-9.1 %"),))
