@@ -1,0 +1,165 @@
+"""What `describe` and `doctor` print, from a hand-made count and a hand-made machine."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from cnnbench.cli import describe, doctor
+from cnnbench.cli.main import exit_code
+from cnnbench.models import MODELS
+from cnnbench.orchestrator.ask import Largest
+from cnnbench.record import Layer, Record
+from tests.made import MACHINE, counted, once
+
+
+def table(*lines: str) -> str:
+    return "\n".join(lines)
+
+
+COUNTED = replace(
+    counted("mine.py:f", params=400, macs=3000, shape=(3, 4, 4), notes=("torchinfo counts 8 more.",)),
+    layers=(
+        Layer(name="0", kind="Conv2d", output_shape=(1, 8, 4, 4), params=100, macs=2000),
+        Layer(name="1", kind="Linear", output_shape=(1, 10), params=300, macs=1000),
+    ),
+)
+COUNTED = replace(
+    COUNTED, measurements=(*COUNTED.measurements, once("macs_torchinfo", 3008), once("weight_bytes", 1600))
+)
+
+
+@pytest.fixture
+def count(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def answer(model: str, input_size: object) -> Record:
+        asked.append(input_size)
+        found = replace(COUNTED, case=replace(COUNTED.case, model=model))
+        return replace(found, status="failed", error="It fails.", measurements=()) if asked == [(5, 6)] else found
+
+    monkeypatch.setattr("cnnbench.cli.describe.count_model", answer)
+    monkeypatch.setattr("cnnbench.cli.describe.check_name", lambda name: None)
+
+
+@pytest.mark.usefixtures("count")
+def test_a_model_from_outside_is_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["describe", "mine.py:f"]) == 0
+    assert capsys.readouterr() == (
+        table(
+            "mine.py:f: input 3x4x4, batch 1",
+            "",
+            "layer    kind    output      params  share      MACs  share",
+            "-------  ------  --------  --------  -------  ------  -------",
+            "0        Conv2d  1x8x4x4        100  25.0 %    2,000  66.7 %",
+            "1        Linear  1x10           300  75.0 %    1,000  33.3 %",
+            "",
+            "total",
+            "--------------------  --------",
+            "parameters                 400",
+            "trainable parameters       400",
+            "MACs by torch            3,000",
+            "MACs by fvcore               -",
+            "MACs by torchinfo        3,008",
+            "weights               1.56 KiB",
+            "activations                  -",
+            "",
+            "torchinfo counts 8 more.",
+            "",
+        ),
+        "",
+    )
+
+
+@pytest.mark.usefixtures("count")
+def test_a_model_from_outside_is_described_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["describe", "mine.py:f", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "mine.py:f",
+        "source": "mine.py:f",
+        "input_shape": [3, 4, 4],
+        "params": 400,
+        "trainable_params": 400,
+        "macs": 3000,
+        "classes": 1000,
+        "weight_bytes": 1600,
+        "activation_bytes": None,
+        "counters": {"torch": 3000, "fvcore": None, "torchinfo": 3008},
+        "notes": ["torchinfo counts 8 more."],
+        "layers": [
+            {"name": "0", "kind": "Conv2d", "output_shape": [1, 8, 4, 4], "params": 100, "macs": 2000},
+            {"name": "1", "kind": "Linear", "output_shape": [1, 10], "params": 300, "macs": 1000},
+        ],
+        "recipe": None,
+        "deviations": [],
+        "printed": [],
+        "errata": [],
+    }
+
+
+@pytest.mark.usefixtures("count")
+def test_a_model_that_cannot_be_counted_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["describe", "mine.py:f", "--input-size", "5x6"]) == 1
+    assert capsys.readouterr() == ("", "Error: mine.py:f cannot be counted: It fails.\n")
+
+
+def test_a_built_in_tells_its_story() -> None:
+    text = "\n".join(describe._story(MODELS["lenet"]))
+    assert text.splitlines()[:3] == [
+        "Source: mslearn 5.3 (mslearn: Microsoft Learn, 'Introduction to computer vision with PyTorch')",
+        "Recipe: cifar10, normalise; cross_entropy, sgd 0.001 momentum 0.9, batch 14, 3 epochs, shuffled",
+        "Printed: params 59,386",
+    ]
+    assert text.splitlines()[-1] == (
+        "Erratum (mslearn, train_epoch, train_long and validate): the sum of the batches' mean losses is divided by "
+        "the number of samples, too small by about the batch; corrected: mean loss over samples"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (Largest(batch_size=0, failed_at=1, reason="Full."), "not even batch 1 runs: Full."),
+        (Largest(batch_size=64, failed_at=None, reason=None), "batch 64 fits; nothing larger was tried"),
+        (Largest(batch_size=64, failed_at=65, reason="Full."), "largest batch that fits: 64 (at 65: Full.)"),
+        (Largest(batch_size=64, failed_at=128, reason="Full."), "batch 64 fits, 128 does not: Full."),
+    ],
+)
+def test_the_largest_batch_in_words(found: Largest, expected: str) -> None:
+    assert doctor._largest_text(found) == expected
+
+
+def test_the_doctor_shows_machine_and_variants(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cnnbench.cli.doctor.environment_of", lambda: replace(MACHINE, cpu_quota=1.5))
+    assert exit_code(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "machine"
+    assert "processor          Example CPU @ 2.0 GHz, instructions AVX2" in lines
+    assert "CPU quota          1.5 cores" in lines
+    assert "memory             8.00 GiB" in lines
+    assert "CUDA device        none that torch sees" in lines
+    assert "C++ compiler       g++ 13.2.0" in lines
+    assert exit_code(["doctor", "--format", "json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert tuple(known) == ("environment", "threads", "free_memory_bytes", "variants", "largest_batch")
+    assert (known["environment"]["cpu_quota"], known["largest_batch"]) == (1.5, None)
+    found = {(row["variant"], row["device"]): row["status"] for row in known["variants"]}
+    assert (found["eager", "cpu"], found["amp", "cpu"], found["tf32", "cuda"]) == ("native", "emulated", "unsupported")
+
+
+def test_the_doctor_searches_the_largest_batch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+
+    def search(model: str, device: str, *, limit: int, seconds: float, tell: object) -> Largest:
+        asked.append((model, device, limit, seconds))
+        return Largest(batch_size=64, failed_at=None, reason=None)
+
+    monkeypatch.setattr("cnnbench.cli.doctor.environment_of", lambda: MACHINE)
+    monkeypatch.setattr("cnnbench.cli.doctor.largest_batch", search)
+    assert exit_code(["doctor", "--model", "lenet", "--largest", "2k", "--within", "5s"]) == 0
+    assert asked == [("lenet", "cpu", 2000, 5.0)]
+    assert capsys.readouterr().out.endswith("\n\nlenet: batch 64 fits; nothing larger was tried\n")
