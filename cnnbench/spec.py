@@ -46,7 +46,7 @@ class InvalidError(CnnbenchError):
 def unknown_name(kind: str, given: str, known: Iterable[str], more: str = "") -> UsageError:
     """Return the error for a name that is not in a registry, with the closest known names."""
     names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
     hint = f"Did you mean {', '.join(close)}?" if close else f"Known: {', '.join(names[:40])}."
     return UsageError(f"Unknown {kind} '{given}'. {hint}{' ' + more if more else ''}")
 

@@ -18,7 +18,7 @@ import click
 from cnnbench import models
 from cnnbench.analysis import COLUMNS, Report, analyse
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
-from cnnbench.cli.progress import clock_text, display, record_line
+from cnnbench.cli.progress import display, length_text, record_line
 from cnnbench.cli.writing import FILES, write_files
 from cnnbench.orchestrator.planning import Plan, canonical_reference, split_reference
 from cnnbench.orchestrator.run import Hooks, Runner, plan_only
@@ -91,7 +91,7 @@ def dry_run(request: Request) -> str:
     total = f"{cells} cell{'s' if cells != 1 else ''}, {launches} launch{'es' if launches > 1 else ''}"
     count = len(plan.accuracy)
     trained = f", {count} training{'s' if count > 1 else ''} on {request.accuracy}" if count else ""
-    return f"{table}\n\n{total}{trained}; takes about {clock_text(seconds)} (m:ss). Nothing was measured."
+    return f"{table}\n\n{total}{trained}; takes about {length_text(seconds)}. Nothing was measured."
 
 
 def _cell_rows(plan: Plan) -> list[tuple[str, ...]]:

@@ -91,6 +91,15 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
+def length_text(seconds: float) -> str:
+    """Return seconds as 45 s, 12 min 34 s or 1 h 2 min."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
 def record_line(record: Record) -> str:
     """Return the line that says what came of a case."""
     return f"{record.status:>11}  {record.case.label()}  {_gist(record)}".rstrip()

@@ -69,9 +69,9 @@ def _part(section: Section, parts: dict[str, Any]) -> Section:
 def _with_expected_budget(request: Request) -> Request:
     """Return the request with the time that it is expected to take as its budget, and say how long that is."""
     from cnnbench.cli.measure import names_of
-    from cnnbench.cli.progress import clock_text
+    from cnnbench.cli.progress import length_text
     from cnnbench.orchestrator.run import plan_only
 
     _, expected_s = plan_only(request, names_of(request))
-    click.echo(f"This plan takes about {clock_text(expected_s)} (h:mm:ss). Ctrl-C keeps what is measured.", err=True)
+    click.echo(f"This plan takes about {length_text(expected_s)}. Ctrl-C keeps what is measured.", err=True)
     return replace(request, budget=replace(request.budget, total_s=float(round(expected_s))))

@@ -114,7 +114,7 @@ def test_a_dry_run_shows_cells_and_time(monkeypatch: pytest.MonkeyPatch) -> None
         "a        channels_last  cpu       train   8        slow\n"
         "a        amp            cpu       infer   1        unsupported: no bf16\n"
         "\n"
-        "2 cells, 3 launches, 1 training on digits; takes about 1:15 (m:ss). Nothing was measured."
+        "2 cells, 3 launches, 1 training on digits; takes about 1 min 15 s. Nothing was measured."
     )
 
 

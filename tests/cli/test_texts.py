@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cnnbench.cli import evaluate, train
-from cnnbench.cli.progress import clock_text, display, record_line
+from cnnbench.cli.progress import clock_text, display, length_text, record_line
 from cnnbench.cli.tables import render
 from cnnbench.orchestrator.run import Progress
 from cnnbench.record import Measurement, Record
@@ -23,6 +23,14 @@ def table(*lines: str) -> str:
 )
 def test_a_time_is_written_as_on_a_clock(seconds: float, expected: str) -> None:
     assert clock_text(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.0, "0 s"), (59.6, "1 min 0 s"), (75.0, "1 min 15 s"), (3600.0, "1 h 0 min"), (36_123.0, "10 h 2 min")],
+)
+def test_a_length_of_time_is_written_in_words(seconds: float, expected: str) -> None:
+    assert length_text(seconds) == expected
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_another_input_voids_the_counts_that_depend_on_it() -> None:
 
 
 def test_an_unknown_name_is_answered_with_close_ones() -> None:
-    assert message_of("lennet") == f"Unknown model 'lennet'. Did you mean lenet, resnet18, mobilenet_v2? {FORMS}"
+    assert message_of("lennet") == f"Unknown model 'lennet'. Did you mean lenet? {FORMS}"
 
 
 def test_an_unknown_source_is_answered_with_the_forms() -> None:
@@ -115,7 +115,7 @@ def test_names_inside_functions_are_no_factories(model_file: Path, name: str) ->
 
 
 def test_an_unknown_factory_is_answered_with_close_ones(model_file: Path) -> None:
-    assert message_of("nets.py:tinny") == "Unknown factory in nets.py 'tinny'. Did you mean tiny, nn?"
+    assert message_of("nets.py:tinny") == "Unknown factory in nets.py 'tinny'. Did you mean tiny?"
 
 
 def test_a_star_import_leaves_the_question_to_the_worker(tmp_path: Path) -> None:
@@ -273,10 +273,7 @@ def test_a_broken_plugin_is_reported_only_where_it_is_asked_for(monkeypatch: pyt
     assert find_model("lenet") is MODELS["lenet"]
     assert message_of("broken", CnnbenchError) == broken
     assert dict(list_models().problems) == {"broken": broken, "taken": taken, "text": text}
-    assert (
-        message_of("mene")
-        == f"Unknown model 'mene'. Did you mean mine, lenet, resnet18? {broken} {taken} {text} {FORMS}"
-    )
+    assert message_of("mene") == f"Unknown model 'mene'. Did you mean mine, lenet? {broken} {taken} {text} {FORMS}"
 
 
 def test_listing_the_models_imports_no_torch() -> None:
