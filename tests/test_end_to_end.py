@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_comparison_and_its_report(folder: Path) -> None:
-    line = "compare lenet perceptron --reference lenet --budget 15s --format csv --output out"
+    line = "compare lenet perceptron --reference lenet --budget 20s --format csv --output out"
     done = run(line, folder)
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
@@ -93,7 +93,7 @@ def test_a_comparison_and_its_report(folder: Path) -> None:
 
 def test_bad_networks_among_good_ones_are_rows_of_their_own(folder: Path) -> None:
     names = ("nets.py:Raises", "nets.py:Good", "nets.py:Aborts", "nets.py:NaN", "perceptron")
-    line = f"compare {' '.join(names)} --variants eager --input-shape 1x28x28 --budget 15s --format csv"
+    line = f"compare {' '.join(names)} --variants eager --input-shape 1x28x28 --budget 20s --format csv"
     done = run(line, folder)
     assert done.returncode == 1, done.stderr
     rows = table(done.stdout)  # what the networks print is not in it
@@ -113,7 +113,7 @@ def test_bad_networks_among_good_ones_are_rows_of_their_own(folder: Path) -> Non
 def test_from_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     report = cnnbench.compare(
-        ["perceptron", "./nets.py:Good"], variants=("eager",), budget_s=12.0, input_shape=(1, 28, 28)
+        ["perceptron", "./nets.py:Good"], variants=("eager",), budget_s=20.0, input_shape=(1, 28, 28)
     )
     frame = report.to_dataframe()
     assert list(frame.columns) == COLUMNS.replace(",", " ").split()
@@ -165,7 +165,7 @@ def test_training_and_testing_a_checkpoint(folder: Path) -> None:
 def test_a_plan_file(folder: Path) -> None:
     plan = folder / "mine.toml"
     plan.write_text(
-        'description = "one"\nbudget = "10s"\n[[measure]]\nmodels = ["perceptron"]\ntasks = ["infer", "train"]\n'
+        'description = "one"\nbudget = "20s"\n[[measure]]\nmodels = ["perceptron"]\ntasks = ["infer", "train"]\n'
         'variants = ["eager"]\nbatch_sizes = [4]\n',
         encoding="utf-8",
     )

@@ -62,7 +62,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Started]]:
 
 Start = Callable[[str], Started]
 
-COMMAND = "compare perceptron lenet --variants eager --budget 12s"
+COMMAND = "compare perceptron lenet --variants eager --budget 20s"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -206,7 +206,8 @@ def test_a_good_worker_gives_samples_and_is_first_in_line_to_be_killed(start: St
 def test_channels_last_without_convolutions_is_pointed_out(start: Start) -> None:
     caution = Caution(
         code="no_convolution",
-        fact="the network has no convolution, so channels_last has nothing to speed up and may cost a copy of the input",
+        fact="the network has no convolution, so channels_last has nothing to speed up "
+        "and may cost a copy of the input",
         advice="Leave channels_last out for this network.",
     )
     assert start("good", channels_last=True).receive(60.0) == Built(cautions=(caution,))

@@ -77,3 +77,9 @@ def test_nothing_is_left_when_the_coordinator_is_killed() -> None:
     pids = [int(word) for word in done.stdout.split()]
     assert (done.returncode, done.stderr, len(pids)) == (-signal.SIGKILL, "", 3)
     assert [gone(pid) for pid in pids] == [True, True, True]
+
+
+@pytest.mark.parametrize(("server", "code"), [("os.getppid()", 0), ("os.getppid() + 1", 1)])
+def test_a_worker_whose_server_has_died_meanwhile_ends_at_once(server: str, code: int) -> None:
+    program = f"import os; from cnnbench.orchestrator.server import _die_with; _die_with({server})"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == code

@@ -99,6 +99,7 @@ def test_an_end_of_file_in_a_network_is_its_failure(monkeypatch: pytest.MonkeyPa
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         work(theirs)
+        assert ours.poll(5)
         got = ours.recv()
     assert (got.status, got.error.partition(" (")[0]) == ("failed", "EOFError: Ran out of input")
 
