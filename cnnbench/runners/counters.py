@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -121,10 +122,12 @@ def _difference(counter: str, by: int, parts: list[str]) -> str:
 
 @contextmanager
 def _slow_attention() -> Iterator[None]:
+    """Have attention computed by matrix products: fused forms hide them (from torch 2.11 on the CPU, for one)."""
     was = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(was)
 
