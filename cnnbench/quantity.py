@@ -37,7 +37,9 @@ _ALL = (
     _q("latency_s", "s", "lower", "seconds", "one pass over a batch: median of the iterations of one sample"),
     _q("iteration_s", "s", "lower", "seconds", "single passes, evenly picked from each sample, for percentiles"),
     _q("sample_s", "s", "lower", "seconds", "all iterations of a sample together, stalls included"),
-    _q("throughput_img_per_s", "1/s", "higher", "rate", "pictures a second over whole samples, stalls included"),
+    _q(
+        "throughput_img_per_s", "1/s", "higher", "rate", "pictures of all samples over the time of all, stalls included"
+    ),
     _q("forward_s", "s", "lower", "seconds", "forward pass and loss of a training step"),
     _q("backward_s", "s", "lower", "seconds", "backward pass of a training step"),
     _q("optimizer_s", "s", "lower", "seconds", "optimiser step and clearing of gradients of a training step"),

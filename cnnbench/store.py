@@ -101,7 +101,7 @@ def records_file(path: Path) -> Path:
 
 
 def finished(items: Iterable[Record | Run]) -> dict[Case, Record]:
-    """Return the records by the identity of their case, in order of first appearance; the last one of a case wins.
+    """Return the records of one file by the identity of their case, in order of first appearance; the last one wins.
 
     A case that failed and was measured again counts as what it gave last; the caller looks at the status.
     """

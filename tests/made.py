@@ -35,6 +35,7 @@ def case(
     batch_size: int = 1,
     shape: Shape = (3, 224, 224),
     dataset: str | None = None,
+    weights: str = "none",
     seed: int = 0,
 ) -> Case:
     return Case(
@@ -45,6 +46,7 @@ def case(
         batch_size=batch_size,
         input_shape=shape,
         dataset=dataset,
+        weights=weights,
         seed=seed,
         budget=Budget(total_s=60.0, timeout_s=600.0, launches=1),
     )
@@ -79,12 +81,13 @@ def record(
     cautions: tuple[Caution, ...] = (),
     notes: tuple[str, ...] = (),
     environment: Environment = MACHINE,
+    started: str = "2026-01-02T03:04:05Z",
 ) -> Record:
     return Record(
         case=replace(what, seed=what.seed + launch),
         environment=environment,
         launch=launch,
-        started="2026-01-02T03:04:05Z",
+        started=started,
         duration_s=4.5,
         status=status,
         measurements=measurements,
@@ -101,10 +104,19 @@ def counted(model: str, *, params: int, macs: int, shape: Shape = (3, 224, 224),
     return record(case(model, task="complexity", shape=shape), *found, notes=notes)
 
 
-def judged(model: str, correct: int, tested: int, dataset: str = "fashion_mnist") -> Record:
+def judged(
+    model: str,
+    correct: int,
+    tested: int,
+    *,
+    dataset: str = "fashion_mnist",
+    shape: Shape = (3, 224, 224),
+    weights: str = "none",
+) -> Record:
     found = [once("correct", correct), once("tested", tested), once("top1", correct / tested)]
     how = f"Trained on 100 pictures of {dataset}."
-    return record(case(model, task="accuracy", dataset=dataset), *found, notes=(how,))
+    what = case(model, task="accuracy", dataset=dataset, shape=shape, weights=weights)
+    return record(what, *found, notes=(how,))
 
 
 def run(**options: object) -> Run:
@@ -173,7 +185,7 @@ def whole_run() -> list[Record | Run]:
             error="Out of memory: 2 GiB | <b>*all*</b>",
             cautions=(wide(30.3), replace(SHAKY, fact="<b>|*was*|</b>")),
         ),
-        judged("lenet", 9_123, 10_000),
+        judged("lenet", 9_123, 10_000, shape=grey),
         record(
             case("resnet18", task="accuracy", dataset="fashion_mnist"),
             status="unsupported",

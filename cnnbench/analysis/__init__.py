@@ -2,7 +2,8 @@
 
 from cnnbench.analysis.analyse import analyse
 from cnnbench.analysis.cautions import RowCaution
+from cnnbench.analysis.cells import cell_status
 from cnnbench.analysis.result import Report, Totals
 from cnnbench.analysis.row import COLUMNS, Row
 
-__all__ = ["COLUMNS", "Report", "Row", "RowCaution", "Totals", "analyse"]
+__all__ = ["COLUMNS", "Report", "Row", "RowCaution", "Totals", "analyse", "cell_status"]

@@ -6,25 +6,28 @@ from collections.abc import Sequence
 
 from cnnbench.analysis.cautions import RowCaution
 from cnnbench.analysis.cells import Cell, gather
-from cnnbench.analysis.comparable import check_environments, check_threads, references
+from cnnbench.analysis.comparable import apart, check_environments, check_threads, references
 from cnnbench.analysis.notes import noted, notes_of
 from cnnbench.analysis.result import Report, Totals
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.rows import make_rows
 from cnnbench.analysis.select import Limits, sort_rows
 from cnnbench.analysis.summary import compare, summarise
+from cnnbench.analysis.words import without_output
 from cnnbench.record import Record, Run
 from cnnbench.spec import UsageError
 
 
-def analyse(items: Sequence[Record | Run]) -> Report:
-    """Return the report on `items`, all records and runs in the order in which they were written.
+def analyse(*files: Sequence[Record | Run]) -> Report:
+    """Return the report on the records and runs of one or more record files, each in the order of writing.
 
-    Of several runs (one that was resumed, or several merged) the last one's options count; times are added up.
+    Within a file the last record of a case and seed counts; those of several files are further launches. Of several
+    runs (one that was resumed, or several merged) the last one's options count; times are added up.
 
     Raises:
         UsageError: no records, records that must not be compared, or a column to sort by that is not there.
     """
+    items = [item for file in files for item in file]
     records = [item for item in items if isinstance(item, Record)]
     if not records:
         raise UsageError(
@@ -33,16 +36,17 @@ def analyse(items: Sequence[Record | Run]) -> Report:
     runs = [item for item in items if isinstance(item, Run)]
     asked = runs[-1] if runs else Run(title="Benchmark", command="", started=records[0].started)
     check_environments(records)
-    cells = gather(items)
+    cells = gather(files)
     threads = check_threads(cells)
-    measured = make_rows(cells, references(cells, asked.reference))
+    compared = references(cells, asked.reference)
+    measured = make_rows(cells, compared)
     limits = Limits(latency_max_s=asked.latency_max_s, params_max=asked.params_max)
     shown = sort_rows([row for row in measured if row.status != "ok" or not limits.broken_by(row)], asked.sort)
     totals = _totals(runs)
     differences = compare(shown)
     return Report(
         title=asked.title,
-        command=asked.command,
+        command=without_output(asked.command),
         started=runs[0].started if runs else asked.started,
         reference=asked.reference,
         environment=records[0].environment,
@@ -51,7 +55,7 @@ def analyse(items: Sequence[Record | Run]) -> Report:
         summary=(*differences, *summarise(shown, measured, limits, totals)),
         differences=differences,
         warnings=_warnings(cells),
-        notes=notes_of(cells, measured, len(measured) - len(shown), limits),
+        notes=notes_of(cells, measured, apart(cells, compared), len(measured) - len(shown), limits),
         tested=_tested(cells, shown),
         training=noted(cells, "accuracy"),
         counting=noted(cells, "complexity"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cnnbench.analysis.words import one_line
 from cnnbench.record import Caution, Measurement, Record, Run, Status
@@ -14,16 +15,23 @@ from cnnbench.store import finished
 TIMED: tuple[Task, ...] = ("infer", "train")
 """The tasks whose cells are timed and compared."""
 
-Place = tuple[int, int, int]
-"""Where a sample was taken, which is what pairs it: seed, launch and block."""
+Execution = tuple[int, str, int, int]
+"""One time that a group of cells was measured: the record file's index, when it started, its seed and its launch."""
+
+Place = tuple[Execution, int]
+"""Where a sample was taken, which is what pairs it: in which execution of its group, and in which block of that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One case without seed and budget, and what its launches gave, in the order in which they were recorded."""
+    """One case without seed and budget, and what its launches gave, in the order in which they were recorded.
+
+    `files` holds for each record the index of the file that it is from: launches of several runs are all launches.
+    """
 
     case: Case
     records: tuple[Record, ...]
+    files: tuple[int, ...]
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -54,13 +62,23 @@ class Cell:
         return [value for record in self.measured for _, value in kept(record, quantity)]
 
     def placed(self, quantity: str) -> dict[Place, float]:
-        """Return the samples of `quantity` by seed, launch and block."""
+        """Return the samples of `quantity` by the execution and block that they were taken in."""
         return {
-            (record.case.seed, record.launch, block): value
-            for record in self.measured
+            (execution, block): value
+            for execution, record in self._executed()
             for block, value in kept(record, quantity)
             if block is not None
         }
+
+    def executions(self) -> frozenset[Execution]:
+        """Return when the cell was measured: cells without a common execution were never measured together."""
+        return frozenset(execution for execution, _ in self._executed())
+
+    def _executed(self) -> Iterator[tuple[Execution, Record]]:
+        """Yield the good launches, each with its execution: all records of one share when it started."""
+        for file, record in zip(self.files, self.records, strict=True):
+            if record.status == "ok":
+                yield (file, record.started, record.case.seed, record.launch), record
 
     def middle(self, quantity: str) -> float | None:
         """Return the median of `quantity` over all good launches, None where it was not measured."""
@@ -68,23 +86,37 @@ class Cell:
         return statistics.median(samples) if samples else None
 
     def throughput(self) -> float | None:
-        """Return images a second over whole samples, stalls included: the median of batch * iterations / sample."""
-        rates = [
-            self.case.batch_size * found.units / value
-            for record in self.measured
-            if (found := record.find("sample_s")) is not None
-            for _, value in kept(record, "sample_s")
-            if value > 0
-        ]
-        return statistics.median(rates) if rates else None
+        """Return images a second, stalls included: all images of the samples over the time of all samples."""
+        images, seconds = 0, 0.0
+        for record in self.measured:
+            found = record.find("sample_s")
+            for _, value in kept(record, "sample_s"):
+                images += self.case.batch_size * (found.units if found else 0)
+                seconds += value
+        return images / seconds if seconds > 0 else None
 
 
-def gather(items: Iterable[Record | Run]) -> tuple[Cell, ...]:
-    """Return the cells of all records, in order of first appearance; a record supersedes an earlier one of its case."""
-    by_case: dict[Case, list[Record]] = {}
-    for record in finished(items).values():
-        by_case.setdefault(record.case.key(), []).append(record)
-    return tuple(Cell(case=case, records=tuple(records)) for case, records in by_case.items())
+def gather(files: Iterable[Iterable[Record | Run]]) -> tuple[Cell, ...]:
+    """Return the cells of all records, in order of first appearance, given the items of each record file.
+
+    Within a file a record supersedes an earlier one of its case; records of several files are further launches. A
+    record that stands in several files, as in a copied folder, counts once.
+    """
+    by_case: dict[Case, dict[Record, int]] = {}
+    for at, items in enumerate(files):
+        for record in finished(items).values():
+            by_case.setdefault(record.case.key(), {}).setdefault(record, at)
+    return tuple(
+        Cell(case=case, records=tuple(records), files=tuple(records.values())) for case, records in by_case.items()
+    )
+
+
+def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
+    """Return the status of each cell as rows show it, by `Case.key()`, for the items of each record file.
+
+    Cells that are counted or tested for accuracy are among them, also where they have no row of their own.
+    """
+    return MappingProxyType({cell.case: cell.status for cell in gather(files)})
 
 
 def _launch_failed(cell: Cell) -> Caution:

@@ -95,6 +95,16 @@ def references(cells: Sequence[Cell], wanted: str | None) -> References:
     return References(wanted=wanted, timed=timed)
 
 
+def apart(cells: Sequence[Cell], compared: References) -> tuple[str, ...]:
+    """Return the labels of the cells that were never measured together with their reference."""
+    found = []
+    for cell in cells:
+        other = compared.of(cell) if cell.case.task in TIMED and cell.status == "ok" else None
+        if other is not None and other.status == "ok" and not cell.executions() & other.executions():
+            found.append(cell.case.label())
+    return tuple(dict.fromkeys(found))
+
+
 def _alike(cell: Cell, other: Cell) -> tuple[bool, bool, bool]:
     one, two = cell.case, other.case
     return one.input_shape == two.input_shape, one.weights == two.weights, one.dataset == two.dataset

@@ -12,8 +12,13 @@ from cnnbench.spec import Task
 from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
 
 
-def notes_of(cells: Sequence[Cell], rows: Sequence[Row], hidden: int, limits: Limits) -> tuple[str, ...]:
-    """Return what a reader of the table needs: first on the whole table, then on single models and rows."""
+def notes_of(
+    cells: Sequence[Cell], rows: Sequence[Row], apart: Sequence[str], hidden: int, limits: Limits
+) -> tuple[str, ...]:
+    """Return what a reader of the table needs: first on the whole table, then on single models and rows.
+
+    `apart` are the labels of the rows that were not measured together with their reference.
+    """
     notes = []
     if hidden:
         notes.append(f"{hidden} of {len(rows)} rows {'is' if hidden == 1 else 'are'} hidden: asked was {limits}.")
@@ -21,6 +26,8 @@ def notes_of(cells: Sequence[Cell], rows: Sequence[Row], hidden: int, limits: Li
     if any(row.reference is None for row in timed):
         alone = dict.fromkeys(row.label() for row in timed if row.reference is None)
         notes.append(f"No reference was measured for, so there is no speed-up of: {', '.join(alone)}.")
+    if apart:
+        notes.append(f"Not measured together with the reference, so there is no speed-up of: {', '.join(apart)}.")
     if any(row.latency_p99_s is None for row in timed):
         notes.append(f"A p95 needs {FEWEST_FOR_P95} timed passes and a p99 {FEWEST_FOR_P99}; with fewer none is shown.")
     return (*notes, *_lacking(cells), *noted(cells, *TIMED))

@@ -27,6 +27,7 @@ class Facts:
 def make_rows(cells: Sequence[Cell], references: References) -> list[Row]:
     """Return one row for each timed cell, and for a model that was not timed one for each accuracy, or its counts.
 
+    An accuracy that belongs to none of its model's timed rows has a row of its own, so that it is seen.
     Rows stand by model and then by device, batch and task, each in order of first appearance, so that a row stands
     next to what it is compared with also if a run was resumed.
     """
@@ -38,12 +39,16 @@ def make_rows(cells: Sequence[Cell], references: References) -> list[Row]:
         if cell.case.task == "accuracy":
             facts.judged.setdefault(cell.case.model, []).append(cell)
     timed = {cell.case.model for cell in cells if cell.case.task in TIMED}
+    joined = {best.case for cell in cells if cell.case.task in TIMED and (best := judged_for(cell, facts))}
     rows: list[Row] = []
     for cell in cells:
         task, model = cell.case.task, cell.case.model
         if task in TIMED:
             rows.append(_timed(cell, references.of(cell), facts))
-        elif model not in timed and (task == "accuracy" or model not in facts.judged):
+        elif model not in timed:
+            if task == "accuracy" or model not in facts.judged:
+                rows.append(_untimed(cell, facts))
+        elif task == "accuracy" and cell.status == "ok" and cell.case not in joined:
             rows.append(_untimed(cell, facts))
     groups: dict[str, dict[Condition, list[Row]]] = {}
     for row in rows:
@@ -117,16 +122,22 @@ def _with_accuracy(row: Row, cell: Cell, facts: Facts) -> Row:
 
 
 def judged_for(cell: Cell, facts: Facts) -> Cell | None:
-    """Return the accuracy that belongs to `cell`: of its data set if it has one, best of its weights and variant."""
+    """Return the accuracy that belongs to `cell`: of its input shape, weights and data set, best of its variant.
+
+    None if there is none: other weights or pictures of another size give another accuracy. A cell without data set
+    takes that of any.
+    """
     case = cell.case
     fitting = [
         other
         for other in facts.judged.get(case.model, [])
-        if other.status == "ok" and case.dataset in (None, other.case.dataset)
+        if other.status == "ok"
+        and (other.case.input_shape, other.case.weights) == (case.input_shape, case.weights)
+        and case.dataset in (None, other.case.dataset)
     ]
     return max(
         fitting,
-        key=lambda other: (other is cell, other.case.weights == case.weights, other.case.variant == case.variant),
+        key=lambda other: (other is cell, other.case.variant == case.variant),
         default=None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from cnnbench.cli.options import Words
 from cnnbench.cli.writing import FILES, write_files
 from cnnbench.record import Record, Run
 from cnnbench.report import WRITERS
-from cnnbench.store import load
+from cnnbench.store import load, records_file
 
 
 @click.command("report", no_args_is_help=True)
@@ -23,7 +24,8 @@ from cnnbench.store import load
 def command(runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | None) -> int:
     """Rebuild the reports of a run from its records, or merge several runs made under the same conditions.
 
-    RUN is a run folder or a records.jsonl. The same records give the same bytes.
+    RUN is a run folder or a records.jsonl. The same records give the same bytes. What several runs measured counts
+    as further launches; cells are compared within a run only.
 
     \b
     Examples:
@@ -31,13 +33,13 @@ def command(runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | Non
       cnnbench report results/A results/B --output results/merged
       cnnbench report results/latest --format csv,json --output /tmp/out
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
-    items: list[Record | Run] = []
+    files: dict[Path, Sequence[Record | Run]] = {}
     for run in runs:
         loaded = load(run)
         for caution in loaded.cautions:
             click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
-        items += loaded.items
+        files[records_file(run).resolve()] = loaded.items  # a run that is named twice counts once
     first = runs[0] if runs[0].is_dir() else runs[0].parent
-    for path in write_files(analyse(items), output or first, formats):
+    for path in write_files(analyse(*files.values()), output or first, formats):
         click.echo(path)
     return 0

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.analysis import COLUMNS, Row, RowCaution, Totals, analyse
-from cnnbench.record import Caution, Measurement, Record, Run
+from cnnbench.analysis import COLUMNS, Row, Totals, analyse
+from cnnbench.record import Measurement, Record, Run
 from cnnbench.report import WRITERS
 from cnnbench.spec import UsageError, Variant
 from cnnbench.stats import wilson
@@ -74,7 +74,7 @@ def test_a_row_holds_all_that_is_known() -> None:
         latency_s=1.75,
         latency_low_s=0.5,
         latency_high_s=3.0,
-        throughput_img_per_s=(2 / 1.25 / 1.5 + 2 / 1.25 / 2.0) / 2,
+        throughput_img_per_s=6 * 2 * 5 / (1.25 * 5 * 10.5),
         reference="a/eager",
         speedup=2.0,
         speedup_low=2.0,
@@ -85,39 +85,6 @@ def test_a_row_holds_all_that_is_known() -> None:
     )
     reference = rows["a eager cpu infer batch 2"]
     assert (reference.reference, reference.speedup) == ("a/eager", None)
-
-
-def test_launches_are_joined_and_paired_within_each() -> None:
-    items = [
-        record(case("a", variant), *timed([value * factor * (1 + launch) for value in SIX]), launch=launch)
-        for launch in range(3)
-        for variant, factor in ((EAGER, 1.0), (LAST, 4.0))
-    ]
-    row = rows_of(*items)["a channels_last cpu infer batch 1"]
-    assert (row.samples, row.launches, row.speedup, row.speedup_low, row.speedup_high) == (18, 3, 0.25, 0.25, 0.25)
-
-
-def test_same_blocks_of_other_launches_are_not_paired() -> None:
-    rows = rows_of(
-        record(case("a"), *timed(SIX), launch=0),
-        record(case("a", LAST), *timed(SIX), launch=1),
-        record(case("a", AMP, seed=7), *timed(SIX), launch=0),
-    )
-    assert rows["a channels_last cpu infer batch 1"].speedup is None
-    assert rows["a amp cpu infer batch 1"].speedup is None
-
-
-def test_voided_blocks_count_for_nothing() -> None:
-    latency, sample, passes = timed([*SIX, 99.0], units=1, passes=14)
-    assert passes.blocks[6] == 6
-    rows = rows_of(
-        record(case("a"), replace(latency, voided=(6,)), sample, passes),
-        record(case("a", LAST), *timed([*SIX, 99.0], units=1)),
-    )
-    row = rows["a eager cpu infer batch 1"]
-    assert (row.samples, row.latency_s, row.latency_high_s) == (6, 3.5, 6.0)
-    assert row.throughput_img_per_s == (1 / 1.25 / 3 + 1 / 1.25 / 4) / 2
-    assert rows["a channels_last cpu infer batch 1"].speedup == 1.0
 
 
 def test_percentiles_need_enough_passes() -> None:
@@ -148,47 +115,6 @@ def test_a_failed_cell_has_a_reason_on_one_line_and_no_latency() -> None:
     row = rows["a amp cpu infer batch 1"]
     assert (row.status, row.latency_s, row.speedup, row.reference) == ("invalid", None, None, "a/eager")
     assert row.error == "Not synchronised: \\x1b[31mby 40 ms"
-
-
-def test_one_failed_launch_is_a_warning_and_an_invalid_one_fails_the_cell() -> None:
-    good = record(case("a"), *timed(SIX))
-    bad = record(case("a"), launch=1, status="timeout", error="No answer within 600 s.")
-    report = analyse([good, bad])
-    caution = Caution(
-        code="launch_failed",
-        fact="1 of 2 launches gave no measurement (timeout: No answer within 600 s.)",
-        advice="The row rests on the other launches; resume the run to repeat the failed ones.",
-    )
-    assert report.warnings == (RowCaution(row="a eager cpu infer batch 1", caution=caution),)
-    row = report.rows[0]
-    assert (row.status, row.launches, row.warnings, row.error) == ("ok", 1, "launch_failed", None)
-    assert analyse([good, replace(bad, status="invalid")]).rows[0].status == "invalid"
-
-
-def test_a_later_record_of_a_case_supersedes_the_earlier_one() -> None:
-    row = analyse([record(case("a"), status="oom", error="full"), record(case("a"), *timed(SIX))]).rows[0]
-    assert (row.status, row.error, row.launches, row.latency_s) == ("ok", None, 1, 3.5)
-
-
-def test_a_model_without_timings_has_a_row() -> None:
-    only_counted, only_judged = analyse([counted("a", params=1, macs=2), judged("b", 1, 2)]).rows
-    assert only_counted == Row(
-        model="a", input_shape="3x224x224", classes=1000, status="ok", params=1, trainable_params=1, macs=2
-    )
-    assert (only_judged.label(), only_judged.top1, only_judged.dataset) == ("b eager cpu batch 1", 0.5, "fashion_mnist")
-
-
-def test_an_accuracy_that_cannot_be_had_is_a_note() -> None:
-    cannot = record(case("a", task="accuracy", dataset="cifar10"), status="unsupported", error="10 classes,\n9 given")
-    report = analyse([record(case("a"), *timed(SIX, passes=700)), cannot])
-    assert report.notes == ("a has no accuracy on cifar10 (unsupported): 10 classes, 9 given",)
-    assert (report.rows[0].top1, report.rows[0].dataset) == (None, None)
-
-
-def test_counts_belong_to_their_input_shape() -> None:
-    small = counted("a", params=1, macs=2, shape=(3, 32, 32))
-    row = analyse([small, record(case("a"), *timed(SIX))]).rows[0]
-    assert (row.params, row.macs) == (None, None)
 
 
 def test_rows_stand_next_to_what_they_are_compared_with() -> None:
@@ -286,13 +212,6 @@ def test_a_note_that_holds_for_several_is_said_once_with_their_names() -> None:
     assert report.counting == ("g and h: Both agree.", "g: Only g.", "h: Only h.")
 
 
-def test_the_variant_that_was_tested_is_named_where_others_repeat_its_value() -> None:
-    eager, last = record(case("a"), *timed(SIX)), record(case("a", LAST), *timed(SIX))
-    assert analyse([eager, last, judged("a", 1, 2)]).tested == ("eager",)
-    assert analyse([eager, judged("a", 1, 2)]).tested == ()
-    assert analyse([eager, last]).tested == ()
-
-
 def test_sentences_name_the_model_of_another_reference() -> None:
     report = analyse([run(reference="a"), record(case("a"), *wave(0.1)), record(case("b"), *wave(0.005))])
     assert report.summary[0] == "b: eager takes 0.050x the time of a eager (0.050 to 0.050)."
@@ -372,6 +291,26 @@ def test_options_come_from_the_last_run_and_times_are_added() -> None:
     assert (report.title, report.command, report.started) == ("second", "again", "2026-01-02T03:04:00Z")
     assert report.totals == Totals(wall_s=30.0, passes_s=15.0, compile_s=5.0)
     assert analyse([record(case("a"), *timed(SIX))]).totals is None
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("cnnbench compare a b --output 'x y' --seed 1", "cnnbench compare a b --seed 1"),
+        ("cnnbench compare a -o x", "cnnbench compare a"),
+        ("cnnbench compare -ox a", "cnnbench compare a"),
+        ("cnnbench compare --output=x 'a b'", "cnnbench compare 'a b'"),
+        ("cnnbench compare -o a -- -o", "cnnbench compare -- -o"),
+        ("cnnbench  compare a -- -o x", "cnnbench  compare a -- -o x"),
+        ("cnnbench compare a --output", "cnnbench compare a"),
+        ("cnnbench.compare(['it\"s'])", "cnnbench.compare(['it\"s'])"),
+        ("cnnbench compare -o x 'a", "cnnbench compare -o x 'a"),
+        ("cnnbench  compare a", "cnnbench  compare a"),
+        ("", ""),
+    ],
+)
+def test_the_command_to_repeat_names_no_folder(given: str, shown: str) -> None:
+    assert analyse([run(command=given), record(case("a"), *timed(SIX))]).command == shown
 
 
 def test_unlike_environments_are_refused_by_field() -> None:

@@ -53,10 +53,21 @@ def test_a_record_file_alone_is_reported_beside_it(tmp_path: Path, capsys: pytes
 
 def test_several_runs_are_merged_in_the_order_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items = whole_run()
-    first, second = stored(tmp_path / "a", items[:9]), stored(tmp_path / "b", items[9:])
+    again = [replace(item, started="2026-01-03T03:04:05Z") for item in items]
+    first, second = stored(tmp_path / "a", items), stored(tmp_path / "b", again)
     assert exit_code(["report", str(first), str(second), "--format", "markdown"]) == 0
     assert capsys.readouterr() == (f"{first}/report.md\n", "")
-    assert (first / "report.md").read_bytes() == WRITERS["markdown"].write(analyse(items)).encode()
+    report = analyse(items, again)
+    assert [row.launches for row in report.rows if row.model == "resnet18"] == [6, 6, 6, None]
+    assert (first / "report.md").read_bytes() == WRITERS["markdown"].write(report).encode()
+
+
+def test_a_run_that_is_named_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = stored(tmp_path / "run", whole_run())
+    (tmp_path / "latest").symlink_to("run")
+    assert exit_code(["report", str(folder), str(tmp_path / "latest"), "--format", "csv"]) == 0
+    assert capsys.readouterr() == (f"{folder}/report.csv\n", "")
+    assert (folder / "report.csv").read_bytes() == WRITERS["csv"].write(analyse(whole_run())).encode()
 
 
 def test_unlike_machines_are_not_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
