@@ -49,18 +49,17 @@ def largest_batch(model: str, device: Device, *, limit: int, seconds: float, tel
     """Return the largest inference batch of `model` that fits, by doubling up to `limit` and then halving the gap.
 
     Each trial is one forward pass in a worker of its own, under the memory limit of measured cells. No new trial starts
-    after `seconds`.
+    `seconds` after the first one, before which workers can already be started; `limit` is at least 1.
     """
     request = Request(
         title="doctor", sections=(Section(models=(model,), variants=("eager",)),), device=device, budget=ONE_ANSWER
     )
-    until = time.monotonic() + seconds
     good, bad, reason = 0, None, None
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, (model,))
         case = make_plan(request, environment, shapes).groups[0].cases[0]
-        batch = 1
-        while good < batch <= limit and time.monotonic() < until:
+        batch, until = 1, time.monotonic() + seconds
+        while good < batch <= limit and (batch == 1 or time.monotonic() < until):
             tell(f"{model}: batch {batch}")
             failure = _try(host, replace(case, batch_size=batch), scratch)
             if failure is None:

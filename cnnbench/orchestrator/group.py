@@ -6,14 +6,14 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cnnbench import stats
 from cnnbench.orchestrator.host import Host, Worker
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
-from cnnbench.orchestrator.planning import Group
+from cnnbench.orchestrator.planning import SETUP_S, Group, fixed_s
 from cnnbench.record import Caution, Measurement, Outcome
-from cnnbench.runners.sampling import Sample
+from cnnbench.runners.sampling import WARM_CAP_S, Sample
 from cnnbench.spec import Case
 
 LOOKS = (12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000)
@@ -30,7 +30,9 @@ LEAST_BLOCKS = 6
 """Blocks that a group takes when its own share is spent but not the run's budget: the fewest that give an interval."""
 
 EMULATED_PATIENCE_S = 10.0
-"""Seconds until an emulated variant must have warmed up; otherwise it is given up, because it would eat the budget."""
+EMULATED_WARM_S = 5.0
+"""Seconds until an emulated variant must have warmed up, compiling apart, and when a warm-up that does not settle ends;
+one that takes longer is given up, because it would eat the budget. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,8 @@ def _receive(cell: Cell, timeout_s: float) -> Reply:
     begin = time.monotonic()
     reply = cell.worker.receive(timeout_s)
     cell.waited_s += time.monotonic() - begin
+    if isinstance(reply, Failure) and reply.status == "timeout" and timeout_s == cell.case.budget.timeout_s:
+        return replace(reply, error=f"{reply.error} (--timeout)")
     return reply
 
 
@@ -117,7 +121,7 @@ def _build(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
                 case=cell.case,
                 scratch=limits.scratch,
                 memory_limit_bytes=limits.memory_bytes if cell.case.device == "cpu" else None,
-                warm_cap_s=limits.warm_cap_s,
+                warm_cap_s=min(limits.warm_cap_s, EMULATED_WARM_S if cell.case in limits.emulated else WARM_CAP_S),
             )
         )
     for cell in cells:
@@ -131,7 +135,9 @@ def _build(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
 
 def _warm(cell: Cell, limits: Limits) -> None:
     emulated = limits.emulated.get(cell.case)
-    patience = cell.case.budget.timeout_s if emulated is None else min(EMULATED_PATIENCE_S, cell.case.budget.timeout_s)
+    patience = cell.case.budget.timeout_s
+    if emulated is not None:
+        patience = min(patience, EMULATED_PATIENCE_S + fixed_s(cell.case) - SETUP_S)
     cell.worker.send(Warm())
     reply = _receive(cell, patience)
     if isinstance(reply, Ready):
@@ -151,11 +157,13 @@ def _warm(cell: Cell, limits: Limits) -> None:
 def _take_blocks(cells: Sequence[Cell], limits: Limits, order: random.Random, tell: Tell) -> None:
     """Take samples block by block, each block in a new order, until width, budget or the last look ends it."""
     begin = time.monotonic()
-    until = min(limits.deadline, begin + limits.sampling_s)
+    lost_before = _lost_s(cells)
     for block in range(LOOKS[-1]):
         alive = [cell for cell in cells if cell.alive]
         now = time.monotonic()
-        if not alive or (now >= until and block >= LEAST_BLOCKS) or (now >= limits.deadline and block):
+        deadline = limits.deadline + _lost_s(cells)
+        until = min(deadline, begin + limits.sampling_s + _lost_s(cells) - lost_before)
+        if not alive or (now >= until and block >= LEAST_BLOCKS) or (now >= deadline and block):
             break
         if block in LOOKS and now - begin >= MEASURED_S and _precise(alive):
             return
@@ -165,6 +173,11 @@ def _take_blocks(cells: Sequence[Cell], limits: Limits, order: random.Random, te
         for cell in alive:
             _take(cell, block)
     _caution_width([cell for cell in cells if cell.alive])
+
+
+def _lost_s(cells: Sequence[Cell]) -> float:
+    """Return the seconds that failed cells took: the others get them on top."""
+    return sum(cell.waited_s for cell in cells if not cell.alive)
 
 
 def _take(cell: Cell, block: int) -> None:

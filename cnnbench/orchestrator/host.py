@@ -28,6 +28,9 @@ PRELOADED_COMPILE = ("torch._dynamo", "torch._inductor.compile_fx")
 SERVER_START_S = 300.0
 """How long the fork server may take to import torch; minutes on a cold disk. Our choice."""
 
+SERVER_END_S = 5.0
+"""How long the fork server may take to kill its workers when the run ends. Our choice."""
+
 _LOG_TAIL = 2000
 
 
@@ -57,7 +60,7 @@ class Worker:
         try:
             if not self._connection.poll(timeout_s):
                 self.close()
-                return Failure(status="timeout", error=f"no answer within {timeout_s:g} s (--timeout)")
+                return Failure(status="timeout", error=f"no answer within {timeout_s:g} s")
             reply: Reply = self._connection.recv()
         except (EOFError, OSError):
             return self._died()
@@ -149,8 +152,6 @@ class ForkHost:
 
     def reap(self, pid: int) -> int:
         """Kill worker `pid` if it lives and return its wait status."""
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
         return self._ask({"reap": pid})["status"]
 
     def _ask(self, request: dict[str, int], *fds: int) -> dict[str, int]:
@@ -171,9 +172,15 @@ class ForkHost:
     def close(self) -> None:
         """End the server and all workers."""
         self._link.close()
-        self._process.kill()  # it has nothing to tidy up, and its workers die with it
-        self._process.wait()
-        self._log.close()
+        try:
+            if self._ready:
+                self._process.wait(SERVER_END_S)  # it kills what is left, with all that workers started
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._log.close()
 
 
 class _Forked:

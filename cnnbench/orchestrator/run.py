@@ -21,6 +21,7 @@ from cnnbench.orchestrator.planning import (
     fixed_s,
     make_plan,
     sampling_s,
+    threads_of,
     work_of,
 )
 from cnnbench.orchestrator.single import as_record, ask, hosting, memory_limit, train_case
@@ -121,7 +122,13 @@ class Runner:
         Raises:
             UsageError: names the first field that differs.
         """
+        threads = threads_of(self._request)
         for record in self._hooks.already.values():
+            if record.case.variant.threads != threads:
+                raise UsageError(
+                    f"This run began with {record.case.variant.threads} threads a cell, now it is {threads}. "
+                    "Give the same --threads, or a new folder with --output."
+                )
             for field in dataclasses.fields(environment):
                 then, now = (getattr(e, field.name) for e in (record.environment, environment))
                 if then != now:
@@ -151,7 +158,13 @@ class Runner:
 
     def _done(self, case: Case) -> bool:
         record = self._hooks.already.get(case.identity())
-        return record is not None and record.status in _SETTLED
+        return record is not None and record.status in _SETTLED[case.task == "accuracy"]
+
+    def _group_done(self, group: Group) -> bool:
+        """Return whether all cases of `group` are done, and were measured together: only then they can be paired."""
+        if not all(self._done(case) for case in group.cases):
+            return False
+        return len({self._hooks.already[case.identity()].started for case in group.cases}) == 1
 
     def _refuse(self, task: _Launch) -> None:
         for refused in task.plan.refused:
@@ -166,6 +179,7 @@ class Runner:
             started = time.time()
             some = cases[start : start + width]
             self._tell(f"counting parameters and MACs: {', '.join(c.model for c in some)}")
+            failed = False
             workers = [task.host.start() for _ in some]
             for worker, case in zip(workers, some, strict=True):
                 worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=memory_limit()))
@@ -173,21 +187,23 @@ class Runner:
                 reply = worker.receive(min(COUNT_S, case.budget.timeout_s))
                 worker.close()
                 assert isinstance(reply, Done | Failure)
-                if isinstance(reply, Failure):
-                    self._deadline += time.time() - started
+                failed = failed or isinstance(reply, Failure)
                 self._keep(task, case, started, reply)
+            if failed:
+                self._deadline += time.time() - started
 
     def _measure(self, task: _Launch) -> None:
-        groups = [g for g in task.plan.groups if not all(self._done(c) for c in g.cases)]
+        groups = [g for g in task.plan.groups if not self._group_done(g)]
         launches_left = self._request.budget.launches - task.launch
         reserve = ACCURACY_SHARE * self._request.budget.total_s if task.plan.accuracy else 0.0
+        end = time.monotonic() + (self._deadline - reserve - time.monotonic()) / launches_left
+        later_s = reserve + (launches_left - 1) * sum(_expected(g) for g in task.plan.groups)
         for at, group in enumerate(groups):
             if time.monotonic() > self._deadline + GRACE * self._request.budget.total_s:
                 self._skip(task, group)
                 continue
-            left = (self._deadline - reserve - time.monotonic()) / launches_left
-            sampling = share_s(group, groups[at:], left)
-            self._ahead_s = launches_left * sum(_expected(g) for g in groups[at:]) + reserve
+            sampling = share_s(group, groups[at:], end - time.monotonic())
+            self._ahead_s = later_s + sum(_expected(g) for g in groups[at:])
             started = time.time()
             limits = Limits(
                 sampling_s=sampling,
@@ -200,12 +216,14 @@ class Runner:
             tell: Tell = self._tell
             for seen in measure_group(task.host, group, limits, launch=task.launch, tell=tell):
                 self._deadline += seen.lost_s
+                end += seen.lost_s
                 self._keep(task, seen.case, started, seen.failure or seen)
 
     def _skip(self, task: _Launch, group: Group) -> None:
         error = "the budget was spent before its turn; a larger --budget, or the same command with --output of this run"
         for case in group.cases:
-            self._keep(task, case, time.time(), Failure(status="timeout", error=error))
+            if not self._done(case):
+                self._keep(task, case, time.time(), Failure(status="timeout", error=error))
 
     def _train(self, task: _Launch) -> None:
         """Train and test the models, cheapest first, each if it fits half of what is left of the budget then."""
@@ -237,8 +255,9 @@ class Runner:
         self._hooks.keep(record)
 
 
-_SETTLED = ("ok", "unsupported")
-"""A case that ended so is not measured again when its run is resumed; one that failed is."""
+_SETTLED = {False: ("ok", "unsupported"), True: ("ok",)}
+"""A case that ended so is not measured again when its run is resumed; one that failed is. Of accuracies (True) only
+`ok` is final, because a training that did not fit a budget may fit the next."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,9 +29,7 @@ def serve(link: socket.socket, modules: list[str]) -> None:
     """Answer requests on `link` until it closes."""
     for module in modules:
         importlib.import_module(module)
-    # A child forked beside a running thread could wait for ever on a lock which that thread held.
-    threads = threading.active_count()
-    link.send(json.dumps({"ready": os.getpid(), "threads": threads}).encode())
+    link.send(json.dumps({"ready": os.getpid()}).encode())
     children: set[int] = set()
     while True:
         message, fds, _, _ = socket.recv_fds(link, MESSAGE_BYTES, 2)
@@ -48,6 +45,7 @@ def serve(link: socket.socket, modules: list[str]) -> None:
             children.discard(request["reap"])
     for pid in children:
         _reap(pid)
+    os._exit(0)  # torch's own tidying up takes a second, and nothing here needs it
 
 
 def _fork(link: socket.socket, fds: list[int]) -> int:
@@ -76,7 +74,8 @@ def _die_with(server: int) -> None:
 
 
 def _become_worker(pipe: int, log: int) -> None:
-    """Live and end as a worker: first to be killed when memory runs out."""
+    """Live and end as a worker: first to be killed when memory runs out, in a session that ends with it."""
+    os.setsid()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     os.dup2(log, 1)
@@ -88,8 +87,10 @@ def _become_worker(pipe: int, log: int) -> None:
 
 
 def _reap(pid: int) -> int:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    """Kill worker `pid` with all that it started, such as a compiler, and return its wait status."""
+    for kill in (os.killpg, os.kill):  # it may not have come to its own session yet
+        with suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
     return os.waitpid(pid, 0)[1]
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from cnnbench import machine
 from cnnbench.models import MODELS
+from cnnbench.models.outside import FILE_INPUT_SHAPE
 from cnnbench.orchestrator.host import Host, start_host
 from cnnbench.orchestrator.messages import Answer, Done, Failure, Job, News, Question
 from cnnbench.orchestrator.planning import threads_of
@@ -18,7 +19,8 @@ from cnnbench.record import Environment, Outcome, Record
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, UsageError
 
 MEMORY_SHARE = 0.8
-"""Share of the free memory that one worker may take: it fails alone before the kernel must choose a victim."""
+"""Share of the free memory that one worker may take: alone it fails before the kernel must choose a victim. When
+several are hungry at once the kernel chooses, and takes a worker first."""
 
 _ASK_S = 120.0
 """Longest wait for what the machine is; the first question initialises CUDA. Our choice."""
@@ -49,17 +51,35 @@ def ask(host: Host, names: Sequence[str]) -> tuple[Environment, Mapping[str, Sha
     Raises:
         CnnbenchError: a model cannot be named so; the message is the worker's, for the user.
     """
+    machine_is = _answer(host, ())
+    if isinstance(machine_is, Failure):
+        raise CnnbenchError(f"A worker cannot tell what this machine is: {machine_is.error}")
+    shapes: dict[str, Shape] = {}
+    for name in names:
+        if name not in MODELS:
+            shapes[name] = _shape(name, _answer(host, (name,)))
+    return machine_is.environment, shapes
+
+
+def _answer(host: Host, models: tuple[str, ...]) -> Answer | Failure:
     worker = host.start()
-    worker.send(Question(models=tuple(n for n in names if n not in MODELS)))
-    reply = worker.receive(_ASK_S)
-    worker.close()
-    if not isinstance(reply, Answer):
-        assert isinstance(reply, Failure)
-        raise CnnbenchError(f"A worker cannot tell what this machine is: {reply.error}")
-    for known in reply.models:
-        if known.error is not None:
-            raise (MissingError if known.exit_code == MissingError.exit_code else UsageError)(known.error)
-    return reply.environment, {k.model: k.input_shape for k in reply.models if k.input_shape}
+    try:
+        worker.send(Question(models=models))
+        reply = worker.receive(_ASK_S)
+    finally:
+        worker.close()
+    assert isinstance(reply, Answer | Failure)
+    return reply
+
+
+def _shape(name: str, reply: Answer | Failure) -> Shape:
+    """Return the model's input shape; for one whose file ends or hangs the process the default: its cells will fail."""
+    if isinstance(reply, Failure):
+        return FILE_INPUT_SHAPE
+    known = next(k for k in reply.models if k.model == name)
+    if known.error is not None:
+        raise (MissingError if known.exit_code == MissingError.exit_code else UsageError)(known.error)
+    return known.input_shape or FILE_INPUT_SHAPE
 
 
 def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:
@@ -88,7 +108,7 @@ def as_record(case: Case, environment: Environment, got: Given | Failure, *, lau
         case=case,
         environment=environment,
         launch=launch,
-        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="microseconds"),
         duration_s=round(time.time() - started, 3),
         status=failure.status if failure else "ok",
         measurements=outcome.measurements,

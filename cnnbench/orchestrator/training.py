@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from cnnbench.orchestrator.messages import Job, News
+from cnnbench.orchestrator.messages import Failure, Job, News
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.run import Progress
 from cnnbench.orchestrator.single import as_record, ask, hosting, memory_limit, train_case
 from cnnbench.record import Record
 from cnnbench.spec import Case, Request, Variant
+from cnnbench.variants import support
 
 Tell = Callable[[Progress], None]
 
@@ -64,6 +65,11 @@ def test_weights(
         for variant in variants:
             tested = replace(case, variant=variant)
             started = time.time()
+            found = support(variant, device=case.device, environment=environment)
+            if found.status == "unsupported":
+                refused = Failure(status="unsupported", error=found.reason)
+                yield as_record(tested, environment, refused, launch=0, started=started)
+                continue
             job = Job(case=tested, scratch=scratch, memory_limit_bytes=_limit(tested), part=part)
             got = train_case(host, job, lambda _: None)
             yield as_record(tested, environment, got, launch=0, started=started)

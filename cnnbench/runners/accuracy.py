@@ -22,6 +22,7 @@ from cnnbench.runners.evaluate import Scores, main_logits, score
 from cnnbench.runners.testing import measure_scores
 from cnnbench.runners.train import DEFAULT_RECIPE, EpochSeen, FitResult, Trainer, fit, training_mode
 from cnnbench.spec import Device, ModelSpec, Recipe, UnsupportedError
+from cnnbench.variants import prepare
 
 HOPELESS = 10.0
 """How many times over the limit a rough estimate must be before training is refused on it alone.
@@ -222,7 +223,7 @@ def run(assignment: Assignment) -> Outcome:
         assignment.hear(text, seen.epoch / seen.epochs)
 
     return measure_accuracy(
-        assignment.build().to(case.device),
+        prepare(assignment.build(), case.variant, case.device).model,
         assignment.spec,
         data.find(case.dataset or ""),
         seed=case.seed,

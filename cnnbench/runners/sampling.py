@@ -18,8 +18,10 @@ REWARM_CPU_S = 0.005
 REWARM_CUDA_S = 0.020
 """Untimed seconds before a sample, at least one iteration: caches and clocks of an idle worker have cooled down."""
 
+GROUP_BELOW_S = 100e-6
 CLOCK_SHARE = 0.001
-"""Highest share of a timed iteration that reading the clock may take; faster iterations are timed in groups."""
+"""Iterations faster than 100 us are timed in groups, so long that reading the clock takes at most a thousandth. Slower
+ones are timed one by one: on an asynchronous device the passes of a group would overlap."""
 
 WARM_WINDOW_S = 0.050
 WARM_WINDOW_CALLS = 5
@@ -113,7 +115,7 @@ def reading_cost_s(clock: Clock, rounds: int = 2001) -> float:
 def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) -> SampleShape:
     """Return the shape of a sample for iterations of `iteration_s` seconds with a clock that costs `reading_s`."""
     iteration_s = max(iteration_s, 1e-9)
-    group = max(1, math.ceil(reading_s / CLOCK_SHARE / iteration_s))
+    group = max(1, math.ceil(reading_s / CLOCK_SHARE / iteration_s)) if iteration_s < GROUP_BELOW_S else 1
     readings = max(1, math.ceil(SAMPLE_S / (iteration_s * group)))
     rewarm_s = REWARM_CUDA_S if asynchronous else REWARM_CPU_S
     return SampleShape(rewarm=max(1, math.ceil(rewarm_s / iteration_s)), readings=readings, group=group)

@@ -16,7 +16,7 @@ from tests.made import AMP, LAST, case
 
 READY = Ready(first_call_s=0.5, warmup_s=0.25, iteration_s=1.0, shape=SampleShape(rewarm=1, readings=2, group=3))
 BOOM = Failure(status="failed", error="ValueError: boom (net.py:3)")
-SILENT = Failure(status="timeout", error="no answer within 10 s (--timeout)")
+SILENT = Failure(status="timeout", error="no answer within 10 s")
 
 
 def sample(latency_s: float, *phases_s: float) -> Sample:

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.orchestrator.group import Seen
+from cnnbench.orchestrator.group import EMULATED_PATIENCE_S, Seen
 from cnnbench.orchestrator.messages import Built, Failure, Job, Reply, Taken
+from cnnbench.orchestrator.planning import COMPILE_S
 from cnnbench.record import Caution, Measurement, Outcome
-from tests.made import COMPILE
+from tests.made import AMP, COMPILE
 from tests.orchestrator.pretended import BOOM, READY, SILENT, PretendedWorker, Script, Stage, Use, blocks, wide
 
 
@@ -134,7 +135,16 @@ def test_an_emulated_cell_that_fails_has_failed(clock: Use) -> None:
 
 
 def test_a_cell_that_hangs_and_is_not_emulated_has_timed_out(clock: Use) -> None:
-    assert clock(Stage(Script(ready=SILENT))).measure()[0].failure == SILENT
+    told = Failure(status="timeout", error="no answer within 10 s (--timeout)")
+    assert clock(Stage(Script(ready=SILENT))).measure()[0].failure == told
+
+
+def test_an_emulated_cell_that_compiles_gets_the_time_that_compiling_takes(clock: Use) -> None:
+    stage = clock(Stage(Script(), Script()))
+    compiled = replace(stage.cases[1], variant=replace(AMP, name="amp+compile", compile_mode="default"))
+    stage.cases = [stage.cases[0], compiled]
+    stage.measure(sampling_s=1.0, emulated={compiled: EMULATED})
+    assert [w.waits[1] for w in stage.workers] == [600.0, EMULATED_PATIENCE_S + COMPILE_S]
 
 
 def test_cautions_are_kept_in_the_order_of_the_work(clock: Use) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from cnnbench.record import Caution
-from tests.orchestrator.pretended import Script, Stage, Use, blocks, wide
+from tests.orchestrator.pretended import SILENT, Script, Stage, Use, blocks, wide
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,15 @@ def test_the_last_look_ends_a_group_that_never_gets_narrow(clock: Use) -> None:
     stage = clock(Stage(Script(latencies=(1.0, 1.2) * 500, take_s=0.001)))
     seen = stage.measure(sampling_s=1e6, deadline_s=1e6)
     assert (len(blocks(seen[0])), seen[0].outcome.cautions) == (1000, (wide("+-9.1 %"),))
+
+
+def test_what_a_failing_cell_took_is_not_taken_from_the_others(clock: Use) -> None:
+    hangs = Script(ready=SILENT, warm_s=120.0)
+    eager, _ = clock(Stage(Script(take_s=0.2), hangs)).measure(deadline_s=5.0)
+    assert (len(blocks(eager)), eager.outcome.cautions) == (18, ())  # 3.6 s: the first look after three seconds
+
+
+def test_a_cell_that_hangs_in_a_sample_does_not_end_the_group(clock: Use) -> None:
+    hangs = Script(take_s=10.0, latencies=(1.0, SILENT))
+    eager, _ = clock(Stage(Script(take_s=0.2), hangs)).measure(sampling_s=14.0, deadline_s=15.0)
+    assert len(blocks(eager)) == 12  # the first look, although both limits are behind by then

@@ -159,7 +159,7 @@ def test_a_network_that_cannot_be_built_is_told(start: Start, networks: Path) ->
 
 def test_a_worker_that_hangs_is_killed(start: Start) -> None:
     worker = start("hangs")
-    assert first_call(worker, 0.5) == Failure(status="timeout", error="no answer within 0.5 s (--timeout)")
+    assert first_call(worker, 0.5) == Failure(status="timeout", error="no answer within 0.5 s")
     assert gone(pid_of(worker))
 
 

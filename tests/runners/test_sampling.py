@@ -138,7 +138,7 @@ def test_reading_the_clock_costs_one_tick() -> None:
         (51 * US, 50e-9, 99, 197, 1),  # reading takes just less than 0.1 %
         (49 * US, 50e-9, 103, 103, 2),
         (0.9 * US, 39.5e-9, 5556, 253, 44),
-        (1 * MS, 3 * US, 5, 4, 3),  # a clock that is slow to read
+        (1 * MS, 3 * US, 5, 10, 1),  # a clock that is slow to read does not make slow iterations overlap
     ],
 )
 def test_shape(iteration_s: float, reading_s: float, rewarm: int, readings: int, group: int) -> None:
@@ -146,7 +146,7 @@ def test_shape(iteration_s: float, reading_s: float, rewarm: int, readings: int,
     assert found == SampleShape(rewarm=rewarm, readings=readings, group=group)
     assert found.iterations == readings * group
     assert found.iterations * iteration_s >= 10 * MS
-    assert reading_s <= 0.001 * group * iteration_s
+    assert reading_s <= 0.001 * group * iteration_s or iteration_s >= 100 * US
 
 
 def test_an_asynchronous_device_is_rewarmed_longer() -> None:
