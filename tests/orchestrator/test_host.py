@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 NETWORKS = """
-import os, signal, sys, time
+import os, pathlib, signal, subprocess, sys, time
 import torch
 from torch import nn
 
@@ -65,6 +65,12 @@ def raises(scores):
     raise ValueError("no such layer")
 
 
+def start_another(scores):
+    other = subprocess.Popen(["sleep", "600"])
+    pathlib.Path(__file__).with_name("other.pid").write_text(str(other.pid))
+    time.sleep(600)
+
+
 def prints(scores):
     print("hello", flush=True)
     return scores
@@ -76,6 +82,7 @@ killed = network(lambda scores: os.kill(os.getpid(), signal.SIGKILL))
 ends = network(lambda scores: os._exit(7))
 exits = network(lambda scores: sys.exit("enough"))
 hangs = network(lambda scores: time.sleep(600))
+starts_another = network(start_another)
 nan = network(lambda scores: scores * float("nan"))
 threads = network(threads)
 without_end = network(without_end)
@@ -161,6 +168,13 @@ def test_a_worker_that_hangs_is_killed(start: Start) -> None:
     worker = start("hangs")
     assert first_call(worker, 0.5) == Failure(status="timeout", error="no answer within 0.5 s")
     assert gone(pid_of(worker))
+
+
+def test_what_a_worker_started_is_killed_with_it(start: Start, networks: Path) -> None:
+    worker = start("starts_another")
+    assert first_call(worker, 2.0) == Failure(status="timeout", error="no answer within 2 s")
+    other = int((networks.parent / "other.pid").read_text(encoding="ascii"))
+    assert gone(other)
 
 
 @pytest.mark.parametrize("factory", ["without_end", "list_without_end"])
