@@ -47,7 +47,6 @@ _ALL = (
     _q("first_call_s", "s", "lower", "seconds", "first call of a variant that is not compiled"),
     _q("warmup_s", "s", "", "seconds", "passes before the first sample, first call left out"),
     _q("passes_s", "s", "", "seconds", "time inside warm-up and timed passes"),
-    _q("device_s", "s", "lower", "seconds", "the part of a pass that the CUDA device was busy"),
     _q("top1", "1", "higher", "share", "test pictures whose class got the highest score"),
     _q("correct", "1", "higher", "count", "test pictures classified correctly"),
     _q("tested", "1", "", "count", "test pictures"),
