@@ -1,6 +1,9 @@
 """Real runs through the command line and from Python: files, failures, descriptions, training, plans."""
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -190,3 +193,36 @@ def test_a_plan_file(folder: Path) -> None:
     assert out is not None
     assert out.name.endswith("Z-mine")
     assert (folder / "results" / "latest").readlink() == Path(out.name)
+
+
+RECORDING = """#!/bin/sh
+echo "$0 $*" >> "$CALLS"
+while [ $# -gt 0 ]; do
+    if [ "$1" = --output ]; then mkdir -p "$2" && touch "$2/report.md" "$2/report.csv"; fi
+    shift
+done
+"""
+
+
+def test_ci_measures_into_folders_of_its_own_and_removes_them(tmp_path: Path) -> None:
+    calls, temporary = tmp_path / "calls", tmp_path / "temporary"
+    temporary.mkdir()
+    for name in ("bin/make", ".venv/bin/python"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_text(RECORDING, encoding="utf-8")
+        path.chmod(0o755)
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(Path(__file__).parent.parent / ".ci" / "run", tmp_path / ".ci" / "run")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "CALLS": str(calls), "TMPDIR": str(temporary)}
+    folders = []
+    for _ in range(2):
+        calls.unlink(missing_ok=True)
+        subprocess.run([tmp_path / ".ci" / "run"], env=environment, capture_output=True, check=True, timeout=60)
+        made = next(line for line in calls.read_text(encoding="utf-8").splitlines() if "compare" in line)
+        folders.append(made.rpartition("--output ")[2])
+    assert all(Path(folder).is_relative_to(temporary) for folder in folders)
+    assert folders[0] != folders[1]
+    assert list(temporary.iterdir()) == []
+    assert not (tmp_path / "results").exists()
