@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from safetensors import SafetensorError, safe_open
 
-from cnnbench.spec import Recipe, Shape, UsageError
+from cnnbench.spec import ModelSpec, Recipe, Shape, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
 _KEY = "cnnbench"
-_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,39 +80,16 @@ def load(path: Path) -> CheckpointInfo:
 
 
 def load_into(model: nn.Module, path: Path) -> None:
-    """Put the weights and buffers at `path` into `model`; any safetensors file with the same names and shapes serves.
+    """Put the weights and buffers at `path` into `model`, as every run does that is given a file of weights.
 
     Raises:
-        UsageError: there is no such file, it is no safetensors file, or names or shapes differ.
+        UsageError: there is no such file, it cannot be read, or names or shapes differ.
     """
-    from safetensors.torch import load_file
+    from cnnbench.models.weights import load_weights
 
-    _check_exists(path)
-    try:
-        given = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    differences = _differences(wanted, {name: tuple(value.shape) for name, value in given.items()})
-    if differences:
-        more = f", and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-        raise UsageError(f"The weights in {path} do not fit the network: {'; '.join(differences[:_SHOWN])}{more}.")
-    model.load_state_dict(given)
-
-
-def _differences(wanted: Mapping[str, Shape], given: Mapping[str, Shape]) -> list[str]:
-    """Return what differs, in the network's order: missing names and unequal shapes, then names it does not have."""
-    found = []
-    for name, shape in wanted.items():
-        if name not in given:
-            found.append(f"'{name}' is missing")
-        elif given[name] != shape:
-            found.append(f"'{name}' has the shape {_text(given[name])} instead of {_text(shape)}")
-    return found + [f"'{name}' is not in the network" for name in given if name not in wanted]
-
-
-def _text(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "()"
+    # A file needs no spec: that is for weights known by the network's name.
+    spec = ModelSpec(name=str(path), family="", source="", input_shape=(), build=lambda: model)
+    load_weights(model, spec, str(path.absolute()))
 
 
 def _check_exists(path: Path) -> None:

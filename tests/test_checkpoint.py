@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,10 +52,10 @@ def test_unusual_weights_are_kept(tmp_path: Path) -> None:
     shared, conv = nn.Linear(3, 3), nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last)
     shared.weight.data = shared.weight.data.t()
     model = nn.Sequential(shared, conv, shared)
-    save(tmp_path / "w", model, INFO)
+    save(tmp_path / "w.safetensors", model, INFO)
     before = values(model)
     nn.init.zeros_(shared.weight)
-    load_into(model, tmp_path / "w")
+    load_into(model, tmp_path / "w.safetensors")
     assert all(map(torch.equal, before, values(model)))
 
 
@@ -87,20 +86,21 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "none.safetensors"
-    for act in (load, partial(load_into, network())):
-        with pytest.raises(UsageError) as caught:
-            act(path)
-        assert str(caught.value) == f"There is no checkpoint file {path}."
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert str(caught.value) == f"There is no checkpoint file {path}."
+    with pytest.raises(UsageError) as caught:
+        load_into(network(), path)
+    assert str(caught.value) == f"There is no weight file '{path}'. Give 'none', 'default' or the path of a file."
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x02pickle of something old", b"PK" * 400])
 def test_another_kind_of_file_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(content)
-    for act in (load, partial(load_into, network())):
-        with pytest.raises(UsageError) as caught:
-            act(path)
-        assert str(caught.value).startswith(f"{path} is not a readable safetensors file: ")
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path} is not a readable safetensors file: ")
 
 
 def test_weights_from_elsewhere_load_but_say_nothing_of_themselves(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_info_of_another_form_is_told_with_its_field(tmp_path: Path) -> None:
     )
 
 
-def test_weights_that_do_not_fit_name_the_first_differences(tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_told_as_a_run_tells_it(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     save(path, network(3, normalised=False), INFO)
     model = network()
@@ -135,15 +135,7 @@ def test_weights_that_do_not_fit_name_the_first_differences(tmp_path: Path) -> N
     with pytest.raises(UsageError) as caught:
         load_into(model, path)
     assert str(caught.value) == (
-        f"The weights in {path} do not fit the network: '1.weight' has the shape 3x4 instead of 2x4; "
-        "'1.bias' has the shape 3 instead of 2; '2.weight' is missing, and 4 more."
+        f"The weights {path} do not fit the network: 2.weight is missing; 2.bias is missing; "
+        "2.running_mean is missing, and 4 more."
     )
     assert all(map(torch.equal, before, values(model)))
-
-
-def test_weights_that_are_too_many_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "small.safetensors"
-    save(path, nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.PReLU()), INFO)
-    with pytest.raises(UsageError) as caught:
-        load_into(network(normalised=False), path)
-    assert str(caught.value) == f"The weights in {path} do not fit the network: '2.weight' is not in the network."
