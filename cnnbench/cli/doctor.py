@@ -15,7 +15,7 @@ from cnnbench.models import check_name
 from cnnbench.orchestrator.ask import Largest, environment_of, largest_batch
 from cnnbench.quantity import show
 from cnnbench.record import Environment
-from cnnbench.spec import Device
+from cnnbench.spec import Device, UsageError
 from cnnbench.variants import VARIANTS, parse_variant, support
 
 LIBRARIES = ("torch", "torchvision", "torchinfo", "fvcore", "numpy", "scipy", "pandas", "scikit-learn", "timm")
@@ -37,6 +37,8 @@ def command(model: str | None, device: Literal["cpu", "cuda"], limit: int, withi
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     if model is not None:
         check_name(model)
+    if limit < 1:
+        raise UsageError("--largest 0 leaves no batch to try. Give 1 or more.")
     environment = environment_of()
     found = None
     if model is not None:

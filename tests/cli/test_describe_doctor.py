@@ -1,6 +1,8 @@
 """What `describe` and `doctor` print, from a hand-made count and a hand-made machine."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -8,8 +10,10 @@ import pytest
 from cnnbench.cli import describe, doctor
 from cnnbench.cli.main import exit_code
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.ask import Largest
+from cnnbench.orchestrator.ask import Largest, largest_batch
+from cnnbench.orchestrator.messages import Failure
 from cnnbench.record import Layer, Record
+from cnnbench.spec import Case
 from tests.made import MACHINE, counted, once
 
 
@@ -163,3 +167,36 @@ def test_the_doctor_searches_the_largest_batch(
     assert exit_code(["doctor", "--model", "lenet", "--largest", "2k", "--within", "5s"]) == 0
     assert asked == [("lenet", "cpu", 2000, 5.0)]
     assert capsys.readouterr().out.endswith("\n\nlenet: batch 64 fits; nothing larger was tried\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fits", "tried", "expected"),
+    [
+        (0.5, 8, [1], Largest(batch_size=1, failed_at=None, reason=None)),
+        (0.5, 0, [1], Largest(batch_size=0, failed_at=1, reason="Full.")),
+        (2.5, 8, [1, 2, 4], Largest(batch_size=4, failed_at=None, reason=None)),
+        (99.0, 5, [1, 2, 4, 8, 6, 5], Largest(batch_size=5, failed_at=6, reason="Full.")),
+    ],
+)
+def test_the_search_has_its_time_from_the_first_trial_and_makes_that_one(
+    seconds: float, fits: int, tried: list[int], expected: Largest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    asked: list[int] = []
+
+    @contextmanager
+    def slowly(request: object) -> Iterator[None]:
+        now[0] += 100.0
+        yield
+
+    def trial(host: object, case: Case, scratch: str) -> Failure | None:
+        now[0] += 1.0
+        asked.append(case.batch_size)
+        return Failure(status="oom", error="Full.") if case.batch_size > fits else None
+
+    monkeypatch.setattr("cnnbench.orchestrator.ask.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("cnnbench.orchestrator.ask.hosting", slowly)
+    monkeypatch.setattr("cnnbench.orchestrator.ask.ask", lambda host, names: (MACHINE, {}))
+    monkeypatch.setattr("cnnbench.orchestrator.ask._try", trial)
+    found = largest_batch("lenet", "cpu", limit=1024, seconds=seconds, tell=lambda text: None)
+    assert (found, asked) == (expected, tried)
