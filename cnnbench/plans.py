@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -19,8 +20,9 @@ BUILTIN = "builtin"
 AUTO = "auto"
 """A budget that is as long as the plan is expected to take."""
 
-_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|min|s|m|h)\s*")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Some = msgspec.Meta(min_length=1)
@@ -68,15 +70,18 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def seconds(text: str) -> float:
-    """Return the seconds that `8m30s`, `90s` or `1h` stand for.
+    """Return the seconds that `20ms`, `90s`, `8m30s` or `1h` stand for; a bare number is seconds.
 
     Raises:
         UsageError: it is not a time above zero.
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    written = text.strip().lower()
+    if _NUMBER.fullmatch(written):
+        written += "s"
+    parts = _PART.findall(written) if re.fullmatch(f"(?:{_PART.pattern})+", written) else []
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not total or "".join(a + b for a, b in parts) != text:
-        raise UsageError(f"'{text}' is not a time above zero. Write it like 90s, 8m30s or 1h.")
+    if not 0 < total < math.inf:
+        raise UsageError(f"'{text}' is not a time above zero. Write it like 20ms, 90s, 8m30s or 1h.")
     return total
 
 

@@ -6,13 +6,15 @@ import re
 
 import click
 
-_DURATION = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+from cnnbench.plans import seconds
+from cnnbench.spec import UsageError
+
 _COUNT = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _NUMBER = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*$")
 
 
 class Duration(click.ParamType[float]):
-    """A time such as 20ms, 90s, 8m or 1h, as seconds; a bare number is seconds."""
+    """A time such as 20ms, 90s, 8m30s or 1h, as seconds; a bare number is seconds."""
 
     name = "duration"
 
@@ -20,11 +22,10 @@ class Duration(click.ParamType[float]):
         """Return seconds."""
         if isinstance(value, float):
             return value
-        found = _NUMBER.match(str(value))
-        unit = (found[2].lower() or "s") if found else ""
-        if found is None or unit not in _DURATION or float(found[1]) <= 0:
-            self.fail(f"'{value}' is not a time above zero. Write it like 20ms, 90s, 8m or 1h.", param, ctx)
-        return float(found[1]) * _DURATION[unit]
+        try:
+            return seconds(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Count(click.ParamType[int]):

@@ -121,12 +121,12 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "compare lenet --budget 5x",
             "compare [OPTIONS] MODEL...",
-            "Invalid value for '--budget': '5x' is not a time above zero. Write it like 20ms, 90s, 8m or 1h.",
+            "Invalid value for '--budget': '5x' is not a time above zero. Write it like 20ms, 90s, 8m30s or 1h.",
         ),
         (
             "train lenet --timeout soon",
             "train [OPTIONS] MODEL",
-            "Invalid value for '--timeout': 'soon' is not a time above zero. Write it like 20ms, 90s, 8m or 1h.",
+            "Invalid value for '--timeout': 'soon' is not a time above zero. Write it like 20ms, 90s, 8m30s or 1h.",
         ),
         (
             "compare lenet --batch-size 0",

@@ -18,6 +18,7 @@ TASKS = Words(("infer", "train"))
         (DURATION, "8m", 480.0),
         (DURATION, "2min", 120.0),
         (DURATION, "1h", 3600.0),
+        (DURATION, "8m30s", 510.0),
         (DURATION, 7.5, 7.5),
         (COUNT, "3504872", 3504872),
         (COUNT, "500k", 500_000),
@@ -41,7 +42,7 @@ def test_a_value_is_understood(kind: click.ParamType[object], given: object, exp
     assert kind.convert(given, None, None) == expected
 
 
-TIME = "is not a time above zero. Write it like 20ms, 90s, 8m or 1h."
+TIME = "is not a time above zero. Write it like 20ms, 90s, 8m30s or 1h."
 NUMBER = "is not a number. Write it like 3504872, 500k or 5M."
 A_SHAPE = "is not a shape. Write channels x height x width, like 3x32x32."
 A_SIZE = "is not a size. Write it like 224 or 224x224."
