@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal
 
 from cnnbench.analysis import Report
 from cnnbench.cli.compare import DEFAULT_BUDGET_S, budget
-from cnnbench.cli.measure import Options, check, measure
-from cnnbench.spec import CnnbenchError, Request, Section, Shape, Task
+from cnnbench.cli.measure import measure
+from cnnbench.cli.prepare import Options, canonical, check, tell_cut_threads
+from cnnbench.spec import CnnbenchError, Request, Section, Shape, Task, UsageError
 
 
 def compare(
@@ -41,6 +43,10 @@ def compare(
         CnnbenchError: a name or value is wrong, something is missing, or nothing could be measured.
         KeyboardInterrupt: it was interrupted; with `output`, what was measured is kept there.
     """
+    command = _call(dict(locals()))
+    for name, given in (("models", models), ("variants", variants), ("tasks", tasks)):
+        if isinstance(given, str):
+            raise UsageError(f"'{given}' is a string where {name} must be a list. Write ['{given}'].")
     request = Request(
         title=f"compare {' '.join(models)}",
         sections=(
@@ -55,16 +61,38 @@ def compare(
         seed=seed,
         budget=budget(budget_s, timeout_s, launches),
     )
-    command = f"cnnbench.compare({list(models)!r})"
     if output is not None:
         return _measured(request, Options(command=command, output=Path(output)))
     with tempfile.TemporaryDirectory(prefix="cnnbench-") as folder:
         return _measured(request, Options(command=command, output=Path(folder)))
 
 
+def _call(given: Mapping[str, object]) -> str:
+    """Return the Python that calls `compare` with the arguments `given`, but for those that have their default."""
+    texts = []
+    for name, parameter in signature(compare).parameters.items():
+        value = _plain(given[name])
+        if parameter.default is Parameter.empty:
+            texts.append(repr(value))
+        elif value != _plain(parameter.default):
+            texts.append(f"{name}={value!r}")
+    return f"cnnbench.compare({', '.join(texts)})"
+
+
+def _plain(value: object) -> object:
+    """Return a list for a list or tuple and a string for a path, so that what means the same is written the same."""
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
 def _measured(request: Request, options: Options) -> Report:
+    request = canonical(request)
     check(request, options)
+    tell_cut_threads(request)
     measured = measure(request, options)
+    if measured.error is not None:
+        raise measured.error
     if measured.interrupted:
         raise KeyboardInterrupt
     if measured.report is None:

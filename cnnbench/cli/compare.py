@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cnnbench.cli.called import recorded_command, typed_command
 from cnnbench.cli.options import COUNT, DURATION, NUMBERS, SHAPE, Words
+from cnnbench.report import WRITERS
 from cnnbench.spec import Budget, Request, Section
 
-FORMATS = ("table", "markdown", "csv", "json")
 DEFAULT_BUDGET_S = 60.0
 DEFAULT_TIMEOUT_S = 120.0
 MANY_LAUNCHES = 3
@@ -46,7 +46,7 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--dry-run", is_flag=True, help="Show the cells and how long they take; measure nothing."),
         click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; an earlier one is resumed."),
         click.option(
-            "--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output."
+            "--format", "output_format", type=click.Choice(tuple(WRITERS)), default="table", help="On standard output."
         ),
     )
     for option in reversed(options):
@@ -103,19 +103,26 @@ def budget(total_s: float, timeout_s: float | None, launches: int | None) -> Bud
     return Budget(total_s=total_s, timeout_s=timeout_s or DEFAULT_TIMEOUT_S, launches=launches or own)
 
 
-def execute(request: Request, given: dict[str, Any]) -> int:
+def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool = False) -> int:
     """Check and measure `request` with the rest of the options `given`, and return the exit code."""
-    from cnnbench.cli.measure import Options, check, conclude, dry_run, measure
+    from cnnbench.cli.measure import conclude, measure
+    from cnnbench.cli.prepare import Options, canonical, check, show_dry_run, tell_cut_threads, with_expected_budget
 
     options = Options(
-        command=shlex.join(["cnnbench", *sys.argv[1:]]),
+        command=recorded_command(),
+        typed=typed_command(),
         output=given["output"],
         sort=given["sort"],
         latency_max_s=given["latency_max"],
         params_max=given["params_max"],
+        lenient_accuracy=lenient_accuracy,
     )
+    request = canonical(request)
     check(request, options)
+    tell_cut_threads(request)
     if given["dry_run"]:
-        click.echo(dry_run(request))
+        show_dry_run(request, given["output_format"])
         return 0
+    if request.budget.total_s == math.inf:
+        request = with_expected_budget(request)
     return conclude(measure(request, options), options, given["output_format"], click.echo)

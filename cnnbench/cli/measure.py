@@ -7,7 +7,7 @@ import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,62 +15,18 @@ from types import FrameType
 
 import click
 
-from cnnbench import models
-from cnnbench.analysis import COLUMNS, Report, analyse
+from cnnbench.analysis import Report, analyse
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
-from cnnbench.cli.progress import display, length_text, record_line
+from cnnbench.cli.prepare import Options, names_of
+from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.writing import FILES, write_files
-from cnnbench.orchestrator.planning import Plan, canonical_reference, split_reference
-from cnnbench.orchestrator.run import Hooks, Runner, plan_only
+from cnnbench.orchestrator.run import Hooks, Runner
 from cnnbench.record import Record, Run
 from cnnbench.report import WRITERS
-from cnnbench.spec import Device, Request, UsageError, unknown_name
+from cnnbench.spec import CnnbenchError, MissingError, Request, UsageError
 from cnnbench.store import Store, finished
-from cnnbench.variants import parse_variant, split_variants
 
 RESULTS = Path("results")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """What a run is asked for beside its request: where it goes, how it is shown, how it was called."""
-
-    command: str
-    output: Path | None = None
-    sort: str | None = None
-    latency_max_s: float | None = None
-    params_max: int | None = None
-
-
-def names_of(request: Request) -> tuple[str, ...]:
-    """Return all models that `request` names, the reference's among them, each once."""
-    asked = [m for section in request.sections for m in section.models]
-    if request.reference is not None:
-        asked.append(split_reference(request.reference)[0])
-    return tuple(dict.fromkeys(asked))
-
-
-def check(request: Request, options: Options) -> None:
-    """Check all that can be checked without torch, so that a mistake shows at once.
-
-    Raises:
-        CnnbenchError: a model, variant, dataset or column is unknown.
-    """
-    for name in names_of(request):
-        models.check_name(name)
-    device: Device = "cuda" if request.device == "cuda" else "cpu"
-    for section in request.sections:
-        for variant in split_variants(section.variants):
-            if variant != "all":
-                parse_variant(variant, device=device, threads=1)
-    if request.accuracy is not None:
-        from cnnbench import data
-
-        data.find(request.accuracy)
-    if options.sort is not None and options.sort not in COLUMNS:
-        raise unknown_name("column", options.sort, COLUMNS)
-    if request.weights not in ("none", "default") and not Path(request.weights).is_file():
-        raise UsageError(f"Weights '{request.weights}': no such file. Take none, default, or the path of a file.")
 
 
 def run_folder(title: str, now: datetime) -> Path:
@@ -79,40 +35,26 @@ def run_folder(title: str, now: datetime) -> Path:
     return RESULTS / f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{name}"
 
 
-def dry_run(request: Request) -> str:
-    """Return the cells that a run of `request` would measure and how long it may take."""
-    plan, seconds = plan_only(request, names_of(request))
-    rows = _cell_rows(plan)
-    from tabulate import tabulate
-
-    table = tabulate(rows, headers=("model", "variant", "device", "task", "batch", "note"), disable_numparse=True)
-    launches = request.budget.launches
-    cells = sum(len(g.cases) for g in plan.groups)
-    total = f"{cells} cell{'s' if cells != 1 else ''}, {launches} launch{'es' if launches > 1 else ''}"
-    count = len(plan.accuracy)
-    trained = f", {count} training{'s' if count > 1 else ''} on {request.accuracy}" if count else ""
-    return f"{table}\n\n{total}{trained}; takes about {length_text(seconds)}. Nothing was measured."
-
-
-def _cell_rows(plan: Plan) -> list[tuple[str, ...]]:
-    cells = [(c, plan.emulated.get(c, "")) for group in plan.groups for c in group.cases]
-    cells += [(r.case, f"unsupported: {r.reason}") for r in plan.refused]
-    return [(c.model, c.variant.name, c.device, c.task, str(c.batch_size), note) for c, note in cells]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """How a run ended: its report (None if nothing was measured), its folder, and whether it was interrupted."""
+    """How a run ended: its report (None: nothing was measured), its folder, and what ended it early, if anything."""
 
     report: Report | None
     folder: Path
-    interrupted: bool
+    interrupted: bool = False
+    error: CnnbenchError | None = None
     ok: bool
 
 
 def measure(request: Request, options: Options) -> Measured:
-    """Measure `request` into its run folder, going on with what an earlier part of the run left there."""
-    request = _canonical(request)
+    """Measure `request` into its run folder, going on with what an earlier part of the run left there.
+
+    An error that ends the run in the middle is part of what is returned, so that what was measured is shown.
+
+    Raises:
+        UsageError: something asked for is wrong; the same command would end so again.
+        MissingError: something needed is not there, and nothing was measured.
+    """
     now = datetime.now(UTC)
     folder = options.output or run_folder(request.title, now)
     store = Store(folder)
@@ -136,8 +78,8 @@ def measure(request: Request, options: Options) -> Measured:
             shown.line(record_line(record))
 
         hooks = Hooks(keep=keep, tell=shown.tell, already=finished(loaded.items))
-        interrupted = _guarded(Runner(request, hooks, names_of(request)), store, run)
-    return _finish(store, folder, request, interrupted=interrupted)
+        ended = _guarded(Runner(request, hooks, names_of(request)), store, run)
+    return _finish(store, folder, request, options, ended)
 
 
 @contextmanager
@@ -161,36 +103,62 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _canonical(request: Request) -> Request:
-    if request.reference is None:
-        return request
-    device: Device = "cuda" if request.device == "cuda" else "cpu"
-    return replace(request, reference=canonical_reference(request.reference, device=device))
+Ended = CnnbenchError | KeyboardInterrupt | None
+"""What ended a run before all was measured."""
 
 
-def _guarded(runner: Runner, store: Store, run: Run) -> bool:
-    """Run; whatever happens, write down where the time went. Return whether the user interrupted it."""
+def _guarded(runner: Runner, store: Store, run: Run) -> Ended:
+    """Run; whatever happens, write down where the time went if that is possible. Return what ended the run early."""
+    ended: Ended = None
     try:
         with sigterm_interrupts():
             runner.run()
-    except KeyboardInterrupt:
-        return True
+    except UsageError:
+        raise
+    except (CnnbenchError, KeyboardInterrupt) as error:
+        ended = error
     finally:
         spent = runner.spent()
-        store.append(replace(run, wall_s=spent.wall_s, passes_s=spent.passes_s, compile_s=spent.compile_s))
-    return False
+        whole = replace(run, wall_s=spent.wall_s, passes_s=spent.passes_s, compile_s=spent.compile_s)
+        problem = _problem(lambda: store.append(whole))
+    return ended or problem
 
 
-def _finish(store: Store, folder: Path, request: Request, *, interrupted: bool) -> Measured:
+def _problem(act: Callable[[], object]) -> CnnbenchError | None:
+    """Do `act`, and return its error for the user if there is one."""
+    try:
+        act()
+    except CnnbenchError as error:
+        return error
+    return None
+
+
+def _finish(store: Store, folder: Path, request: Request, options: Options, ended: Ended) -> Measured:
     loaded = store.load()
     last = finished(loaded.items).values()
-    report = analyse(loaded.items) if last else None
-    if report is not None:
-        write_files(report, folder, FILES)
+    if isinstance(ended, MissingError) and not last:
+        raise ended
+    report = None
+    if last:
+        try:
+            report = analyse(loaded.items)
+            write_files(report, folder, FILES)
+        except CnnbenchError as problem:
+            ended = ended or problem
         point_latest(folder)
-    fine = ("ok", "unsupported") if request.lenient else ("ok",)
-    ok = all(r.status in (("ok", "unsupported") if r.case.task == "accuracy" else fine) for r in last)
-    return Measured(report=report, folder=folder, interrupted=interrupted, ok=ok)
+    return Measured(
+        report=report,
+        folder=folder,
+        interrupted=isinstance(ended, KeyboardInterrupt),
+        error=ended if isinstance(ended, CnnbenchError) else None,
+        ok=all(record.status in _fine(record, request, options) for record in last),
+    )
+
+
+def _fine(record: Record, request: Request, options: Options) -> tuple[str, ...]:
+    """Return the statuses under which `record` is no failure of the run."""
+    lenient = request.lenient or (options.lenient_accuracy and record.case.task == "accuracy")
+    return ("ok", "unsupported") if lenient else ("ok",)
 
 
 def point_latest(folder: Path) -> None:
@@ -199,15 +167,15 @@ def point_latest(folder: Path) -> None:
         return
     link = folder.parent / "latest"
     if link.is_symlink() or not link.exists():
-        link.unlink(missing_ok=True)
-        link.symlink_to(folder.name)
+        with suppress(OSError):  # a full disk, or a file system without links: a convenience less
+            link.unlink(missing_ok=True)
+            link.symlink_to(folder.name)
 
 
 def resume_command(options: Options, folder: Path) -> str:
     """Return the command that goes on with the run in `folder`."""
-    if options.output is not None:
-        return options.command
-    return f"{options.command} --output {shlex.quote(str(folder))}"
+    typed = options.typed or options.command
+    return typed if options.output is not None else f"{typed} --output {shlex.quote(str(folder))}"
 
 
 def conclude(measured: Measured, options: Options, output_format: str, echo: Callable[[str], None]) -> int:
@@ -215,10 +183,16 @@ def conclude(measured: Measured, options: Options, output_format: str, echo: Cal
     if measured.report is not None:
         echo(WRITERS[output_format].write(measured.report).rstrip("\n"))
         click.echo(f"Records and reports: {measured.folder}", err=True)
+    resume = f"Go on with:\n  {resume_command(options, measured.folder)}"
+    if measured.error is not None:
+        if measured.report is None:
+            click.echo(f"Records: {measured.folder}", err=True)
+        click.echo(f"Error: {measured.error}", err=True)
+        if not isinstance(measured.error, UsageError):  # the same would be wrong again
+            kept = "" if measured.report is None else "What was measured is kept. "
+            click.echo(f"{kept}{resume}", err=True)
+        return measured.error.exit_code
     if measured.interrupted:
-        click.echo(
-            f"Interrupted. What was measured is kept. Go on with:\n  {resume_command(options, measured.folder)}",
-            err=True,
-        )
+        click.echo(f"Interrupted. What was measured is kept. {resume}", err=True)
         return EXIT_INTERRUPTED
     return 0 if measured.ok else EXIT_FAILED

@@ -26,10 +26,7 @@ def command(plan: str, **given: Any) -> int:
       cnnbench run quick --device cpu --budget 20m
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     file = find_plan(plan)
-    request = _overridden(_request(plan, file), given)
-    if request.budget.total_s == math.inf and not given["dry_run"]:
-        request = _with_expected_budget(request)
-    return execute(request, given)
+    return execute(_overridden(_request(plan, file), given), given, lenient_accuracy=True)
 
 
 def _request(name: str, file: PlanFile) -> Request:
@@ -64,14 +61,3 @@ def _overridden(request: Request, given: dict[str, Any]) -> Request:
 
 def _part(section: Section, parts: dict[str, Any]) -> Section:
     return replace(section, **parts)
-
-
-def _with_expected_budget(request: Request) -> Request:
-    """Return the request with the time that it is expected to take as its budget, and say how long that is."""
-    from cnnbench.cli.measure import names_of
-    from cnnbench.cli.progress import length_text
-    from cnnbench.orchestrator.run import plan_only
-
-    _, expected_s = plan_only(request, names_of(request))
-    click.echo(f"This plan takes about {length_text(expected_s)}. Ctrl-C keeps what is measured.", err=True)
-    return replace(request, budget=replace(request.budget, total_s=float(round(expected_s))))

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-import shlex
 import statistics
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import click
+from click.core import ParameterSource
 
-from cnnbench import data, stats
+from cnnbench import stats
+from cnnbench.cli.called import recorded_command, typed_command
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
-from cnnbench.cli.measure import run_folder, sigterm_interrupts
-from cnnbench.cli.options import DURATION, TABLE_FORMATS
+from cnnbench.cli.measure import point_latest, run_folder, sigterm_interrupts
+from cnnbench.cli.options import DURATION, TABLE_FORMATS, Duration
+from cnnbench.cli.prepare import Options, check, tell_cut_threads
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.tables import render
-from cnnbench.models import check_name
 from cnnbench.orchestrator.training import train_seeds
 from cnnbench.quantity import show
 from cnnbench.record import Record, Run
-from cnnbench.spec import Budget, Request, Section
-from cnnbench.store import Store
+from cnnbench.spec import Budget, CnnbenchError, MissingError, Request, Section, UsageError
+from cnnbench.store import Store, finished
 
 ANSWER_S = 600.0
 """Longest wait for an epoch."""
@@ -70,8 +70,6 @@ def command(
       cnnbench train simple_cnn --seeds 3
       cnnbench train ./my_model.py:build --epochs 20
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
-    check_name(model)
-    data.find(dataset)
     request = Request(
         title=f"train {model}",
         sections=(Section(models=(model,), variants=("eager",)),),
@@ -82,22 +80,44 @@ def command(
         seed=seed,
         budget=Budget(total_s=timeout, timeout_s=timeout, launches=1),
     )
+    check(request, Options(command="", output=output))
+    tell_cut_threads(request)
     now = datetime.now(UTC)
     folder = output or run_folder(f"train-{Path(model).name}", now)
     store = Store(folder)
-    command_line = shlex.join(["cnnbench", *sys.argv[1:]])
-    store.append(Run(title=request.title, command=command_line, started=now.isoformat(timespec="seconds")))
-    records, interrupted = _train(request, store, folder, epochs=epochs, seeds=seeds)
+    for caution in store.load().cautions:
+        click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
+    store.append(Run(title=request.title, command=recorded_command(), started=now.isoformat(timespec="seconds")))
+    records, ended = _train(request, store, folder, epochs=epochs, seeds=seeds)
     if records:
-        (folder / "curves.csv").write_text(_curves(records), encoding="utf-8")
         click.echo(_table(records, folder, output_format))
+        ended = _write_curves(store, folder) or ended
+        point_latest(folder)
         click.echo(f"Records, curves and checkpoints: {folder}", err=True)
-    if interrupted:
-        click.echo(
-            f"Interrupted; finished seeds are kept. Train the others with --seed {seed + len(records)}.", err=True
-        )
-        return EXIT_INTERRUPTED
-    return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
+    if ended is None:
+        return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
+    missing = range(seed, seed + seeds)[len(records) :]
+    return _told(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
+
+
+def resume_command(context: click.Context, missing: range, folder: Path) -> str:
+    """Return the command that trains the seeds `missing` into `folder` with the rest of the options in `context`."""
+    words = [context.command.name or "", context.params["model"]]
+    for option in context.command.params:
+        name, value = option.name or "", context.params.get(option.name or "")
+        plain = isinstance(option, click.Option) and name not in ("seed", "seeds", "output")
+        if plain and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            words += [option.opts[0], f"{value:.10g}s" if isinstance(option.type, Duration) else str(value)]
+    return typed_command([*words, "--seed", str(missing.start), "--seeds", str(len(missing)), "-o", str(folder)])
+
+
+def _told(ended: CnnbenchError | KeyboardInterrupt, resume: str | None) -> int:
+    """Say what ended the trainings early and how to go on; return the exit code."""
+    failed = isinstance(ended, CnnbenchError)
+    click.echo(f"Error: {ended}" if failed else "Interrupted. Finished seeds are kept.", err=True)
+    if resume is not None:
+        click.echo(f"Train the missing seeds with:\n  {resume}", err=True)
+    return ended.exit_code if isinstance(ended, CnnbenchError) else EXIT_INTERRUPTED
 
 
 def checkpoint_path(folder: Path, model: str, seed: int) -> Path:
@@ -107,7 +127,7 @@ def checkpoint_path(folder: Path, model: str, seed: int) -> Path:
 
 def _train(
     request: Request, store: Store, folder: Path, *, epochs: int | None, seeds: int
-) -> tuple[list[Record], bool]:
+) -> tuple[list[Record], CnnbenchError | KeyboardInterrupt | None]:
     model = request.sections[0].models[0]
     records: list[Record] = []
     try:
@@ -123,9 +143,21 @@ def _train(
                 store.append(record)
                 records.append(record)
                 shown.line(record_line(record))
-    except KeyboardInterrupt:
-        return records, True
-    return records, False
+    except (UsageError, MissingError):
+        raise
+    except (CnnbenchError, KeyboardInterrupt) as error:
+        return records, error
+    return records, None
+
+
+def _write_curves(store: Store, folder: Path) -> CnnbenchError | None:
+    """Write the curves of all trainings in the folder, those of earlier calls among them; return what prevented it."""
+    try:
+        text = _curves(list(finished(store.load().items).values()))
+        (folder / "curves.csv").write_text(text, encoding="utf-8")
+    except OSError as error:
+        return CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.")
+    return None
 
 
 def _samples(record: Record, quantity: str) -> tuple[float, ...]:

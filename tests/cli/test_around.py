@@ -1,20 +1,22 @@
-"""Around a run: its folder's name, the command that resumes it, its exit code, dry runs and the Python API."""
+"""Around a run: its folder's name, the command that resumes it, its exit code and the Python API."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cnnbench import api
 from cnnbench.analysis import analyse
-from cnnbench.cli.measure import Measured, Options, conclude, dry_run, point_latest, resume_command, run_folder
-from cnnbench.orchestrator.planning import Group, Plan, Refused
+from cnnbench.cli.measure import Measured, conclude, point_latest, resume_command, run_folder
+from cnnbench.cli.prepare import Options
+from cnnbench.orchestrator.run import Hooks
+from cnnbench.record import Record
 from cnnbench.report import WRITERS
-from cnnbench.spec import CnnbenchError
+from cnnbench.spec import CnnbenchError, UsageError
 from cnnbench.store import Store
-from tests.cli.pretended import ONE, REQUEST, Pretend, interrupted_after, keep
-from tests.made import AMP, LAST, case, record, timed
+from tests.cli.pretended import ONE, Pretend, interrupted_after, keep
+from tests.made import case, record, timed
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,34 @@ def test_an_interrupted_run_ends_in_the_command_that_resumes_it(capsys: pytest.C
     )
 
 
+def test_the_command_that_resumes_is_the_one_that_was_typed() -> None:
+    options = Options(command="cnnbench run quick", typed="env/bin/python -m cnnbench run quick")
+    assert resume_command(options, Path("results/x")) == "env/bin/python -m cnnbench run quick --output results/x"
+
+
+BROKE, WRONG = CnnbenchError("It broke."), UsageError("Refused.")
+GO_ON = "Go on with:\n  cnnbench compare a --output results/x\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "items", "code", "said"),
+    [
+        (BROKE, [ONE], 1, f"Records and reports: results/x\nError: It broke.\nWhat was measured is kept. {GO_ON}"),
+        (BROKE, [], 1, f"Records: results/x\nError: It broke.\n{GO_ON}"),
+        (WRONG, [], 2, "Records: results/x\nError: Refused.\n"),
+    ],
+)
+def test_a_run_that_broke_ends_in_its_error_and_in_how_to_go_on(
+    error: CnnbenchError, items: list[Record], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = analyse(items) if items else None
+    measured = Measured(report=report, folder=Path("results/x"), error=error, ok=True)
+    shown: list[str] = []
+    assert conclude(measured, Options(command="cnnbench compare a"), "csv", shown.append) == code
+    assert shown == ([] if report is None else [WRITERS["csv"].write(report).rstrip("\n")])
+    assert capsys.readouterr() == ("", said)
+
+
 def test_latest_points_to_the_newest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("one", "two"):
@@ -95,29 +125,6 @@ def test_a_latest_that_is_no_link_is_left_alone(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "results" / "latest").is_symlink()
 
 
-def test_a_dry_run_shows_cells_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = (case("a"), case("a", LAST, task="train", batch_size=8))
-    plan = Plan(
-        request=REQUEST,
-        complexity=(),
-        groups=(Group(cases=cases),),
-        accuracy=(case("a", task="accuracy", dataset="digits"),),
-        refused=(Refused(case=case("a", AMP), reason="no bf16"),),
-        emulated={cases[1]: "slow"},
-    )
-    monkeypatch.setattr("cnnbench.cli.measure.plan_only", lambda request, names: (plan, 75.0))
-    request = replace(REQUEST, accuracy="digits", budget=replace(REQUEST.budget, launches=3))
-    assert dry_run(request) == (
-        "model    variant        device    task    batch    note\n"
-        "-------  -------------  --------  ------  -------  --------------------\n"
-        "a        eager          cpu       infer   1\n"
-        "a        channels_last  cpu       train   8        slow\n"
-        "a        amp            cpu       infer   1        unsupported: no bf16\n"
-        "\n"
-        "2 cells, 3 launches, 1 training on digits; takes about 1 min 15 s. Nothing was measured."
-    )
-
-
 def test_the_api_returns_the_report_and_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretend: Pretend
 ) -> None:
@@ -125,7 +132,7 @@ def test_the_api_returns_the_report_and_leaves_no_folder(
     pretend(keep(record(case("lenet"), *timed([0.5]))))
     report = api.compare(["lenet"], budget_s=5.0)
     assert [(row.model, row.latency_s) for row in report.rows] == [("lenet", 0.5)]
-    assert (report.title, report.command) == ("compare lenet", "cnnbench.compare(['lenet'])")
+    assert (report.title, report.command) == ("compare lenet", "cnnbench.compare(['lenet'], budget_s=5.0)")
     assert list(tmp_path.iterdir()) == []
     api.compare(["lenet"], output=tmp_path / "run")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["records.jsonl", "report.csv", "report.md"]
@@ -143,3 +150,48 @@ def test_the_api_says_that_nothing_was_measured(pretend: Pretend) -> None:
     with pytest.raises(CnnbenchError) as caught:
         api.compare(["lenet"])
     assert str(caught.value) == "Nothing was measured."
+
+
+def test_the_api_raises_what_ended_the_run(tmp_path: Path, pretend: Pretend) -> None:
+    error = CnnbenchError("It broke.")
+
+    def broken(hooks: Hooks) -> None:
+        hooks.keep(ONE)
+        raise error
+
+    pretend(broken)
+    with pytest.raises(CnnbenchError) as caught:
+        api.compare(["lenet"], output=tmp_path)
+    assert caught.value is error
+    assert Store(tmp_path).load().records == (ONE,)
+
+
+def test_the_api_s_command_holds_what_is_no_default(tmp_path: Path, pretend: Pretend) -> None:
+    pretend(keep(record(case("lenet"), *timed([0.5]))))
+    report = api.compare(
+        ("lenet",),
+        variants=["eager", "channels_last"],  # the default, as a list
+        batch_sizes=(1, 8),
+        input_shape=(3, 32, 32),
+        reference="lenet/channels_last+eager",
+        budget_s=30,
+        seed=0,
+        output=tmp_path,
+    )
+    assert report.command == (
+        "cnnbench.compare(['lenet'], batch_sizes=[1, 8], input_shape=[3, 32, 32], "
+        f"reference='lenet/channels_last+eager', budget_s=30, output='{tmp_path}')"
+    )
+
+
+@pytest.mark.parametrize(
+    ("models", "more", "said"),
+    [
+        ("lenet", {}, "'lenet' is a string where models must be a list. Write ['lenet']."),
+        (["lenet"], {"variants": "eager"}, "'eager' is a string where variants must be a list. Write ['eager']."),
+    ],
+)
+def test_the_api_asks_for_lists(models: Any, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        api.compare(models, **more)
+    assert str(caught.value) == said

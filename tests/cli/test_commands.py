@@ -87,6 +87,24 @@ FORMS = "A model is a built-in, one from a plugin, torchvision:NAME, timm:NAME o
             "compare lenet --weights gone.pt",
             "Weights 'gone.pt': no such file. Take none, default, or the path of a file.",
         ),
+        (
+            "train lenet --weights gone.pt",
+            "Weights 'gone.pt': no such file. Take none, default, or the path of a file.",
+        ),
+        (
+            "compare lenet --output x.jsonl",
+            "Output 'x.jsonl': that is the name of a record file. Give a folder: records.jsonl and the reports are "
+            "written into it.",
+        ),
+        (
+            "compare lenet --reference lenet/eagr",
+            "Unknown variant 'eagr'. Did you mean eager? Variants can be added up: channels_last+compile.",
+        ),
+        (
+            "run full --sort latency_z",
+            "Unknown column 'latency_z'. Did you mean latency_s, latency_p99_s, latency_p95_s?",
+        ),
+        ("doctor --model lenet --largest 0", "--largest 0 leaves no batch to try. Give 1 or more."),
         ("evaluate gone.safetensors", "There is no checkpoint file gone.safetensors."),
         (
             "report gone",

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from cnnbench.analysis import analyse
-from cnnbench.cli.measure import Measured, Options, measure, names_of
+from cnnbench.cli.measure import Measured, measure
+from cnnbench.cli.prepare import Options, names_of
 from cnnbench.orchestrator.run import Hooks, Progress
 from cnnbench.record import Record, Run
 from cnnbench.report import WRITERS
-from cnnbench.spec import Case, CnnbenchError, Section
+from cnnbench.spec import Case, CnnbenchError, MissingError, Section, UsageError
 from cnnbench.store import Store
-from tests.cli.pretended import ONE, REQUEST, Pretend, interrupted_after, keep
+from tests.cli.pretended import ONE, REQUEST, Act, Pretend, interrupted_after, keep
 from tests.made import AMP, LAST, case, counted, judged, record, run, timed
 
 TWO = record(case("a", LAST), *timed([0.5]))
@@ -82,17 +83,61 @@ def test_an_interrupted_run_keeps_its_records_and_its_times(tmp_path: Path, pret
     assert items[2].wall_s == 4.0
 
 
-def test_a_run_that_breaks_still_says_where_the_time_went(tmp_path: Path, pretend: Pretend) -> None:
-    def broken(hooks: Hooks) -> None:
-        hooks.keep(ONE)
-        raise CnnbenchError("It broke.")
+def broken_after(error: CnnbenchError, *records: Record) -> Act:
+    def act(hooks: Hooks) -> None:
+        keep(*records)(hooks)
+        raise error
 
-    pretend(broken)
-    with pytest.raises(CnnbenchError):
-        measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
+    return act
+
+
+def test_a_run_that_breaks_keeps_and_reports_what_was_measured(tmp_path: Path, pretend: Pretend) -> None:
+    error = CnnbenchError("It broke.")
+    pretend(broken_after(error, ONE))
+    measured = measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
     items = Store(tmp_path).load().items
+    assert measured == Measured(report=analyse(items), folder=tmp_path, error=error, ok=True)
     assert isinstance(items[-1], Run)
     assert (items[1], items[-1].wall_s) == (ONE, 4.0)
+    assert (tmp_path / "report.csv").read_text() == WRITERS["csv"].write(analyse(items))
+
+
+def test_a_disk_that_is_full_at_the_end_is_an_error_with_what_was_measured(
+    tmp_path: Path, pretend: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = CnnbenchError("Cannot write.")
+    append = Store.append
+
+    def full(store: Store, item: Record | Run) -> None:
+        if isinstance(item, Run) and item.wall_s is not None:
+            raise error
+        append(store, item)
+
+    monkeypatch.setattr(Store, "append", full)
+    pretend(keep(ONE))
+    measured = measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
+    report = analyse(Store(tmp_path).load().items)
+    assert measured == Measured(report=report, folder=tmp_path, error=error, ok=True)
+
+
+def test_reports_that_cannot_be_written_are_an_error_with_the_report(tmp_path: Path, pretend: Pretend) -> None:
+    (tmp_path / "report.md").mkdir()
+    pretend(keep(ONE))
+    measured = measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
+    assert measured.report == analyse(Store(tmp_path).load().items)
+    assert str(measured.error) == f"Cannot write into '{tmp_path}': Is a directory. The records are not touched."
+
+
+@pytest.mark.parametrize(
+    ("error", "records"), [(UsageError("Ask for less."), (ONE,)), (MissingError("Install it."), ())]
+)
+def test_what_was_asked_wrongly_is_an_error_of_its_own(
+    error: CnnbenchError, records: tuple[Record, ...], tmp_path: Path, pretend: Pretend
+) -> None:
+    pretend(broken_after(error, *records))
+    with pytest.raises(CnnbenchError) as caught:
+        measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
+    assert caught.value is error
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path, pretend: Pretend) -> None:
@@ -139,7 +184,8 @@ def test_a_run_in_another_thread_leaves_signals_alone(tmp_path: Path, pretend: P
         (record(case("a", AMP), status="timeout", error="No answer."), True, False),
         (record(case("a", AMP), status="invalid", error="NaN."), False, False),
         (record(case("a", AMP), status="oom", error="Full."), False, False),
-        (replace(judged("a", 1, 2), status="unsupported", measurements=(), error="3 channels."), False, True),
+        (replace(judged("a", 1, 2), status="unsupported", measurements=(), error="3 channels."), False, False),
+        (replace(judged("a", 1, 2), status="unsupported", measurements=(), error="3 channels."), True, True),
         (replace(judged("a", 1, 2), status="failed", measurements=(), error="Boom."), True, False),
     ],
 )
@@ -154,6 +200,15 @@ def test_a_run_is_fine_when_every_cell_asked_for_is(
     pretend(keep(ONE, more))
     measured = measure(replace(REQUEST, lenient=lenient), Options(command="cnnbench compare a", output=tmp_path))
     assert (measured.ok, measured.interrupted) == (ok, False)
+
+
+def test_a_plan_s_networks_need_not_learn_even_with_variants_of_the_user(tmp_path: Path, pretend: Pretend) -> None:
+    options = Options(command="cnnbench run p --variants eager", output=tmp_path, lenient_accuracy=True)
+    small = replace(judged("a", 1, 2), status="unsupported", measurements=(), error="3 channels.")
+    pretend(keep(ONE, small))
+    assert measure(REQUEST, options).ok
+    pretend(keep(replace(TWO, status="unsupported", measurements=(), error="No.")))
+    assert not measure(REQUEST, options).ok
 
 
 def test_a_failed_cell_that_went_well_when_resumed_is_fine(tmp_path: Path, pretend: Pretend) -> None:

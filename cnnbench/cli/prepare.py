@@ -1,0 +1,138 @@
+"""What `compare`, `run`, `train` and the API do before anything is measured: check, warn, plan, show a dry run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from cnnbench import models
+from cnnbench.analysis import COLUMNS
+from cnnbench.cli.progress import length_text
+from cnnbench.cli.tables import render
+from cnnbench.orchestrator.planning import Plan, canonical_reference, split_reference, threads_of
+from cnnbench.orchestrator.run import plan_only
+from cnnbench.spec import Device, Request, UsageError, unknown_name
+from cnnbench.variants import parse_variant, split_variants
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What a run is asked for beside its request: where it goes, how it is shown, how it was called.
+
+    `command` is kept in the records; `typed` is what the user can type again here, where that is another.
+    `lenient_accuracy`: a network that cannot learn the dataset is no failure, because a plan named the networks.
+    """
+
+    command: str
+    typed: str | None = None
+    output: Path | None = None
+    sort: str | None = None
+    latency_max_s: float | None = None
+    params_max: int | None = None
+    lenient_accuracy: bool = False
+
+
+def names_of(request: Request) -> tuple[str, ...]:
+    """Return all models that `request` names, the reference's among them, each once."""
+    asked = [m for section in request.sections for m in section.models]
+    if request.reference is not None:
+        asked.append(split_reference(request.reference)[0])
+    return tuple(dict.fromkeys(asked))
+
+
+def canonical(request: Request) -> Request:
+    """Return `request` with its reference spelt as records spell it.
+
+    Raises:
+        UsageError: the reference's variant is unknown.
+    """
+    if request.reference is None:
+        return request
+    return replace(request, reference=canonical_reference(request.reference, device=_device(request)))
+
+
+def _device(request: Request) -> Device:
+    return "cuda" if request.device == "cuda" else "cpu"
+
+
+def check(request: Request, options: Options) -> None:
+    """Check all that can be checked without torch, so that a mistake shows at once.
+
+    Raises:
+        CnnbenchError: a model, variant, dataset or column is unknown, or a file is not where or what it must be.
+    """
+    for name in names_of(request):
+        models.check_name(name)
+    for section in request.sections:
+        for variant in split_variants(section.variants):
+            if variant != "all":
+                parse_variant(variant, device=_device(request), threads=1)
+    if request.accuracy is not None:
+        from cnnbench import data
+
+        data.find(request.accuracy)
+    if options.sort is not None and options.sort not in COLUMNS:
+        raise unknown_name("column", options.sort, COLUMNS)
+    if request.weights not in ("none", "default") and not Path(request.weights).is_file():
+        raise UsageError(f"Weights '{request.weights}': no such file. Take none, default, or the path of a file.")
+    if options.output is not None:
+        _check_folder(options.output)
+
+
+def _check_folder(output: Path) -> None:
+    file = next((path for path in (output, *output.parents) if path.is_file()), None)
+    if file is None and output.suffix != ".jsonl":
+        return
+    what = f"'{file}' is a file" if file else "that is the name of a record file"
+    raise UsageError(f"Output '{output}': {what}. Give a folder: records.jsonl and the reports are written into it.")
+
+
+def tell_cut_threads(request: Request) -> None:
+    """Say so if `request` asks for more threads than this process may use."""
+    threads = threads_of(request)
+    if request.threads is not None and request.threads > threads:
+        click.echo(f"Note: {request.threads} threads are cut to {threads}, which is what can be used here.", err=True)
+
+
+def with_expected_budget(request: Request) -> Request:
+    """Return the request with the time that it is expected to take as its budget, and say how long that is."""
+    _, expected_s = plan_only(request, names_of(request))
+    click.echo(f"This plan takes about {length_text(expected_s)}. Ctrl-C keeps what is measured.", err=True)
+    return replace(request, budget=replace(request.budget, total_s=float(round(expected_s))))
+
+
+def show_dry_run(request: Request, output_format: str) -> None:
+    """Print the cells that a run of `request` would measure, and how long it may take.
+
+    For programs (`csv`, `json`) only the cells are on standard output, and the time is on standard error.
+    """
+    plan, seconds = plan_only(request, names_of(request))
+    total = f"{_total(plan)}; takes about {length_text(seconds)}. Nothing was measured."
+    if output_format in ("csv", "json"):
+        click.echo(render(_HEADERS, _cell_rows(plan), output_format))
+        click.echo(total, err=True)
+        return
+    from tabulate import tabulate
+
+    style = "github" if output_format == "markdown" else "simple"
+    rows = [(*row[:4], str(row[4]), row[5] or "") for row in _cell_rows(plan)]
+    click.echo(f"{tabulate(rows, headers=_HEADERS, tablefmt=style, disable_numparse=True)}\n\n{total}")
+
+
+_HEADERS = ("model", "variant", "device", "task", "batch", "note")
+
+
+def _total(plan: Plan) -> str:
+    launches, cells, trained = plan.request.budget.launches, sum(len(g.cases) for g in plan.groups), len(plan.accuracy)
+    measured = f"{cells} cell{'s' if cells != 1 else ''}, {launches} launch{'es' if launches > 1 else ''}"
+    return measured + (
+        f", {trained} training{'s' if trained > 1 else ''} on {plan.request.accuracy}" if trained else ""
+    )
+
+
+def _cell_rows(plan: Plan) -> list[tuple[str, str, str, str, int, str | None]]:
+    cells = [(c, plan.emulated.get(c)) for group in plan.groups for c in group.cases]
+    cells += [(r.case, f"unsupported: {r.reason}") for r in plan.refused]
+    return [(c.model, c.variant.name, c.device, c.task, c.batch_size, note) for c, note in cells]

@@ -1,0 +1,127 @@
+"""`train` around its trainings, which only pretend: its files, what ends it early, and how to go on."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cnnbench.cli.main import exit_code
+from cnnbench.record import Measurement, Record, Run
+from cnnbench.spec import CnnbenchError, Request
+from cnnbench.store import Store
+from tests.made import case, once, record
+
+
+def trained(seed: int) -> Record:
+    found = (
+        Measurement(quantity="train_loss", samples=(1.5,)),
+        Measurement(quantity="val_top1", samples=(0.5,)),
+        Measurement(quantity="epoch_s", samples=(0.25,)),
+        once("correct", 9.0),
+        once("tested", 10.0),
+        once("top1", 0.9),
+    )
+    return record(replace(case("lenet", task="accuracy", dataset="digits"), seed=seed), *found)
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def pretend_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, BaseException | None], None]:
+    """Return what lets `train` succeed with so many seeds and then end as told."""
+
+    def use(count: int, ended: BaseException | None) -> None:
+        def train_seeds(request: Request, *, seeds: int, **more: object) -> Iterator[Record]:
+            for at in range(min(count, seeds)):
+                yield trained(request.seed + at)
+            if ended is not None:
+                raise ended
+
+        monkeypatch.setattr("cnnbench.cli.train.train_seeds", train_seeds)
+
+    return use
+
+
+Pretend = Callable[[int, BaseException | None], None]
+
+
+def call(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.argv", ["cnnbench", *line.split()])
+    return exit_code(line.split())
+
+
+CURVES = "seed,epoch,train_loss,val_top1,epoch_s\n"
+SEED_LINE = "         ok  lenet eager cpu accuracy batch 1  top-1 90.0 %\n"
+PLACE = "Records, curves and checkpoints: results/mine\n"
+RESUME = (
+    "Train the missing seeds with:\n  cnnbench train lenet --epochs 2 --timeout 90s --format csv "
+    "--seed 6 --seeds 2 -o results/mine\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("ended", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted. Finished seeds are kept.\n"),
+        (CnnbenchError("It broke."), 1, "Error: It broke.\n"),
+    ],
+)
+def test_what_ends_trainings_early_is_followed_by_the_command_for_the_rest(
+    ended: BaseException,
+    code: int,
+    said: str,
+    pretend_after: Pretend,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pretend_after(1, ended)
+    line = "train lenet --timeout 1m30s --seeds 3 --seed=5 --epochs 2 --format csv -o results/mine"
+    assert call(line, monkeypatch) == code
+    assert capsys.readouterr().err == f"{SEED_LINE}{PLACE}{said}{RESUME}"
+    assert Path("results/mine/curves.csv").read_text() == f"{CURVES}5,1,1.5,0.5,0.25\n"
+    pretend_after(9, None)
+    assert call(RESUME.splitlines()[1].removeprefix("  cnnbench "), monkeypatch) == 0
+    assert [r.case.seed for r in Store(Path("results/mine")).load().records] == [5, 6, 7]
+    rows = "".join(f"{seed},1,1.5,0.5,0.25\n" for seed in (5, 6, 7))
+    assert Path("results/mine/curves.csv").read_text() == CURVES + rows
+
+
+def test_an_interruption_before_the_first_seed_names_all(
+    pretend_after: Pretend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend_after(0, KeyboardInterrupt())
+    assert call("train lenet --output mine", monkeypatch) == 130
+    assert capsys.readouterr() == (
+        "",
+        "Interrupted. Finished seeds are kept.\n"
+        "Train the missing seeds with:\n  cnnbench train lenet --seed 0 --seeds 1 -o mine\n",
+    )
+
+
+def test_a_training_is_the_latest_run_and_keeps_its_command(
+    pretend_after: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_after(1, None)
+    assert call("train lenet -o results/one", monkeypatch) == 0
+    assert call("train lenet --seed 1 -o results/two", monkeypatch) == 0
+    assert Path("results/latest").readlink() == Path("two")
+    started = Store(Path("results/two")).load().items[0]
+    assert isinstance(started, Run)
+    assert started.command == "cnnbench train lenet --seed 1 -o results/two"
+
+
+def test_curves_that_cannot_be_written_are_an_error_and_the_records_stay(
+    pretend_after: Pretend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend_after(1, None)
+    Path("mine/curves.csv").mkdir(parents=True)
+    assert call("train lenet -o mine", monkeypatch) == 1
+    assert capsys.readouterr().err == (
+        f"{SEED_LINE}Records, curves and checkpoints: mine\n"
+        "Error: Cannot write into 'mine': Is a directory. The records are not touched.\n"
+    )
+    assert len(Store(Path("mine")).load().records) == 1
