@@ -214,8 +214,8 @@ def test_ci_measures_into_folders_of_its_own_and_removes_them(tmp_path: Path) ->
         path.chmod(0o755)
     (tmp_path / ".ci").mkdir()
     shutil.copy(Path(__file__).parent.parent / ".ci" / "run", tmp_path / ".ci" / "run")
-    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "CALLS": str(calls), "TMPDIR": str(temporary)}
+    search = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": search, "CALLS": str(calls), "TMPDIR": str(temporary)}
     folders = []
     for _ in range(2):
         calls.unlink(missing_ok=True)
