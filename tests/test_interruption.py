@@ -75,7 +75,7 @@ def test_an_interrupted_run_is_resumed_by_the_command_that_it_prints(
     assert going.process.wait(30) == 130
     out = latest(tmp_path)
     assert out is not None
-    said, resume = going.said(), f"cnnbench {COMMAND} --output results/{out.name}"
+    said, resume = going.said(), shlex.join([*PROGRAM, *shlex.split(COMMAND), "--output", f"results/{out.name}"])
     assert said.endswith(
         f"Records and reports: results/{out.name}\nInterrupted. What was measured is kept. Go on with:\n  {resume}\n"
     )
@@ -86,7 +86,7 @@ def test_an_interrupted_run_is_resumed_by_the_command_that_it_prints(
     assert [row["model"] for row in rows if row["latency_s"]] == ["perceptron"]
     if number == signal.SIGTERM:
         return
-    done = run(resume.removeprefix("cnnbench "), tmp_path)
+    done = run(resume.removeprefix(f"{shlex.join(PROGRAM)} "), tmp_path)
     assert done.returncode == 0, done.stderr
     assert (out / "records.jsonl").read_bytes().startswith(before)
     assert [(r.case.model, r.status) for r in timed(out)] == [("perceptron", "ok"), ("lenet", "ok")]

@@ -15,15 +15,15 @@ from types import FrameType
 
 import click
 
-from cnnbench.analysis import Report, analyse
+from cnnbench.analysis import Report, analyse, cell_status
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.prepare import Options, names_of
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.writing import FILES, write_files
 from cnnbench.orchestrator.run import Hooks, Runner
-from cnnbench.record import Record, Run
+from cnnbench.record import Record, Run, Status
 from cnnbench.report import WRITERS
-from cnnbench.spec import CnnbenchError, MissingError, Request, UsageError
+from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError
 from cnnbench.store import Store, finished
 
 RESULTS = Path("results")
@@ -151,14 +151,19 @@ def _finish(store: Store, folder: Path, request: Request, options: Options, ende
         folder=folder,
         interrupted=isinstance(ended, KeyboardInterrupt),
         error=ended if isinstance(ended, CnnbenchError) else None,
-        ok=all(record.status in _fine(record, request, options) for record in last),
+        ok=all(_fine(case, status, request, options) for case, status in cell_status(loaded.items).items()),
     )
 
 
-def _fine(record: Record, request: Request, options: Options) -> tuple[str, ...]:
-    """Return the statuses under which `record` is no failure of the run."""
-    lenient = request.lenient or (options.lenient_accuracy and record.case.task == "accuracy")
-    return ("ok", "unsupported") if lenient else ("ok",)
+def _fine(case: Case, status: Status, request: Request, options: Options) -> bool:
+    """Return whether a cell, by the status that the report shows, is no failure of what was asked for.
+
+    A network that cannot be counted has dashes in its rows and a note; its cells may be fine all the same.
+    """
+    if case.task == "complexity" or case.model not in names_of(request):
+        return True
+    lenient = request.lenient or (options.lenient_accuracy and case.task == "accuracy")
+    return status == "ok" or (lenient and status == "unsupported")
 
 
 def point_latest(folder: Path) -> None:
