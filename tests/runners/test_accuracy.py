@@ -189,28 +189,34 @@ def predicted(
 
 def test_training_that_fits_its_limit_is_let_through() -> None:
     # 5 steps of 2 s and two validation batches of 1 s, ten times: 120 s
-    made = [("forward", 1), ("step", 4), ("step", 4), ("step", 4), ("step", 4), ("forward", 4)]
-    assert predicted(one_s=0.1, steps_s=[9.0, 1.0, 3.0, 2.0], batch_s=1.0, limit_s=120.0) == ("", made)
+    made = [("forward", 1)] * 2 + [("step", 4)] * 4 + [("forward", 4)]
+    assert predicted(one_s=0.1, steps_s=[9.0, 5.0, 1.0, 3.0], batch_s=1.0, limit_s=120.0) == ("", made)
 
 
 def test_training_that_exceeds_its_limit_is_refused() -> None:
-    message, seen = predicted(one_s=0.1, steps_s=[9.0, 1.0, 3.0, 2.0], batch_s=1.0, limit_s=119.0)
+    message, seen = predicted(one_s=0.1, steps_s=[9.0, 5.0, 1.0, 3.0], batch_s=1.0, limit_s=119.0)
     assert message == "Training 10 epochs would take about 2 min, its share of the budget is 2 min."
-    assert len(seen) == 6
-    message, _ = predicted(one_s=0.1, steps_s=[9.0, 114.0], limit_s=40.0)
+    assert len(seen) == 7
+    message, _ = predicted(one_s=0.1, steps_s=[9.0, 9.0, 1.0], limit_s=40.0)
     assert message == "Training 10 epochs would take about 8 min, its share of the budget is 40 s."
 
 
-def test_a_hopeless_first_step_is_the_last() -> None:
+def test_quick_steps_are_repeated_for_half_a_second() -> None:
+    message, seen = predicted(one_s=0.001, steps_s=[0.125], limit_s=60.0)
+    assert (message, seen.count(("step", 4))) == ("", 5)
+
+
+def test_a_hopeless_step_is_repeated_once() -> None:
     message, seen = predicted(one_s=0.1, steps_s=[114.0], limit_s=40.0)
     assert message == "Training 10 epochs would take about 95 min, its share of the budget is 40 s."
-    assert seen == [("forward", 1), ("step", 4)]
+    assert seen == [("forward", 1), ("forward", 1), ("step", 4), ("step", 4)]
+    assert predicted(one_s=0.1, steps_s=[114.0, 1.0], limit_s=60.0)[0] == ""  # only the first was slow
 
 
 def test_a_hopeless_forward_pass_is_the_last() -> None:
     message, seen = predicted(one_s=60.0, steps_s=[1.0], limit_s=40.0)
     assert message == "Training 10 epochs would take about 9 h, its share of the budget is 40 s."
-    assert seen == [("forward", 1)]
+    assert seen == [("forward", 1), ("forward", 1)]
 
 
 @pytest.mark.parametrize(("batch", "epochs"), [(64, 30), (14, 30), (1, 7)])
