@@ -22,11 +22,14 @@ COMPILE_AUTOTUNE_S = 150.0
 SAMPLING_S = 6.0
 """Expected seconds of blocks for a cell until the width of its interval stops it. For the ETA only."""
 
-MACS_PER_S = 25e9
+MACS_PER_S = 60e9
 """Expected multiply-adds a second, to guess the time of a pass where a network declares its MACs. For the ETA only."""
 
 PASSES = 60
 """Passes that a cell makes at least, warm-up and blocks together. For the ETA only."""
+
+WARM_PASSES = 17
+"""Passes before the first sample: two single ones and three windows of five."""
 
 TRAINING_COST = 3
 """A training step does about three times the work of a forward pass."""
@@ -225,7 +228,12 @@ def _reference_first(request: Request, cases: list[Case]) -> tuple[Case, ...]:
 def fixed_s(case: Case) -> float:
     """Return the expected seconds before a cell's first sample."""
     compiling = {None: 0.0, "max-autotune": COMPILE_AUTOTUNE_S}.get(case.variant.compile_mode, COMPILE_S)
-    return SETUP_S + compiling
+    return SETUP_S + compiling + WARM_PASSES * _pass_s(case)
+
+
+def _pass_s(case: Case) -> float:
+    work = work_of(case)
+    return work / MACS_PER_S if math.isfinite(work) else 0.0
 
 
 def work_of(case: Case) -> float:
@@ -237,8 +245,7 @@ def work_of(case: Case) -> float:
 
 def sampling_s(case: Case) -> float:
     """Return the expected seconds of a cell's passes, from its declared multiply-adds where there are any."""
-    work = work_of(case)
-    return max(SAMPLING_S, PASSES * work / MACS_PER_S) if math.isfinite(work) else SAMPLING_S
+    return max(SAMPLING_S, PASSES * _pass_s(case))
 
 
 def expected_s(plan: Plan) -> float:

@@ -15,6 +15,7 @@ from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Done, Failure, Job, News
 from cnnbench.orchestrator.planning import (
     ACCURACY_SHARE,
+    START_S,
     Group,
     Plan,
     expected_s,
@@ -196,7 +197,8 @@ class Runner:
         groups = [g for g in task.plan.groups if not self._group_done(g)]
         launches_left = self._request.budget.launches - task.launch
         reserve = ACCURACY_SHARE * self._request.budget.total_s if task.plan.accuracy else 0.0
-        end = time.monotonic() + (self._deadline - reserve - time.monotonic()) / launches_left
+        starts_s = START_S * (launches_left - 1)  # of the later launches' fork servers
+        end = time.monotonic() + (self._deadline - reserve - starts_s - time.monotonic()) / launches_left
         later_s = reserve + (launches_left - 1) * sum(_expected(g) for g in task.plan.groups)
         for at, group in enumerate(groups):
             if time.monotonic() > self._deadline + GRACE * self._request.budget.total_s:
