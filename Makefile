@@ -35,7 +35,7 @@ test: $(READY) ## Run the tests, but for those marked slow, gpu, data or browser
 test-slow: $(READY) ## Run the slow tests
 	$(BIN)/python -m pytest -q -m "slow and not gpu and not data and not browser"
 
-# `data` tests need the datasets that CNNBENCH_DATA names; a workplace may keep them beside the repository.
+# `data` tests need the datasets that CNNBENCH_DATA names; they may lie beside the repository.
 test-data: $(READY) ## Run the tests that need real datasets (CNNBENCH_DATA)
 	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python -m pytest -q -m data; \
 		code=$$?; [ $$code -eq 5 ] && echo "no test is marked data yet" || exit $$code
