@@ -143,7 +143,7 @@ def first_call(worker: Worker, timeout_s: float = 60.0) -> Reply:
         ("raises", Failure(status="failed", error="ValueError: no such layer (nets.py:43)")),
         ("aborts", Failure(status="failed", error="the worker died of SIGABRT")),
         ("ends", Failure(status="failed", error="the worker ended with exit code 7")),
-        ("exits", Failure(status="failed", error="SystemExit: enough (nets.py:55)")),
+        ("exits", Failure(status="failed", error="SystemExit: enough (nets.py:61)")),
         ("nan", Failure(status="invalid", error="the output holds NaN or infinity on normally distributed input")),
         (
             "killed",
@@ -160,7 +160,7 @@ def test_how_a_worker_ends_is_told(start: Start, factory: str, expected: Failure
 
 
 def test_a_network_that_cannot_be_built_is_told(start: Start, networks: Path) -> None:
-    said = f"{networks}, line 66: unbuilt() raised RuntimeError: no weights."
+    said = f"{networks}, line 73: unbuilt() raised RuntimeError: no weights."
     assert start("unbuilt").receive(60.0) == Failure(status="failed", error=said)
 
 
