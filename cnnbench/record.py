@@ -108,6 +108,11 @@ class Record:
         """Return the measurement of `quantity`, or None where it was not measured."""
         return next((m for m in self.measurements if m.quantity == quantity), None)
 
+    def samples(self, quantity: str) -> tuple[float, ...]:
+        """Return the samples of `quantity`, none where it was not measured."""
+        found = self.find(quantity)
+        return found.samples if found else ()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:

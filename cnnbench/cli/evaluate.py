@@ -77,23 +77,18 @@ _HEADERS = ("variant", "status", "tested", "top1", "top1_low", "top1_high", "top
 def _row(record: Record) -> tuple[object, ...]:
     if record.status != "ok":
         return (record.case.variant.name, record.status, *[None] * 7, record.error)
-    tested = round(_samples(record, "tested")[0])
-    top1 = stats.wilson(round(_samples(record, "correct")[0]), tested)
-    five = _samples(record, "top5_correct")
+    tested = round(record.samples("tested")[0])
+    top1 = stats.wilson(round(record.samples("correct")[0]), tested)
+    five = record.samples("top5_correct")
     top5 = stats.wilson(round(five[0]), tested) if five else None
     last = (top5.center, top5.low, top5.high) if top5 else (None, None, None)
     return (record.case.variant.name, "ok", tested, top1.center, top1.low, top1.high, *last, None)
 
 
-def _samples(record: Record, quantity: str) -> tuple[float, ...]:
-    found = record.find(quantity)
-    return found.samples if found else ()
-
-
 def confusion(record: Record) -> list[list[int]]:
     """Return the table of classes by predicted classes; one column more holds outputs beyond the dataset's classes."""
-    classes = len(_samples(record, "class_total"))
-    flat = [round(n) for n in _samples(record, "confusion")]
+    classes = len(record.samples("class_total"))
+    flat = [round(n) for n in record.samples("confusion")]
     width = len(flat) // classes
     return [flat[k : k + width] for k in range(0, len(flat), width)]
 
@@ -104,7 +99,7 @@ def _text(records: Sequence[Record], output_format: str) -> str:
         tables = [dict(zip(_HEADERS, row, strict=True)) for row in rows]
         for table, record in zip(tables, records, strict=True):
             if record.status == "ok":
-                table["by_class"] = [_samples(record, "class_correct"), _samples(record, "class_total")]
+                table["by_class"] = [record.samples("class_correct"), record.samples("class_total")]
                 table["confusion"] = confusion(record)
         return json.dumps(tables, indent=2)
     if output_format == "csv":
@@ -114,7 +109,7 @@ def _text(records: Sequence[Record], output_format: str) -> str:
 
 
 def _classes(record: Record) -> str:
-    correct, total = _samples(record, "class_correct"), _samples(record, "class_total")
+    correct, total = record.samples("class_correct"), record.samples("class_total")
     table = confusion(record)
     headers = ("class", "correct", *(f"as {k}" for k in range(len(table[0]))))
     rows = [(str(k), f"{correct[k]:.0f}/{total[k]:.0f}", *row) for k, row in enumerate(table)]

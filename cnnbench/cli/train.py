@@ -160,16 +160,11 @@ def _write_curves(store: Store, folder: Path) -> CnnbenchError | None:
     return None
 
 
-def _samples(record: Record, quantity: str) -> tuple[float, ...]:
-    found = record.find(quantity)
-    return found.samples if found else ()
-
-
 def _curves(records: Sequence[Record]) -> str:
     rows = [
         (record.case.seed, epoch, *values)
         for record in records
-        for epoch, values in enumerate(zip(*(_samples(record, q) for q in _CURVES), strict=True), start=1)
+        for epoch, values in enumerate(zip(*(record.samples(q) for q in _CURVES), strict=True), start=1)
     ]
     return render(("seed", "epoch", *_CURVES), rows, "csv") + "\n"
 
@@ -195,7 +190,7 @@ def _table(records: Sequence[Record], folder: Path, output_format: str) -> str:
         return render(headers, rows, output_format)
     shown = [(*row[:3], *(_shown(h, v) for h, v in zip(headers[3:9], row[3:9], strict=True)), row[9]) for row in rows]
     text = render(headers, shown, "table")
-    tops = [top[0] for record in records if (top := _samples(record, "top1"))]
+    tops = [top[0] for record in records if (top := record.samples("top1"))]
     if len(tops) > 1:
         spread = f"mean {100 * statistics.mean(tops):.1f} %, standard deviation {100 * statistics.stdev(tops):.1f} %"
         text += f"\n\ntop-1 over {len(tops)} seeds: {spread}"
@@ -211,12 +206,12 @@ def _shown(header: str, value: object) -> str | None:
 
 
 def _row(record: Record, folder: Path) -> tuple[object, ...]:
-    losses, tops = _samples(record, "train_loss"), _samples(record, "val_top1")
+    losses, tops = record.samples("train_loss"), record.samples("val_top1")
     if record.status != "ok":
         return (record.case.seed, record.status, None, *[None] * 6, None)
-    test = stats.wilson(round(_samples(record, "correct")[0]), round(_samples(record, "tested")[0]))
+    test = stats.wilson(round(record.samples("correct")[0]), round(record.samples("tested")[0]))
     file = checkpoint_path(folder, record.case.model, record.case.seed)
-    train_s = math.fsum(_samples(record, "epoch_s"))
+    train_s = math.fsum(record.samples("epoch_s"))
     return (
         record.case.seed,
         "ok",
