@@ -25,21 +25,18 @@ def version_of(distribution: str) -> str:
 
 def cpu_name() -> str:
     """Return the processor's name as the kernel gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Hardware")))
-    return next(named, platform.machine())
+    named = (line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith(("model name", "Hardware")))
+    return next(named, platform.processor() or platform.machine())
 
 
 def cpu_flags() -> frozenset[str]:
     """Return the instruction-set flags that the kernel lists, empty where it lists none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((x.partition(":")[2].split() for x in lines if x.startswith(("flags", "Features"))), []))
+    listed = (line.partition(":")[2].split() for line in _cpu_lines() if line.startswith(("flags", "Features")))
+    return frozenset(next(listed, []))
+
+
+def _cpu_lines() -> list[str]:
+    return _read(Path("/proc/cpuinfo")).splitlines()
 
 
 def usable_cores() -> int:
