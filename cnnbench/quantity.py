@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Shown = Literal["seconds", "bytes", "count", "rate", "share", "ratio", "number"]
+Shown = Literal["seconds", "bytes", "count", "rate", "share", "ratio", "number", "per_second", "bytes_per_s"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,40 @@ _ALL = (
     _q("val_top1", "1", "higher", "share", "share of validation pictures classified correctly by epoch"),
     _q("epoch_s", "s", "lower", "seconds", "training steps and data path of an epoch, without validation"),
     _q("speedup", "1", "higher", "ratio", "time of the reference over time of this cell, paired by block"),
-    _q("peak_memory_bytes", "B", "lower", "bytes", "highest memory of a worker of its own"),
+    _q("peak_memory_bytes", "B", "lower", "bytes", "highest memory of a worker of its own, above what it had before"),
+    _q("reserved_memory_bytes", "B", "lower", "bytes", "most that CUDA's caching allocator reserved"),
+    _q("device_s", "s", "lower", "seconds", "time of the CUDA device for one pass, without waiting for the host"),
+    _q("cpu_share", "1", "", "share", "CPU time over wall time times threads during a sample"),
+    _q("steal_share", "1", "lower", "share", "CPU time that the hypervisor gave to others, of all cores, in a sample"),
+    _q("reading_s", "s", "", "seconds", "what an empty timed region reads; never subtracted"),
+    _q("copy_s", "s", "lower", "seconds", "copy of 64 MB, the canary's second part"),
+    _q("pressure_share", "1", "lower", "share", "time in which some process waited for a core"),
+    _q("load", "1", "lower", "number", "load average of the last minute"),
+    _q("clock_cycles_per_s", "1/s", "", "per_second", "mean clock of the cores"),
+    _q("compile_warm_s", "s", "lower", "seconds", "first call of a compiled variant in a new process, warm caches"),
+    _q("graphs", "1", "", "count", "graphs that torch.compile made"),
+    _q("graph_breaks", "1", "lower", "count", "places where torch.compile had to leave its graph"),
+    _q("recompiles", "1", "lower", "count", "compilations after the first"),
+    _q("break_even_calls", "1", "lower", "count", "passes after which compiling has paid for itself"),
+    _q("numerics_error", "1", "lower", "number", "largest relative error of the scores against fp64"),
+    _q("numerics_allowed", "1", "", "number", "largest relative error that the variant may have"),
+    _q("top1_agreed", "1", "higher", "count", "real pictures whose top class is that of fp64"),
+    _q("top1_compared", "1", "", "count", "real pictures that were compared with fp64"),
+    _q("operator_calls", "1", "lower", "count", "operators called in one pass"),
+    _q(
+        "fp32_flop_per_s",
+        "1/s",
+        "higher",
+        "per_second",
+        "FLOP/s of the best fp32 matrix product",
+    ),
+    _q("tf32_flop_per_s", "1/s", "higher", "per_second", "FLOP/s of the best TF32 matrix product"),
+    _q("bf16_flop_per_s", "1/s", "higher", "per_second", "FLOP/s of the best bf16 matrix product"),
+    _q("fp16_flop_per_s", "1/s", "higher", "per_second", "FLOP/s of the best fp16 matrix product"),
+    _q("conv_flop_per_s", "1/s", "higher", "per_second", "FLOP/s of a 3x3 convolution in fp32"),
+    _q("copy_bytes_per_s", "B/s", "higher", "bytes_per_s", "bytes read and written in a second by a copy"),
+    _q("triad_bytes_per_s", "B/s", "higher", "bytes_per_s", "bytes read and written in a second by a = b + s c"),
+    _q("dispatch_s", "s", "lower", "seconds", "one operator on a tensor of one number: what a call costs at least"),
 )
 
 QUANTITIES = MappingProxyType({q.name: q for q in _ALL})
@@ -70,6 +103,8 @@ DASH = "-"
 _WHOLE_FROM = 100.0
 _SECOND_STEPS = ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (0.0, 1e6, "us"))
 _COUNT_STEPS = ((1e9, 1e-9, " G"), (1e6, 1e-6, " M"), (1e4, 1e-3, " k"))
+_RATE_UNITS = {"per_second": "/s", "bytes_per_s": "B/s"}
+_RATE_STEPS = ((1e12, 1e-12, "T"), (1e9, 1e-9, "G"), (1e6, 1e-6, "M"))
 _BYTE_STEPS = ((2.0**30, 2.0**-30, "GiB"), (2.0**20, 2.0**-20, "MiB"), (2.0**10, 2.0**-10, "KiB"))
 
 
@@ -84,13 +119,17 @@ def show(value: float | None, shown: Shown) -> str:
         return next((f"{digits3(value * s)} {u}" for low, s, u in _BYTE_STEPS if abs(value) >= low), f"{value:.0f} B")
     if shown == "count":
         return next((f"{digits3(value * s)}{u}" for low, s, u in _COUNT_STEPS if abs(value) >= low), f"{value:,.0f}")
+    if shown in _RATE_UNITS:
+        return _rate(value, _RATE_UNITS[shown])
     if shown == "share":
         return f"{100 * value:.1f} %"
-    if shown == "ratio":
-        return f"{value:.3f}x"
     if shown == "rate":
         return f"{value:,.0f}" if value >= _WHOLE_FROM else digits3(value)
-    return f"{value:.4g}"
+    return f"{value:.3f}x" if shown == "ratio" else f"{value:.4g}"
+
+
+def _rate(value: float, unit: str) -> str:
+    return next((f"{digits3(value * s)} {p}{unit}" for low, s, p in _RATE_STEPS if value >= low), f"{value:g} {unit}")
 
 
 def show_range(center: float | None, low: float | None, high: float | None, shown: Shown) -> str:

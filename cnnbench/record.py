@@ -10,8 +10,9 @@ import msgspec
 
 from cnnbench.spec import Case, Shape
 
-FORMAT_VERSION = 1
-"""Version of the record format; readers refuse a newer one and migrate an older one."""
+FORMAT_VERSION = 2
+"""Version of the record format; readers refuse a newer one and migrate an older one. Version 2 has roles and sets; what
+version 1 lacks has defaults, so its lines are read as they stand."""
 
 Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid"]
 
@@ -82,6 +83,7 @@ class Outcome:
     cautions: tuple[Caution, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
+    sets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +91,7 @@ class Record:
     """What one case gave in one launch; a failure is a record too, with its `error`.
 
     `started` is UTC in ISO 8601. `notes` are facts without advice, such as operators that no counter counts.
+    `sets`: the first block of each set of workers that the launch used; empty means one set from block 0 on.
     """
 
     format: int = FORMAT_VERSION
@@ -102,6 +105,7 @@ class Record:
     cautions: tuple[Caution, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
+    sets: tuple[int, ...] = ()
     error: str | None = None
 
     def find(self, quantity: str) -> Measurement | None:
@@ -119,8 +123,9 @@ class Run:
     """What was asked of a run, written at its start, and once more at its end with what it took.
 
     `reference` is `MODEL` or `MODEL/VARIANT`; None means each model's own `eager`. `sort` is a column of `report.csv`.
-    `wall_s` is None until the run has ended; `passes_s` are seconds inside timed and warm-up passes of the workers,
-    `compile_s` seconds of first calls of compiled variants.
+    `delta` is the smallest relative difference that counts, None for the default. `wall_s` is None until the run has
+    ended; `passes_s` are seconds inside timed and warm-up passes of the workers, `compile_s` seconds of first calls of
+    compiled variants.
     """
 
     format: int = FORMAT_VERSION
@@ -131,6 +136,7 @@ class Run:
     sort: str | None = None
     latency_max_s: float | None = None
     params_max: int | None = None
+    delta: float | None = None
     wall_s: float | None = None
     passes_s: float | None = None
     compile_s: float | None = None

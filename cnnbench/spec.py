@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["complexity", "infer", "train", "accuracy"]
+Role = Literal["timed", "twin", "canary", "memory", "numerics", "ceilings"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "tf32", "amp_bf16", "amp_fp16", "bf16"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -168,7 +169,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One thing to measure, written whole into its record; `input_shape` is (channels, height, width)."""
+    """One thing to measure, written whole into its record; `input_shape` is (channels, height, width).
+
+    `role` tells apart what several workers measure under the same conditions: `timed` is the cell itself, `twin` the
+    reference once more (the A/A check), `canary` fixed work that shows the machine's noise, `memory` and `numerics` the
+    cell's peak memory and numerical error, `ceilings` what the machine can do at most.
+    """
 
     model: str
     variant: Variant
@@ -178,6 +184,7 @@ class Case:
     input_shape: Shape
     dataset: str | None = None
     weights: str = "none"
+    role: Role = "timed"
     seed: int
     budget: Budget
 
@@ -191,4 +198,5 @@ class Case:
 
     def label(self) -> str:
         """Return the short text that stands for the case in progress lines and messages."""
-        return f"{self.model} {self.variant.name} {self.device} {self.task} batch {self.batch_size}"
+        what = f"{self.model} {self.variant.name} {self.device} {self.task} batch {self.batch_size}"
+        return what if self.role == "timed" else f"{what} ({self.role})"

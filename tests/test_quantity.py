@@ -133,6 +133,7 @@ def test_table_is_read_only_and_its_units_fit_how_values_are_shown() -> None:
     with pytest.raises(TypeError):
         QUANTITIES["new"] = QUANTITIES["macs"]  # type: ignore[index]
     units = {"seconds": "s", "bytes": "B", "rate": "1/s", "count": "1", "share": "1", "ratio": "1", "number": "1"}
+    units |= {"per_second": "1/s", "bytes_per_s": "B/s"}
     assert {name: q.unit for name, q in QUANTITIES.items()} == {n: units[q.shown] for n, q in QUANTITIES.items()}
 
 
@@ -141,3 +142,10 @@ def test_a_name_says_its_unit() -> None:
     wrong = [name for name, q in QUANTITIES.items() if q.unit in endings and not name.endswith(endings[q.unit])]
     assert wrong == []
     assert all(q.meaning and q.name == name for name, q in QUANTITIES.items())
+
+
+def test_rates_of_machines_have_decimal_prefixes() -> None:
+    assert show(52.34e9, "per_second") == "52.3 G/s"
+    assert show(1.5e12, "per_second") == "1.50 T/s"
+    assert show(8.126e9, "bytes_per_s") == "8.13 GB/s"
+    assert show(12.0, "bytes_per_s") == "12 B/s"

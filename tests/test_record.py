@@ -58,6 +58,7 @@ EVERY_CASE = Case(
     input_shape=(3, 32, 48),
     dataset="digits",
     weights="pretrained",
+    role="twin",
     seed=12,
     budget=Budget(total_s=60.5, timeout_s=0.1, launches=3),
 )
@@ -73,6 +74,7 @@ EVERY_RECORD = Record(
     cautions=(Caution(code="no_effect", fact="a\nb", advice="c\td"),),
     layers=(Layer(name="0.conv", kind="Conv2d", output_shape=(1, 6, 28, 28), params=156, macs=117_600),),
     notes=("not counted: aten::max_pool2d",),
+    sets=(0, 12),
     error="line one\nline two \u2028 </script>",
 )
 
@@ -84,6 +86,7 @@ EVERY_RUN = Run(
     sort="latency_s",
     latency_max_s=0.05,
     params_max=5_000_000,
+    delta=0.05,
     wall_s=245.0,
     passes_s=161.25,
     compile_s=21.0,
@@ -120,6 +123,7 @@ def test_a_line_of_a_run_is_this() -> None:
             "sort": None,
             "latency_max_s": None,
             "params_max": None,
+            "delta": None,
             "wall_s": None,
             "passes_s": None,
             "compile_s": None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.record import Caution, Record, to_json
+from cnnbench.record import FORMAT_VERSION, Caution, Record, to_json
 from cnnbench.spec import Budget, CnnbenchError, UsageError
 from cnnbench.store import Loaded, Store, finished, load
 from tests.made import case, once, record, run
@@ -109,7 +109,7 @@ def test_a_newer_format_asks_to_upgrade(tmp_path: Path, newer: bytes) -> None:
     with pytest.raises(UsageError) as caught:
         load(file)
     assert str(caught.value) == (
-        f"'{file}', line 1: record format 7, written by a newer cnnbench; this one reads up to 1. "
+        f"'{file}', line 1: record format 7, written by a newer cnnbench; this one reads up to {FORMAT_VERSION}. "
         "Upgrade: `pip install --upgrade cnnbench`."
     )
 
