@@ -1,4 +1,4 @@
-"""Pure numbers: medians and ratios with exact intervals, percentiles and shares; nothing about models."""
+"""Numbers from samples in order: medians and percentiles with exact bounds, outliers; and Wilson for shares."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
+
+import numpy as np
 
 K = TypeVar("K", bound=Hashable)
 
@@ -25,6 +27,9 @@ FEWEST_FOR_P95 = 130
 
 FEWEST_FOR_P99 = 662
 """Smallest n with P(Binomial(n, 0.01) <= 1) <= 1 %: LoadGen's rule at 99 % confidence with one sample to spare."""
+
+TUKEY_FENCE = 1.5
+"""Quartile ranges beyond the quartiles at which Tukey's fences stand (Exploratory Data Analysis, 1977, 2D)."""
 
 Z_95 = 1.959963984540054
 """The 0.975 quantile of the standard normal distribution."""
@@ -122,6 +127,19 @@ def _spare(n: int, share: float) -> int:
         if tail > 1 - PERCENTILE_CONFIDENCE:
             return max(t, 0)
         t += 1
+
+
+def tukey_outliers(samples: Sequence[float]) -> int:
+    """Return how many samples lie beyond Tukey's fences, 1.5 quartile ranges outside the quartiles; none is removed.
+
+    Quartiles are interpolated between neighbours (definition 7 of Hyndman and Fan 1996, the default of numpy and R).
+    """
+    if len(samples) == 0:
+        return 0
+    values = np.asarray(samples, dtype=np.float64)
+    lower, upper = np.quantile(values, (0.25, 0.75))
+    reach = TUKEY_FENCE * (upper - lower)
+    return int(np.count_nonzero((values < lower - reach) | (values > upper + reach)))
 
 
 def wilson(correct: int, tested: int) -> Interval:
