@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from cnnbench.spec import Device
+
+Span = Callable[[Callable[[], None], float], float | None]
+"""Seconds that a device needs for what a function enqueues; see `Clock.device_span`."""
+
+HELD = 2.0
+"""The device is held busy for twice as long as the host needs to enqueue the work. Our choice: a host that is disturbed
+meanwhile for as long as it works is still in time; one that is not gives None."""
+
+SLEEP_CYCLES = 10_000_000
+"""Cycles of the sleep that tells how many the device makes in a second: some 5 ms, so that a launch is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,11 +28,17 @@ class Clock:
 
     `now_ns` returns nanoseconds of a steady clock. `synchronize` returns when all work given to the device is done; on
     a CPU it does nothing, because operations are finished when they return.
+
+    `device_span` (None where the host is the device) is given a function that enqueues work, and the seconds that the
+    host needs for that; it returns the seconds that the device needs, without waiting for the host. It returns None
+    where the device could not be held busy until all was enqueued: the function waits for the device itself, or
+    enqueues more than the device's queue holds.
     """
 
     now_ns: Callable[[], int]
     synchronize: Callable[[], None]
     asynchronous: bool
+    device_span: Span | None = None
 
 
 def _done() -> None:
@@ -35,7 +54,52 @@ def cuda_clock() -> Clock:
     """Return the clock for the current CUDA device; `synchronize` waits for all its streams."""
     import torch  # lazily, so that planning needs no torch
 
-    return Clock(now_ns=time.perf_counter_ns, synchronize=torch.cuda.synchronize, asynchronous=True)
+    return Clock(
+        now_ns=time.perf_counter_ns, synchronize=torch.cuda.synchronize, asynchronous=True, device_span=_cuda_span
+    )
+
+
+def _cuda_span(enqueue: Callable[[], None], host_s: float) -> float | None:
+    """Measure with events behind a sleep: the device finds all of the work enqueued when it wakes up."""
+    import torch
+
+    begin, end = _event(), _event()
+    cycles = math.ceil(HELD * host_s * _cycles_per_s(torch.cuda.current_device()))
+    torch.cuda.synchronize()
+    _sleep(cycles)
+    begin.record()
+    enqueue()
+    end.record()
+    late = begin.query()  # the device has woken up: it may have waited for the host
+    torch.cuda.synchronize()
+    return None if late else float(begin.elapsed_time(end)) * 1e-3
+
+
+def _event() -> Any:
+    import torch
+
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def _sleep(cycles: int) -> None:
+    import torch
+
+    torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]  # noqa: SLF001  # torch offers no other way
+
+
+@cache
+def _cycles_per_s(device: int) -> float:
+    """Return how many cycles of the sleep kernel device number `device` makes in a second."""
+    import torch
+
+    begin, end = _event(), _event()
+    with torch.cuda.device(device):
+        _sleep(SLEEP_CYCLES)  # once unread: the first launch loads the kernel, and an idle device is slow
+        begin.record()
+        _sleep(SLEEP_CYCLES)
+        end.record()
+        end.synchronize()
+    return SLEEP_CYCLES / (float(begin.elapsed_time(end)) * 1e-3)
 
 
 def clock_for(device: Device) -> Clock:
@@ -70,6 +134,16 @@ class FakeTime:
     def _wait(self) -> None:
         self.host_ns = max(self.host_ns, self.device_ns)
 
+    def _span(self, enqueue: Callable[[], None], host_s: float) -> float | None:
+        self._wait()
+        self.enqueue(HELD * host_s)
+        begin_ns = self.device_ns
+        enqueue()
+        late = self.host_ns > begin_ns
+        took_ns = self.device_ns - begin_ns
+        self._wait()
+        return None if late else took_ns * 1e-9
+
     def clock(self) -> Clock:
         """Return the clock that reads this time."""
-        return Clock(now_ns=self._now, synchronize=self._wait, asynchronous=True)
+        return Clock(now_ns=self._now, synchronize=self._wait, asynchronous=True, device_span=self._span)

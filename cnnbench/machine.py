@@ -1,4 +1,4 @@
-"""The machine as the operating system shows it: cores, quotas, memory, compiler; no torch, nothing measured."""
+"""The machine as the operating system shows it: cores, quotas, memory, compiler, counters of noise; no torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,51 @@ import platform
 import shutil
 import subprocess
 import sysconfig
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
+
+PROC = Path("/proc")
+STAT = PROC / "stat"
+"""Where Linux counts the time of its cores, in ticks."""
+
+TICK_S = 0.01
+"""Seconds in a tick of /proc/stat: USER_HZ is 100 in the interface of every Linux (proc(5))."""
+
+_STEAL = 7
+_TICKS = 8
+"""user nice system idle iowait irq softirq steal; guests, which follow, are in `user` and `nice` already (proc(5))."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counters:
+    """The machine's counters at `at_s` of a steady clock; None where the system has none.
+
+    Ticks of all cores since the machine started, microseconds in which some process waited for a core, load average of
+    the last minute, mean clock of the cores in Hz.
+    """
+
+    at_s: float
+    steal_ticks: int | None = None
+    total_ticks: int | None = None
+    pressure_us: int | None = None
+    load: float | None = None
+    clock_cycles_per_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noise:
+    """What the counters say about the time between two moments, as shares of it; load and clock at its ends."""
+
+    steal_share: float | None = None
+    pressure_share: float | None = None
+    load: float | None = None
+    clock_cycles_per_s: float | None = None
 
 
 def version_of(distribution: str) -> str:
@@ -99,6 +138,69 @@ def default_threads(groups: tuple[Path, ...] | None = None) -> int:
     quota = cpu_quota(groups)
     cores = usable_cores()
     return max(1, min(cores, int(quota) if quota is not None else cores))
+
+
+def all_cores() -> int:
+    """Return how many cores the machine has, also where this process may use fewer."""
+    return os.cpu_count() or 1
+
+
+def cpu_ticks(stat: Path = STAT) -> tuple[int, int] | None:
+    """Return (ticks stolen by the hypervisor, ticks in all) of all cores since the machine started, None if unknown."""
+    try:
+        with stat.open("rb") as lines:
+            words = lines.readline().split()
+    except OSError:
+        return None
+    ticks = [int(word) for word in words[1 : _TICKS + 1]] if words[:1] == [b"cpu"] else []
+    return (ticks[_STEAL], sum(ticks)) if len(ticks) == _TICKS else None
+
+
+def read_counters(now_s: float, proc: Path = PROC) -> Counters:
+    """Return the machine's counters, read at `now_s` seconds of a steady clock."""
+    ticks = cpu_ticks(proc / "stat")
+    some = next((line for line in _read(proc / "pressure" / "cpu").splitlines() if line.startswith("some ")), "")
+    total = some.rpartition("total=")[2]
+    load = _read(proc / "loadavg").split()
+    return Counters(
+        at_s=now_s,
+        steal_ticks=None if ticks is None else ticks[0],
+        total_ticks=None if ticks is None else ticks[1],
+        pressure_us=int(total) if total.isdigit() else None,
+        load=float(load[0]) if load else None,
+        clock_cycles_per_s=_mean_clock(),
+    )
+
+
+def _mean_clock() -> float | None:
+    """Return the mean clock of the cores in Hz; systems that hide it answer with an error, nothing, or zero."""
+    try:
+        found: Any = psutil.cpu_freq()  # its type says never None, its documentation and its code say otherwise
+    except (AttributeError, NotImplementedError, OSError, RuntimeError):
+        return None
+    return float(found.current) * 1e6 if found and found.current else None
+
+
+def between(before: Counters, after: Counters) -> Noise:
+    """Return what two readings say about the time in between.
+
+    Stolen time is a share of all cores' time, pressure of the time that passed; load is the later one, the clock the
+    mean of the two.
+    """
+    elapsed_s = after.at_s - before.at_s
+    stolen, total = _gain(before.steal_ticks, after.steal_ticks), _gain(before.total_ticks, after.total_ticks)
+    waited = _gain(before.pressure_us, after.pressure_us)
+    clocks = [c.clock_cycles_per_s for c in (before, after) if c.clock_cycles_per_s is not None]
+    return Noise(
+        steal_share=stolen / total if stolen is not None and total else None,
+        pressure_share=waited * 1e-6 / elapsed_s if waited is not None and elapsed_s > 0 else None,
+        load=after.load,
+        clock_cycles_per_s=sum(clocks) / len(clocks) if clocks else None,
+    )
+
+
+def _gain(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
 
 
 def _read(path: Path) -> str:

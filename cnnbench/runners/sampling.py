@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cnnbench.clock import Clock
+from cnnbench.runners.watch import Seen, Watch
 
 SAMPLE_S = 0.010
 """Timed seconds that a sample holds at least; short, because noise on shared machines moves within a second."""
@@ -83,7 +84,11 @@ class SampleShape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One sample in seconds: median iteration, the whole sample, kept iterations, medians of the phases."""
+    """One sample in seconds: median iteration, the whole sample, kept iterations, medians of the phases.
+
+    `device_s`: what the device needs for an iteration, without waiting for the host. The rest is what a `Watch` saw
+    during the timed iterations; None is what could not be seen.
+    """
 
     latency_s: float
     sample_s: float
@@ -91,6 +96,11 @@ class Sample:
     tail_s: float
     iterations_s: tuple[float, ...]
     phases_s: tuple[float, ...]
+    device_s: float | None = None
+    cpu_share: float | None = None
+    steal_share: float | None = None
+    throttled: bool = False
+    sm_clock_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,9 +131,15 @@ def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) ->
     return SampleShape(rewarm=max(1, math.ceil(rewarm_s / iteration_s)), readings=readings, group=group)
 
 
-def warm_up(work: Work, clock: Clock, *, first_s: float, cap_s: float = WARM_CAP_S) -> WarmUp:
-    """Repeat `work` until its time settles or `cap_s` is spent; `first_s` is what the first warm call took."""
-    least_s = WARM_CUDA_S if clock.asynchronous else WARM_CPU_S
+def warm_up(
+    work: Work, clock: Clock, *, first_s: float, least_s: float | None = None, cap_s: float = WARM_CAP_S
+) -> WarmUp:
+    """Repeat `work` until its time settles or `cap_s` is spent; `first_s` is what the first warm call took.
+
+    It takes `least_s` at least: by default half a second, and a whole one on an asynchronous device.
+    """
+    if least_s is None:
+        least_s = WARM_CUDA_S if clock.asynchronous else WARM_CPU_S
     medians: list[float] = []
     spent, iteration_s = 0.0, first_s
     while True:
@@ -148,39 +164,51 @@ def _window(work: Work, clock: Clock, calls: int) -> tuple[float, float]:
     return spent, statistics.median(timed.readings_ns) * 1e-9 / max(1, calls // readings)
 
 
-def take_sample(work: Work, shape: SampleShape, clock: Clock) -> Sample:
+def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Watch | None = None) -> Sample:
     """Return one sample: re-warm untimed, then time `shape.readings` groups with the garbage collector off.
 
     Inside the timed regions are the iterations and waiting for the device; outside are picking the inputs, the
-    re-warm, and everything done with the times.
+    re-warm, reading the counters, the device's own time, and everything done with the times.
     """
     collecting = gc.isenabled()
     gc.disable()
     try:
         begin = clock.now_ns()
         work.repeat(shape.rewarm)
+        enqueued = clock.now_ns()
         clock.synchronize()
         rewarmed = clock.now_ns()
+        before = watch.read() if watch else None
         timed = work.timed(shape.readings, shape.group, clock)
         last = clock.now_ns()
         clock.synchronize()
         tail = clock.now_ns() - last
+        seen = watch.seen(before, watch.read()) if watch and before else Seen()
+        device_s = _device_s(work, clock, host_s=(enqueued - begin) * 1e-9 / shape.rewarm)
     finally:
         if collecting:
             gc.enable()
-    return _summed(timed, shape, rewarm_ns=rewarmed - begin, tail_ns=tail)
-
-
-def _summed(timed: Timed, shape: SampleShape, *, rewarm_ns: int, tail_ns: int) -> Sample:
     each = [ns * 1e-9 / shape.group for ns in timed.readings_ns]
     return Sample(
         latency_s=statistics.median(each),
         sample_s=sum(timed.readings_ns) * 1e-9,
-        rewarm_s=rewarm_ns * 1e-9,
-        tail_s=tail_ns * 1e-9,
+        rewarm_s=(rewarmed - begin) * 1e-9,
+        tail_s=tail * 1e-9,
         iterations_s=tuple(evenly(each, KEPT_ITERATIONS)) if shape.group == 1 else (),
         phases_s=tuple(statistics.median(phase) * 1e-9 for phase in timed.phases_ns),
+        device_s=device_s,
+        cpu_share=seen.cpu_share,
+        steal_share=seen.steal_share,
+        throttled=seen.throttled,
+        sm_clock_share=seen.sm_clock_share,
     )
+
+
+def _device_s(work: Work, clock: Clock, *, host_s: float) -> float | None:
+    """Return the device's seconds for one iteration more; the host needs at most `host_s` to enqueue one."""
+    if not clock.asynchronous or clock.device_span is None:
+        return None
+    return clock.device_span(lambda: work.repeat(1), host_s)
 
 
 def evenly(values: Sequence[float], most: int) -> Sequence[float]:
