@@ -1,33 +1,31 @@
-"""Measure one group in one launch: build, warm up in turn, then samples in shuffled blocks until it is enough."""
+"""Measure one group in one launch: sets of workers one after the other, each built, warmed up in turn, and sampled."""
 
 from __future__ import annotations
 
-import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from cnnbench import stats
-from cnnbench.orchestrator.host import Host, Worker
-from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
-from cnnbench.orchestrator.planning import SETUP_S, Group, fixed_s
-from cnnbench.record import Caution, Measurement, Outcome
-from cnnbench.runners.sampling import WARM_CAP_S, Sample
+from cnnbench import machine
+from cnnbench.orchestrator.blocks import LEAST_BLOCKS, Tell, Turn, caution_width, finish_precise, lost_s, take_blocks
+from cnnbench.orchestrator.blocks import takes_part as _takes_part
+from cnnbench.orchestrator.cell import Cell, Seen, seen_of
+from cnnbench.orchestrator.expected import SETUP_S, fixed_s
+from cnnbench.orchestrator.host import Host
+from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Warm
+from cnnbench.orchestrator.planning import Group
+from cnnbench.record import Caution, Measurement
+from cnnbench.runners.sampling import WARM_CAP_S
 from cnnbench.spec import Case
 
-LOOKS = (12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000)
-"""Numbers of blocks after which the width of the intervals is looked at; looking oftener would favour lucky streaks."""
-
-WIDTH_CPU = 0.02
-WIDTH_CUDA = 0.005
-"""Half-width of an interval, relative, at which measuring stops. Width may stop a run, significance never."""
-
-MEASURED_S = 3.0
-"""Seconds of blocks before the width may stop a group: noise slower than this would not have been seen."""
-
-LEAST_BLOCKS = 6
-"""Blocks that a group takes when its own share is spent but not the run's budget: the fewest that give an interval."""
+MOST_SETS = 8
+FEWEST_SETS = 4
+SETS_SHARE = 0.5
+"""Sets of workers that a launch may use, where starting them takes at most half of the group's time: what is fixed when
+a process starts shifts its speed by about 1 %, and only more processes average that out and show how much it is. With
+fewer than four sets their spread says too little, and one set with more samples is better. Our choice; see
+docs/measurement.md for what was measured."""
 
 EMULATED_PATIENCE_S = 10.0
 EMULATED_WARM_S = 5.0
@@ -47,76 +45,93 @@ class Limits:
     emulated: Mapping[Case, str]
 
 
-@dataclass(kw_only=True, slots=True)
-class Cell:
-    """One case while it is measured; a failed one keeps its failure and takes no further part."""
-
-    case: Case
-    worker: Worker
-    failure: Failure | None = None
-    ready: Ready | None = None
-    cautions: list[Caution] = field(default_factory=list)
-    samples: dict[int, Sample] = field(default_factory=dict)  # by block
-    waited_s: float = 0.0
-
-    @property
-    def alive(self) -> bool:
-        """Whether the cell still takes part."""
-        return self.failure is None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
-    """What came of one case: a failure, or an outcome."""
-
-    case: Case
-    failure: Failure | None
-    outcome: Outcome
-    lost_s: float = 0.0  # that the case took without a result; the others should not pay for it
-
-
-Tell = Callable[[str], None]
-
-
 def measure_group(host: Host, group: Group, limits: Limits, *, launch: int, tell: Tell) -> tuple[Seen, ...]:
-    """Measure the cases of `group` side by side and return what came of each; the workers end here in any case."""
-    cells = [Cell(case=case, worker=host.start()) for case in group.cases]
+    """Measure the members of `group` side by side and return what came of each; the workers end here in any case.
+
+    `limits.sampling_s` are for blocks and for the sets of workers after the first.
+    """
+    cells = [Cell(case=case) for case in group.members]
+    order = random.Random(f"{group.cases[0].seed} {launch}")  # noqa: S311  # an order
+    before = machine.read_counters(time.monotonic())
+    sets: list[int] = []
     try:
-        _build(cells, limits, tell)
-        for cell in cells:
-            if cell.alive:
-                compiles = (
-                    "compiling (a minute or so) and warming up" if cell.case.variant.compile_mode else "warming up"
-                )
-                tell(f"{cell.case.label()}: {compiles}")
-                _warm(cell, limits)
-        _take_blocks(cells, limits, random.Random(f"{group.cases[0].seed} {launch}"), tell)  # noqa: S311  # an order
+        _measure_sets(host, cells, limits, sets, order, tell)
     finally:
         for cell in cells:
-            cell.worker.close()
-    return tuple(_seen(cell) for cell in cells)
+            cell.close()
+    noise = machine.between(before, machine.read_counters(time.monotonic()))
+    return tuple(_with_noise(seen_of(cell, sets), noise) for cell in cells)
 
 
-def _seen(cell: Cell) -> Seen:
-    lost_s = 0.0 if cell.failure is None else cell.waited_s
-    return Seen(case=cell.case, failure=cell.failure, outcome=_outcome(cell), lost_s=lost_s)
-
-
-def _receive(cell: Cell, timeout_s: float) -> Reply:
-    """Return the cell's next message, and add to the cell how long it was waited for."""
+def _measure_sets(
+    host: Host, cells: list[Cell], limits: Limits, sets: list[int], order: random.Random, tell: Tell
+) -> None:
     begin = time.monotonic()
-    reply = cell.worker.receive(timeout_s)
-    cell.waited_s += time.monotonic() - begin
-    if isinstance(reply, Failure) and reply.status == "timeout" and timeout_s == cell.case.budget.timeout_s:
-        return replace(reply, error=f"{reply.error} (--timeout)")
-    return reply
+    _start(host, cells, limits, tell)
+    setup_s = time.monotonic() - begin - lost_s(cells)
+    count = number_of_sets(limits.sampling_s, setup_s, _block_s(cells))
+    slice_s = (limits.sampling_s - (count - 1) * setup_s) / count
+    block = 0
+    for at in range(count):
+        wanted = [cell for cell in cells if cell.alive and _takes_part(cell, cells[0])]
+        if at:
+            _start(host, wanted, limits, tell)
+        sets.append(block)
+        turn = Turn(
+            first_block=block,
+            until=time.monotonic() + slice_s,
+            deadline=limits.deadline,
+            may_stop=count == 1,
+            sets=tuple(sets),
+        )
+        block = take_blocks(wanted, turn, order, tell)
+        for cell in cells:
+            cell.close()
+        alive = [cell for cell in cells if cell.alive]
+        if len(sets) >= FEWEST_SETS and alive:
+            finish_precise(alive, sets)
+        if not alive or all(cell.finished for cell in alive) or time.monotonic() >= limits.deadline + lost_s(cells):
+            break
+    caution_width([cell for cell in cells if cell.alive], sets)
+
+
+def number_of_sets(sampling_s: float, setup_s: float, block_s: float) -> int:
+    """Return how many sets of workers are worth their start: one, or `FEWEST_SETS` to `MOST_SETS`.
+
+    `setup_s` is what starting a set takes, `block_s` what a block takes: each set must have time for `LEAST_BLOCKS`.
+    """
+    count = min(MOST_SETS, 1 + int(SETS_SHARE * sampling_s / max(setup_s, 1e-9)))
+    while count >= FEWEST_SETS:
+        if sampling_s - (count - 1) * setup_s >= count * LEAST_BLOCKS * block_s:
+            return count
+        count -= 1
+    return 1
+
+
+def _block_s(cells: Sequence[Cell]) -> float:
+    """Return the seconds of passes in one block."""
+    ready = [cell.ready for cell in cells if cell.alive and cell.ready is not None]
+    return sum((r.shape.rewarm + r.shape.iterations) * r.iteration_s for r in ready)
+
+
+def _start(host: Host, cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
+    """Start a set of workers for `cells`, and warm them up in turn."""
+    for cell in cells:
+        cell.worker = host.start()
+    _build(cells, limits, tell)
+    for cell in cells:
+        if cell.alive:
+            compiles = cell.case.variant.compile_mode and cell.ready is None and cell.case.role != "canary"
+            what = "compiling (a minute or so) and warming up" if compiles else "warming up"
+            tell(f"{cell.case.label()}: {what}")
+            _warm(cell, limits)
 
 
 def _build(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
     """Build all networks at once: nothing is timed yet, so they may share the cores."""
     tell(f"{cells[0].case.label()}: building" + (f", with {len(cells) - 1} more" if len(cells) > 1 else ""))
     for cell in cells:
-        cell.worker.send(
+        cell.at_work().send(
             Job(
                 case=cell.case,
                 scratch=limits.scratch,
@@ -125,7 +140,7 @@ def _build(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
             )
         )
     for cell in cells:
-        reply = _receive(cell, cell.case.budget.timeout_s)
+        reply = cell.receive(cell.case.budget.timeout_s)
         if isinstance(reply, Failure):
             cell.failure = reply
         else:
@@ -138,10 +153,11 @@ def _warm(cell: Cell, limits: Limits) -> None:
     patience = cell.case.budget.timeout_s
     if emulated is not None:
         patience = min(patience, EMULATED_PATIENCE_S + fixed_s(cell.case) - SETUP_S)
-    cell.worker.send(Warm())
-    reply = _receive(cell, patience)
+    cell.at_work().send(Warm(shape=None if cell.ready is None else cell.ready.shape))
+    reply = cell.receive(patience)
     if isinstance(reply, Ready):
-        cell.ready = reply
+        cell.ready = cell.ready or reply  # the first call of the first set is the cold one
+        cell.warmup_s += reply.warmup_s
         cell.cautions += reply.cautions
         if emulated is not None:
             advice = "Its time says nothing about a machine that has bf16 instructions."
@@ -154,102 +170,15 @@ def _warm(cell: Cell, limits: Limits) -> None:
     cell.failure = reply
 
 
-def _take_blocks(cells: Sequence[Cell], limits: Limits, order: random.Random, tell: Tell) -> None:
-    """Take samples block by block, each block in a new order, until width, budget or the last look ends it."""
-    begin = time.monotonic()
-    lost_before = _lost_s(cells)
-    for block in range(LOOKS[-1]):
-        alive = [cell for cell in cells if cell.alive]
-        now = time.monotonic()
-        deadline = limits.deadline + _lost_s(cells)
-        until = min(deadline, begin + limits.sampling_s + _lost_s(cells) - lost_before)
-        if not alive or (now >= until and block >= LEAST_BLOCKS) or (now >= deadline and block):
-            break
-        if block in LOOKS and now - begin >= MEASURED_S and _precise(alive):
-            return
-        if block % 4 == 0:
-            tell(_block_text(alive, block))
-        order.shuffle(alive)
-        for cell in alive:
-            _take(cell, block)
-    _caution_width([cell for cell in cells if cell.alive])
-
-
-def _lost_s(cells: Sequence[Cell]) -> float:
-    """Return the seconds that failed cells took: the others get them on top."""
-    return sum(cell.waited_s for cell in cells if not cell.alive)
-
-
-def _take(cell: Cell, block: int) -> None:
-    cell.worker.send(Take())
-    reply = _receive(cell, cell.case.budget.timeout_s)
-    if isinstance(reply, Taken):
-        cell.samples[block] = reply.sample
-    else:
-        assert isinstance(reply, Failure)
-        cell.failure = reply
-
-
-def _block_text(cells: Sequence[Cell], block: int) -> str:
-    first = cells[0].case
-    return f"{first.model} {first.device} {first.task} batch {first.batch_size}: {len(cells)} cells, block {block + 1}"
-
-
-def _precise(cells: Sequence[Cell]) -> bool:
-    return all(width(cell, cells[0]) <= (WIDTH_CUDA if cell.case.device == "cuda" else WIDTH_CPU) for cell in cells)
-
-
-def width(cell: Cell, reference: Cell) -> float:
-    """Return the relative half-width of the interval that the cell's row will show; infinite while there is none."""
-    own = {block: s.latency_s for block, s in cell.samples.items()}
-    if cell is reference:
-        interval = stats.median(list(own.values()))
-    else:
-        base = {block: s.latency_s for block, s in reference.samples.items()}
-        paired = stats.ratio_by_block(base, own)
-        if paired is None:
-            return math.inf
-        interval = paired
-    if interval.low is None or interval.high is None:
-        return math.inf
-    return (interval.high - interval.low) / 2 / interval.center
-
-
-def _caution_width(cells: Sequence[Cell]) -> None:
-    for cell in cells:
-        if (wide := width(cell, cells[0])) > (WIDTH_CUDA if cell.case.device == "cuda" else WIDTH_CPU):
-            by = f"+-{100 * wide:.1f} %" if math.isfinite(wide) else "too few samples for an interval"
-            fact = f"the interval is wider than asked for when the budget is spent ({by})"
-            cell.cautions.append(Caution(code="precision_not_reached", fact=fact, advice="Give it a larger --budget."))
-
-
-def _outcome(cell: Cell) -> Outcome:
-    if cell.ready is None or cell.failure is not None or not cell.samples:
-        return Outcome(cautions=tuple(cell.cautions))
-    return Outcome(measurements=(*_once(cell, cell.ready), *_by_block(cell, cell.ready)), cautions=tuple(cell.cautions))
-
-
-def _once(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
-    first = "compile_s" if cell.case.variant.compile_mode else "first_call_s"
-    passes = ready.warmup_s + sum(s.rewarm_s + s.sample_s for s in cell.samples.values())
-    values = ((first, ready.first_call_s), ("warmup_s", ready.warmup_s), ("passes_s", passes))
-    return tuple(Measurement(quantity=q, samples=(_ns(v),)) for q, v in values)
-
-
-def _by_block(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
-    blocks = tuple(cell.samples)
-    samples = tuple(cell.samples.values())
-    units = ready.shape.iterations
-    columns = [("latency_s", [s.latency_s for s in samples]), ("sample_s", [s.sample_s for s in samples])]
-    columns += [(phase, [s.phases_s[k] for s in samples]) for k, phase in enumerate(ready.phases)]
-    kept = [(block, t) for block, s in cell.samples.items() for t in s.iterations_s]
-    table = [Measurement(quantity=q, samples=tuple(map(_ns, v)), units=units, blocks=blocks) for q, v in columns]
-    if kept:
-        each = tuple(_ns(t) for _, t in kept)
-        table.append(Measurement(quantity="iteration_s", samples=each, blocks=tuple(b for b, _ in kept)))
-    return tuple(table)
-
-
-def _ns(seconds: float) -> float:
-    """Return `seconds` to the nanosecond, which is what the clock counts in."""
-    return round(seconds, 9)
+def _with_noise(seen: Seen, noise: machine.Noise) -> Seen:
+    """Return the canary's `seen` with what the machine's counters showed while the group was measured."""
+    if seen.case.role != "canary" or seen.failure is not None:
+        return seen
+    values = (
+        ("pressure_share", noise.pressure_share),
+        ("load", noise.load),
+        ("clock_cycles_per_s", noise.clock_cycles_per_s),
+    )
+    more = tuple(Measurement(quantity=name, samples=(value,)) for name, value in values if value is not None)
+    outcome = replace(seen.outcome, measurements=(*seen.outcome.measurements, *more))
+    return replace(seen, outcome=outcome)

@@ -63,7 +63,9 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warm:
-    """To a worker: make the first call and warm up."""
+    """To a worker: make the first call and warm up; `shape` of the samples, where an earlier worker found it."""
+
+    shape: SampleShape | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,13 +80,17 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
-    """From a worker: warmed up and idle; times in seconds, `phases` are the quantities that a sample times apart."""
+    """From a worker: warmed up and idle; times in seconds, `phases` are the quantities that a sample times apart.
+
+    `reading_s` is what an empty timed region reads.
+    """
 
     first_call_s: float
     warmup_s: float
     iteration_s: float
     shape: SampleShape
     phases: tuple[str, ...] = ()
+    reading_s: float | None = None
     cautions: tuple[Caution, ...] = ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -12,41 +11,22 @@ from cnnbench.record import Environment
 from cnnbench.spec import Case, Device, MissingError, Request, Section, Shape, Task, UsageError
 from cnnbench.variants import REFERENCE, Support, native_variants, parse_variant, split_variants, support
 
-SETUP_S = 1.5
-"""Expected seconds to fork, build and warm up a cell of a small network; seen on two cores. For the ETA only."""
-
-COMPILE_S = 35.0
-COMPILE_AUTOTUNE_S = 150.0
-"""Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only."""
-
-SAMPLING_S = 6.0
-"""Expected seconds of blocks for a cell until the width of its interval stops it. For the ETA only."""
-
-MACS_PER_S = 60e9
-"""Expected multiply-adds a second, to guess the time of a pass where a network declares its MACs. For the ETA only."""
-
-PASSES = 60
-"""Passes that a cell makes at least, warm-up and blocks together. For the ETA only."""
-
-WARM_PASSES = 17
-"""Passes before the first sample: two single ones and three windows of five."""
-
-TRAINING_COST = 3
-"""A training step does about three times the work of a forward pass."""
-
-ACCURACY_SHARE = 0.3
-"""Share of a run's budget that trainings may take where accuracy is asked for. Our choice."""
-
-COMPLEXITY_S = 0.7
-START_S = 5.0
-"""Expected seconds to count one network, and to start the fork server. For the ETA only."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """Cases that are compared with each other and so measured together; the first one is the reference."""
+    """Cases that are compared with each other and so measured together; the first one is the reference.
+
+    `twin` is the reference once more, where there is something to compare; `canary` is fixed work in each block.
+    """
 
     cases: tuple[Case, ...]
+    twin: Case | None = None
+    canary: Case | None = None
+
+    @property
+    def members(self) -> tuple[Case, ...]:
+        """All that is measured together, the reference first."""
+        return (*self.cases, *(case for case in (self.twin, self.canary) if case is not None))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +44,8 @@ class Plan:
     request: Request
     complexity: tuple[Case, ...]
     groups: tuple[Group, ...]
+    memory: tuple[Case, ...]
+    numerics: tuple[Case, ...]
     accuracy: tuple[Case, ...]
     refused: tuple[Refused, ...] = ()
     emulated: Mapping[Case, str]
@@ -87,6 +69,8 @@ def make_plan(request: Request, environment: Environment, shapes: Mapping[str, S
         request=request,
         complexity=tuple(single.values()),
         groups=groups,
+        memory=tuple(replace(c, role="memory") for group in groups for c in group.cases),
+        numerics=_numerics(groups),
         accuracy=tuple(accuracy or ()),
         refused=tuple(Refused(case=c, reason=s.reason) for c, s in judged.items() if s.status == "unsupported"),
         emulated=_emulated(judged),
@@ -95,6 +79,17 @@ def make_plan(request: Request, environment: Environment, shapes: Mapping[str, S
 
 def _emulated(judged: Mapping[Case, Support]) -> Mapping[Case, str]:
     return {c: s.reason for c, s in judged.items() if s.status == "emulated"}
+
+
+def _numerics(groups: Iterable[Group]) -> tuple[Case, ...]:
+    """Return one case for each model and variant whose scores may differ from the network's as it is written.
+
+    They are those of inference at the same batch size. A variant that is compiled for training only is not among them:
+    to compile it for inference as well would take longer than measuring it.
+    """
+    cases = [c for group in groups for c in group.cases if c.variant.name != REFERENCE]
+    found = (c for c in cases if c.task == "infer" or not c.variant.compile_mode)
+    return tuple(dict.fromkeys(replace(c, task="infer", role="numerics") for c in found))
 
 
 def _devices(request: Request, environment: Environment) -> tuple[Device, ...]:
@@ -214,7 +209,13 @@ def _groups(request: Request, cells: list[Case]) -> tuple[Group, ...]:
     for case in cells:
         model = () if request.reference else (case.model,)
         grouped.setdefault((case.device, case.task, case.batch_size, *model), []).append(case)
-    return tuple(Group(cases=_reference_first(request, cases)) for cases in grouped.values())
+    return tuple(_checked(_reference_first(request, cases)) for cases in grouped.values())
+
+
+def _checked(cases: tuple[Case, ...]) -> Group:
+    """Return the group of `cases` with what shows whether it can be believed."""
+    twin = replace(cases[0], role="twin") if len(cases) > 1 else None
+    return Group(cases=cases, twin=twin, canary=replace(cases[0], role="canary"))
 
 
 def _reference_first(request: Request, cases: list[Case]) -> tuple[Case, ...]:
@@ -223,37 +224,3 @@ def _reference_first(request: Request, cases: list[Case]) -> tuple[Case, ...]:
     if not first:
         raise UsageError(f"The reference {'/'.join(wanted)} is not among the cells that can be measured here.")
     return (*first, *(c for c in cases if c not in first))
-
-
-def fixed_s(case: Case) -> float:
-    """Return the expected seconds before a cell's first sample."""
-    compiling = {None: 0.0, "max-autotune": COMPILE_AUTOTUNE_S}.get(case.variant.compile_mode, COMPILE_S)
-    return SETUP_S + compiling + WARM_PASSES * _pass_s(case)
-
-
-def _pass_s(case: Case) -> float:
-    work = work_of(case)
-    return work / MACS_PER_S if math.isfinite(work) else 0.0
-
-
-def work_of(case: Case) -> float:
-    """Return the multiply-adds of one pass, by what the model declares; infinite where it declares nothing."""
-    spec = MODELS.get(case.model)
-    macs = math.inf if spec is None or spec.macs is None else spec.macs
-    return macs * case.batch_size * (TRAINING_COST if case.task == "train" else 1)
-
-
-def sampling_s(case: Case) -> float:
-    """Return the expected seconds of a cell's passes, from its declared multiply-adds where there are any."""
-    return max(SAMPLING_S, PASSES * _pass_s(case))
-
-
-def expected_s(plan: Plan) -> float:
-    """Return the seconds that a run of `plan` is expected to take if no budget cuts it.
-
-    Trainings add what makes their share of the whole, because that is what they are given.
-    """
-    launches = plan.request.budget.launches
-    cells = sum(fixed_s(c) + sampling_s(c) for group in plan.groups for c in group.cases)
-    measuring = COMPLEXITY_S * len(plan.complexity) + (START_S + cells) * launches
-    return measuring / (1 - ACCURACY_SHARE) if plan.accuracy else measuring

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import shutil
 import tempfile
 import time
@@ -10,33 +10,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench import machine
-from cnnbench.orchestrator.group import Limits, Seen, Tell, measure_group
+from cnnbench.orchestrator.blocks import Tell
+from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.expected import ACCURACY_SHARE, START_S, expected_s, group_s, share_s, work_of
+from cnnbench.orchestrator.group import Limits, measure_group
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Done, Failure, Job, News
-from cnnbench.orchestrator.planning import (
-    ACCURACY_SHARE,
-    START_S,
-    Group,
-    Plan,
-    expected_s,
-    fixed_s,
-    make_plan,
-    sampling_s,
-    threads_of,
-    work_of,
-)
-from cnnbench.orchestrator.single import as_record, ask, hosting, memory_limit, train_case
+from cnnbench.orchestrator.planning import Group, Plan, make_plan, threads_of
+from cnnbench.orchestrator.single import as_record, ask, check_environment, hosting, memory_limit, train_case
 from cnnbench.record import Environment, Record
 from cnnbench.runners.sampling import WARM_CAP_S
-from cnnbench.spec import Case, Request, UsageError
+from cnnbench.spec import Case, Request
 
 GRACE = 0.25
 """Share of the budget that a run may exceed it by before groups are no longer begun: what a group takes before its
 first sample is known roughly only, and a row is worth more than punctuality. Our choice."""
 
-COUNT_S = 60.0
-"""Longest wait for counting one network: the largest of torchvision's takes ten seconds, and one that hangs for ever
-should not cost more. Our choice."""
+WHOLE_S = 60.0
+"""Longest wait for counting one network, or for its memory or numerical error: the largest of torchvision's takes ten
+seconds, and one that hangs for ever should not cost more. Our choice."""
+
+CHECK_SHARE = 0.2
+"""Share of the budget after which no more errors and memories are measured: timing comes first. Our choice."""
 
 WARM_SHARE = 0.25
 """Highest share of its group's time that one cell may spend on warming up."""
@@ -117,37 +112,17 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
             self._count(_Launch(host=host, plan=plan, environment=environment, launch=0, scratch=scratch))
 
-    def _check_environment(self, environment: Environment) -> None:
-        """Refuse to go on with a run that another environment began: its records could not be compared.
-
-        Raises:
-            UsageError: names the first field that differs.
-        """
-        threads = threads_of(self._request)
-        for record in self._hooks.already.values():
-            if record.case.variant.threads != threads:
-                raise UsageError(
-                    f"This run began with {record.case.variant.threads} threads a cell, now it is {threads}. "
-                    "Give the same --threads, or a new folder with --output."
-                )
-            for field in dataclasses.fields(environment):
-                then, now = (getattr(e, field.name) for e in (record.environment, environment))
-                if then != now:
-                    raise UsageError(
-                        f"This run began in another environment: {field.name} was {then!r} and is {now!r}. "
-                        "Give a new folder with --output."
-                    )
-
     def _launch(self, host: Host, launch: int, scratch: str) -> None:
         self._tell(f"launch {launch + 1}: starting workers (importing torch)")
         environment, shapes = ask(host, self._names)
-        self._check_environment(environment)
+        check_environment(self._hooks.already.values(), environment, threads_of(self._request))
         request = replace(self._request, seed=self._request.seed + launch)
         plan = make_plan(request, environment, shapes)
         task = _Launch(host=host, plan=plan, environment=environment, launch=launch, scratch=scratch)
         if launch == 0:
             self._refuse(task)
             self._count(task)
+            self._check(task)
         self._measure(task)
         if launch == self._request.budget.launches - 1:
             self._train(replace(task, plan=make_plan(self._request, environment, shapes)))
@@ -173,19 +148,38 @@ class Runner:
                 self._keep(task, refused.case, time.time(), Failure(status="unsupported", error=refused.reason))
 
     def _count(self, task: _Launch) -> None:
-        """Count parameters and MACs of all models, as many at once as there are cores: nothing here is timed."""
-        cases = [case for case in task.plan.complexity if not self._done(case)]
+        """Count parameters and MACs of all models."""
+        self._side_by_side(task, task.plan.complexity, "counting parameters and MACs")
+
+    def _check(self, task: _Launch) -> None:
+        """Measure numerical errors and peak memories of what is not compiled, until their share of time is spent."""
+        cases = [c for c in (*task.plan.numerics, *task.plan.memory) if not c.variant.compile_mode]
+        stop = time.monotonic() + CHECK_SHARE * self._request.budget.total_s
+        self._side_by_side(task, cases, "numerical error and memory", stop=stop)
+
+    def _check_compiled(self, task: _Launch, group: Group) -> None:
+        """The same for the compiled cells of a group that was measured, one by one: their caches are warm now."""
+        own = {_conditions(case) for case in group.cases if case.variant.compile_mode}
+        for case in (*task.plan.numerics, *task.plan.memory):
+            if _conditions(case) in own and (case.role == "numerics" or case.task == group.cases[0].task):
+                self._side_by_side(task, [case], "numerical error and memory of what was compiled")
+
+    def _side_by_side(self, task: _Launch, cases: Sequence[Case], what: str, stop: float = math.inf) -> None:
+        """Do `cases` that are one piece of work each, as many at once as there are cores: nothing here is timed."""
+        cases = [case for case in cases if not self._done(case)]
         width = machine.usable_cores()
         for start in range(0, len(cases), width):
+            if time.monotonic() > stop:
+                return
             started = time.time()
             some = cases[start : start + width]
-            self._tell(f"counting parameters and MACs: {', '.join(c.model for c in some)}")
-            failed = False
+            self._tell(f"{what}: {', '.join(dict.fromkeys(c.model for c in some))}")
             workers = [task.host.start() for _ in some]
             for worker, case in zip(workers, some, strict=True):
                 worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=memory_limit()))
+            failed = False
             for worker, case in zip(workers, some, strict=True):
-                reply = worker.receive(min(COUNT_S, case.budget.timeout_s))
+                reply = worker.receive(min(WHOLE_S, case.budget.timeout_s))
                 worker.close()
                 assert isinstance(reply, Done | Failure)
                 failed = failed or isinstance(reply, Failure)
@@ -199,13 +193,13 @@ class Runner:
         reserve = ACCURACY_SHARE * self._request.budget.total_s if task.plan.accuracy else 0.0
         starts_s = START_S * (launches_left - 1)  # of the later launches' fork servers
         end = time.monotonic() + (self._deadline - reserve - starts_s - time.monotonic()) / launches_left
-        later_s = reserve + (launches_left - 1) * sum(_expected(g) for g in task.plan.groups)
+        later_s = reserve + (launches_left - 1) * sum(group_s(g) for g in task.plan.groups)
         for at, group in enumerate(groups):
             if time.monotonic() > self._deadline + GRACE * self._request.budget.total_s:
                 self._skip(task, group)
                 continue
             sampling = share_s(group, groups[at:], end - time.monotonic())
-            self._ahead_s = later_s + sum(_expected(g) for g in groups[at:])
+            self._ahead_s = later_s + sum(group_s(g) for g in groups[at:])
             started = time.time()
             limits = Limits(
                 sampling_s=sampling,
@@ -220,6 +214,8 @@ class Runner:
                 self._deadline += seen.lost_s
                 end += seen.lost_s
                 self._keep(task, seen.case, started, seen.failure or seen)
+            if task.launch == 0:
+                self._check_compiled(task, group)
 
     def _skip(self, task: _Launch, group: Group) -> None:
         error = "the budget was spent before its turn; a larger --budget, or the same command with --output of this run"
@@ -271,19 +267,9 @@ class _Launch:
     scratch: str
 
 
+def _conditions(case: Case) -> tuple[object, ...]:
+    return case.model, case.variant, case.device, case.batch_size
+
+
 def _resized(case: Case, input_size: tuple[int, int]) -> Case:
     return replace(case, input_shape=(case.input_shape[0], *input_size))
-
-
-def share_s(group: Group, ahead: Sequence[Group], left_s: float) -> float:
-    """Return the seconds of `left_s` that the blocks of `group` get when the groups `ahead`, itself first, follow.
-
-    What comes before the first sample is set aside for all of them; the rest goes by the cost of their passes.
-    """
-    fixed = sum(fixed_s(case) for g in ahead for case in g.cases)
-    weight = sum(sampling_s(case) for case in group.cases) / sum(sampling_s(c) for g in ahead for c in g.cases)
-    return weight * max(0.0, left_s - fixed)
-
-
-def _expected(group: Group) -> float:
-    return sum(fixed_s(case) + sampling_s(case) for case in group.cases)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
@@ -123,3 +124,24 @@ def _no_number(outcome: Outcome) -> Failure | None:
     """Return the failure of an outcome that holds NaN or infinity, which no record can hold, or None."""
     wrong = [m.quantity for m in outcome.measurements if not all(map(math.isfinite, m.samples))]
     return Failure(status="invalid", error=f"{wrong[0]} is not a number") if wrong else None
+
+
+def check_environment(records: Iterable[Record], environment: Environment, threads: int) -> None:
+    """Refuse to go on with a run that another environment began: its records could not be compared.
+
+    Raises:
+        UsageError: names the first field that differs.
+    """
+    for record in records:
+        if record.case.variant.threads != threads:
+            raise UsageError(
+                f"This run began with {record.case.variant.threads} threads a cell, now it is {threads}. "
+                "Give the same --threads, or a new folder with --output."
+            )
+        for field in dataclasses.fields(environment):
+            then, now = (getattr(e, field.name) for e in (record.environment, environment))
+            if then != now:
+                raise UsageError(
+                    f"This run began in another environment: {field.name} was {then!r} and is {now!r}. "
+                    "Give a new folder with --output."
+                )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
-import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,24 +30,21 @@ from cnnbench.orchestrator.messages import (
     Taken,
     Tried,
     Try,
+    Warm,
 )
 from cnnbench.record import Caution, Outcome, Status
-from cnnbench.runners import RUNNERS, Assignment
+from cnnbench.runners import Assignment, runner_for
+from cnnbench.runners.canary import WARM_S
+from cnnbench.runners.idle import fall_idle
 from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised, warm_up
+from cnnbench.runners.watch import watch_for
 from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec, UnsupportedError
 from cnnbench.variants import Prepared, prepare
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from cnnbench.runners.sampling import Work
-
-IDLE_STEP_S = 0.002
-IDLE_SHARE = 0.1
-IDLE_STEPS = 3
-IDLE_CAP_S = 0.2
-"""A worker is idle when its threads took at most a tenth of each of three times 2 ms, longer than the tick of 4 ms in
-which Linux may count CPU time; after 0.2 s it is taken to be as idle as it gets. A pool was seen to spin for 8 ms."""
+    from cnnbench.runners.sampling import SampleShape, Work
 
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc", "cannot allocate")
 
@@ -69,7 +67,7 @@ def _serve(connection: Connection) -> None:
     assert isinstance(request, Job)
     _limit_memory(request.memory_limit_bytes)
     _pin(request)
-    if RUNNERS[request.case.task].kind == "sampled":
+    if runner_for(request.case).kind == "sampled":
         _serve_samples(connection, request)
     else:
         connection.send(Done(outcome=_whole(connection, request)))
@@ -91,13 +89,23 @@ def _pin(job: Job) -> None:
     """Fix threads, caches and seed before the first operation, and check that the threads are in force."""
     import torch
 
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{job.scratch}/inductor-{os.getpid()}"
-    os.environ["TRITON_CACHE_DIR"] = f"{job.scratch}/triton-{os.getpid()}"
+    cache = f"{job.scratch}/{_cache_name(job.case)}"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{cache}-inductor"
+    os.environ["TRITON_CACHE_DIR"] = f"{cache}-triton"
     threads = job.case.variant.threads
     torch.set_num_threads(threads)
     if torch.get_num_threads() != threads:
         raise CnnbenchError(f"Asked for {threads} threads, torch runs {torch.get_num_threads()}.")
     torch.manual_seed(job.case.seed)
+
+
+def _cache_name(case: Case) -> str:
+    """Return the name of a cell's compile cache: cold for the cell and its twin, warm for what comes after them.
+
+    The runs of a cell's memory and numerical error, and its later sets of workers, find what the first one compiled.
+    """
+    role = case.role if case.role == "twin" else "timed"
+    return hashlib.sha256(repr(replace(case.identity(), role=role)).encode()).hexdigest()[:16]
 
 
 def _answer(question: Question) -> Answer:
@@ -117,7 +125,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
     """Do a job that is one piece of work."""
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
-    outcome: Outcome = RUNNERS[case.task].load()(
+    outcome: Outcome = runner_for(case).load()(
         Assignment(
             spec=spec,
             case=case,
@@ -141,26 +149,39 @@ def build(spec: ModelSpec, case: Case) -> nn.Module:
 
 
 def _serve_samples(connection: Connection, job: Job) -> None:
-    from cnnbench.runners.latency import check_first
-
     case = job.case
+    if case.role == "canary":
+        connection.send(Built())
+        _sample(connection, job, runner_for(case).load()(case))
+        return
     spec = models.find_model(case.model, case.input_shape)
     prepared = prepare(build(spec, case), case.variant, case.device)
     connection.send(Built(cautions=_cautions(case, prepared)))
-    request = connection.recv()
-    clock = clock_for(case.device)
     with _mode(case, prepared):
-        timed_work: Work = RUNNERS[case.task].load()(spec, case, prepared)
-        if isinstance(request, Try):
-            check_first(timed_work.first())
-            clock.synchronize()
-            connection.send(Tried())
-            return
-        ready = make_ready(timed_work, clock, cap_s=job.warm_cap_s)
-        connection.send(ready)
+        _sample(connection, job, runner_for(case).load()(spec, case, prepared))
+
+
+def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
+    """Warm up when told to, then give a sample whenever one is asked for."""
+    from cnnbench.runners.latency import check_first
+
+    clock, case = clock_for(job.case.device), job.case
+    request = connection.recv()
+    if isinstance(request, Try):
+        check_first(timed_work.first())
+        clock.synchronize()
+        connection.send(Tried())
+        return
+    assert isinstance(request, Warm)
+    least_s = WARM_S if case.role == "canary" else None
+    ready = make_ready(timed_work, clock, shape=request.shape, least_s=least_s, cap_s=job.warm_cap_s)
+    watch = watch_for(case.device, case.variant.threads)
+    fall_idle()
+    connection.send(ready)
+    with _as_compiled(case):
         while True:
             assert isinstance(connection.recv(), Take)
-            sample = take_sample(timed_work, ready.shape, clock)
+            sample = take_sample(timed_work, ready.shape, clock, watch)
             if clock.asynchronous and unsynchronised(sample):
                 raise InvalidError(
                     f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
@@ -168,6 +189,15 @@ def _serve_samples(connection: Connection, job: Job) -> None:
                 )
             fall_idle()
             connection.send(Taken(sample=sample))
+
+
+def _as_compiled(case: Case) -> AbstractContextManager[object]:
+    """Return what to measure inside of: a network that compiles again between samples is not one that was compiled."""
+    if not case.variant.compile_mode or case.role == "canary":
+        return nullcontext()
+    from cnnbench.runners.compiled import no_recompiles
+
+    return no_recompiles()
 
 
 @contextmanager
@@ -186,8 +216,14 @@ def _mode(case: Case, prepared: Prepared) -> Iterator[None]:
         yield
 
 
-def make_ready(timed_work: Work, clock: Clock, *, cap_s: float) -> Ready:
-    """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like."""
+def make_ready(
+    timed_work: Work, clock: Clock, *, cap_s: float, least_s: float | None = None, shape: SampleShape | None = None
+) -> Ready:
+    """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like.
+
+    A `shape` that an earlier worker found is kept, so that all samples of a cell are alike. `least_s` is the shortest
+    warm-up, None for the usual one.
+    """
     # Inside: the first call and the wait for the device. Outside: building, loading weights, making inputs.
     from cnnbench.runners.latency import check_first
 
@@ -201,8 +237,9 @@ def make_ready(timed_work: Work, clock: Clock, *, cap_s: float) -> Ready:
     clock.synchronize()
     second_call_s = (clock.now_ns() - start) * 1e-9
     del first
-    warm = warm_up(timed_work, clock, first_s=second_call_s, cap_s=cap_s)
-    shape = shape_sample(warm.iteration_s, reading_s=reading_cost_s(clock), asynchronous=clock.asynchronous)
+    warm = warm_up(timed_work, clock, first_s=second_call_s, least_s=least_s, cap_s=cap_s)
+    reading_s = reading_cost_s(clock)
+    own = shape_sample(warm.iteration_s, reading_s=reading_s, asynchronous=clock.asynchronous)
     unsteady = Caution(
         code="not_steady",
         fact=f"the time of a pass had not settled after {warm.spent_s:.0f} s of warm-up",
@@ -212,22 +249,11 @@ def make_ready(timed_work: Work, clock: Clock, *, cap_s: float) -> Ready:
         first_call_s=first_call_s,
         warmup_s=second_call_s + warm.spent_s,
         iteration_s=warm.iteration_s,
-        shape=shape,
+        shape=shape or own,
         phases=timed_work.phases,
+        reading_s=reading_s,
         cautions=() if warm.steady else (unsteady,),
     )
-
-
-def fall_idle() -> None:
-    """Return when this process uses no CPU time: its pool's threads spin for a while after the last pass, and would
-    take a core from the next worker's sample.
-    """  # noqa: D205
-    before, quiet, deadline = time.process_time(), 0, time.monotonic() + IDLE_CAP_S
-    while quiet < IDLE_STEPS and time.monotonic() < deadline:
-        time.sleep(IDLE_STEP_S)
-        now = time.process_time()
-        quiet = quiet + 1 if now - before <= IDLE_SHARE * IDLE_STEP_S else 0
-        before = now
 
 
 def _cautions(case: Case, prepared: Prepared) -> tuple[Caution, ...]:

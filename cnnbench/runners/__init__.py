@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnnbench.clock import Clock
-from cnnbench.spec import Case, ModelSpec, Task
+from cnnbench.spec import Case, ModelSpec, Role, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,12 +53,21 @@ class Runner:
         return found
 
 
-RUNNERS: Mapping[Task, Runner] = MappingProxyType(
+RUNNERS: Mapping[Task | Role, Runner] = MappingProxyType(
     {
         "infer": Runner(kind="sampled", module="cnnbench.runners.latency", function="inference"),
         "train": Runner(kind="sampled", module="cnnbench.runners.latency", function="training"),
         "complexity": Runner(kind="whole", module="cnnbench.runners.complexity", function="run"),
         "accuracy": Runner(kind="whole", module="cnnbench.runners.accuracy", function="run"),
+        "canary": Runner(kind="sampled", module="cnnbench.runners.canary", function="canary"),
+        "memory": Runner(kind="whole", module="cnnbench.runners.memory", function="run"),
+        "numerics": Runner(kind="whole", module="cnnbench.runners.numerics", function="run"),
+        "ceilings": Runner(kind="whole", module="cnnbench.runners.ceilings", function="run"),
     }
 )
-"""Every runner by its task, read-only."""
+"""Every runner by its task, or by the role of a case that is not the cell itself; read-only."""
+
+
+def runner_for(case: Case) -> Runner:
+    """Return the runner that does `case`: that of its role if there is one, else that of its task."""
+    return RUNNERS.get(case.role) or RUNNERS[case.task]

@@ -1,0 +1,124 @@
+"""Take samples block by block, each block in a new order, until width, budget or the last look ends it."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cnnbench.orchestrator.cell import FEWEST_JUDGED, MOST_VOIDED, Cell, width
+from cnnbench.orchestrator.messages import Failure, Take, Taken
+from cnnbench.record import Caution
+from cnnbench.runners.watch import disturbed
+
+LOOKS = (12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000)
+"""Numbers of blocks after which the width of the intervals is looked at; looking oftener would favour lucky streaks."""
+
+WIDTH_CPU = 0.02
+WIDTH_CUDA = 0.005
+"""Half-width of an interval, relative, at which measuring stops. Width may stop a run, significance never."""
+
+MEASURED_S = 3.0
+"""Seconds of blocks before the width may stop a group: noise slower than this would not have been seen."""
+
+LEAST_BLOCKS = 6
+"""Blocks that a group takes when its own share is spent but not the run's budget: the fewest that give an interval."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """One set of workers' turn: its first block, when it must end (monotonic), and whether width may end it.
+
+    `until` moves back by what failing cells take, and so does `deadline`, the run's.
+    """
+
+    first_block: int
+    until: float
+    deadline: float
+    may_stop: bool
+    sets: tuple[int, ...]
+
+
+def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random, tell: Tell) -> int:
+    """Take samples of `cells`, of which the first is the reference, and return the next free block's number."""
+    begin = time.monotonic()
+    lost_before = lost_s(cells)
+    block = turn.first_block
+    while block < LOOKS[-1]:
+        lost = lost_s(cells)
+        deadline, until = turn.deadline + lost, turn.until + lost - lost_before
+        taken, now = block - turn.first_block, time.monotonic()
+        alive = [cell for cell in cells if cell.alive]
+        if not alive or (now >= min(deadline, until) and taken >= LEAST_BLOCKS) or (now >= deadline and taken):
+            break
+        if turn.may_stop and _counted(alive) in LOOKS and now - begin >= MEASURED_S:
+            finish_precise(alive, turn.sets)
+            if all(cell.finished for cell in alive):
+                break
+        if taken % 4 == 0:
+            tell(_block_text(alive, block))
+        wanted = [cell for cell in alive if takes_part(cell, alive[0])]
+        order.shuffle(wanted)
+        for cell in wanted:
+            _take(cell, block)
+        block += 1
+    return block
+
+
+def lost_s(cells: Sequence[Cell]) -> float:
+    """Return the seconds that failed cells took: the others get them on top."""
+    return sum(cell.waited_s for cell in cells if not cell.alive)
+
+
+def takes_part(cell: Cell, reference: Cell) -> bool:
+    """Return whether more is wanted of a cell: it is too wide still, or the others are judged by it."""
+    return not cell.finished or cell is reference or cell.case.role != "timed"
+
+
+def finish_precise(cells: Sequence[Cell], sets: Sequence[int]) -> None:
+    """Mark the cells whose interval is narrow enough: the blocks that follow go to those that are wider."""
+    reference = cells[0]
+    for cell in cells:
+        cell.finished = width(cell, reference, sets) <= _aim(cell)
+
+
+def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
+    """Say of each cell that is still too wide that it is."""
+    for cell in cells:
+        if cell.case.role == "timed" and (wide := width(cell, cells[0], sets)) > _aim(cell):
+            by = f"+-{100 * wide:.1f} %" if math.isfinite(wide) else "too few samples for an interval"
+            fact = f"the interval is wider than asked for when the budget is spent ({by})"
+            cell.cautions.append(Caution(code="precision_not_reached", fact=fact, advice="Give it a larger --budget."))
+
+
+def _aim(cell: Cell) -> float:
+    return WIDTH_CUDA if cell.case.device == "cuda" else WIDTH_CPU
+
+
+def _counted(cells: Sequence[Cell]) -> int:
+    """Return how many blocks count: voided ones are repeated, but for cells that are voided all the time."""
+    fit = [c for c in cells if len(c.samples) < FEWEST_JUDGED or len(c.voided) <= MOST_VOIDED * len(c.samples)]
+    return min((len(cell.good) for cell in fit if not cell.finished), default=0)
+
+
+def _take(cell: Cell, block: int) -> None:
+    cell.at_work().send(Take())
+    reply = cell.receive(cell.case.budget.timeout_s)
+    if isinstance(reply, Taken):
+        cell.samples[block] = reply.sample
+        reason = disturbed(reply.sample, threads=cell.case.variant.threads, device=cell.case.device)
+        if reason is not None:
+            cell.voided[block] = reason
+    else:
+        assert isinstance(reply, Failure)
+        cell.failure = reply
+
+
+def _block_text(cells: Sequence[Cell], block: int) -> str:
+    case = cells[0].case
+    timed = sum(cell.case.role == "timed" for cell in cells)
+    return f"{case.model} {case.device} {case.task} batch {case.batch_size}: {timed} cells, block {block + 1}"

@@ -1,0 +1,181 @@
+"""A cell while it is measured, and what becomes of its samples."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from cnnbench import stats
+from cnnbench.orchestrator.host import Worker
+from cnnbench.orchestrator.messages import Failure, Ready, Reply
+from cnnbench.record import Caution, Measurement, Outcome
+from cnnbench.runners.sampling import Sample
+from cnnbench.spec import Case
+
+MOST_VOIDED = 0.2
+"""Share of a cell's samples that may be voided; with more, its environment was not fit to measure in
+(docs/measurement.md)."""
+
+FEWEST_JUDGED = 12
+"""Samples of a cell before its share of voided ones is judged: the first look. Our choice."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Cell:
+    """One case while it is measured; a failed one keeps its failure and takes no further part.
+
+    `samples` are by block. `voided` are the blocks whose sample an environment counter rejected, with the reason.
+    `finished`: its interval is narrow enough. `worker` is the one of the present set of workers.
+    """
+
+    case: Case
+    worker: Worker | None = None
+    failure: Failure | None = None
+    ready: Ready | None = None
+    warmup_s: float = 0.0
+    cautions: list[Caution] = field(default_factory=list)
+    samples: dict[int, Sample] = field(default_factory=dict)
+    voided: dict[int, str] = field(default_factory=dict)
+    finished: bool = False
+    waited_s: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the cell still takes part."""
+        return self.failure is None
+
+    @property
+    def good(self) -> dict[int, float]:
+        """The latencies of the samples that count, by block."""
+        return {block: s.latency_s for block, s in self.samples.items() if block not in self.voided}
+
+    def at_work(self) -> Worker:
+        """Return the worker that holds the cell now."""
+        assert self.worker is not None
+        return self.worker
+
+    def receive(self, timeout_s: float) -> Reply:
+        """Return the worker's next message, and add up how long it was waited for."""
+        begin = time.monotonic()
+        reply = self.at_work().receive(timeout_s)
+        self.waited_s += time.monotonic() - begin
+        if isinstance(reply, Failure) and reply.status == "timeout" and timeout_s == self.case.budget.timeout_s:
+            return replace(reply, error=f"{reply.error} (--timeout)")
+        return reply
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self.worker is not None:
+            self.worker.close()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What came of one case: a failure, or an outcome."""
+
+    case: Case
+    failure: Failure | None
+    outcome: Outcome
+    lost_s: float = 0.0  # that the case took without a result; the others should not pay for it
+
+
+def width(cell: Cell, reference: Cell, sets: Sequence[int]) -> float:
+    """Return the relative half-width of the interval that the cell's row will show; infinite while there is none.
+
+    `sets` are the first blocks of the sets of workers. A speed-up's width is that of its logarithm.
+    """
+    if cell.case.role == "canary":
+        return 0.0
+    if cell is reference:
+        own = list(cell.good.values())
+        interval = stats.median(own) if own else None
+        if interval is None or interval.low is None or interval.high is None:
+            return math.inf
+        return (interval.high - interval.low) / 2 / interval.center
+    effect = stats.compare_paired([_by_set(cell, reference, sets)])
+    if effect is None or effect.low is None or effect.high is None:
+        return math.inf
+    return (effect.high - effect.low) / 2
+
+
+def _by_set(cell: Cell, reference: Cell, sets: Sequence[int]) -> list[list[float]]:
+    """Return ln(reference / cell) of the blocks that both have, in order, by set of workers."""
+    base, own = reference.good, cell.good
+    found: list[list[float]] = [[] for _ in sets]
+    for block in sorted(base.keys() & own.keys()):
+        at = sum(first <= block for first in sets) - 1
+        found[at].append(math.log(base[block] / own[block]))
+    return found
+
+
+def seen_of(cell: Cell, sets: Sequence[int]) -> Seen:
+    """Return what came of `cell`; one whose samples were voided too often is invalid."""
+    failure = cell.failure or _unfit(cell)
+    lost_s = 0.0 if cell.failure is None else cell.waited_s
+    return Seen(case=cell.case, failure=failure, outcome=_outcome(cell, sets), lost_s=lost_s)
+
+
+def _unfit(cell: Cell) -> Failure | None:
+    share = len(cell.voided) / max(1, len(cell.samples))
+    if cell.case.role != "timed" or len(cell.samples) < FEWEST_JUDGED or share <= MOST_VOIDED:
+        return None
+    reasons = list(cell.voided.values())
+    commonest = max(dict.fromkeys(reasons), key=reasons.count)
+    error = (
+        f"environment: {len(reasons)} of {len(cell.samples)} samples were voided, most of them because {commonest}; "
+        "measure again when the machine has no other work"
+    )
+    return Failure(status="invalid", error=error)
+
+
+def _outcome(cell: Cell, sets: Sequence[int]) -> Outcome:
+    if cell.ready is None or cell.failure is not None or not cell.samples:
+        return Outcome(cautions=tuple(cell.cautions))
+    return Outcome(
+        measurements=(*_once(cell, cell.ready), *_by_block(cell, cell.ready)),
+        cautions=tuple(dict.fromkeys(cell.cautions)),
+        sets=tuple(sets) if len(sets) > 1 else (),
+    )
+
+
+def _once(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
+    first = "compile_s" if cell.case.variant.compile_mode else "first_call_s"
+    passes = cell.warmup_s + sum(s.rewarm_s + s.sample_s for s in cell.samples.values())
+    values = [(first, ready.first_call_s), ("warmup_s", cell.warmup_s), ("passes_s", passes)]
+    if ready.reading_s is not None:
+        values.append(("reading_s", ready.reading_s))
+    return tuple(Measurement(quantity=q, samples=(_ns(v),)) for q, v in values)
+
+
+def _by_block(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
+    blocks = tuple(cell.samples)
+    samples = tuple(cell.samples.values())
+    units = ready.shape.iterations
+    voided = tuple(at for at, block in enumerate(blocks) if block in cell.voided)
+    columns: dict[str, list[float | None]] = {
+        "latency_s": [s.latency_s for s in samples],
+        "sample_s": [s.sample_s for s in samples],
+    }
+    columns |= {phase: [s.phases_s[at] for s in samples] for at, phase in enumerate(ready.phases)}
+    columns |= {name: [getattr(s, name) for s in samples] for name in ("device_s", "cpu_share", "steal_share")}
+    table = [_column(name, values, blocks, units, voided) for name, values in columns.items() if None not in values]
+    kept = [(block, t) for block, s in cell.samples.items() for t in s.iterations_s]
+    if kept:
+        each = tuple(_ns(t) for _, t in kept)
+        table.append(Measurement(quantity="iteration_s", samples=each, blocks=tuple(b for b, _ in kept)))
+    return tuple(table)
+
+
+def _column(
+    name: str, values: Sequence[float | None], blocks: tuple[int, ...], units: int, voided: tuple[int, ...]
+) -> Measurement:
+    rounded = tuple(_ns(value) for value in values if value is not None)
+    own = voided if name == "latency_s" else ()  # a block that is voided there is voided everywhere
+    return Measurement(quantity=name, samples=rounded, units=units, blocks=blocks, voided=own)
+
+
+def _ns(seconds: float) -> float:
+    """Return `seconds` to the nanosecond, which is what the clock counts in."""
+    return round(seconds, 9)
