@@ -96,16 +96,23 @@ def merge_correlated(values: Sequence[float]) -> Merged:
 
     2 / sqrt(n) is twice the standard error of the correlation of independent values (Bartlett 1946). Batch means of a
     correlated series are nearly independent once batches outlast the correlation (Law, Simulation Modeling and
-    Analysis, 9.5.3). No value is dropped: where the number does not divide, the first batches hold one or more extra.
+    Analysis, 9.5.3). No value is dropped: where the number does not divide, some batches hold one or more extra.
     """
     all_values = np.asarray(values, dtype=np.float64)
     left, merged = all_values, 1
     while left.size >= FEWEST_FOR_INTERVAL and _lag1(left) > 2 / math.sqrt(left.size):
         merged *= 2
-        left = np.array([batch.mean() for batch in np.array_split(all_values, max(1, all_values.size // merged))])
+        left = _batch_means(all_values, max(1, all_values.size // merged))
     return Merged(
         values=tuple(left.tolist()), merged=merged, left_correlated=merged > 1 and left.size < FEWEST_FOR_INTERVAL
     )
+
+
+def _batch_means(x: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Return the means of `count` runs of neighbours, alike in length to within one."""
+    starts = np.arange(count) * x.size // count
+    means: npt.NDArray[np.float64] = np.add.reduceat(x, starts) / np.diff(starts, append=x.size)
+    return means
 
 
 @lru_cache(maxsize=4096)

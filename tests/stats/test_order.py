@@ -1,4 +1,4 @@
-"""Exact vectors for the statistics."""
+"""Exact vectors for the statistics of samples in order."""
 
 import math
 
@@ -14,6 +14,7 @@ from cnnbench.stats import (
     p95,
     p99,
     ratio_by_block,
+    tukey_outliers,
     wilson,
 )
 
@@ -130,3 +131,16 @@ def test_zero_time_is_an_error_not_an_infinity() -> None:
     with pytest.raises((ValueError, ZeroDivisionError)):
         ratio_by_block({1: 0.0}, {1: 1.0})
     assert math.isfinite(median([1e-300, 1e300]).center)
+
+
+def test_outliers_lie_beyond_the_fences_not_on_them() -> None:
+    # quartiles of 0..8 are 2 and 6, so the fences stand at -4 and 12
+    assert tukey_outliers(range(9)) == 0
+    assert tukey_outliers([0, 1, 2, 3, 4, 5, 6, 7, 12]) == 0
+    assert tukey_outliers([-4.1, 1, 2, 3, 4, 5, 6, 7, 12.1]) == 2
+    assert tukey_outliers([]) == 0
+
+
+def test_among_equal_samples_any_other_is_an_outlier() -> None:
+    assert tukey_outliers([1.0] * 10 + [1.1]) == 1
+    assert tukey_outliers([1.0] * 10) == 0
