@@ -71,6 +71,7 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
         "classes": output.shape[-1] if output.dim() else 1,
         "weight_bytes": sum(t.numel() * t.element_size() for t in stored),
         "activation_bytes": count.watch.activation_bytes(),
+        "operator_calls": count.operator_calls,
     }
     return Outcome(
         measurements=tuple(

@@ -20,33 +20,40 @@ from cnnbench.record import Layer
 from cnnbench.runners.layers import Watch
 
 _PRODUCTS = frozenset({"conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum"})  # fvcore's names for what we count
-_NO_ARITHMETIC = frozenset({"empty", "empty_like", "detach", "clone", "copy_", "_to_copy", "_unsafe_view", "arange"})
+_NO_KERNEL = frozenset({"empty", "empty_like", "empty_strided", "detach", "_unsafe_view"})
+_NO_ARITHMETIC = _NO_KERNEL | {"clone", "copy_", "_to_copy", "arange"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchCount:
-    """What FlopCounterMode counted, the operators it has no formula for, the calls of modules, and the output."""
+    """What FlopCounterMode counted, the operators it has no formula for, the calls of modules, and the output.
+
+    `operator_calls`: calls of ATen operators that start a kernel, thus copies too, but neither views nor allocations.
+    """
 
     macs: int
+    operator_calls: int
     uncounted: Mapping[str, int]
     watch: Watch
     output: object
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the calls of operators that `known` does not hold; views and plain copies are left out."""
+    """Counts all calls that start a kernel, and by name those of operators that `known` does not hold, without copies."""
 
     def __init__(self, known: Mapping[Any, Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.known = known
+        self.all = 0
         self.calls: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count and pass on."""
         packet = func.overloadpacket
         name = packet.__name__
-        if packet not in self.known and not func.is_view and name not in _NO_ARITHMETIC:
-            self.calls[name] += 1
+        if not func.is_view:
+            self.all += name not in _NO_KERNEL
+            self.calls[name] += packet not in self.known and name not in _NO_ARITHMETIC
         return func(*args, **(kwargs or {}))
 
 
@@ -60,7 +67,13 @@ def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
     watch = Watch(macs_so_far=lambda: flops.get_total_flops() // 2)
     with watch.on(model), torch.no_grad(), _slow_attention(), flops, _Operators(flops.flop_registry) as operators:
         output = model(images)
-    return TorchCount(macs=flops.get_total_flops() // 2, uncounted=operators.calls, watch=watch, output=output)
+    return TorchCount(
+        macs=flops.get_total_flops() // 2,
+        operator_calls=operators.all,
+        uncounted=+operators.calls,
+        watch=watch,
+        output=output,
+    )
 
 
 def count_fvcore(model: nn.Module, images: torch.Tensor, macs: int) -> tuple[int, str]:

@@ -106,6 +106,7 @@ def test_the_meta_device_and_the_cpu_give_the_same_numbers(name: str) -> None:
     on_cpu = complexity._count(spec.build, spec.input_shape, built_on="cpu", run_on="cpu")
     assert (on_meta.images.device.type, on_cpu.images.device.type) == ("meta", "cpu")
     assert on_meta.count.macs == on_cpu.count.macs
+    assert on_meta.count.operator_calls == on_cpu.count.operator_calls
     assert on_meta.count.watch.layers() == on_cpu.count.watch.layers()
     assert on_meta.count.watch.activation_bytes() == on_cpu.count.watch.activation_bytes()
 
@@ -125,6 +126,7 @@ def test_everything_that_is_said_about_a_small_network() -> None:
         "classes": 5,
         "weight_bytes": 4 * (845 + 8) + 8,  # the batch counter is an int64
         "activation_bytes": 4 * (4 * 144 + 5),
+        "operator_calls": 4,  # convolution, normalisation, ReLU, linear; flattening is a view
     }
     assert outcome.layers == (
         Layer(name="0", kind="Conv2d", output_shape=(1, 4, 6, 6), params=112, macs=conv),
@@ -276,7 +278,7 @@ def test_a_counter_that_fails_is_left_out_with_a_note(monkeypatch: pytest.Monkey
     monkeypatch.setattr(complexity, "count_torchinfo", fail)
     outcome = measure_complexity(MODELS["perceptron"].build, (1, 28, 28))
     assert set(values(outcome)) == {
-        *("params", "trainable_params", "macs", "classes", "weight_bytes", "activation_bytes")
+        *("params", "trainable_params", "macs", "classes", "weight_bytes", "activation_bytes", "operator_calls")
     }
     assert outcome.notes[1:] == (
         "fvcore cannot count this network (RuntimeError: cannot trace).",

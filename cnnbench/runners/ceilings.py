@@ -1,0 +1,246 @@
+"""Measures what the machine can do at most, with torch alone: matrix products, a convolution, memory, one call."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from cnnbench.clock import Clock
+from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
+from cnnbench.runners.probe import probe
+from cnnbench.spec import Device
+
+SHORT_S = 2.0
+"""Seconds of measuring in the short form, with setting up about 3 s on two cores: what a run can spare. Our choice."""
+
+LONG_S = 6.0
+"""From this budget on it is the long form, which ends in `NOISE_S` of the fixed product. Our choice."""
+
+NOISE_S = 2.5
+"""Seconds over which the fixed product is repeated: noise moves within a second, so some of them. Our choice."""
+
+READING_S = 0.005
+"""Shortest time between two readings of the clock; waiting for a CUDA device (10 to 20 us) is then below 0.5 %."""
+
+LONGEST_S = 0.5
+"""A matrix product that would take longer is left out: the smaller ones came close to the peak already. Our choice."""
+
+SIZES: Mapping[Device, tuple[int, ...]] = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
+"""Rows and columns of the matrices: on a CPU 512 fill the caches, a large GPU is not full before some thousands."""
+
+CONVOLUTIONS: Mapping[Device, tuple[int, int]] = {"cpu": (64, 4), "cuda": (256, 64)}
+"""Channels and batch of the 3x3 convolution at 56x56, the layer that residual networks repeat most."""
+
+ARRAYS_BYTES = 256 * 2**20
+"""Of the three arrays together: eight times a last-level cache of 32 MB. STREAM asks for four times (McCalpin 1995)."""
+
+DISPATCH_CALLS = 100
+"""Operators called in one go, so that reading the clock does not count."""
+
+NOISE_SIZE = 512
+NOISE_SAMPLE_S = 0.01
+"""A sample of the noise is about 10 ms of products of 512 x 512, as short as the samples of a run."""
+
+SHARE_SIZE = 2048
+"""The matrix product that is measured once more to check the ceilings."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One way to reach a ceiling: `run` does `amount` (FLOPs, bytes or calls); `prepare` sets what it runs under."""
+
+    quantity: str
+    amount: float
+    run: Callable[[], object]
+    prepare: Callable[[], None] | None = None
+
+    def timed_s(self, clock: Clock, repeats: int) -> float:
+        """Return the seconds of one run, from `repeats` in one reading.
+
+        Inside are the runs and waiting for the device; outside the preparation and, before short runs, one untimed.
+        """
+        if self.prepare is not None:
+            self.prepare()
+        if repeats > 1:
+            self.run()
+        clock.synchronize()
+        start = clock.now_ns()
+        for _ in range(repeats):
+            self.run()
+        clock.synchronize()
+        return (clock.now_ns() - start) * 1e-9 / repeats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shares:
+    """Achieved shares of the ceilings in a second measurement, by medians: a 2048 matrix product in fp32, a copy."""
+
+    product: float
+    copy: float
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Return the ceilings of the case's device with the case's threads; `budget.total_s` is the time for measuring.
+
+    From `LONG_S` on the outcome holds `latency_s` too: samples of a fixed matrix product, which show the noise.
+    """
+    case, environment = assignment.case, probe()
+    native_bf16 = environment.gpu_native_bf16 if case.device == "cuda" else environment.native_bf16
+    seconds, long = case.budget.total_s, case.budget.total_s >= LONG_S
+    found = measure_ceilings(
+        case.device, assignment.clock, seconds=seconds - NOISE_S if long else seconds, native_bf16=native_bf16
+    )
+    if not long:
+        return found
+    noise = measure_noise(case.device, assignment.clock, seconds=NOISE_S)
+    return Outcome(measurements=(*found.measurements, noise))
+
+
+def measure_ceilings(device: Device, clock: Clock, *, seconds: float, native_bf16: bool) -> Outcome:
+    """Return the ceilings of `device`, one sample each, after `seconds` of measuring and what setting up takes.
+
+    `native_bf16`: the device computes in bf16 itself; emulated it has no ceiling of its own, and TF32 came with it.
+    """
+    with torch.no_grad():
+        found = reached(trials(device, native_bf16=native_bf16), clock, seconds)
+    return Outcome(
+        measurements=tuple(Measurement(quantity=name, samples=(value,)) for name, value in found.items()),
+    )
+
+
+def measure_noise(device: Device, clock: Clock, *, seconds: float) -> Measurement:
+    """Return seconds of one fixed matrix product, sample by sample, for `seconds`."""
+    with torch.no_grad():
+        return noise_of(_product(NOISE_SIZE, torch.float32, device, "fp32_flop_per_s"), clock, seconds)
+
+
+def noise_of(trial: Trial, clock: Clock, seconds: float) -> Measurement:
+    """Return the seconds of one run of `trial` in samples of about 10 ms, one block each, for `seconds`."""
+    repeats = math.ceil(NOISE_SAMPLE_S / _settled_s(trial, clock))
+    end = clock.now_ns() + seconds * 1e9
+    samples: list[float] = []
+    while clock.now_ns() < end:
+        samples.append(trial.timed_s(clock, repeats))
+    return Measurement(quantity="latency_s", samples=tuple(samples), units=repeats, blocks=tuple(range(len(samples))))
+
+
+def measure_shares(ceilings: Outcome, device: Device, clock: Clock, *, seconds: float) -> Shares:
+    """Return what a second measurement of a matrix product and of a copy reaches of `ceilings`, by its medians."""
+    with torch.no_grad():
+        again = (_product(SHARE_SIZE, torch.float32, device, "fp32_flop_per_s"), _memory(device)[0])
+        readings = _rounds(again, clock, seconds)
+    known = {m.quantity: m.samples[0] for m in ceilings.measurements}
+    product, copy = (trial.amount / statistics.median(taken) / known[trial.quantity] for trial, taken in readings)
+    return Shares(product=product, copy=copy)
+
+
+def reached(tried: Iterable[Trial], clock: Clock, seconds: float) -> dict[str, float]:
+    """Return by quantity the best rate of all trials, in their order; for `dispatch_s` the median seconds of a call.
+
+    A ceiling is what the machine can do at most, so a slow moment must not lower it: the trials take turns, one reading
+    each, and the fastest reading counts.
+    """
+    found: dict[str, float] = {}
+    for trial, taken in _rounds(tried, clock, seconds):
+        if trial.quantity == "dispatch_s":
+            found[trial.quantity] = statistics.median(taken) / trial.amount
+        else:
+            found[trial.quantity] = max(found.get(trial.quantity, 0.0), trial.amount / min(taken))
+    return found
+
+
+def _rounds(tried: Iterable[Trial], clock: Clock, seconds: float) -> list[tuple[Trial, list[float]]]:
+    """Return the trials with their readings, the seconds of one run: at least one round, and as many as fit.
+
+    Left out are those that would take too long by the rate of an earlier one of their quantity.
+    """
+    rates: dict[str, float] = {}
+    kept: list[tuple[Trial, int, list[float]]] = []
+    for trial in tried:
+        if trial.quantity in rates and trial.amount / rates[trial.quantity] > LONGEST_S:
+            continue
+        run_s = _settled_s(trial, clock)
+        rates[trial.quantity] = trial.amount / run_s
+        kept.append((trial, math.ceil(READING_S / run_s), []))
+    end = clock.now_ns() + seconds * 1e9
+    while not kept[0][2] or clock.now_ns() < end:
+        for trial, repeats, taken in kept:
+            taken.append(trial.timed_s(clock, repeats))
+    return [(trial, taken) for trial, _, taken in kept]
+
+
+def _settled_s(trial: Trial, clock: Clock) -> float:
+    """Return the seconds of the faster of two runs after a first one, which sets libraries up and is thrown away."""
+    trial.timed_s(clock, 1)
+    return max(min(trial.timed_s(clock, 1) for _ in range(2)), 1e-9)
+
+
+def trials(device: Device, *, native_bf16: bool) -> tuple[Trial, ...]:
+    """Return everything that is tried on `device`, with its tensors."""
+    kinds = [("fp32_flop_per_s", torch.float32)]
+    if device == "cuda":
+        kinds += [("tf32_flop_per_s", torch.float32)] if native_bf16 else []
+        kinds += [("fp16_flop_per_s", torch.float16)]
+    kinds += [("bf16_flop_per_s", torch.bfloat16)] if native_bf16 else []
+    products = [_product(size, dtype, device, name) for name, dtype in kinds for size in SIZES[device]]
+    layouts = (torch.contiguous_format, torch.channels_last)
+    convolutions = [_convolution(device, layout) for layout in layouts]
+    return (*products, *convolutions, *_memory(device), _dispatch(device))
+
+
+def _product(size: int, dtype: torch.dtype, device: Device, quantity: str) -> Trial:
+    """Return a square matrix product; a multiply-add is two FLOPs."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    tf32 = quantity.startswith("tf32")
+    return Trial(
+        quantity=quantity,
+        amount=2.0 * size**3,
+        run=lambda: torch.mm(a, b, out=out),
+        prepare=(lambda: _allow_tf32(allowed=tf32)) if device == "cuda" else None,
+    )
+
+
+def _convolution(device: Device, layout: torch.memory_format) -> Trial:
+    """Return a 3x3 convolution of images (batch, channels, 56, 56) with padding 1."""
+    channels, batch = CONVOLUTIONS[device]
+    images = torch.randn(batch, channels, 56, 56, device=device).to(memory_format=layout)
+    weight = torch.randn(channels, channels, 3, 3, device=device).to(memory_format=layout)
+    return Trial(
+        quantity="conv_flop_per_s",
+        amount=2.0 * 9 * channels**2 * batch * 56**2,
+        run=lambda: torch.conv2d(images, weight, padding=1),
+        prepare=(lambda: _allow_tf32(allowed=False)) if device == "cuda" else None,
+    )
+
+
+def _memory(device: Device) -> tuple[Trial, Trial]:
+    """Return copy (a = b) and triad (a = b + 3 c); bytes read and written, without what a cache reads to write."""
+    length = ARRAYS_BYTES // 3 // 4
+    a, b, c = (torch.ones(length, device=device) for _ in range(3))
+    copy = Trial(quantity="copy_bytes_per_s", amount=2.0 * 4 * length, run=lambda: a.copy_(b))
+    triad = Trial(quantity="triad_bytes_per_s", amount=3.0 * 4 * length, run=lambda: torch.add(b, c, alpha=3.0, out=a))
+    return copy, triad
+
+
+def _dispatch(device: Device) -> Trial:
+    """Return calls of one operator on a tensor of one number, where nothing but the call costs time."""
+    one = torch.ones(1, device=device)
+
+    def call() -> None:
+        for _ in range(DISPATCH_CALLS):
+            torch.add(one, one)
+
+    return Trial(quantity="dispatch_s", amount=float(DISPATCH_CALLS), run=call)
+
+
+def _allow_tf32(*, allowed: bool) -> None:
+    """Set the CUDA flags of a product; cuDNN times its algorithms, because the fastest is the ceiling."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cudnn.benchmark = True
