@@ -44,9 +44,9 @@ def measured_until_narrow(values: Sequence[float]) -> Effect:
     for blocks in LOOKS:
         found = compare_paired([[values[:blocks]]])
         assert found is not None
-        if found.half_width is not None and found.half_width <= HALF_WIDTH:
-            break
-    return found
+        if blocks == LOOKS[-1] or (found.half_width is not None and found.half_width <= HALF_WIDTH):
+            return found
+    raise AssertionError(LOOKS)
 
 
 @pytest.mark.parametrize("blocks", [12, 20, 40])
