@@ -78,7 +78,7 @@ class Effect:
 def lag1(values: Sequence[float]) -> float:
     """Return the correlation of each value with the next, 0 where all are alike.
 
-    r = sum (x(t) - m)(x(t+1) - m) / sum (x(t) - m)^2 (Box, Jenkins, Reinsel and Ljung, Time Series Analysis, 2.1.6).
+    r = sum (x(t) - m)(x(t+1) - m) / sum (x(t) - m)^2 (Box, Jenkins, Reinsel and Ljung, Time Series Analysis, 2.1).
     """
     return _lag1(np.asarray(values, dtype=np.float64))
 
@@ -86,7 +86,8 @@ def lag1(values: Sequence[float]) -> float:
 def _lag1(x: npt.NDArray[np.float64]) -> float:
     if x.size == 0:
         return 0.0
-    from_mean = x - x.mean()
+    from_first = x - x[0]  # so that the mean of equal values is exact, and they differ from it by nothing
+    from_mean = from_first - from_first.mean()
     spread = float(from_mean @ from_mean)
     return float(from_mean[:-1] @ from_mean[1:]) / spread if spread > 0 else 0.0
 
@@ -96,7 +97,7 @@ def merge_correlated(values: Sequence[float]) -> Merged:
 
     2 / sqrt(n) is twice the standard error of the correlation of independent values (Bartlett 1946). Batch means of a
     correlated series are nearly independent once batches outlast the correlation (Law, Simulation Modeling and
-    Analysis, 9.5.3). No value is dropped: where the number does not divide, some batches hold one or more extra.
+    Analysis, 9.5). No value is dropped: where the number does not divide, some batches hold one or more extra.
     """
     all_values = np.asarray(values, dtype=np.float64)
     left, merged = all_values, 1

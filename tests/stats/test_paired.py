@@ -28,6 +28,7 @@ def test_correlation_with_the_next_by_hand() -> None:
 
 def test_correlation_of_what_does_not_vary_is_nought() -> None:
     assert [lag1(values) for values in ([], [7.0], [2.0, 2.0, 2.0])] == [0.0, 0.0, 0.0]
+    assert {lag1([value / 10] * n) for value in range(1, 40) for n in range(2, 40)} == {0.0}
 
 
 def test_uncorrelated_values_stay_as_they_are() -> None:
