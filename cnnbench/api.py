@@ -26,6 +26,7 @@ def compare(
     weights: str = "none",
     input_shape: Shape | None = None,
     reference: str | None = None,
+    delta: float | None = None,
     budget_s: float = DEFAULT_BUDGET_S,
     timeout_s: float | None = None,
     launches: int | None = None,
@@ -35,9 +36,10 @@ def compare(
 ) -> Report:
     """Measure `models` side by side and return the report; progress goes to standard error.
 
-    The arguments are the options of `cnnbench compare`, with times in seconds and `input_shape` as (channels, height,
-    width). Without `output` the records are kept only in the report; with it, in that run folder. `print(report)` shows
-    a table, a notebook shows it as HTML, and `report.to_dataframe()` gives the columns of `report.csv`.
+    The arguments are the options of `cnnbench compare`, with times in seconds, `delta` as a share, and `input_shape` as
+    (channels, height, width). Without `output` the records are kept only in the report; with it, in that run folder.
+    `print(report)` shows a table, a notebook shows it as HTML, and `report.to_dataframe()` gives the columns of
+    `report.csv`.
 
     Raises:
         CnnbenchError: a name or value is wrong, something is missing, or nothing could be measured.
@@ -62,9 +64,9 @@ def compare(
         budget=budget(budget_s, timeout_s, launches),
     )
     if output is not None:
-        return _measured(request, Options(command=command, output=Path(output)))
+        return _measured(request, Options(command=command, output=Path(output), delta=delta))
     with tempfile.TemporaryDirectory(prefix="cnnbench-") as folder:
-        return _measured(request, Options(command=command, output=Path(folder)))
+        return _measured(request, Options(command=command, output=Path(folder), delta=delta))
 
 
 def _call(given: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cnnbench.cli.called import recorded_command, typed_command
-from cnnbench.cli.options import COUNT, DURATION, NUMBERS, SHAPE, Words
+from cnnbench.cli.options import COUNT, DURATION, NUMBERS, PERCENT, SHAPE, Words
 from cnnbench.report import WRITERS
 from cnnbench.spec import Budget, Request, Section
 
@@ -34,6 +34,9 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--input-shape", type=SHAPE, help="One picture's shape, instead of the model's own: 3x32x32."),
         click.option(
             "--reference", metavar="MODEL[/VARIANT]", help="Speed-ups against it, not each model's own eager."
+        ),
+        click.option(
+            "--delta", type=PERCENT, help="Smallest difference that counts: 3%.  [default: 3%, 1% if quiet, 0.5% CUDA]"
         ),
         click.option("--budget", type=DURATION, help="Time for the whole run: 60s, 10m.  [default: 60s]"),
         click.option("--timeout", type=DURATION, help="Longest wait for an answer of one cell.  [default: 120s]"),
@@ -115,6 +118,7 @@ def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool =
         sort=given["sort"],
         latency_max_s=given["latency_max"],
         params_max=given["params_max"],
+        delta=given["delta"],
         lenient_accuracy=lenient_accuracy,
     )
     request = canonical(request)

@@ -67,6 +67,7 @@ def measure(request: Request, options: Options) -> Measured:
         sort=options.sort,
         latency_max_s=options.latency_max_s,
         params_max=options.params_max,
+        delta=options.delta,
     )
     store.append(run)
     with display() as shown:
@@ -75,7 +76,8 @@ def measure(request: Request, options: Options) -> Measured:
 
         def keep(record: Record) -> None:
             store.append(record)
-            shown.line(record_line(record))
+            if record.case.role == "timed" or record.status != "ok":
+                shown.line(record_line(record))
 
         hooks = Hooks(keep=keep, tell=shown.tell, already=finished(loaded.items))
         ended = _guarded(Runner(request, hooks, names_of(request)), store, run)
@@ -158,9 +160,10 @@ def _finish(store: Store, folder: Path, request: Request, options: Options, ende
 def _fine(case: Case, status: Status, request: Request, options: Options) -> bool:
     """Return whether a cell, by the status that the report shows, is no failure of what was asked for.
 
-    A network that cannot be counted has dashes in its rows and a note; its cells may be fine all the same.
+    A network that cannot be counted, or whose memory cannot be measured, has dashes in its rows and a note; its cells
+    may be fine all the same.
     """
-    if case.task == "complexity" or case.model not in names_of(request):
+    if case.task == "complexity" or case.role != "timed" or case.model not in names_of(request):
         return True
     lenient = request.lenient or (options.lenient_accuracy and case.task == "accuracy")
     return status == "ok" or (lenient and status == "unsupported")

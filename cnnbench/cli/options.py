@@ -43,6 +43,23 @@ class Count(click.ParamType[int]):
         return round(float(found[1]) * _COUNT[found[2].lower()])
 
 
+class Percent(click.ParamType[float]):
+    """A share such as 3%, 0.5% or 0.03, above 0 and below 100 %."""
+
+    name = "percent"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the share, 0.03 for 3%."""
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = 0.0
+        if not 0 < share < 1:
+            self.fail(f"'{value}' is not a share. Write it like 3% or 0.03.", param, ctx)
+        return share
+
+
 class ShapeType(click.ParamType[tuple[int, ...]]):
     """One picture's shape, channels x height x width, such as 3x32x32."""
 
@@ -110,6 +127,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 DURATION = Duration()
 COUNT = Count()
+PERCENT = Percent()
 SHAPE = ShapeType()
 SIZE = Size()
 NUMBERS = Numbers()

@@ -21,7 +21,8 @@ from cnnbench.variants import parse_variant, split_variants
 class Options:
     """What a run is asked for beside its request: where it goes, how it is shown, how it was called.
 
-    `command` is kept in the records; `typed` is what the user can type again here, where that is another.
+    `command` is kept in the records; `typed` is what the user can type again here, where that is another. `delta` is
+    the smallest relative difference that counts, None for the machine's default.
     `lenient_accuracy`: a network that cannot learn the dataset is no failure, because a plan named the networks.
     """
 
@@ -31,6 +32,7 @@ class Options:
     sort: str | None = None
     latency_max_s: float | None = None
     params_max: int | None = None
+    delta: float | None = None
     lenient_accuracy: bool = False
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from cnnbench import machine
 from cnnbench.orchestrator.blocks import Tell
+from cnnbench.orchestrator.ceilings import cache_file, ceilings_case, find_ceilings, measured_ceilings
 from cnnbench.orchestrator.cell import Seen
 from cnnbench.orchestrator.expected import ACCURACY_SHARE, START_S, expected_s, group_s, share_s, work_of
 from cnnbench.orchestrator.group import Limits, measure_group
@@ -32,6 +33,11 @@ seconds, and one that hangs for ever should not cost more. Our choice."""
 
 CHECK_SHARE = 0.2
 """Share of the budget after which no more errors and memories are measured: timing comes first. Our choice."""
+
+CEILINGS_S = 2.0
+CEILINGS_FROM_S = 30.0
+"""Seconds that measuring the machine's ceilings may take, and the budget from which a run may spend them.
+Our choice."""
 
 WARM_SHARE = 0.25
 """Highest share of its group's time that one cell may spend on warming up."""
@@ -123,6 +129,7 @@ class Runner:
             self._refuse(task)
             self._count(task)
             self._check(task)
+            self._find_ceilings(task)
         self._measure(task)
         if launch == self._request.budget.launches - 1:
             self._train(replace(task, plan=make_plan(self._request, environment, shapes)))
@@ -156,6 +163,18 @@ class Runner:
         cases = [c for c in (*task.plan.numerics, *task.plan.memory) if not c.variant.compile_mode]
         stop = time.monotonic() + CHECK_SHARE * self._request.budget.total_s
         self._side_by_side(task, cases, "numerical error and memory", stop=stop)
+
+    def _find_ceilings(self, task: _Launch) -> None:
+        """Find what the machine can do at most; a run that is too short for measuring it takes what is known."""
+        for device in dict.fromkeys(case.device for group in task.plan.groups for case in group.cases):
+            case = ceilings_case(device, threads_of(self._request), seconds=CEILINGS_S, seed=self._request.seed)
+            known = find_ceilings(task.environment, device, case.variant.threads, file=cache_file())
+            if self._done(case) or (known is None and self._request.budget.total_s < CEILINGS_FROM_S):
+                continue
+            started = time.time()
+            self._tell("what the machine can do at most (kept for later runs)")
+            found = measured_ceilings(task.host, case, task.environment, scratch=task.scratch)
+            self._keep(task, case, started, found.reply)
 
     def _check_compiled(self, task: _Launch, group: Group) -> None:
         """The same for the compiled cells of a group that was measured, one by one: their caches are warm now."""

@@ -32,7 +32,7 @@ def test_the_models_of_a_request_are_named_once_and_the_reference_last() -> None
 
 def test_a_run_is_written_down_and_shown(tmp_path: Path, pretend: Pretend, capsys: pytest.CaptureFixture[str]) -> None:
     pretend(keep(ONE, TWO))
-    options = Options(command="cnnbench compare a", output=tmp_path / "run", sort="latency_s", params_max=5)
+    options = Options(command="cnnbench compare a", output=tmp_path / "run", sort="latency_s", params_max=5, delta=0.02)
     measured = measure(replace(REQUEST, reference="a/eager"), options)
     items = Store(tmp_path / "run").load().items
     started = Run(
@@ -42,6 +42,7 @@ def test_a_run_is_written_down_and_shown(tmp_path: Path, pretend: Pretend, capsy
         reference="a/eager",
         sort="latency_s",
         params_max=5,
+        delta=0.02,
     )
     assert items == (started, ONE, TWO, replace(started, wall_s=4.0, passes_s=3.0, compile_s=0.0))
     assert measured == Measured(report=analyse(items), folder=tmp_path / "run", interrupted=False, ok=True)
