@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -15,25 +16,16 @@ from cnnbench.runners import Assignment
 from cnnbench.runners.probe import probe
 from cnnbench.spec import Device
 
-SHORT_S = 2.0
-"""Seconds of measuring in the short form, with setting up about 3 s on two cores: what a run can spare. Our choice."""
-
-LONG_S = 6.0
-"""From this budget on it is the long form, which ends in `NOISE_S` of the fixed product. Our choice."""
-
-NOISE_S = 2.5
-"""Seconds over which the fixed product is repeated: noise moves within a second, so some of them. Our choice."""
-
 READING_S = 0.005
 """Shortest time between two readings of the clock; waiting for a CUDA device (10 to 20 us) is then below 0.5 %."""
 
 LONGEST_S = 0.5
 """A matrix product that would take longer is left out: the smaller ones came close to the peak already. Our choice."""
 
-SIZES: Mapping[Device, tuple[int, ...]] = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
+SIZES: Mapping[Device, tuple[int, ...]] = MappingProxyType({"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)})
 """Rows and columns of the matrices: on a CPU 512 fill the caches, a large GPU is not full before some thousands."""
 
-CONVOLUTIONS: Mapping[Device, tuple[int, int]] = {"cpu": (64, 4), "cuda": (256, 64)}
+CONVOLUTIONS: Mapping[Device, tuple[int, int]] = MappingProxyType({"cpu": (64, 4), "cuda": (256, 64)})
 """Channels and batch of the 3x3 convolution at 56x56, the layer that residual networks repeat most."""
 
 ARRAYS_BYTES = 256 * 2**20
@@ -41,10 +33,6 @@ ARRAYS_BYTES = 256 * 2**20
 
 DISPATCH_CALLS = 100
 """Operators called in one go, so that reading the clock does not count."""
-
-NOISE_SIZE = 512
-NOISE_SAMPLE_S = 0.01
-"""A sample of the noise is about 10 ms of products of 512 x 512, as short as the samples of a run."""
 
 SHARE_SIZE = 2048
 """The matrix product that is measured once more to check the ceilings."""
@@ -85,20 +73,10 @@ class Shares:
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Return the ceilings of the case's device with the case's threads; `budget.total_s` is the time for measuring.
-
-    From `LONG_S` on the outcome holds `latency_s` too: samples of a fixed matrix product, which show the noise.
-    """
+    """Return the ceilings of the case's device with the case's threads; `budget.total_s` is the time for measuring."""
     case, environment = assignment.case, probe()
     native_bf16 = environment.gpu_native_bf16 if case.device == "cuda" else environment.native_bf16
-    seconds, long = case.budget.total_s, case.budget.total_s >= LONG_S
-    found = measure_ceilings(
-        case.device, assignment.clock, seconds=seconds - NOISE_S if long else seconds, native_bf16=native_bf16
-    )
-    if not long:
-        return found
-    noise = measure_noise(case.device, assignment.clock, seconds=NOISE_S)
-    return Outcome(measurements=(*found.measurements, noise))
+    return measure_ceilings(case.device, assignment.clock, seconds=case.budget.total_s, native_bf16=native_bf16)
 
 
 def measure_ceilings(device: Device, clock: Clock, *, seconds: float, native_bf16: bool) -> Outcome:
@@ -111,22 +89,6 @@ def measure_ceilings(device: Device, clock: Clock, *, seconds: float, native_bf1
     return Outcome(
         measurements=tuple(Measurement(quantity=name, samples=(value,)) for name, value in found.items()),
     )
-
-
-def measure_noise(device: Device, clock: Clock, *, seconds: float) -> Measurement:
-    """Return seconds of one fixed matrix product, sample by sample, for `seconds`."""
-    with torch.no_grad():
-        return noise_of(_product(NOISE_SIZE, torch.float32, device, "fp32_flop_per_s"), clock, seconds)
-
-
-def noise_of(trial: Trial, clock: Clock, seconds: float) -> Measurement:
-    """Return the seconds of one run of `trial` in samples of about 10 ms, one block each, for `seconds`."""
-    repeats = math.ceil(NOISE_SAMPLE_S / _settled_s(trial, clock))
-    end = clock.now_ns() + seconds * 1e9
-    samples: list[float] = []
-    while clock.now_ns() < end:
-        samples.append(trial.timed_s(clock, repeats))
-    return Measurement(quantity="latency_s", samples=tuple(samples), units=repeats, blocks=tuple(range(len(samples))))
 
 
 def measure_shares(ceilings: Outcome, device: Device, clock: Clock, *, seconds: float) -> Shares:

@@ -39,7 +39,7 @@ class TorchCount:
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts all calls that start a kernel, and by name those of operators that `known` does not hold, without copies."""
+    """Counts all calls that start a kernel, and by name those that `known` does not hold; copies only among all."""
 
     def __init__(self, known: Mapping[Any, Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
