@@ -66,7 +66,9 @@ class Hooks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spent:
-    """Where the time of a run went, in seconds: all of it, passes of workers, first calls of compiled variants."""
+    """Where the time of a run went, in seconds: all of it; timed and warm-up passes, training steps among them; first
+    calls of compiled variants.
+    """  # noqa: D205
 
     wall_s: float
     passes_s: float
@@ -267,7 +269,7 @@ class Runner:
 
     def _keep(self, task: _Launch, case: Case, started: float, got: Done | Failure | Seen) -> None:
         record = as_record(case, task.environment, got, launch=task.launch, started=started)
-        self._passes_s += sum(record.samples("passes_s"))
+        self._passes_s += sum(record.samples("passes_s")) + sum(record.samples("epoch_s"))
         self._compile_s += sum(record.samples("compile_s"))
         self._hooks.keep(record)
 
