@@ -26,6 +26,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "evaluate": ("evaluate", "Test a checkpoint."),
         "report": ("report", "Rebuild reports from records, without measuring."),
         "doctor": ("doctor", "Show the machine: threads, limits, versions, native variants."),
+        "selftest": ("selftest", "Prove on this machine that cnnbench measures rightly."),
     }
 )
 """Subcommand: its module in `cnnbench.cli`, and the line that help shows (so that help imports none of them)."""

@@ -1,0 +1,136 @@
+"""Keeps the figures of the proof: one JSON file, written anew with every figure and gone on with later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from cnnbench import machine
+from cnnbench._version import __version__
+from cnnbench.quantity import show
+from cnnbench.selftest import Figure
+from cnnbench.spec import CnnbenchError, UsageError
+
+FORMAT_VERSION = 1
+"""Version of the file's format; another one is refused."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """When and where the figures were measured; `date` is that of the first one (UTC, ISO 8601)."""
+
+    date: str
+    machine: str
+    torch: str
+    cnnbench: str
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the head as it is shown, one line each."""
+        return tuple(f"{field.name}: {getattr(self, field.name)}" for field in fields(self))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """All figures that were measured with one head, in the order of measuring."""
+
+    format: int = FORMAT_VERSION
+    head: Head
+    figures: tuple[Figure, ...] = ()
+
+
+def head_now(now: datetime) -> Head:
+    """Return the head of figures that are measured from `now` on, on this machine."""
+    quota = machine.cpu_quota()
+    limit = "" if quota is None else f", quota {quota:g} cores"
+    cores = machine.usable_cores()
+    return Head(
+        date=now.astimezone(UTC).isoformat(timespec="seconds"),
+        machine=f"{machine.cpu_name()}, {cores} usable core{'s' if cores > 1 else ''}{limit}, "
+        f"{show(float(machine.memory_bytes()), 'bytes')}",
+        torch=machine.version_of("torch"),
+        cnnbench=__version__,
+    )
+
+
+def load(path: Path) -> Kept | None:
+    """Return what the file holds, None if there is none.
+
+    Raises:
+        UsageError: it is no such file; the message ends in the path of the bad field.
+    """
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=Kept)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"Cannot read '{path}': {error.strerror}.") from error
+    except msgspec.DecodeError as error:
+        raise UsageError(f"'{path}' holds no figures of a selftest: {error}. Give a new file with --output.") from error
+    if kept.format != FORMAT_VERSION:
+        raise UsageError(f"'{path}' has format {kept.format}, this cnnbench reads {FORMAT_VERSION}. Give a new file.")
+    return kept
+
+
+def check_same(kept: Kept, head: Head, path: Path) -> None:
+    """Refuse to go on with figures of another machine or version: they prove nothing about this one.
+
+    Raises:
+        UsageError: names the first difference.
+    """
+    for field in fields(head):
+        then, now = getattr(kept.head, field.name), getattr(head, field.name)
+        if field.name != "date" and then != now:
+            raise UsageError(f"'{path}' has figures with {field.name} {then}, here it is {now}. Give a new file.")
+
+
+def save(path: Path, kept: Kept) -> None:
+    """Write the file so that it is whole at any moment.
+
+    Raises:
+        CnnbenchError: it cannot be written.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(to_json(kept))
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise CnnbenchError(f"Cannot write '{path}': {error.strerror}.") from error
+
+
+def to_json(kept: Kept) -> bytes:
+    """Return the file's bytes, with a line end."""
+    return msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n"
+
+
+def rows(figures: Sequence[Figure]) -> list[tuple[object, ...]]:
+    """Return one row for each figure, under `COLUMNS`."""
+    return [
+        (
+            figure.id,
+            figure.part or None,
+            figure.form,
+            figure.load,
+            figure.found.measured,
+            figure.found.shown or None,
+            figure.found.bound or None,
+            word(figure.holds),
+            f"{figure.seconds:.1f} s",
+            figure.found.reason or None,
+        )
+        for figure in figures
+    ]
+
+
+COLUMNS = ("id", "part", "form", "load", "measured", "found", "bound", "holds", "took", "reason")
+
+
+def word(holds: bool | None) -> str:  # noqa: FBT001  # what is translated
+    """Return whether a bound held, in a word."""
+    return {True: "yes", False: "NO", None: "not run"}[holds]

@@ -1,0 +1,50 @@
+"""The times of a noisy machine, made up: the noise that the simulated experiments have in common."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+JITTER = 0.03
+"""Standard deviation of the logarithm of a sample's time, from one sample to the next (docs/measurement.md)."""
+
+SPIKES = 0.05
+SPIKE_LOW = 1.2
+SPIKE_HIGH = 3.0
+"""Share of samples that something else on the machine stretches, and by how much: uniformly between the two. The share
+is from docs/measurement.md; how much is our choice, after samples seen on a shared two-core machine."""
+
+DRIFT = 0.05
+DRIFT_MEMORY = 0.99
+"""Standard deviation of the logarithm of the machine's slow drift, and its correlation from one sample to the next: a
+half-life of 70 samples. Our choice, after a plain loop that wandered by a quarter within seconds (two cores)."""
+
+
+def correlated(rng: np.random.Generator, rows: int, length: int, *, memory: float, deviation: float) -> Array:
+    """Return `rows` stationary AR(1) series with correlation `memory` between neighbours, (rows, length)."""
+    from scipy.signal import lfilter
+
+    steps = rng.normal(scale=deviation * math.sqrt(1 - memory**2), size=(rows, length))
+    steps[:, 0] = rng.normal(scale=deviation, size=rows)
+    series: Array = lfilter([1.0], [1.0, -memory], steps, axis=1)
+    return series
+
+
+def log_times(rng: np.random.Generator, rows: int, length: int) -> Array:
+    """Return the logarithms of the times of equal samples one after the other, (rows, length), around 0."""
+    jitter = rng.normal(scale=JITTER, size=(rows, length))
+    spikes = np.log(rng.uniform(SPIKE_LOW, SPIKE_HIGH, size=(rows, length)))
+    spiked = rng.random((rows, length)) < SPIKES
+    drift = correlated(rng, rows, length, memory=DRIFT_MEMORY, deviation=DRIFT)
+    return drift + jitter + np.where(spiked, spikes, 0.0)
+
+
+def differences(rng: np.random.Generator, rows: int, blocks: int) -> Array:
+    """Return d = ln(base / variant) of two equal cells, (rows, blocks): in each block both in an order drawn anew."""
+    pairs = log_times(rng, rows, 2 * blocks).reshape(rows, blocks, 2)
+    first = np.where(rng.random((rows, blocks)) < 0.5, 1.0, -1.0)  # noqa: PLR2004  # a coin
+    return first * (pairs[:, :, 0] - pairs[:, :, 1])
