@@ -1,10 +1,11 @@
 """Hand-made records for tests of the reporting arm: every number in them is chosen, none is measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from cnnbench.record import Caution, Environment, Measurement, Record, Run, Status
-from cnnbench.spec import Budget, Case, Device, Shape, Task, Variant
+from cnnbench.spec import Budget, Case, Device, Role, Shape, Task, Variant
 
 MACHINE = Environment(
     cnnbench="0.1.0",
@@ -24,6 +25,7 @@ EAGER = Variant(name="eager")
 LAST = Variant(name="channels_last", channels_last=True)
 AMP = Variant(name="amp", precision="amp_bf16")
 COMPILE = Variant(name="compile", compile_mode="default")
+BF16 = Variant(name="bf16", precision="bf16")
 
 
 def case(
@@ -37,6 +39,7 @@ def case(
     dataset: str | None = None,
     weights: str = "none",
     seed: int = 0,
+    role: Role = "timed",
 ) -> Case:
     return Case(
         model=model,
@@ -47,13 +50,14 @@ def case(
         input_shape=shape,
         dataset=dataset,
         weights=weights,
+        role=role,
         seed=seed,
         budget=Budget(total_s=60.0, timeout_s=600.0, launches=1),
     )
 
 
 def once(quantity: str, value: float) -> Measurement:
-    return Measurement(quantity=quantity, samples=(value,))
+    return Measurement(quantity=quantity, samples=(float(value),))
 
 
 def timed(latencies: Sequence[float], *, units: int = 10, passes: int = 0) -> tuple[Measurement, ...]:
@@ -82,6 +86,7 @@ def record(
     notes: tuple[str, ...] = (),
     environment: Environment = MACHINE,
     started: str = "2026-01-02T03:04:05Z",
+    sets: tuple[int, ...] = (),
 ) -> Record:
     return Record(
         case=replace(what, seed=what.seed + launch),
@@ -93,13 +98,22 @@ def record(
         measurements=measurements,
         cautions=cautions,
         notes=notes,
+        sets=sets,
         error=error,
     )
 
 
-def counted(model: str, *, params: int, macs: int, shape: Shape = (3, 224, 224), notes: tuple[str, ...] = ()) -> Record:
+def counted(
+    model: str,
+    *,
+    params: int,
+    macs: int,
+    shape: Shape = (3, 224, 224),
+    notes: tuple[str, ...] = (),
+    cost: Mapping[str, float] = MappingProxyType({}),
+) -> Record:
     """Return the complexity record of `model`, all parameters trainable, 1000 classes."""
-    values = {"params": params, "trainable_params": params, "macs": macs, "classes": 1000}
+    values = {"params": params, "trainable_params": params, "macs": macs, "classes": 1000, **cost}
     found = [once(name, value) for name, value in values.items()]
     return record(case(model, task="complexity", shape=shape), *found, notes=notes)
 
@@ -127,7 +141,7 @@ def run(**options: object) -> Run:
 WAVE = (1.00, 1.02, 0.99, 1.05, 1.01, 0.98, 1.03, 1.00, 0.97, 1.04, 1.01, 0.99)
 """A machine that wanders by some per cent from block to block, seen alike by all cells of a block."""
 
-JITTER = (1.003, 1.014, 0.998, 0.991, 1.021, 1.006, 0.996, 0.982, 1.012, 0.993, 0.987, 1.001)
+JITTER = (1.003, 0.987, 0.998, 0.991, 1.012, 1.006, 0.996, 0.982, 1.021, 0.993, 1.014, 1.001)
 """What one cell sees alone."""
 
 SHAKY = Caution(
@@ -148,37 +162,98 @@ def wave(latency_s: float, *, jitter: bool = False, passes: int = 0, units: int 
     return timed(values, units=units, passes=passes)
 
 
-def step(latency_s: float) -> tuple[Measurement, ...]:
+def beside(cell: Case, role: Role) -> Case:
+    """Return the case of what is measured as `role` for `cell`; numerics are always those of inference."""
+    return replace(cell, role=role, task="infer" if role == "numerics" else cell.task)
+
+
+def canary(*, quiet: bool = False) -> tuple[Measurement, ...]:
+    """Return what a canary gives in twelve blocks, and the machine's counters."""
+    near = [1 + (w - 1) / 10 for w in WAVE] if quiet else WAVE
+    blocks = tuple(range(len(WAVE)))
+    return (
+        *timed([0.01 * w for w in near], units=1),
+        Measurement(quantity="copy_s", samples=tuple(0.02 * w for w in near), blocks=blocks),
+        Measurement(quantity="steal_share", samples=(0.0, 0.03, *[0.0] * 10), blocks=blocks),
+        once("pressure_share", 0.125),
+        once("load", 1.5),
+        once("clock_cycles_per_s", 2.45e9),
+    )
+
+
+def numerics(error: float, allowed: float, agreed: int = 31) -> tuple[Measurement, ...]:
+    values = {"numerics_error": error, "numerics_allowed": allowed, "top1_agreed": agreed, "top1_compared": 32}
+    return tuple(once(name, value) for name, value in values.items())
+
+
+def ceilings(flop_per_s: float = 1.5e11) -> Record:
+    """Return the record of a machine with that peak and 10 GB/s."""
+    found = {"fp32_flop_per_s": flop_per_s, "copy_bytes_per_s": 1e10, "dispatch_s": 1e-6}
+    return record(case("machine", role="ceilings"), *[once(name, value) for name, value in found.items()])
+
+
+COST = {"weight_bytes": 46_758_048.0, "activation_bytes": 40_000_000.0, "operator_calls": 70.0}
+"""What the roofline needs to know of a network beside its multiply-adds."""
+
+
+def step(latency_s: float, *, jitter: bool = False) -> tuple[Measurement, ...]:
     parts = {"forward_s": 0.3, "backward_s": 0.6, "optimizer_s": 0.1}
     split = [Measurement(quantity=q, samples=tuple(latency_s * share * w for w in WAVE)) for q, share in parts.items()]
-    return (*timed([latency_s * w for w in WAVE], units=1), *split)
+    return (*wave(latency_s, jitter=jitter), *split)
 
 
 def whole_run() -> list[Record | Run]:
-    """Return a run of every kind of cell: good, shaky, failed, unsupported, trained, judged, only counted, hostile."""
+    """Return a run of every kind of cell: good, shaky, failed, unsupported, trained, judged, only counted, hostile.
+
+    Two of its groups have an A/A twin, one of them a canary; one variant computes something else.
+    """
     grey = (1, 28, 28)
     hostile = "<script>alert(1)</script>|`a`"
     items: list[Record | Run] = [
         run(),
-        counted("resnet18", params=11_689_512, macs=1_814_073_344, notes=("not counted: aten::max_pool2d",)),
+        counted("resnet18", params=11_689_512, macs=1_814_073_344, notes=("not counted: aten::max_pool2d",), cost=COST),
         counted("lenet", params=61_706, macs=416_520, shape=grey),
         counted("=only_counted", params=1_000, macs=20_000),
     ]
-    for launch in range(3):
+    for launch, (one, two, three) in enumerate(((1.0, 1.002, 0.98), (1.004, 0.999, 1.01), (0.998, 1.001, 1.03))):
+        eager = wave(0.0432 * one, passes=300, units=1)
+        watched = Measurement(quantity="steal_share", samples=(0.001, 0.05, *[0.0] * 10), blocks=tuple(range(12)))
         items += [
-            record(case("resnet18"), *wave(0.0432, passes=300, units=1), launch=launch),
-            record(case("resnet18", LAST), *wave(0.0360, jitter=True, passes=300), launch=launch, cautions=(SHAKY,)),
+            record(case("resnet18"), replace(eager[0], voided=(1,)), *eager[1:], watched, launch=launch),
+            record(beside(case("resnet18"), "twin"), *wave(0.0432 * two, jitter=True), launch=launch),
+            record(beside(case("resnet18"), "canary"), *canary(), launch=launch),
             record(
-                case("resnet18", COMPILE), *wave(0.0430, jitter=True), once("compile_s", 20.0 + launch), launch=launch
+                case("resnet18", LAST),
+                *wave(0.0360 * two, jitter=True, passes=300),
+                launch=launch,
+                cautions=(SHAKY,),
             ),
-            record(case("lenet", shape=grey), *wave(0.000231, units=50), launch=launch, cautions=(wide(3.5),)),
+            record(
+                case("resnet18", COMPILE),
+                *wave(0.0430 * three, jitter=True),
+                once("compile_s", 20.0 + launch),
+                once("graphs", 1),
+                once("graph_breaks", 0),
+                launch=launch,
+            ),
+            record(case("lenet", shape=grey), *wave(0.000231 * one, units=50), launch=launch, cautions=(wide(3.5),)),
         ]
+    lenet, last = case("lenet", shape=grey), case("resnet18", LAST)
+    items += [
+        record(beside(lenet, "twin"), *wave(0.000235, jitter=True, units=50)),
+        record(case("lenet", BF16, shape=grey), *wave(0.00012, jitter=True, units=50)),
+        record(beside(case("lenet", BF16, shape=grey), "numerics"), *numerics(0.5, 0.024, agreed=20)),
+        record(beside(last, "numerics"), *numerics(1.5e-6, 2.4e-6)),
+        record(beside(case("resnet18"), "memory"), once("peak_memory_bytes", 120 * 2**20)),
+        record(beside(last, "memory"), status="timeout", error="No answer within 600 s."),
+        ceilings(),
+    ]
     items += [
         record(case("resnet18", AMP), status="unsupported", error="bf16 is emulated here:\n  500 times slower"),
         record(case("lenet", LAST, shape=grey), *wave(0.00025, jitter=True, units=50), launch=0, cautions=(wide(3.5),)),
         record(case("lenet", LAST, shape=grey), launch=1, status="timeout", error="No answer within 600 s."),
         record(case("lenet", task="train", batch_size=64, shape=grey), *step(0.0051), cautions=(wide(2.1),)),
-        record(case("lenet", LAST, task="train", batch_size=64, shape=grey), *step(0.0049)),
+        record(case("lenet", LAST, task="train", batch_size=64, shape=grey), *step(0.0049, jitter=True)),
         record(
             case(hostile, batch_size=64),
             status="oom",

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
+from cnnbench.analysis.asides import Asides, split
 from cnnbench.analysis.cautions import RowCaution
 from cnnbench.analysis.cells import Cell, gather
 from cnnbench.analysis.comparable import apart, check_environments, check_threads, references
+from cnnbench.analysis.comparison import compare_all
+from cnnbench.analysis.extras import Around
+from cnnbench.analysis.noise import noise_of
 from cnnbench.analysis.notes import noted, notes_of
 from cnnbench.analysis.result import Report, Totals
+from cnnbench.analysis.review import reviewed, scores_wrong
+from cnnbench.analysis.roof import Counts
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.rows import make_rows
 from cnnbench.analysis.select import Limits, sort_rows
 from cnnbench.analysis.summary import compare, summarise
 from cnnbench.analysis.words import without_output
-from cnnbench.record import Record, Run
-from cnnbench.spec import UsageError
+from cnnbench.record import Record, Run, Status
+from cnnbench.spec import Case, UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Joined:
+    """All records as cells: those that were asked for, with what the analysis doubts, and what was measured beside."""
+
+    cells: tuple[Cell, ...]
+    asides: Asides
+    counts: Counts
+
+
+def join(files: Iterable[Iterable[Record | Run]]) -> Joined:
+    """Return the cells of the items of each record file."""
+    asked, asides = split(gather(files))
+    counts = {(c.case.model, c.case.input_shape): c for c in asked if c.case.task == "complexity"}
+    return Joined(cells=reviewed(asked, asides, counts), asides=asides, counts=counts)
+
+
+def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
+    """Return the status of each cell that was asked for as rows show it, by `Case.key()`, given the files' items.
+
+    Cells that are counted or tested for accuracy are among them, also where they have no row of their own; what was
+    measured beside the cells, such as an A/A twin, is not.
+    """
+    return MappingProxyType({cell.case: cell.status for cell in join(files).cells})
 
 
 def analyse(*files: Sequence[Record | Run]) -> Report:
@@ -36,10 +69,14 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
     runs = [item for item in items if isinstance(item, Run)]
     asked = runs[-1] if runs else Run(title="Benchmark", command="", started=records[0].started)
     check_environments(records)
-    cells = gather(files)
+    joined = join(files)
+    cells, asides = joined.cells, joined.asides
     threads = check_threads(cells)
     compared = references(cells, asked.reference)
-    measured = make_rows(cells, compared)
+    wrong = frozenset(cell.case for cell in cells if scores_wrong(cell))
+    comparisons = compare_all(cells, compared, asides, asked.delta, wrong)
+    around = Around(timed={cell.case: cell for cell in cells}, asides=asides, counts=joined.counts)
+    measured = make_rows(cells, compared, comparisons, around)
     limits = Limits(latency_max_s=asked.latency_max_s, params_max=asked.params_max)
     shown = sort_rows([row for row in measured if row.status != "ok" or not limits.broken_by(row)], asked.sort)
     totals = _totals(runs)
@@ -51,11 +88,12 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
         reference=asked.reference,
         environment=records[0].environment,
         threads=tuple(threads.items()),
+        noise=noise_of(cells, asides, comparisons, threads),
         rows=tuple(shown),
         summary=(*differences, *summarise(shown, measured, limits, totals)),
         differences=differences,
-        warnings=_warnings(cells),
-        notes=notes_of(cells, measured, apart(cells, compared), len(measured) - len(shown), limits),
+        warnings=_warnings([*cells, *asides.by_case.values()]),
+        notes=notes_of(cells, asides, measured, apart(cells, compared), len(measured) - len(shown), limits),
         tested=_tested(cells, shown),
         training=noted(cells, "accuracy"),
         counting=noted(cells, "complexity"),

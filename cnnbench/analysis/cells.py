@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from cnnbench.analysis.words import one_line
 from cnnbench.record import Caution, Measurement, Record, Run, Status
@@ -14,6 +13,9 @@ from cnnbench.store import finished
 
 TIMED: tuple[Task, ...] = ("infer", "train")
 """The tasks whose cells are timed and compared."""
+
+COUNTERS = ("cpu_share", "steal_share")
+"""What is read of the environment with every sample, to void it where needed."""
 
 Execution = tuple[int, str, int, int]
 """One time that a group of cells was measured: the record file's index, when it started, its seed and its launch."""
@@ -27,11 +29,15 @@ class Cell:
     """One case without seed and budget, and what its launches gave, in the order in which they were recorded.
 
     `files` holds for each record the index of the file that it is from: launches of several runs are all launches.
+    `refused` is why the analysis does not believe the numbers; `doubts` are the cautions that it adds to the recorded
+    ones.
     """
 
     case: Case
     records: tuple[Record, ...]
     files: tuple[int, ...]
+    refused: str | None = None
+    doubts: tuple[Caution, ...] = ()
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -46,16 +52,26 @@ class Cell:
     @property
     def status(self) -> Status:
         """`invalid` if any launch is, as it puts the others in doubt; else `ok` if any is; else that of the last."""
+        if self.refused is not None:
+            return "invalid"
         states = [record.status for record in self.records]
         return next((state for state in ("invalid", "ok") if state in states), states[-1])
 
     @property
+    def error(self) -> str | None:
+        """Why the cell is not ok, on one line; None where it is, or where no reason was recorded."""
+        if self.status == "ok":
+            return None
+        reason = self.refused or next((record.error for record in self.broken if record.error), None)
+        return None if reason is None else one_line(reason)
+
+    @property
     def cautions(self) -> tuple[Caution, ...]:
-        """What to know about the cell: its launches' cautions, and one if some launches failed and others did not."""
+        """What to know about the cell: its launches' cautions, one if only some launches failed, and the `doubts`."""
         found = dict.fromkeys(caution for record in self.records for caution in record.cautions)
         if self.status == "ok" and self.broken:
             found[_launch_failed(self)] = None
-        return tuple(found)
+        return (*found, *self.doubts)
 
     def samples(self, quantity: str) -> list[float]:
         """Return the samples of `quantity` over all good launches, voided blocks left out."""
@@ -69,6 +85,17 @@ class Cell:
             for block, value in kept(record, quantity)
             if block is not None
         }
+
+    def voided(self) -> int | None:
+        """Return how many samples environment counters rejected in all good launches; None where none was read."""
+        if not any(record.find(counter) for record in self.measured for counter in COUNTERS):
+            return None
+        found = [latency for record in self.measured if (latency := record.find("latency_s")) is not None]
+        return sum(len(latency.voided) for latency in found)
+
+    def sets(self) -> dict[Execution, tuple[int, ...]]:
+        """Return for each execution the first block of each of its sets of workers, none where it had one set."""
+        return {execution: record.sets for execution, record in self._executed()}
 
     def executions(self) -> frozenset[Execution]:
         """Return when the cell was measured: cells without a common execution were never measured together."""
@@ -109,14 +136,6 @@ def gather(files: Iterable[Iterable[Record | Run]]) -> tuple[Cell, ...]:
     return tuple(
         Cell(case=case, records=tuple(records), files=tuple(records.values())) for case, records in by_case.items()
     )
-
-
-def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
-    """Return the status of each cell as rows show it, by `Case.key()`, for the items of each record file.
-
-    Cells that are counted or tested for accuracy are among them, also where they have no row of their own.
-    """
-    return MappingProxyType({cell.case: cell.status for cell in gather(files)})
 
 
 def _launch_failed(cell: Cell) -> Caution:

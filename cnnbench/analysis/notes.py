@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.select import Limits
 from cnnbench.analysis.words import listed, one_line
-from cnnbench.spec import Task
+from cnnbench.spec import Role, Task
 from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
+
+_BESIDE: dict[Role, str] = {
+    "twin": "A/A check",
+    "canary": "canary",
+    "memory": "peak memory",
+    "numerics": "numerical check",
+    "ceilings": "ceilings of the machine",
+}
 
 
 def notes_of(
-    cells: Sequence[Cell], rows: Sequence[Row], apart: Sequence[str], hidden: int, limits: Limits
+    cells: Sequence[Cell], asides: Asides, rows: Sequence[Row], apart: Sequence[str], hidden: int, limits: Limits
 ) -> tuple[str, ...]:
     """Return what a reader of the table needs: first on the whole table, then on single models and rows.
 
@@ -30,7 +40,7 @@ def notes_of(
         notes.append(f"Not measured together with the reference, so there is no speed-up of: {', '.join(apart)}.")
     if any(row.latency_p99_s is None for row in timed):
         notes.append(f"A p95 needs {FEWEST_FOR_P95} timed passes and a p99 {FEWEST_FOR_P99}; with fewer none is shown.")
-    return (*notes, *_lacking(cells), *noted(cells, *TIMED))
+    return (*notes, *_lacking(cells), *lacking_beside(asides), *noted([*cells, *asides.by_case.values()], *TIMED))
 
 
 def noted(cells: Iterable[Cell], *tasks: Task) -> tuple[str, ...]:
@@ -51,6 +61,20 @@ def _lacking(cells: Iterable[Cell]) -> list[str]:
     for cell in cells:
         if cell.case.task not in TIMED and cell.status != "ok":
             what = f"accuracy on {cell.case.dataset}" if cell.case.task == "accuracy" else "counts"
-            reason = one_line(next((record.error for record in cell.broken if record.error), cell.status))
-            about.setdefault(f"no {what} ({cell.status}): {reason}", {})[cell.case.model] = None
+            about.setdefault(f"no {what} ({cell.status}): {cell.error or cell.status}", {})[cell.case.model] = None
     return [f"{listed(names)} {'has' if len(names) == 1 else 'have'} {what}" for what, names in about.items()]
+
+
+def lacking_beside(asides: Asides) -> tuple[str, ...]:
+    """Return what could not be measured beside the cells and why, one sentence a reason.
+
+    A numerical check that found wrong results is a warning of its cell instead.
+    """
+    about: dict[str, dict[str, None]] = {}
+    for cell in asides.by_case.values():
+        role = cell.case.role
+        if cell.status != "ok" and (role, cell.status) != ("numerics", "invalid"):
+            name = replace(cell.case, role="timed").label()
+            what = f"No {_BESIDE[role]} ({cell.status}: {cell.error or 'no reason was recorded'})"
+            about.setdefault(what, {})[cell.case.device if role == "ceilings" else name] = None
+    return tuple(f"{what}: {listed(names)}" for what, names in about.items())

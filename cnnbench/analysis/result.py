@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cnnbench.analysis.card import MOST_NAMED, card_lines
 from cnnbench.analysis.cautions import RowCaution, by_code
+from cnnbench.analysis.noise import NoiseCard
 from cnnbench.analysis.row import COLUMNS, Row
 from cnnbench.analysis.shown import html_table, plain_text
 from cnnbench.record import Environment
@@ -34,10 +36,10 @@ class Report:
     """Everything that a report says, in SI units.
 
     `started` is UTC in ISO 8601; `reference` is what was asked for (`MODEL`, `MODEL/VARIANT`, or None: each model's
-    own `eager`); `threads` are pairs of device and threads. `differences` are the sentences of `summary` that compare
-    rows with their reference. `tested` names the variants that top-1 was tested with, if rows of other variants show
-    it too. `training` is what was noted while networks were trained for that test, `counting` while parameters and
-    multiply-adds were counted; `notes` are other facts without advice.
+    own `eager`); `threads` are pairs of device and threads; `noise` is None where nothing was timed. `differences` are
+    the sentences of `summary` that compare rows with their reference. `tested` names the variants that top-1 was
+    tested with, if rows of other variants show it too. `training` is what was noted while networks were trained for
+    that test, `counting` while parameters and multiply-adds were counted; `notes` are other facts without advice.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Report:
     reference: str | None
     environment: Environment
     threads: tuple[tuple[str, int], ...]
+    noise: NoiseCard | None
     rows: tuple[Row, ...]
     summary: tuple[str, ...]
     differences: tuple[str, ...]
@@ -57,8 +60,9 @@ class Report:
     totals: Totals | None
 
     def __str__(self) -> str:
-        """Return the report as text for a terminal: table, failures, summary, warnings and notes in short."""
-        return plain_text(self.rows, self.summary, by_code(self.warnings), self.notes)
+        """Return the report as text for a terminal: noise, table, failures, summary, warnings and notes in short."""
+        noise = () if self.noise is None else card_lines(self.noise, MOST_NAMED)
+        return plain_text(self.rows, self.summary, noise, by_code(self.warnings), self.notes)
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""

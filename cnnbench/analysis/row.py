@@ -1,15 +1,54 @@
-"""The row of a report: its fields are the columns of `report.csv`, in that order."""
+"""The row of a report: its fields are the columns of `report.csv`, in that order, and details behind them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+
+NEVER = "never"
+"""Stands in files for an infinite number of calls: compiling that does not pay."""
+
+
+NUMERICS_FAILED = "numerics_failed"
+"""Code of the caution that a row's scores are wrong, so that its speed is of no use."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detail:
+    """What stands behind the numbers of a row and is no column of `report.csv`; SI units, None: not measured.
+
+    `delta` is the relative difference that counted; `basis`, `clusters` and `blocks` are what the speed-up's interval
+    rests on; `silenced` is why the row's group has no verdicts. `outliers` are samples beyond Tukey's fences, all of
+    which count; `voided` are samples that do not. `break_even_high` is infinite where compiling may never pay.
+    `roof_share` is the achieved FLOP/s over what peak and bandwidth allow together.
+    """
+
+    delta: float | None = None
+    basis: str | None = None
+    clusters: int | None = None
+    blocks: int | None = None
+    silenced: str | None = None
+    outliers: int | None = None
+    voided: int | None = None
+    break_even_low: float | None = None
+    break_even_high: float | None = None
+    compile_warm_s: float | None = None
+    graphs: int | None = None
+    graph_breaks: int | None = None
+    recompiles: int | None = None
+    device_s: float | None = None
+    launch_bound_share: float | None = None
+    reserved_memory_bytes: float | None = None
+    flop_per_s: float | None = None
+    roof_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One model, variant, device, batch and task; SI units (seconds, bytes, images a second); None: not measured.
 
-    `reference` is `MODEL/VARIANT`; `speedup` is its time over this row's (above 1 is faster); `warnings` are codes.
+    `reference` is `MODEL/VARIANT`; `speedup` is its time over this row's (above 1 is faster); `verdict` is one of
+    FASTER, SLOWER, SAME and NOT DISTINGUISHABLE; `break_even_calls` is infinite where compiling never pays; `warnings`
+    are codes.
     """
 
     model: str
@@ -54,6 +93,12 @@ class Row:
     launches: int | None = None
     warnings: str | None = None
     error: str | None = None
+    detail: Detail = Detail()
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the scores are known to be wrong."""
+        return NUMERICS_FAILED in (self.warnings or "").split("; ")
 
     def label(self) -> str:
         """Return the short text that stands for the row in sentences, without what is not known of it."""
@@ -61,5 +106,5 @@ class Row:
         return " ".join(part for part in (self.model, self.variant, self.device, self.task, batch) if part)
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(field.name for field in fields(Row) if field.name != "detail")
 """The columns of `report.csv`, in order."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.comparable import References
+from cnnbench.analysis.comparison import Comparison, Comparisons
+from cnnbench.analysis.extras import Around, with_extras
 from cnnbench.analysis.row import Row
-from cnnbench.analysis.words import one_line
-from cnnbench.spec import Shape
-from cnnbench.stats import median, p95, p99, ratio_by_block, wilson
+from cnnbench.stats import median, p95, p99, wilson
 
 Condition = tuple[str | None, int | None, str | None]
 """Device, batch and task: what rows must share to be compared."""
@@ -18,23 +18,22 @@ Condition = tuple[str | None, int | None, str | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What holds for a model under every condition: counts by model and input shape, and its accuracies."""
+    """What rows are made of beside their own cell; `judged` are the accuracies by model."""
 
-    counts: dict[tuple[str, Shape], Cell]
+    references: References
+    comparisons: Comparisons
+    around: Around
     judged: dict[str, list[Cell]]
 
 
-def make_rows(cells: Sequence[Cell], references: References) -> list[Row]:
-    """Return one row for each timed cell, and for a model that was not timed one for each accuracy, or its counts.
+def make_rows(cells: Sequence[Cell], references: References, comparisons: Comparisons, around: Around) -> list[Row]:
+    """Return one row for each cell whose task is timed; for a model that was not, one for each accuracy, or its counts.
 
     An accuracy that belongs to none of its model's timed rows has a row of its own, so that it is seen.
     Rows stand by model and then by device, batch and task, each in order of first appearance, so that a row stands
     next to what it is compared with also if a run was resumed.
     """
-    facts = Facts(
-        counts={(cell.case.model, cell.case.input_shape): cell for cell in cells if cell.case.task == "complexity"},
-        judged={},
-    )
+    facts = Facts(references=references, comparisons=comparisons, around=around, judged={})
     for cell in cells:
         if cell.case.task == "accuracy":
             facts.judged.setdefault(cell.case.model, []).append(cell)
@@ -44,7 +43,7 @@ def make_rows(cells: Sequence[Cell], references: References) -> list[Row]:
     for cell in cells:
         task, model = cell.case.task, cell.case.model
         if task in TIMED:
-            rows.append(_timed(cell, references.of(cell), facts))
+            rows.append(_timed(cell, facts))
         elif model not in timed:
             if task == "accuracy" or model not in facts.judged:
                 rows.append(_untimed(cell, facts))
@@ -56,20 +55,38 @@ def make_rows(cells: Sequence[Cell], references: References) -> list[Row]:
     return [row for conditions in groups.values() for group in conditions.values() for row in group]
 
 
-def _timed(cell: Cell, reference: Cell | None, facts: Facts) -> Row:
+def _timed(cell: Cell, facts: Facts) -> Row:
     row = replace(_conditions(cell), task=cell.case.task, launches=len(cell.measured) or None)
     row = _with_accuracy(_with_counts(row, cell, facts), cell, facts)
+    reference = facts.references.of(cell)
     if reference is not None:
         row = replace(row, reference=f"{reference.case.model}/{reference.case.variant.name}")
     if cell.status != "ok":
         return row
-    row = _with_times(row, cell)
-    if reference is None or reference is cell or reference.status != "ok":
-        return row
-    ratio = ratio_by_block(reference.placed("latency_s"), cell.placed("latency_s"))
-    if ratio is None:
-        return row
-    return replace(row, speedup=ratio.center, speedup_low=ratio.low, speedup_high=ratio.high)
+    compared = facts.comparisons.by_case.get(cell.case)
+    row = with_extras(_with_times(row, cell), cell, facts.around)
+    return row if compared is None else _with_comparison(row, compared)
+
+
+def _with_comparison(row: Row, compared: Comparison) -> Row:
+    effect, group = compared.effect, compared.group
+    ratio = effect.ratio
+    return replace(
+        row,
+        speedup=ratio.center,
+        speedup_low=ratio.low,
+        speedup_high=ratio.high,
+        verdict=compared.verdict,
+        smallest_detectable=effect.smallest_detectable,
+        detail=replace(
+            row.detail,
+            delta=group.margin.delta,
+            basis=effect.basis,
+            clusters=effect.clusters,
+            blocks=effect.blocks,
+            silenced=group.silenced,
+        ),
+    )
 
 
 def _untimed(cell: Cell, facts: Facts) -> Row:
@@ -81,8 +98,7 @@ def _untimed(cell: Cell, facts: Facts) -> Row:
 
 
 def _conditions(cell: Cell) -> Row:
-    case, status = cell.case, cell.status
-    broken = next((record for record in cell.broken if record.error), None)
+    case = cell.case
     codes = dict.fromkeys(caution.code for caution in cell.cautions)
     return Row(
         model=case.model,
@@ -92,14 +108,14 @@ def _conditions(cell: Cell) -> Row:
         batch_size=case.batch_size,
         input_shape="x".join(map(str, case.input_shape)),
         dataset=case.dataset,
-        status=status,
+        status=cell.status,
         warnings="; ".join(codes) or None,
-        error=one_line(broken.error) if broken is not None and broken.error and status != "ok" else None,
+        error=cell.error,
     )
 
 
 def _with_counts(row: Row, cell: Cell, facts: Facts) -> Row:
-    counts = facts.counts.get((cell.case.model, cell.case.input_shape))
+    counts = facts.around.counts.get((cell.case.model, cell.case.input_shape))
     if counts is None:
         return row
     params, trainable, macs, classes = (
@@ -159,6 +175,5 @@ def _with_times(row: Row, cell: Cell) -> Row:
         forward_s=cell.middle("forward_s"),
         backward_s=cell.middle("backward_s"),
         optimizer_s=cell.middle("optimizer_s"),
-        compile_s=cell.middle("compile_s"),
         samples=len(samples),
     )

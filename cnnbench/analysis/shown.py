@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
 from cnnbench.analysis.cautions import Warned
+from cnnbench.analysis.columns import COLUMNS_SHOWN, MORE_DETAILS, Column
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.words import one_line
-from cnnbench.quantity import DASH, Shown, show, show_range
+from cnnbench.quantity import DASH
 
 TABLE_WIDTH = 120
 """Characters that the terminal table may take: what most terminals are set to or can be widened to."""
@@ -19,19 +21,14 @@ TABLE_WIDTH = 120
 MOST_NOTES = 10
 """Lines of notes that a terminal gets, so that table and summary stay in sight. Our choice."""
 
+GAP = 2
+"""Characters between two columns of tabulate's format "simple"."""
+
+HEADING_PADDING = 2
+"""Characters that tabulate makes a column wider than its heading at least."""
+
 LONGEST_NOTE = 2 * TABLE_WIDTH
 """Characters of a note that a terminal gets: a list of many models or rows is cut. Our choice."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
-    """A column for readers: heading, the text of a row's cell, and whether it goes right (numbers)."""
-
-    heading: str
-    text: Callable[[Row], str]
-    right: bool = True
-    folds: bool = False  # said once above the table where it is the same in every row
-    spare: int = 0  # the highest goes first where the table is too wide; 0 stays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,73 +42,9 @@ class Table:
     left_out: tuple[str, ...] = ()
 
 
-def _word(field: str) -> Callable[[Row], str]:
-    def text(row: Row) -> str:
-        value = getattr(row, field)
-        return DASH if value is None else one_line(str(value))
-
-    return text
-
-
-def _value(field: str, shown: Shown) -> Callable[[Row], str]:
-    return lambda row: show(getattr(row, field), shown)
-
-
-def _range(stem: str, unit: str, shown: Shown) -> Callable[[Row], str]:
-    names = (f"{stem}{unit}", f"{stem}_low{unit}", f"{stem}_high{unit}")
-
-    def text(row: Row) -> str:
-        center, low, high = (getattr(row, name) for name in names)
-        return show_range(center, low, high, shown)
-
-    return text
-
-
-def _speedup(row: Row) -> str:
-    if row.latency_s is not None and row.reference == f"{row.model}/{row.variant}":
-        return "reference"
-    return show_range(row.speedup, row.speedup_low, row.speedup_high, "ratio")
-
-
-_COLUMNS = (
-    Column(heading="Model", text=_word("model"), right=False),
-    Column(heading="Variant", text=_word("variant"), right=False),
-    Column(heading="Device", text=_word("device"), right=False, folds=True),
-    Column(heading="Precision", text=_word("precision"), right=False, folds=True, spare=5),
-    Column(heading="Batch", text=_word("batch_size"), folds=True),
-    Column(heading="Task", text=_word("task"), right=False, folds=True),
-    Column(heading="Input", text=_word("input_shape"), folds=True, spare=8),
-    Column(heading="Classes", text=_word("classes"), folds=True, spare=11),
-    Column(heading="Data set", text=_word("dataset"), right=False, folds=True, spare=1),
-    Column(heading="Top-1", text=_range("top1", "", "share")),
-    Column(heading="Latency", text=_range("latency", "_s", "seconds")),
-    Column(heading="p95", text=_value("latency_p95_s", "seconds"), spare=6),
-    Column(heading="p99", text=_value("latency_p99_s", "seconds"), spare=7),
-    Column(heading="Images/s", text=_value("throughput_img_per_s", "rate")),
-    Column(heading="Speed-up", text=_speedup),
-    Column(heading="Verdict", text=_word("verdict"), right=False),
-    Column(heading="Detectable", text=_value("smallest_detectable", "share"), spare=9),
-    Column(heading="Forward", text=_value("forward_s", "seconds"), spare=2),
-    Column(heading="Backward", text=_value("backward_s", "seconds"), spare=2),
-    Column(heading="Optimiser", text=_value("optimizer_s", "seconds"), spare=2),
-    Column(heading="Params", text=_value("params", "count")),
-    Column(heading="MACs", text=_value("macs", "count"), spare=1),
-    Column(heading="Peak memory", text=_value("peak_memory_bytes", "bytes"), spare=3),
-    Column(heading="Compile", text=_value("compile_s", "seconds"), spare=4),
-    Column(heading="Break-even", text=_value("break_even_calls", "count"), spare=10),
-    Column(heading="Of peak", text=_value("flops_share_of_peak", "share"), spare=10),
-    Column(heading="Bound by", text=_word("bound_by"), right=False, spare=10),
-    Column(heading="Error", text=_value("numerics_error", "number"), spare=10),
-    Column(heading="Agreement", text=_value("top1_agreement", "share"), spare=10),
-    Column(heading="Samples", text=_word("samples"), spare=12),
-    Column(heading="Launches", text=_word("launches"), folds=True, spare=13),
-    Column(heading="Status", text=_word("status"), right=False, folds=True),
-)
-
-
 _NAMES = ("Model", "Variant", "Device", "Batch", "Task")
-_MAIN = tuple(column for column in _COLUMNS if column.spare <= 1)
-_DETAIL = tuple(column for column in _COLUMNS if column.spare > 1 or column.heading in _NAMES)
+_MAIN = tuple(column for column in COLUMNS_SHOWN if not column.detail)
+_DETAIL = tuple(column for column in COLUMNS_SHOWN if column.detail or column.heading in _NAMES) + MORE_DETAILS
 
 
 def main_table(rows: Sequence[Row]) -> Table:
@@ -133,7 +66,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
     """Return the table of `rows` without columns that are empty everywhere.
 
     What is the same in every one of several rows is said once, in `common`. With a `width`, the least needed columns
-    are left out until a line fits.
+    are left out until a line fits, and if that is not enough, some texts are shortened.
     """
     if not rows:
         return Table(headings=(), right=(), cells=(), common=())
@@ -143,37 +76,58 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
     open_columns = [column for column in used if column not in folded]
     left_out = _too_wide(open_columns, texts, width)
     kept = [column for column in open_columns if column not in left_out]
+    missing = _shorten(kept, rows, texts, width)
     return Table(
         headings=tuple(column.heading for column in kept),
         right=tuple(column.right for column in kept),
         cells=tuple(tuple(texts[column][at] for column in kept) for at in range(len(rows))),
         common=tuple(f"{column.heading.lower()} {texts[column][0]}" for column in folded),
-        left_out=tuple(column.heading for column in left_out),
+        left_out=(*(column.heading for column in left_out), *missing),
     )
+
+
+def _takes(column: Column, texts: dict[Column, list[str]]) -> int:
+    """Return the characters of a column and of the gap after it."""
+    return GAP + max(len(column.heading) + HEADING_PADDING, *(len(text) for text in texts[column]))
 
 
 def _too_wide(columns: Sequence[Column], texts: dict[Column, list[str]], width: int | None) -> list[Column]:
     """Return the columns to leave out, in table order, so that a line takes at most `width` characters."""
-    gap = 2
-    takes = {column: gap + max(len(column.heading), *(len(text) for text in texts[column])) for column in columns}
-    total, out = sum(takes.values()) - gap, set[Column]()
+    total, out = sum(_takes(column, texts) for column in columns) - GAP, set[Column]()
     for column in sorted((c for c in columns if c.spare), key=lambda c: -c.spare):
         if width is None or total <= width:
             break
         out.add(column)
-        total -= takes[column]
+        total -= _takes(column, texts)
     return [column for column in columns if column in out]
+
+
+def _shorten(
+    columns: Sequence[Column], rows: Sequence[Row], texts: dict[Column, list[str]], width: int | None
+) -> list[str]:
+    """Put brief texts into `texts` until a line takes at most `width` characters; return what is missing then."""
+    missing = []
+    for column in columns:
+        if width is None or sum(_takes(c, texts) for c in columns) - GAP <= width:
+            break
+        if column.brief is None:
+            continue
+        before, texts[column] = texts[column], [column.brief.text(row) for row in rows]
+        missing += [column.brief.missing] if texts[column] != before else []
+    return missing
 
 
 def plain_text(
     rows: Sequence[Row],
     summary: Sequence[str],
+    noise: Sequence[str] = (),
     warned: Sequence[Warned] = (),
     notes: Sequence[str] = (),
     width: int = TABLE_WIDTH,
 ) -> str:
-    """Return rows, reasons of those that are not ok, summary, warnings and notes as text for a terminal."""
+    """Return noise, rows, reasons of those that are not ok, summary, warnings and notes as text for a terminal."""
     parts = [
+        "\n".join(map(one_line, noise)),
         *_text_table(rows, width),
         "\n".join(f"{one_line(row.label())}: {row.status}: {row.error or DASH}" for row in not_ok(rows)),
         "\n".join(one_line(sentence) for sentence in summary),
@@ -187,10 +141,11 @@ def _text_table(rows: Sequence[Row], width: int) -> tuple[str, ...]:
     """Return the table in plain text and what is not in it: what its rows share, and columns without room."""
     if not rows:
         return ("No rows.",)
-    table = _table(rows, _COLUMNS, width)
+    table = _table(rows, COLUMNS_SHOWN, width)
     align = ["right" if right else "left" for right in table.right]
     about = [f"In every row: {', '.join(table.common)}."] if table.common else []
-    about += [f"Left out for width: {', '.join(table.left_out)}."] if table.left_out else []
+    if table.left_out:
+        about.append(textwrap.fill(f"Left out for width: {', '.join(table.left_out)}.", width))
     grid = tabulate(table.cells, table.headings, tablefmt="simple", colalign=align, disable_numparse=True)
     return str(grid), "\n".join(about)
 
@@ -206,7 +161,7 @@ def _short_notes(notes: Sequence[str]) -> list[str]:
 
 def html_table(rows: Sequence[Row]) -> str:
     """Return the table of `rows` as HTML, its texts escaped."""
-    table = _table(rows, _COLUMNS)
+    table = _table(rows, COLUMNS_SHOWN)
     return str(tabulate(table.cells, table.headings, tablefmt="html", disable_numparse=True))
 
 

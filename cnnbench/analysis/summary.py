@@ -1,4 +1,4 @@
-"""What a report says in sentences: differences that were seen, the best row, failures, and where the time went."""
+"""What a report says in sentences: verdicts, the best row, failures, and where the time went."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from cnnbench.analysis.result import Totals
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.rows import Condition
 from cnnbench.analysis.select import Limits, best_within
-from cnnbench.analysis.words import number_of
-from cnnbench.quantity import show_range
+from cnnbench.analysis.words import listed, number_of
+from cnnbench.quantity import DASH, show_range
 
 
 def summarise(shown: Sequence[Row], measured: Sequence[Row], limits: Limits, totals: Totals | None) -> tuple[str, ...]:
@@ -25,14 +25,14 @@ def summarise(shown: Sequence[Row], measured: Sequence[Row], limits: Limits, tot
 
 
 def compare(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return one sentence a model and condition: what differs from the reference, and what does not."""
+    """Return one sentence a model and condition: the verdict on each row, or why there is none."""
     several = _several(rows)
     groups: dict[tuple[str, Condition], list[Row]] = {}
     for row in rows:
         if row.speedup is not None:
             groups.setdefault((row.model, _condition(row)), []).append(row)
     return tuple(
-        f"{model}{_where(condition) if several else ''}: {'; '.join(_difference(row) for row in group)}."
+        f"{model}{_where(condition) if several else ''}: {_differences(group)}."
         for (model, condition), group in groups.items()
     )
 
@@ -51,21 +51,55 @@ def _where(condition: Condition) -> str:
     return f" ({device}, batch {batch_size}, {task})"
 
 
-def _difference(row: Row) -> str:
+def _differences(group: Sequence[Row]) -> str:
+    """Return what is said of the rows of a model under one condition, at once where none of them has a verdict."""
+    silenced = group[0].detail.silenced
+    if silenced is not None:
+        names = listed(row.variant or DASH for row in group)
+        return (
+            f"{names} {'is' if len(group) == 1 else 'are'} NOT DISTINGUISHABLE from {_other(group[0])}, as {silenced}"
+        )
+    return "; ".join(_difference(row) for row in group)
+
+
+def _other(row: Row) -> str:
+    """Return the name of the row's reference, without the model where it is the row's own."""
     model, _, variant = (row.reference or "").rpartition("/")
-    other = variant if model == row.model else f"{model} {variant}"
+    return variant if model == row.model else f"{model} {variant}"
+
+
+def _difference(row: Row) -> str:
     ratio, low, high = row.speedup, row.speedup_low, row.speedup_high
-    if ratio is None or low is None or high is None:
-        return f"too few blocks to tell {row.variant} from {other}"
-    span = f"({_times(1 / high)} to {_times(1 / low)})"
-    if low <= 1 <= high:
-        return f"no difference seen between {row.variant} and {other} {span}"
-    return f"{row.variant} takes {_times(1 / ratio)}x the time of {other} {span}"
+    if ratio is None or low is None or high is None or row.detail.delta is None:
+        return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}: too few blocks for an interval"
+    span = _span(ratio, low, high)
+    if row.verdict == "SAME":
+        return f"{row.variant} is the SAME as {_other(row)} within {_per_cent(row.detail.delta)} %, {span}"
+    if row.verdict == "NOT DISTINGUISHABLE":
+        why = _undecided(low, high, row.detail.delta, row.smallest_detectable or 0.0)
+        return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}, {span} ({why})"
+    return f"{row.variant} is {row.verdict} than {_other(row)}, {span}"
 
 
-def _times(ratio: float) -> str:
-    """Return a ratio of times with the decimals that tell it from 1."""
-    return f"{ratio:.3f}" if 0.9 < ratio < 1.1 or ratio < 0.1 else f"{ratio:.2f}"  # noqa: PLR2004 # a matter of taste
+def _undecided(low: float, high: float, delta: float, detectable: float) -> str:
+    """Return what kept a speed-up between `low` and `high` from a verdict."""
+    most, least = 1 + delta, 1 / (1 + delta)
+    if low > most or high < least or least < low <= high < most:
+        return "as one of several verdicts it may be chance"
+    if low > 1 or high < 1:
+        return f"not wholly beyond the {_per_cent(delta)} % that count here"
+    return f"a difference of {_per_cent(detectable)} % would have been seen"
+
+
+def _per_cent(share: float) -> str:
+    """Return a share in per cent with one decimal, whole numbers without."""
+    return f"{100 * share:.1f}".removesuffix(".0")
+
+
+def _span(ratio: float, low: float, high: float) -> str:
+    """Return a speed-up and its interval with the decimals that tell it from 1: "1.31x (1.17-1.53)"."""
+    decimals = 3 if 0.9 < ratio < 1.1 or ratio < 0.1 else 2  # noqa: PLR2004 # a matter of taste
+    return f"{ratio:.{decimals}f}x ({low:.{decimals}f}-{high:.{decimals}f})"
 
 
 def _best(measured: Sequence[Row], limits: Limits) -> str:
@@ -91,7 +125,7 @@ def _leaders(rows: Sequence[Row]) -> list[str]:
     sentences, several = [], _several(rows)
     conditions = dict.fromkeys(_condition(row) for row in rows if row.latency_s is not None)
     for condition in conditions:
-        among = [row for row in rows if _condition(row) == condition and row.latency_s is not None]
+        among = [r for r in rows if _condition(r) == condition and r.latency_s is not None and not r.wrong]
         if len({row.model for row in among}) > 1:
             best = min(among, key=lambda row: row.latency_s or 0.0)
             where = _where(condition) if several else ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 
-from cnnbench.analysis import COLUMNS, Report
+from cnnbench.analysis import COLUMNS, NEVER, Report
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that starts so for a formula and runs it (OWASP, CSV injection)."""
@@ -21,9 +22,14 @@ def to_csv(report: Report) -> str:
 
 
 def _cell(value: object) -> str:
-    """Return `value` as CSV holds it; an apostrophe in front keeps a spreadsheet from running text as a formula."""
+    """Return `value` as CSV holds it; an apostrophe in front keeps a spreadsheet from running text as a formula.
+
+    Infinite are only calls until a compilation pays: never.
+    """
     if value is None:
         return ""
+    if value == math.inf:
+        return NEVER
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA_STARTS) else value
     return repr(value)

@@ -1,12 +1,24 @@
-"""JSON: the whole report, for programs; rows hold the columns of `report.csv`."""
+"""JSON: the whole report, for programs; rows hold the columns of `report.csv` and their details."""
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
-from cnnbench.analysis import Report
+from cnnbench.analysis import NEVER, Report
 
 
 def to_json(report: Report) -> str:
-    """Return the report as one indented JSON object; null means not measured."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
+    """Return the report as one indented JSON object; null means not measured, "never" an infinite number of calls."""
+    plain = _with_never(msgspec.to_builtins(report))
+    return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
+
+
+def _with_never(value: object) -> object:
+    """Return `value` with the word for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _with_never(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_never(one) for one in value]
+    return NEVER if value == math.inf else value

@@ -8,11 +8,13 @@ from dataclasses import fields
 from itertools import takewhile
 
 from cnnbench.analysis import Report, Row
+from cnnbench.analysis.card import card_lines
 from cnnbench.analysis.cautions import Warned, by_code
 from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
-from cnnbench.analysis.words import listed, number_of, one_line
+from cnnbench.analysis.words import number_of, one_line
 from cnnbench.quantity import show
 from cnnbench.record import Environment
+from cnnbench.report.reading import reading
 
 MOST_SENTENCES = 8
 """Sentences that stand above the table; of more, those on single models stand below it. Our choice."""
@@ -36,13 +38,14 @@ def to_markdown(report: Report) -> str:
         f"# {escape(report.title)}",
         _about(report),
         _bullets([sentence for sentence in report.summary if sentence not in below]),
+        *_section("Noise", "" if report.noise is None else _bullets(card_lines(report.noise))),
         "## Results",
         _tabled(main_table(report.rows)) or "No rows.",
         *_section(f"What differs from {escape(report.reference or 'eager')}", _bullets(below)),
         *_failures(report.rows),
         *_section("Warnings", _warnings(by_code(report.warnings))),
         *_section("Notes", _bullets(report.notes)),
-        *_section("How to read this", _bullets(_reading(report))),
+        *_section("How to read this", _bullets(reading(report))),
         *_section("Details", _tabled(detail_table(report.rows))),
         *_section("Machine", _machine(report)),
         *_section("How to repeat", _fenced(report.command) if report.command.strip() else ""),
@@ -161,29 +164,6 @@ def _shared_words(facts: Sequence[str]) -> str:
     columns = zip(*(fact.split()[:-1] for fact in facts), strict=False)
     words = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
     return " ".join(words) if len(words) >= FEWEST_SHARED_WORDS else ""
-
-
-def _reading(report: Report) -> list[str]:
-    """Return how to read the columns that the report has."""
-    rows, lines = report.rows, []
-    if any(row.latency_s is not None for row in rows):
-        lines.append("Latency is the median time of one pass over a batch; in brackets its 95 % interval.")
-    if any(row.speedup is not None for row in rows):
-        name = "the same model's eager" if report.reference is None else report.reference
-        lines.append(
-            f"Speed-up is the time of {name} over the row's own, paired by blocks measured next to each other: above "
-            "1 is faster. If its interval holds 1, no difference was seen, which does not prove that there is none."
-        )
-    if any((row.launches or 3) < 3 for row in rows):  # noqa: PLR2004 # the number that the sentence names
-        lines.append("With fewer than three launches an interval says nothing of how a new launch would shift it.")
-    if any(row.top1_low is not None for row in rows):
-        lines.append("Top-1 is the share of test pictures classified correctly, with its 95 % Wilson interval.")
-    if report.tested:
-        lines.append(f"Top-1 was tested with {listed(report.tested)} only: a model's other rows repeat its value.")
-    if any(row.macs is not None for row in rows):
-        lines.append("MACs are multiply-adds at batch 1: one multiply-add counts once.")
-    lines.append("A dash means not measured. The CSV file has the same rows in SI units and full precision.")
-    return lines
 
 
 def _machine(report: Report) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.analysis import COLUMNS, Row, Totals, analyse
+from cnnbench.analysis import COLUMNS, Detail, Row, Totals, analyse
 from cnnbench.record import Measurement, Record, Run
 from cnnbench.report import WRITERS
 from cnnbench.spec import UsageError, Variant
@@ -79,9 +79,21 @@ def test_a_row_holds_all_that_is_known() -> None:
         speedup=2.0,
         speedup_low=2.0,
         speedup_high=2.0,
+        verdict="FASTER",
+        smallest_detectable=0.0,
         compile_s=9.0,
+        break_even_calls=9.0 / 1.75,
         samples=6,
         launches=1,
+        detail=Detail(
+            delta=0.03,
+            basis="blocks",
+            clusters=1,
+            blocks=6,
+            outliers=0,
+            break_even_low=9.0 / 3.0,
+            break_even_high=9.0 / 0.5,
+        ),
     )
     reference = rows["a eager cpu infer batch 2"]
     assert (reference.reference, reference.speedup) == ("a/eager", None)
@@ -147,7 +159,7 @@ def test_a_missing_reference_is_a_note() -> None:
     assert report.notes == ("No reference was measured for, so there is no speed-up of: a eager cpu infer batch 1.",)
 
 
-def test_sentences_tell_differences_only_where_the_interval_excludes_none() -> None:
+def test_sentences_tell_the_verdict_on_each_variant() -> None:
     report = analyse(
         [
             run(wall_s=122.0, passes_s=72.0, compile_s=22.0),
@@ -159,8 +171,8 @@ def test_sentences_tell_differences_only_where_the_interval_excludes_none() -> N
         ]
     )
     assert report.summary == (
-        "a: channels_last takes 0.80x the time of eager (0.80 to 0.80); no difference seen between compile and eager "
-        "(0.991 to 1.012); too few blocks to tell amp from eager.",
+        "a: channels_last is FASTER than eager, 1.25x (1.25-1.25); compile is the SAME as eager within 3 %, 1.000x "
+        "(0.992-1.008); amp is NOT DISTINGUISHABLE from eager: too few blocks for an interval.",
         "Shortest median latency: a channels_last, 80.4 ms (79.2-82.4).",
         "72 % of the wall time, compilation apart, was inside timed or warm-up passes.",
     )
@@ -214,7 +226,7 @@ def test_a_note_that_holds_for_several_is_said_once_with_their_names() -> None:
 
 def test_sentences_name_the_model_of_another_reference() -> None:
     report = analyse([run(reference="a"), record(case("a"), *wave(0.1)), record(case("b"), *wave(0.005))])
-    assert report.summary[0] == "b: eager takes 0.050x the time of a eager (0.050 to 0.050)."
+    assert report.summary[0] == "b: eager is FASTER than a eager, 20.00x (20.00-20.00)."
 
 
 def test_limits_hide_rows_and_name_the_best_that_fits() -> None:

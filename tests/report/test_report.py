@@ -42,7 +42,7 @@ def test_a_rebuild_from_stored_records_gives_the_same_bytes(name: str) -> None:
 def test_json_holds_the_whole_report_with_the_columns_of_the_csv() -> None:
     report = analyse(whole_run())
     parsed = json.loads(WRITERS["json"].write(report))
-    assert tuple(parsed["rows"][0]) == COLUMNS
+    assert tuple(parsed["rows"][0]) == (*COLUMNS, "detail")
     assert [row["latency_s"] for row in parsed["rows"]] == [row.latency_s for row in report.rows]
     assert parsed["summary"] == list(report.summary)
 
@@ -194,10 +194,10 @@ def test_many_sentences_on_single_models_stand_below_the_table(models: int, refe
     said = "\n".join(f"- {sentence}" for sentence in report.differences)
     assert len(report.differences) == models
     if models == 7:
-        assert f"on cpu.\n\n{said}\n{top}\n\n## Results\n" in text
+        assert f"on cpu.\n\n{said}\n{top}\n\n## Noise\n" in text
         assert "What differs" not in text
     else:
-        assert f"on cpu.\n\n{top}\n\n## Results\n" in text
+        assert f"on cpu.\n\n{top}\n\n## Noise\n" in text
         assert section(text, f"What differs from {reference or 'eager'}") == said
 
 
@@ -215,6 +215,9 @@ def test_a_terminal_gets_few_and_short_notes_and_none_on_training() -> None:
 def test_what_all_rows_share_is_said_once() -> None:
     report = analyse([record(case(name), *timed([0.5])) for name in ("a", "b")])
     assert str(report).splitlines() == [
+        "No A/A twin and no canary in these records.",
+        "2 samples, 1 thread on cpu.",
+        "",
         "Model    Variant      Latency    Images/s    Speed-up    Samples",
         "-------  ---------  ---------  ----------  ----------  ---------",
         "a        eager         500 ms        1.60   reference          1",

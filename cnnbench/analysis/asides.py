@@ -1,0 +1,43 @@
+"""What was measured beside the cells: twins, canaries, memory, numerics and ceilings, found by the cell they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from cnnbench.analysis.cells import Cell
+from cnnbench.spec import Case, Role
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asides:
+    """The cells of all roles but `timed`, by their case."""
+
+    by_case: Mapping[Case, Cell]
+
+    def of(self, cell: Cell, role: Role) -> Cell | None:
+        """Return what was measured as `role` for `cell`; numerics are those of inference also for training."""
+        task = "infer" if role == "numerics" else cell.case.task
+        return self.by_case.get(replace(cell.case, role=role, task=task))
+
+    def ceilings(self, cell: Cell) -> Cell | None:
+        """Return what the machine can do at most on the device and with the threads of `cell`."""
+        case = cell.case
+        return next(
+            (
+                other
+                for other in self.by_case.values()
+                if other.case.role == "ceilings"
+                and (other.case.device, other.case.variant.threads) == (case.device, case.variant.threads)
+                and other.status == "ok"
+            ),
+            None,
+        )
+
+
+def split(cells: Iterable[Cell]) -> tuple[tuple[Cell, ...], Asides]:
+    """Return the cells that were asked for, which make the rows, and the others."""
+    found = tuple(cells)
+    asides = {cell.case: cell for cell in found if cell.case.role != "timed"}
+    return tuple(cell for cell in found if cell.case.role == "timed"), Asides(by_case=MappingProxyType(asides))

@@ -1,0 +1,97 @@
+"""Columns beside time: memory, what compiling costs and pays, numerical error, and how near the machine's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cnnbench.analysis.asides import Asides
+from cnnbench.analysis.cells import Cell
+from cnnbench.analysis.comparable import DEFAULT_VARIANT
+from cnnbench.analysis.comparison import pairs
+from cnnbench.analysis.review import scores_wrong
+from cnnbench.analysis.roof import Counts, roof_of
+from cnnbench.analysis.row import Row
+from cnnbench.spec import Case, Variant
+from cnnbench.stats import Interval, break_even, compare_paired, tukey_outliers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Around:
+    """What the extra columns of a cell are read from: the timed cells by case, the other roles, and the counts."""
+
+    timed: Mapping[Case, Cell]
+    asides: Asides
+    counts: Counts
+
+
+def with_extras(row: Row, cell: Cell, around: Around) -> Row:
+    """Return the `row` of a timed cell that went well with its extra columns and details."""
+    asides = around.asides
+    memory, numerics = asides.of(cell, "memory"), asides.of(cell, "numerics")
+    roof = roof_of(cell, asides, around.counts)
+    row = _with_break_even(_with_details(row, cell, asides), cell, around)
+    if roof is not None:
+        row = replace(row, detail=replace(row.detail, flop_per_s=roof.flop_per_s, roof_share=roof.share))
+    return replace(
+        row,
+        peak_memory_bytes=None if memory is None else memory.middle("peak_memory_bytes"),
+        compile_s=cell.middle("compile_s"),
+        flops_share_of_peak=None if roof is None else roof.of_peak,
+        bound_by=None if roof is None else roof.bound_by,
+        numerics_error=None if numerics is None else max(numerics.samples("numerics_error"), default=None),
+        top1_agreement=None if numerics is None else _agreement(numerics),
+    )
+
+
+def _with_details(row: Row, cell: Cell, asides: Asides) -> Row:
+    def seen(quantity: str) -> float | None:
+        """Return what was seen of `quantity` by the cell itself, or by a worker of its own."""
+        homes = (cell, asides.of(cell, "memory"), asides.of(cell, "numerics"))
+        return next((value for home in homes if home and (value := home.middle(quantity)) is not None), None)
+
+    def counted(quantity: str) -> int | None:
+        return None if (value := seen(quantity)) is None else round(value)
+
+    device_s, latency_s = cell.middle("device_s"), row.latency_s
+    detail = replace(
+        row.detail,
+        outliers=tukey_outliers(cell.samples("latency_s")),
+        voided=cell.voided(),
+        compile_warm_s=seen("compile_warm_s"),
+        graphs=counted("graphs"),
+        graph_breaks=counted("graph_breaks"),
+        recompiles=counted("recompiles"),
+        device_s=device_s,
+        launch_bound_share=None if device_s is None or not latency_s else max(0.0, 1 - device_s / latency_s),
+        reserved_memory_bytes=seen("reserved_memory_bytes"),
+    )
+    return replace(row, detail=detail)
+
+
+def _with_break_even(row: Row, cell: Cell, around: Around) -> Row:
+    """Return `row` with the calls after which a compiled variant has paid for compiling, and their interval."""
+    pays = _break_even(cell, around)
+    if pays is None:
+        return row
+    detail = replace(row.detail, break_even_low=pays.low, break_even_high=pays.high)
+    return replace(row, break_even_calls=pays.center, detail=detail)
+
+
+def _break_even(cell: Cell, around: Around) -> Interval | None:
+    """Return compile time over what a call saves against the same network's eager, by blocks that both have."""
+    compile_s, case = cell.middle("compile_s"), cell.case
+    eager = around.timed.get(replace(case, variant=Variant(name=DEFAULT_VARIANT, threads=case.variant.threads)))
+    if compile_s is None or eager is None or eager.status != "ok" or scores_wrong(cell) or scores_wrong(eager):
+        return None
+    # the same clusters, guard and interval as for the speed-up, of differences in seconds where that has logarithms
+    saved = compare_paired([[[slow - fast for slow, fast in s] for s in launch] for launch in pairs(eager, cell)])
+    if saved is None:
+        return None
+    return break_even(compile_s, Interval(center=saved.center, low=saved.low, high=saved.high))
+
+
+def _agreement(numerics: Cell) -> float | None:
+    """Return the share of real pictures whose top class is that of fp64."""
+    agreed, compared = sum(numerics.samples("top1_agreed")), sum(numerics.samples("top1_compared"))
+    return agreed / compared if compared else None

@@ -1,0 +1,79 @@
+"""What counts as a difference: the margin of each group, from the machine and from the same work measured twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cnnbench.spec import Device
+from cnnbench.stats import Effect, Verdict, verdicts
+
+QUIET_SPREAD = 0.01
+"""Quartile distance over median of the canary's times below which a machine counts as quiet: what a processor left to
+itself keeps well below, and a shared one never reaches. Our choice."""
+
+DELTA_SHARED = 0.03
+"""Smallest relative difference that counts on a shared machine: identical workers in one launch were seen 1 to 2 %
+apart there (docs/measurement.md). Our choice."""
+
+DELTA_QUIET = 0.01
+"""The same on a quiet machine: below it lies what a new process shifts a network by. Our choice."""
+
+DELTA_CUDA = 0.005
+"""The same on a CUDA device, whose own clock times the work. Our choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Margin:
+    """The relative difference that counts in a group, and whether its A/A check forbids every verdict."""
+
+    delta: float
+    silenced: bool = False
+
+
+def is_quiet(spread: float | None) -> bool:
+    """Return whether a canary's `spread` is that of a quiet machine; without a canary nothing speaks for it."""
+    return spread is not None and spread < QUIET_SPREAD
+
+
+def asked_or_default(asked: float | None, device: Device, spread: float | None) -> float:
+    """Return the relative difference that counts before the A/A check: as asked, else by device and canary."""
+    if asked is not None:
+        return asked
+    if device == "cuda":
+        return DELTA_CUDA
+    return DELTA_QUIET if is_quiet(spread) else DELTA_SHARED
+
+
+def excludes_none(effect: Effect) -> bool:
+    """Return whether the interval of `effect` lies to one side of no difference."""
+    return effect.low is not None and effect.high is not None and (effect.low > 0 or effect.high < 0)
+
+
+def margin_of(twin: Effect | None, delta: float) -> Margin:
+    """Return the margin of a group by what its A/A `twin` showed, `delta` being what was asked for or the default.
+
+    A run cannot tell differences that it shows between two equal workers, so the margin is never below the far end of
+    the A/A interval. Where that interval excludes no difference, what it rests on decides. Over several sets of workers
+    or launches it covers what a process start shifts, so equal workers that differ prove that something else is wrong,
+    and no verdict of the group stands. Within one set it does not cover such a shift, which is expected (1 % or so),
+    and the raised margin allows for it; only a shift that is wholly beyond `delta` forbids the verdicts too.
+    """
+    if twin is None or twin.low is None or twin.high is None:
+        return Margin(delta=delta)
+    floor = math.expm1(max(abs(twin.low), abs(twin.high)))
+    beyond = min(abs(twin.low), abs(twin.high)) > math.log1p(delta)
+    silenced = excludes_none(twin) and (twin.basis != "blocks" or beyond)
+    return Margin(delta=max(delta, floor), silenced=silenced)
+
+
+def judge(effects: Sequence[Effect], margins: Sequence[Margin]) -> tuple[Verdict, ...]:
+    """Return the verdict on each of `effects` under its margin, after Holm's correction over all of them.
+
+    Silenced ones are among those that are corrected for: what the A/A check says must not make others easier to pass.
+    """
+    found = verdicts(effects, [margin.delta for margin in margins])
+    return tuple(
+        "NOT DISTINGUISHABLE" if margin.silenced else verdict for verdict, margin in zip(found, margins, strict=True)
+    )
