@@ -31,12 +31,13 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    """One set of workers' turn: its first block, when it must end (monotonic), and whether width may end it.
+    """One set of workers' turn: its blocks, when it must end (monotonic), and whether width may end it.
 
     `until` moves back by what failing cells take, and so does `deadline`, the run's.
     """
 
     first_block: int
+    end_block: int
     until: float
     deadline: float
     may_stop: bool
@@ -46,13 +47,12 @@ class Turn:
 def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random, tell: Tell) -> int:
     """Take samples of `cells`, of which the first is the reference, and return the next free block's number."""
     begin = time.monotonic()
-    lost_before = lost_s(cells)
     block = turn.first_block
-    while block < LOOKS[-1]:
+    while block < turn.end_block:
         lost = lost_s(cells)
-        deadline, until = turn.deadline + lost, turn.until + lost - lost_before
+        deadline, until = turn.deadline + lost, turn.until + lost
         taken, now = block - turn.first_block, time.monotonic()
-        alive = [cell for cell in cells if cell.alive]
+        alive = living(cells)
         if not alive or (now >= min(deadline, until) and taken >= LEAST_BLOCKS) or (now >= deadline and taken):
             break
         if turn.may_stop and _counted(alive) in LOOKS and now - begin >= MEASURED_S:
@@ -67,6 +67,12 @@ def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random, tell: T
             _take(cell, block)
         block += 1
     return block
+
+
+def living(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that take part still; none where only twin and canary are left, which nothing is judged by."""
+    alive = [cell for cell in cells if cell.alive]
+    return alive if any(cell.case.role == "timed" for cell in alive) else []
 
 
 def lost_s(cells: Sequence[Cell]) -> float:

@@ -8,8 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench import machine
-from cnnbench.orchestrator.blocks import LEAST_BLOCKS, Tell, Turn, caution_width, finish_precise, lost_s, take_blocks
-from cnnbench.orchestrator.blocks import takes_part as _takes_part
+from cnnbench.orchestrator.blocks import (
+    LEAST_BLOCKS,
+    LOOKS,
+    Tell,
+    Turn,
+    caution_width,
+    finish_precise,
+    living,
+    lost_s,
+    take_blocks,
+    takes_part,
+)
 from cnnbench.orchestrator.cell import Cell, Seen, seen_of
 from cnnbench.orchestrator.expected import SETUP_S, fixed_s
 from cnnbench.orchestrator.host import Host
@@ -73,21 +83,23 @@ def _measure_sets(
     slice_s = (limits.sampling_s - (count - 1) * setup_s) / count
     block = 0
     for at in range(count):
-        wanted = [cell for cell in cells if cell.alive and _takes_part(cell, cells[0])]
+        alive = living(cells)
+        wanted = [cell for cell in alive if takes_part(cell, alive[0])]
         if at:
             _start(host, wanted, limits, tell)
         sets.append(block)
         turn = Turn(
             first_block=block,
+            end_block=block + LOOKS[-1] // count,
             until=time.monotonic() + slice_s,
-            deadline=limits.deadline,
+            deadline=limits.deadline + lost_s(cells),
             may_stop=count == 1,
             sets=tuple(sets),
         )
         block = take_blocks(wanted, turn, order, tell)
         for cell in cells:
             cell.close()
-        alive = [cell for cell in cells if cell.alive]
+        alive = living(cells)
         if len(sets) >= FEWEST_SETS and alive:
             finish_precise(alive, sets)
         if not alive or all(cell.finished for cell in alive) or time.monotonic() >= limits.deadline + lost_s(cells):
@@ -136,7 +148,7 @@ def _build(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
                 case=cell.case,
                 scratch=limits.scratch,
                 memory_limit_bytes=limits.memory_bytes if cell.case.device == "cpu" else None,
-                warm_cap_s=min(limits.warm_cap_s, EMULATED_WARM_S if cell.case in limits.emulated else WARM_CAP_S),
+                warm_cap_s=min(limits.warm_cap_s, EMULATED_WARM_S if _emulated(cell, limits) else WARM_CAP_S),
             )
         )
     for cell in cells:
@@ -149,7 +161,7 @@ def _build(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
 
 
 def _warm(cell: Cell, limits: Limits) -> None:
-    emulated = limits.emulated.get(cell.case)
+    emulated = _emulated(cell, limits)
     patience = cell.case.budget.timeout_s
     if emulated is not None:
         patience = min(patience, EMULATED_PATIENCE_S + fixed_s(cell.case) - SETUP_S)
@@ -168,6 +180,11 @@ def _warm(cell: Cell, limits: Limits) -> None:
         gave_up = f"{emulated}; given up after {patience:.0f} s of warm-up"
         reply = Failure(status="unsupported", error=gave_up)
     cell.failure = reply
+
+
+def _emulated(cell: Cell, limits: Limits) -> str | None:
+    """Return why the cell runs, but not natively; that of a twin is its reference's."""
+    return limits.emulated.get(replace(cell.case, role="timed") if cell.case.role == "twin" else cell.case)
 
 
 def _with_noise(seen: Seen, noise: machine.Noise) -> Seen:
