@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 
 from cnnbench import machine
 from cnnbench.machine import (
+    Counters,
+    Noise,
+    between,
     compiler,
     cpu_quota,
+    cpu_ticks,
     default_threads,
     free_memory_bytes,
     memory_bytes,
     own_cgroups,
+    read_counters,
     usable_cores,
     version_of,
 )
@@ -141,6 +149,68 @@ def test_cached_files_count_as_free(tmp_path: Path) -> None:
 def test_versions_are_read_without_importing() -> None:
     assert version_of("no-such-distribution") == "missing"
     assert version_of("pytest") == pytest.__version__
+
+
+# Counters
+
+
+def proc(folder: Path) -> Path:
+    """Make a folder like /proc: 8 stolen ticks of 136, 250 us of pressure, a load of 1.5."""
+    (folder / "pressure").mkdir()
+    for name, text in {
+        "stat": "cpu  10 2 30 40 15 16 15 8 99 99\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 5\n",
+        "pressure/cpu": "some avg10=1.00 avg60=2.00 avg300=3.00 total=250\nfull avg10=0.00 total=7\n",
+        "loadavg": "1.50 0.75 0.25 2/87 2833\n",
+    }.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    def cpu_freq() -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(psutil, "cpu_freq", cpu_freq)
+
+
+def test_counters_are_read_as_the_kernel_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock(monkeypatch, SimpleNamespace(current=2500.0))
+    assert read_counters(12.5, proc(tmp_path)) == Counters(
+        at_s=12.5, steal_ticks=8, total_ticks=136, pressure_us=250, load=1.5, clock_cycles_per_s=2.5e9
+    )
+
+
+@pytest.mark.parametrize(
+    "answer", [None, SimpleNamespace(current=0.0), NotImplementedError(), FileNotFoundError(), AttributeError()]
+)
+def test_a_system_that_shows_no_counters_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    clock(monkeypatch, answer)
+    assert read_counters(12.5, tmp_path) == Counters(at_s=12.5)
+
+
+@pytest.mark.parametrize("text", ["", "cpu 1 2 3 4 5 6 7\n", "cpu0 1 2 3 4 5 6 7 8\n"])
+def test_a_count_without_stolen_ticks_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "stat"
+    path.write_text(text, encoding="utf-8")
+    assert cpu_ticks(path) is None
+
+
+def test_two_readings_tell_the_noise_in_between() -> None:
+    before = Counters(
+        at_s=10.0, steal_ticks=8, total_ticks=100, pressure_us=250_000, load=9.0, clock_cycles_per_s=2.0e9
+    )
+    after = Counters(
+        at_s=12.0, steal_ticks=18, total_ticks=500, pressure_us=750_000, load=1.5, clock_cycles_per_s=3.0e9
+    )
+    assert between(before, after) == Noise(steal_share=0.025, pressure_share=0.25, load=1.5, clock_cycles_per_s=2.5e9)
+
+
+def test_what_is_not_counted_is_missing_and_no_time_has_no_shares() -> None:
+    assert between(Counters(at_s=1.0), Counters(at_s=2.0)) == Noise()
+    at = Counters(at_s=1.0, steal_ticks=1, total_ticks=9, pressure_us=5)
+    assert between(at, at) == Noise()
 
 
 def program(folder: Path, script: str) -> Path:

@@ -28,6 +28,7 @@ from cnnbench.runners.sampling import (
 INPUT: Any = [None]
 MS = 1e-3
 US = 1e-6
+near: Any = pytest.approx
 
 
 def host(fake: FakeTime) -> Clock:
@@ -67,15 +68,16 @@ def sample(**seconds: Any) -> Sample:
         (150 * MS, 2.25, 15),  # windows of 5 calls of 0.15 s; at least three
         (300 * MS, 2.7, 9),  # a call of over 0.2 s makes a window of a second
         (2.0, 6.0, 3),  # one call a window
-        (410 * US, 0.5412, 1320),  # windows of 50 ms: 120 calls, in five groups of 24
+        (410 * US, 0.54571, 1331),  # windows of 50 ms: 121 calls
+        (40 * US, 0.55, 13750),  # windows of 1250 calls, in 625 groups of two
     ],
 )
 def test_a_steady_time_settles(each_s: float, spent_s: float, calls: int) -> None:
     fake = FakeTime()
-    durations = itertools.repeat(each_s, 10_000)
+    durations = itertools.repeat(each_s, 20_000)
     found = warm_up(work(fake.advance, durations), host(fake), first_s=each_s)
     assert rounded(found) == WarmUp(iteration_s=clean(each_s), spent_s=spent_s, steady=True)
-    assert len(list(durations)) == 10_000 - calls
+    assert len(list(durations)) == 20_000 - calls
 
 
 def test_an_asynchronous_device_is_waited_for_and_warmed_longer() -> None:
@@ -84,12 +86,45 @@ def test_an_asynchronous_device_is_waited_for_and_warmed_longer() -> None:
     assert rounded(found) == WarmUp(iteration_s=0.012, spent_s=1.02, steady=True)
 
 
-def test_a_slow_start_is_waited_for() -> None:
+@pytest.mark.parametrize(("slow_s", "spent_s"), [(0.2, 0.504), (0.35, 0.54)])
+def test_the_first_sample_comes_after_a_slow_start(slow_s: float, spent_s: float) -> None:
     fake = FakeTime()
-    slow = [0.1] * 5 + [0.05] * 5 + [0.04] * 5 + [0.0395] * 5
-    found = warm_up(work(fake.advance, slow), host(fake), first_s=0.3)  # first window: three calls
-    # windows of 0.1 0.1 0.1 | 0.1 0.1 0.05 0.05 0.05 | 0.05 0.05 0.04 0.04 0.04 | 0.04 0.04 0.0395 0.0395 0.0395
-    assert rounded(found) == WarmUp(iteration_s=0.0395, spent_s=1.0685, steady=True)
+    passes = InferencePasses(lambda _: fake.advance(0.036 if fake.host_ns < slow_s * 1e9 else 0.012), INPUT)
+    found = warm_up(passes, host(fake), first_s=0.036)
+    assert rounded(found) == WarmUp(iteration_s=0.012, spent_s=spent_s, steady=True)
+    taken = take_sample(passes, SampleShape(rewarm=1, readings=4, group=1), host(fake))
+    assert rounded(taken) == sample(latency_s=0.012, sample_s=0.048, rewarm_s=0.012, iterations_s=(0.012,) * 4)
+
+
+@pytest.mark.parametrize("change", [0.99, 1.01])
+def test_what_still_falls_or_rises_has_not_settled(change: float) -> None:
+    fake = FakeTime()
+    windows = [0.1 * change**n for n in range(20)]  # neighbours agree within 2 %
+    durations = [seconds for seconds in [*windows, *windows[-1:] * 3] for _ in range(5)]
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1)
+    spent_s = 5 * (sum(windows) + windows[-1])  # the first window that is like the one before is the last
+    assert found == WarmUp(iteration_s=near(windows[-1]), spent_s=near(spent_s, rel=1e-6), steady=True)
+
+
+@pytest.mark.parametrize(("slow_s", "steady"), [(0.00262, True), (0.00264, False)])
+def test_quartiles_agree_within_five_per_cent(slow_s: float, steady: bool) -> None:  # noqa: FBT001
+    fake = FakeTime()
+    even, uneven = [0.0025] * 20, [0.0025] * 12 + [slow_s] * 8
+    found = warm_up(work(fake.advance, itertools.cycle([*even, *uneven])), host(fake), first_s=0.0025, cap_s=2.0)
+    assert (found.iteration_s, found.steady) == (near(0.0025), steady)
+
+
+def test_quartiles_of_few_readings_are_not_judged() -> None:
+    fake = FakeTime()
+    durations = itertools.cycle([0.1] * 5 + [0.1, 0.1, 0.1, 0.2, 0.2])
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1)
+    assert rounded(found) == WarmUp(iteration_s=0.1, spent_s=1.7, steady=True)
+
+
+def test_warming_up_may_be_asked_to_be_short() -> None:
+    fake = FakeTime()
+    found = warm_up(work(fake.advance, itertools.repeat(5 * MS)), host(fake), first_s=5 * MS, least_s=0.1)
+    assert rounded(found) == WarmUp(iteration_s=0.005, spent_s=0.15, steady=True)
 
 
 @pytest.mark.parametrize(("second_s", "steady"), [(0.1019, True), (0.1021, False)])
@@ -291,12 +326,20 @@ def test_waiting_gives_the_device_s_time(group: int) -> None:
     assert not unsynchronised(found)
 
 
-def test_a_sample_that_was_not_waited_for_is_found_out() -> None:
-    fake = FakeTime()
-    hasty = Hasty(lambda _: fake.enqueue(4 * MS), INPUT)
-    found = take_sample(hasty, SampleShape(rewarm=2, readings=3, group=1), fake.clock())
-    assert rounded(found) == sample(rewarm_s=0.008, tail_s=0.012, iterations_s=(0.0, 0.0, 0.0), device_s=0.004)
-    assert unsynchronised(found)
+@pytest.mark.parametrize("nth", range(20))
+def test_samples_that_are_not_waited_for_are_found_out_and_the_others_are_right(nth: int) -> None:
+    fake = FakeTime(tick_ns=40)
+    device_s = 1 * MS * 1.2**nth
+
+    def call(_: object) -> None:
+        fake.advance(10 * US)
+        fake.enqueue(device_s)
+
+    shape = SampleShape(rewarm=2, readings=3, group=1)
+    hasty, patient = (take_sample(kind(call, INPUT), shape, fake.clock()) for kind in (Hasty, InferencePasses))
+    assert unsynchronised(hasty)
+    assert not unsynchronised(patient)
+    assert patient.latency_s == pytest.approx(10 * US + device_s, rel=1e-4)
 
 
 def test_the_rewarm_s_own_work_is_waited_for_outside_the_sample() -> None:
