@@ -63,8 +63,11 @@ class Ceilings:
 
 
 def ceilings_of(record: Record) -> Ceilings | None:
-    """Return the ceilings in `record`, or None where it is no good record of ceilings."""
-    if record.status != "ok" or record.case.role != "ceilings":
+    """Return the ceilings in `record`, or None where it is no good record of ceilings.
+
+    One with a caution is none: what was reached beside other work is below what the machine can do.
+    """
+    if record.status != "ok" or record.case.role != "ceilings" or record.cautions:
         return None
     return Ceilings(**{name: _one(record, name) for name in Ceilings.__slots__})
 

@@ -103,10 +103,15 @@ def examine(device: Device, threads: int, *, measure: bool, tell: Callable[[str]
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, _ = ask(host, ())
         seen = Examined(environment=environment, device=device, threads=threads, ceilings=None)
-        if not measure or (device == "cuda" and environment.gpu is None):
+        if device == "cuda" and environment.gpu is None:
+            missing = Failure(status="unsupported", error="torch sees no CUDA device here")
+            return replace(seen, ceilings=Found(reply=missing, cached=False))
+        if not measure:
             known = find_ceilings(environment, device, threads, file=cache_file())
             return replace(seen, ceilings=Found(reply=Done(outcome=known), cached=True) if known else None)
-        tell(f"measuring what the machine can do at most, on {device} with {threads} threads")
+        tell(
+            f"measuring what the machine can do at most, on {device} with {threads} thread{'s' if threads > 1 else ''}"
+        )
         case = ceilings_case(device, threads, seconds=LONG_S)
         ceilings = measured_ceilings(host, case, environment, scratch=scratch, anew=True)
         tell("watching how steady the machine is")
@@ -147,14 +152,15 @@ def measured_ceilings(
     """Return the ceilings that `case` asks for, from the file or, where it has none or `anew`, from a worker.
 
     What a worker measures is kept, by default in `cache_file()`. Of values measured again the better one stands: the
-    earlier may be of a slow moment, or this one.
+    earlier may be of a slow moment, or this one. What was measured beside other work, so with a caution, is kept only
+    where there is something better already.
     """
     file = file or cache_file()
-    known = None if anew else find_ceilings(environment, case.device, case.variant.threads, file=file)
-    if known is not None:
+    known = find_ceilings(environment, case.device, case.variant.threads, file=file)
+    if known is not None and not anew:
         return Found(reply=Done(outcome=known), cached=True)
     reply = _asked(host, case, scratch)
-    if isinstance(reply, Done):
+    if isinstance(reply, Done) and (known is not None or not reply.outcome.cautions):
         kept = keep_ceilings(environment, case.device, case.variant.threads, reply.outcome, file=file)
         reply = Done(outcome=kept)
     return Found(reply=reply, cached=False)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
 
 from cnnbench.clock import Clock
-from cnnbench.record import Measurement, Outcome
+from cnnbench.record import Caution, Measurement, Outcome
 from cnnbench.runners import Assignment
 from cnnbench.runners.probe import probe
 from cnnbench.spec import Device
@@ -33,6 +34,10 @@ ARRAYS_BYTES = 256 * 2**20
 
 DISPATCH_CALLS = 100
 """Operators called in one go, so that reading the clock does not count."""
+
+LEAST_CPU = 0.9
+"""Share of their time that the threads of the matrix products must have been on a core; below it other work had some,
+and what was reached is no ceiling. Our choice: alone, threads reach 0.97 and more, two of three that compete 0.7."""
 
 SHARE_SIZE = 2048
 """The matrix product that is measured once more to check the ceilings."""
@@ -72,6 +77,20 @@ class Shares:
     copy: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """The readings of a trial, seconds of one run each, and nanoseconds of wall and CPU time that they took."""
+
+    trial: Trial
+    repeats: int
+    readings_s: list[float] = field(default_factory=list)
+    spent_ns: list[tuple[int, int]] = field(default_factory=list)
+
+    def cores(self) -> float:
+        """Return how many cores the process had at work, on average over all readings."""
+        return sum(cpu for _, cpu in self.spent_ns) / max(1, sum(wall for wall, _ in self.spent_ns))
+
+
 def run(assignment: Assignment) -> Outcome:
     """Return the ceilings of the case's device with the case's threads; `budget.total_s` is the time for measuring."""
     case, environment = assignment.case, probe()
@@ -85,55 +104,68 @@ def measure_ceilings(device: Device, clock: Clock, *, seconds: float, native_bf1
     `native_bf16`: the device computes in bf16 itself; emulated it has no ceiling of its own, and TF32 came with it.
     """
     with torch.no_grad():
-        found = reached(trials(device, native_bf16=native_bf16), clock, seconds)
-    return Outcome(
-        measurements=tuple(Measurement(quantity=name, samples=(value,)) for name, value in found.items()),
-    )
+        taken = rounds(trials(device, native_bf16=native_bf16), clock, seconds=seconds)
+    cautions = disturbed(taken, torch.get_num_threads()) if device == "cpu" else ()
+    return Outcome(measurements=reached(taken), cautions=cautions)
+
+
+def disturbed(taken: Iterable[Taken], threads: int) -> tuple[Caution, ...]:
+    """Return the caution that the matrix products in fp32 did not have `threads` cores to themselves, if so."""
+    share = max(one.cores() for one in taken if one.trial.quantity == "fp32_flop_per_s") / threads
+    if share >= LEAST_CPU:
+        return ()
+    fact = f"the threads that should show what the machine can do at most were on a core for {share:.0%} of the time"
+    advice = "These are lower bounds. Close other programs, then run 'cnnbench doctor'."
+    return (Caution(code="ceilings_disturbed", fact=fact, advice=advice),)
 
 
 def measure_shares(ceilings: Outcome, device: Device, clock: Clock, *, seconds: float) -> Shares:
     """Return what a second measurement of a matrix product and of a copy reaches of `ceilings`, by its medians."""
     with torch.no_grad():
         again = (_product(SHARE_SIZE, torch.float32, device, "fp32_flop_per_s"), _memory(device)[0])
-        readings = _rounds(again, clock, seconds)
+        taken = rounds(again, clock, seconds=seconds)
     known = {m.quantity: m.samples[0] for m in ceilings.measurements}
-    product, copy = (trial.amount / statistics.median(taken) / known[trial.quantity] for trial, taken in readings)
+    product, copy = (t.trial.amount / statistics.median(t.readings_s) / known[t.trial.quantity] for t in taken)
     return Shares(product=product, copy=copy)
 
 
-def reached(tried: Iterable[Trial], clock: Clock, seconds: float) -> dict[str, float]:
-    """Return by quantity the best rate of all trials, in their order; for `dispatch_s` the median seconds of a call.
+def reached(taken: Iterable[Taken]) -> tuple[Measurement, ...]:
+    """Return by quantity the best rate of all its trials; for `dispatch_s` the median seconds of a call.
 
-    A ceiling is what the machine can do at most, so a slow moment must not lower it: the trials take turns, one reading
-    each, and the fastest reading counts.
+    A ceiling is what the machine can do at most, so a slow moment must not lower it: the fastest reading counts.
     """
     found: dict[str, float] = {}
-    for trial, taken in _rounds(tried, clock, seconds):
-        if trial.quantity == "dispatch_s":
-            found[trial.quantity] = statistics.median(taken) / trial.amount
+    for one in taken:
+        name, amount = one.trial.quantity, one.trial.amount
+        if name == "dispatch_s":
+            found[name] = statistics.median(one.readings_s) / amount
         else:
-            found[trial.quantity] = max(found.get(trial.quantity, 0.0), trial.amount / min(taken))
-    return found
+            found[name] = max(found.get(name, 0.0), amount / min(one.readings_s))
+    return tuple(Measurement(quantity=name, samples=(value,)) for name, value in found.items())
 
 
-def _rounds(tried: Iterable[Trial], clock: Clock, seconds: float) -> list[tuple[Trial, list[float]]]:
-    """Return the trials with their readings, the seconds of one run: at least one round, and as many as fit.
+def rounds(
+    tried: Iterable[Trial], clock: Clock, *, seconds: float, cpu_ns: Callable[[], int] = time.process_time_ns
+) -> tuple[Taken, ...]:
+    """Return the readings of trials that take turns, one reading each, for `seconds`, at least one round.
 
     Left out are those that would take too long by the rate of an earlier one of their quantity.
     """
     rates: dict[str, float] = {}
-    kept: list[tuple[Trial, int, list[float]]] = []
+    kept: list[Taken] = []
     for trial in tried:
         if trial.quantity in rates and trial.amount / rates[trial.quantity] > LONGEST_S:
             continue
         run_s = _settled_s(trial, clock)
         rates[trial.quantity] = trial.amount / run_s
-        kept.append((trial, math.ceil(READING_S / run_s), []))
+        kept.append(Taken(trial=trial, repeats=math.ceil(READING_S / run_s)))
     end = clock.now_ns() + seconds * 1e9
-    while not kept[0][2] or clock.now_ns() < end:
-        for trial, repeats, taken in kept:
-            taken.append(trial.timed_s(clock, repeats))
-    return [(trial, taken) for trial, _, taken in kept]
+    while not kept[0].readings_s or clock.now_ns() < end:
+        for one in kept:
+            wall, cpu = clock.now_ns(), cpu_ns()
+            one.readings_s.append(one.trial.timed_s(clock, one.repeats))
+            one.spent_ns.append((clock.now_ns() - wall, cpu_ns() - cpu))
+    return tuple(kept)
 
 
 def _settled_s(trial: Trial, clock: Clock) -> float:
