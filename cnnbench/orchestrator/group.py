@@ -96,7 +96,7 @@ def _measure_sets(
             may_stop=count == 1,
             sets=tuple(sets),
         )
-        block = take_blocks(wanted, turn, order, tell)
+        block = take_blocks([cell for cell in wanted if cell.alive], turn, order, tell)
         for cell in cells:
             cell.close()
         alive = living(cells)

@@ -1,16 +1,23 @@
 """What tests of groups share."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from tests.orchestrator.pretended import Stage, Use, pretended_time
+from cnnbench import machine
+from tests.orchestrator.pretended import Stage, Use
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Return what puts the group's clock into the hands of a stage."""
+    """Return what puts the group's clock and the machine's counters into the hands of a stage."""
 
     def use(stage: Stage) -> Stage:
-        monkeypatch.setattr("cnnbench.orchestrator.group.time", pretended_time(stage))
+        for module in ("group", "blocks", "cell"):
+            pretended = SimpleNamespace(monotonic=lambda: stage.now)
+            monkeypatch.setattr(f"cnnbench.orchestrator.{module}.time", pretended)
+        counters = iter(stage.counters)
+        monkeypatch.setattr(machine, "read_counters", lambda now_s: next(counters))
         return stage
 
     return use

@@ -1,11 +1,13 @@
 """Workers that only pretend, and a clock that they move: a group can be measured without a process or a second."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import cast
 
-from cnnbench.orchestrator.group import Limits, Seen, measure_group
+from cnnbench.machine import Counters
+from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.group import Limits, measure_group
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Request, Take, Taken, Warm
 from cnnbench.orchestrator.planning import Group
@@ -15,12 +17,18 @@ from cnnbench.spec import Case
 from tests.made import AMP, LAST, case
 
 READY = Ready(first_call_s=0.5, warmup_s=0.25, iteration_s=1.0, shape=SampleShape(rewarm=1, readings=2, group=3))
+"""Six iterations of a second: a minute has no time for more than one set of workers."""
+
+QUICK = replace(READY, iteration_s=0.0625, shape=SampleShape(rewarm=1, readings=3, group=1))
+"""A block takes a quarter of a second, so a few seconds have time for several sets of workers."""
+
 BOOM = Failure(status="failed", error="ValueError: boom (net.py:3)")
 SILENT = Failure(status="timeout", error="no answer within 10 s")
 
 
-def sample(latency_s: float, *phases_s: float) -> Sample:
-    return Sample(
+def sample(latency_s: float, *phases_s: float, **seen: float) -> Sample:
+    """Return a sample with what counters have `seen`."""
+    made = Sample(
         latency_s=latency_s,
         sample_s=2 * latency_s,
         rewarm_s=0.125,
@@ -28,6 +36,12 @@ def sample(latency_s: float, *phases_s: float) -> Sample:
         iterations_s=(latency_s, latency_s + 1),
         phases_s=phases_s,
     )
+    return replace(made, **seen)  # type: ignore[arg-type]  # fields of Sample, checked by its constructor
+
+
+def stolen(latency_s: float = 1.0) -> Sample:
+    """Return a sample during which half of the cores' time was stolen."""
+    return sample(latency_s, steal_share=0.5)
 
 
 @dataclass
@@ -36,61 +50,102 @@ class Script:
 
     built: Reply = field(default_factory=Built)
     ready: Reply = READY
-    latencies: Sequence[float | Failure] = (1.0,)
+    latencies: Sequence[float | Sample | Failure] = (1.0,)
     take_s: float = 0.5
     warm_s: float = 0.0
 
 
-@dataclass
-class Time:
-    now: float = 1000.0
+Scripts = Script | Sequence[Script]
+"""What the workers of a cell answer, one set after the other (then the last)."""
 
 
 class PretendedWorker:
-    def __init__(self, script: Script, time: Time, log: list[str]) -> None:
-        self.script, self.time, self.log = script, time, log
+    """A worker that finds its script when it gets its job."""
+
+    def __init__(self, stage: "Stage") -> None:
+        self.stage = stage
         self.requests: list[Request] = []
         self.waits: list[float] = []
-        self.closed = 0
+        self.closed = False
 
     def send(self, request: Request) -> None:
+        assert not self.closed
         self.requests.append(request)
+        if isinstance(request, Job):
+            self.name = request.case.variant.name if request.case.role == "timed" else request.case.role
+            self.script = self.stage.script_of(self)
 
     def receive(self, timeout_s: float) -> Reply:
+        assert not self.closed
         self.waits.append(timeout_s)
         request = self.requests[-1]
         if isinstance(request, Job):
-            self.log.append(f"build {request.case.variant.name}")
+            self.stage.log.append(f"build {self.name}")
             return self.script.built
         if isinstance(request, Warm):
-            self.log.append(f"warm {self.name}")
-            self.time.now += self.script.warm_s
+            self.stage.log.append(f"warm {self.name}")
+            self.stage.now += self.script.warm_s
             return self.script.ready
         assert isinstance(request, Take)
-        self.log.append(self.name)
-        self.time.now += self.script.take_s
+        self.stage.log.append(self.name)
+        self.stage.now += self.script.take_s
         at = sum(isinstance(r, Take) for r in self.requests) - 1
         given = self.script.latencies[min(at, len(self.script.latencies) - 1)]
-        return given if isinstance(given, Failure) else Taken(sample=sample(given))
+        if isinstance(given, Failure):
+            return given
+        return Taken(sample=given if isinstance(given, Sample) else sample(given))
 
     def close(self) -> None:
-        self.closed += 1
+        if not self.closed:
+            self.stage.log.append(f"close {self.name}")
+        self.closed = True
 
     @property
-    def name(self) -> str:
-        job = self.requests[0]
-        assert isinstance(job, Job)
-        return job.case.variant.name
+    def shape(self) -> SampleShape | None:
+        """The shape that the worker was told to keep."""
+        return next(r.shape for r in self.requests if isinstance(r, Warm))
 
 
 class Stage:
-    """Pretended workers for eager, channels_last and amp, as many as there are scripts, and a clock that they move."""
+    """Pretended workers for eager, channels_last and amp, as many as there are scripts, and a clock that they move.
 
-    def __init__(self, *scripts: Script, device: str = "cpu") -> None:
-        self.time, self.log, self.told = Time(), list[str](), list[str]()
-        self.workers = [PretendedWorker(script, self.time, self.log) for script in scripts]
+    `twin` and `canary` are the group's, where they have a script. `counters` are the machine's before and after.
+    """
+
+    def __init__(
+        self, *scripts: Scripts, device: str = "cpu", twin: Scripts | None = None, canary: Scripts | None = None
+    ) -> None:
+        self.now, self.log, self.told = 1000.0, list[str](), list[str]()
+        self.workers: list[PretendedWorker] = []
+        self.counters = [NOTHING_COUNTED, NOTHING_COUNTED]
         variants = (case("net").variant, LAST, AMP)[: len(scripts)]
         self.cases = [case("net", v, device="cuda" if device == "cuda" else "cpu") for v in variants]
+        self._scripts, self._twin, self._canary = scripts, twin, canary
+
+    @property
+    def group(self) -> Group:
+        first = self.cases[0]
+        return Group(
+            cases=tuple(self.cases),
+            twin=None if self._twin is None else replace(first, role="twin"),
+            canary=None if self._canary is None else replace(first, role="canary"),
+        )
+
+    def script_of(self, worker: PretendedWorker) -> Script:
+        """Return what `worker` answers, which is the last of its cell."""
+        given = (*self._scripts, *(s for s in (self._twin, self._canary) if s is not None))
+        scripts = given[self.group.members.index(_case_of(worker))]
+        if isinstance(scripts, Script):
+            return scripts
+        return scripts[min(len(self.of(worker.name)), len(scripts)) - 1]
+
+    def of(self, name: str) -> list[PretendedWorker]:
+        """Return the workers of the cell `name`, one for each set that it was in."""
+        return [w for w in self.workers if w.requests and w.name == name]
+
+    def start(self) -> PretendedWorker:
+        self.workers.append(PretendedWorker(self))
+        return self.workers[-1]
 
     def measure(
         self,
@@ -101,23 +156,31 @@ class Stage:
         emulated: Mapping[Case, str] | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> tuple[Seen, ...]:
-        free = iter(self.workers)
         limits = Limits(
             sampling_s=sampling_s,
-            deadline=self.time.now + deadline_s,
+            deadline=self.now + deadline_s,
             scratch="/scratch",
             memory_bytes=123,
             warm_cap_s=4.0,
             emulated=emulated or {},
         )
-        host = cast("Host", SimpleNamespace(start=lambda: next(free)))
-        group = Group(cases=tuple(self.cases))
-        return measure_group(host, group, limits, launch=launch, tell=tell or self.told.append)
+        host = cast("Host", SimpleNamespace(start=self.start))
+        return measure_group(host, self.group, limits, launch=launch, tell=tell or self.told.append)
 
     @property
     def taken(self) -> list[str]:
+        """The cells of the samples, in the order in which they were taken."""
         return [line for line in self.log if " " not in line]
 
+
+def _case_of(worker: PretendedWorker) -> Case:
+    job = worker.requests[0]
+    assert isinstance(job, Job)
+    return job.case
+
+
+NOTHING_COUNTED = Counters(at_s=0.0)
+"""What the counters of a machine say that has none."""
 
 Use = Callable[[Stage], Stage]
 
@@ -133,8 +196,3 @@ def wide(by: str) -> Caution:
         fact=f"the interval is wider than asked for when the budget is spent ({by})",
         advice="Give it a larger --budget.",
     )
-
-
-def pretended_time(stage: Stage) -> SimpleNamespace:
-    """Return what stands in for the module `time` while `stage` is measured."""
-    return SimpleNamespace(monotonic=lambda: stage.time.now)

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.orchestrator.group import EMULATED_PATIENCE_S, Seen
-from cnnbench.orchestrator.messages import Built, Failure, Job, Reply, Taken
-from cnnbench.orchestrator.planning import COMPILE_S
+from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.expected import COMPILE_S
+from cnnbench.orchestrator.group import EMULATED_PATIENCE_S
+from cnnbench.orchestrator.messages import Built, Failure, Job
 from cnnbench.record import Caution, Measurement, Outcome
 from tests.made import AMP, COMPILE
-from tests.orchestrator.pretended import BOOM, READY, SILENT, PretendedWorker, Script, Stage, Use, blocks, wide
+from tests.orchestrator.pretended import BOOM, READY, SILENT, Script, Stage, Use, blocks, sample, wide
 
 
 def test_all_are_built_first_then_warmed_up_in_turn(clock: Use) -> None:
@@ -27,7 +28,7 @@ def test_all_are_built_first_then_warmed_up_in_turn(clock: Use) -> None:
     assert [w.requests[0] for w in stage.workers] == [
         Job(case=c, scratch="/scratch", memory_limit_bytes=123, warm_cap_s=4.0) for c in stage.cases
     ]
-    assert [w.closed for w in stage.workers] == [1, 1, 1]
+    assert [w.closed for w in stage.workers] == [True, True, True]
     assert stage.told == [
         "net eager cpu infer batch 1: building, with 2 more",
         "net eager cpu infer batch 1: warming up",
@@ -77,7 +78,7 @@ def test_a_cell_that_fails_in_the_middle_leaves_and_the_others_go_on(clock: Use)
     assert (eager.failure, blocks(eager)) == (None, (0, 1, 2, 3, 4, 5))
     assert (amp.failure, blocks(amp)) == (None, (0, 1, 2, 3, 4, 5))
     assert stage.taken.count("channels_last") == 3
-    assert [w.closed for w in stage.workers] == [1, 1, 1]
+    assert [w.closed for w in stage.workers] == [True, True, True]
     assert stage.told[-1] == "net cpu infer batch 1: 2 cells, block 5"
 
 
@@ -93,7 +94,7 @@ def test_a_cell_that_cannot_be_built_is_not_warmed_up(clock: Use) -> None:
 def test_without_a_cell_that_lives_no_block_is_taken(clock: Use) -> None:
     stage = clock(Stage(Script(ready=BOOM), Script(built=BOOM)))
     assert [s.failure for s in stage.measure()] == [BOOM, BOOM]
-    assert stage.log == ["build eager", "build channels_last", "warm eager"]
+    assert stage.log == ["build eager", "build channels_last", "warm eager", "close eager", "close channels_last"]
 
 
 def test_what_a_failed_case_took_is_told_as_lost(clock: Use) -> None:
@@ -168,31 +169,29 @@ def test_workers_are_closed_when_the_user_interrupts(clock: Use) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         stage.measure(tell=interrupted)
-    assert [w.closed for w in stage.workers] == [1, 1]
+    assert [w.closed for w in stage.workers] == [True, True]
     assert len(stage.taken) == 8
 
 
 def test_the_columns_of_an_outcome(clock: Use) -> None:
     phases = ("forward_s", "backward_s")
-    stage = clock(Stage(Script(ready=replace(READY, phases=phases), latencies=(1.0, 2.0000000004))))
-
-    def answer(timeout_s: float) -> Reply:
-        reply = PretendedWorker.receive(stage.workers[0], timeout_s)
-        if isinstance(reply, Taken):
-            return Taken(sample=replace(reply.sample, phases_s=(0.25, 0.5)))
-        return reply
-
-    stage.workers[0].receive = answer  # type: ignore[method-assign]  # the same worker with phases
+    counted = {"device_s": 0.75, "cpu_share": 0.96875, "steal_share": 0.015625}
+    samples = (sample(1.0, 0.25, 0.5, **counted), sample(2.0000000004, 0.25, 0.5, **counted))
+    stage = clock(Stage(Script(ready=replace(READY, phases=phases, reading_s=1.5e-07), latencies=samples)))
     seen = stage.measure(deadline_s=0.75)
     both = (0, 1)
     assert seen[0].outcome.measurements == (
         Measurement(quantity="first_call_s", samples=(0.5,)),
         Measurement(quantity="warmup_s", samples=(0.25,)),
         Measurement(quantity="passes_s", samples=(6.500000001,)),  # 0.25 + 2 x 0.125 + 2 x (1 + 2)
+        Measurement(quantity="reading_s", samples=(1.5e-07,)),
         Measurement(quantity="latency_s", samples=(1.0, 2.0), units=6, blocks=both),
         Measurement(quantity="sample_s", samples=(2.0, 4.000000001), units=6, blocks=both),
         Measurement(quantity="forward_s", samples=(0.25, 0.25), units=6, blocks=both),
         Measurement(quantity="backward_s", samples=(0.5, 0.5), units=6, blocks=both),
+        Measurement(quantity="device_s", samples=(0.75, 0.75), units=6, blocks=both),
+        Measurement(quantity="cpu_share", samples=(0.96875, 0.96875), units=6, blocks=both),
+        Measurement(quantity="steal_share", samples=(0.015625, 0.015625), units=6, blocks=both),
         Measurement(quantity="iteration_s", samples=(1.0, 2.0, 2.0, 3.0), blocks=(0, 0, 1, 1)),
     )
 
@@ -205,13 +204,7 @@ def test_the_first_call_of_a_compiled_variant_is_its_compile_time(clock: Use) ->
 
 
 def test_grouped_iterations_give_no_single_ones(clock: Use) -> None:
-    stage = clock(Stage(Script()))
-
-    def answer(timeout_s: float) -> Reply:
-        reply = PretendedWorker.receive(stage.workers[0], timeout_s)
-        return Taken(sample=replace(reply.sample, iterations_s=())) if isinstance(reply, Taken) else reply
-
-    stage.workers[0].receive = answer  # type: ignore[method-assign]  # the same worker without single iterations
+    stage = clock(Stage(Script(latencies=(replace(sample(1.0), iterations_s=()),))))
     seen = stage.measure(deadline_s=0.0)
     assert [m.quantity for m in seen[0].outcome.measurements] == [
         "first_call_s",

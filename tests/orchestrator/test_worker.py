@@ -1,14 +1,12 @@
-"""What exceptions are turned into, waiting until a worker is idle, and a coordinator that has gone."""
+"""What exceptions are turned into, and a coordinator that has gone."""
 
 import multiprocessing
-from collections.abc import Sequence
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from cnnbench.orchestrator.messages import Failure
-from cnnbench.orchestrator.worker import IDLE_STEP_S, describe, fall_idle, work
+from cnnbench.orchestrator.worker import describe, work
 from cnnbench.spec import CnnbenchError, InvalidError, UnsupportedError
 
 
@@ -55,40 +53,6 @@ def test_an_exception_is_told_with_its_place(error: BaseException, expected: Fai
 )
 def test_what_allocators_say_is_out_of_memory(said: str) -> None:
     assert describe(RuntimeError(said)) == Failure(status="oom", error=f"RuntimeError: {said}")
-
-
-def sleeps(monkeypatch: pytest.MonkeyPatch, busy_s: Sequence[float]) -> int:
-    """Return how often `fall_idle` sleeps when the process uses `busy_s` of CPU time in its sleeps, then the last."""
-    seen = SimpleNamespace(now=0.0, used=0.0, count=0)
-
-    def sleep(seconds: float) -> None:
-        seen.now += seconds
-        seen.used += busy_s[min(seen.count, len(busy_s) - 1)]
-        seen.count += 1
-
-    pretended = SimpleNamespace(sleep=sleep, monotonic=lambda: seen.now, process_time=lambda: seen.used)
-    monkeypatch.setattr("cnnbench.orchestrator.worker.time", pretended)
-    fall_idle()
-    return int(seen.count)
-
-
-@pytest.mark.parametrize(
-    ("busy_s", "expected"),
-    [
-        ((0.0,), 3),
-        ((0.00019,), 3),
-        ((IDLE_STEP_S, IDLE_STEP_S, IDLE_STEP_S, IDLE_STEP_S, 0.0), 7),
-        ((0.0, 0.0, 0.00021, 0.0), 6),
-    ],
-)
-def test_a_worker_is_idle_after_three_quiet_steps(
-    monkeypatch: pytest.MonkeyPatch, busy_s: Sequence[float], expected: int
-) -> None:
-    assert sleeps(monkeypatch, busy_s) == expected
-
-
-def test_a_worker_that_never_falls_idle_answers_after_200_ms(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sleeps(monkeypatch, (0.002,)) in (100, 101)  # 0.002 added up a hundred times is 0.2 but for rounding
 
 
 def test_an_end_of_file_in_a_network_is_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
