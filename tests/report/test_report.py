@@ -3,16 +3,18 @@
 import csv
 import io
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cnnbench.analysis import COLUMNS, analyse
-from cnnbench.record import Record, from_json, to_json
+from cnnbench.record import Record, Run, from_json, to_json
 from cnnbench.report import WRITERS
 from cnnbench.report.markdown import escape
-from tests.made import LAST, case, judged, record, run, timed, wave, whole_run, wide
+from cnnbench.spec import Task, Variant
+from tests.made import COMPILE, LAST, case, judged, once, record, run, timed, wave, whole_run, wide
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -229,6 +231,79 @@ def test_what_all_rows_share_is_said_once() -> None:
         "",
         "Note: A p95 needs 130 timed passes and a p99 662; with fewer none is shown.",
     ]
+
+
+def test_calls_that_never_pay_are_a_word_in_files() -> None:
+    report = analyse(
+        [
+            record(case("a"), *timed([1.0] * 6)),
+            record(case("a", COMPILE), *timed([1.1] * 6), once("compile_s", 20.0)),
+        ]
+    )
+    assert [row.break_even_calls for row in report.rows] == [None, math.inf]
+    assert [row["break_even_calls"] for row in csv.DictReader(io.StringIO(WRITERS["csv"].write(report)))] == [
+        "",
+        "never",
+    ]
+    eager, compiled = json.loads(WRITERS["json"].write(report))["rows"]
+    assert (eager["break_even_calls"], compiled["break_even_calls"]) == (None, "never")
+    assert (eager["detail"]["break_even_high"], compiled["detail"]["break_even_high"]) == (None, "never")
+    assert "| never |" in WRITERS["markdown"].write(report)
+    assert list(report.to_dataframe().columns) == list(COLUMNS)
+
+
+def test_json_holds_the_noise_card() -> None:
+    noise = json.loads(WRITERS["json"].write(analyse(whole_run())))["noise"]
+    assert [twin["reference"] for twin in noise["twins"]] == [
+        "resnet18 eager cpu infer batch 1",
+        "lenet eager cpu infer batch 1",
+    ]
+    assert (noise["samples"], noise["voided"], noise["threads"]) == (192, 3, [["cpu", 1]])
+
+
+def widths(*items: Record | Run) -> list[int]:
+    """Return the widths of the lines of the terminal's table."""
+    lines = str(analyse(items)).splitlines()
+    ruler = next(at for at, line in enumerate(lines) if line.startswith("---"))
+    return [len(line) for line in lines[ruler - 1 : lines.index("", ruler)]]
+
+
+def test_a_terminal_s_table_fits_120_columns_and_keeps_the_verdict() -> None:
+    assert max(widths(*whole_run())) <= 120
+    text = str(analyse(whole_run()))
+    assert "NOT DISTINGUISHABLE" in text.partition("In every row")[0].partition("Left out")[0]
+
+
+def test_names_are_cut_before_intervals_are_left_out() -> None:
+    name = "examples/networks/residual.py:ResidualNetwork"
+    sped = Variant(name="compile+channels_last", channels_last=True, compile_mode="default")
+    tasks: tuple[Task, ...] = ("infer", "train")
+    items = [
+        record(case(name, variant, task=task), *wave(0.0123, jitter=variant is sped))
+        for variant in (case("a").variant, sped)
+        for task in tasks
+    ]
+    text = str(analyse(items))
+    assert max(widths(*items)) <= 120
+    assert "\n...al.py:ResidualNetwork  compile+channels_last" in text
+    assert "12.4 ms (12.2-12.6)" in text
+    assert "Samples, starts of names." in text
+
+
+def first_format(item: Record | Run) -> Record | Run:
+    """Return `item` as it is read from a line of the first record format, which knew neither roles nor sets."""
+    line = json.loads(to_json(item))
+    (kind,) = line
+    line[kind]["format"] = 1
+    if kind == "record":
+        del line[kind]["case"]["role"], line[kind]["sets"]
+    return from_json(json.dumps(line).encode())
+
+
+def test_records_of_the_first_format_say_that_they_hold_no_check() -> None:
+    report = analyse([first_format(record(case("a", v), *wave(1.0))) for v in (case("a").variant, LAST)])
+    assert str(report).startswith("No A/A twin and no canary in these records.\n24 samples, 1 thread on cpu.\n\nModel")
+    assert report.differences == ("a: channels_last is the SAME as eager within 3 %, 1.000x (1.000-1.000).",)
 
 
 @pytest.mark.parametrize("name", list(WRITERS))

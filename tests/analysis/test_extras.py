@@ -1,0 +1,143 @@
+"""Columns beside time: memory, compiling, numerical error, the machine's roof, and what stands behind them."""
+
+import math
+
+import pytest
+
+from cnnbench.analysis import Detail, Row, analyse
+from cnnbench.analysis.shown import detail_table
+from cnnbench.record import Measurement, Record
+from tests.made import COMPILE, COST, case, ceilings, counted, numerics, once, record, timed
+from tests.made import beside as at_side
+
+TWELVE = tuple(range(12))
+EAGER, COMPILED = case("a"), case("a", COMPILE)
+
+
+def compiled(saved_s: list[float], *more: Record) -> Row:
+    """Return the row of a variant that took 10 s to compile and saves `saved_s` in each block of an eager of 1 s."""
+    items = [
+        record(EAGER, *timed([1.0] * len(saved_s))),
+        record(COMPILED, *timed([1.0 - saved for saved in saved_s]), once("compile_s", 10.0)),
+    ]
+    return analyse([*items, *more]).rows[1]
+
+
+def shown(row: Row, heading: str) -> str:
+    table = detail_table([row])
+    return table.cells[0][table.headings.index(heading)]
+
+
+@pytest.mark.parametrize(
+    ("saved_s", "center", "low", "high", "text"),
+    [
+        ([0.001] * 6, 10_000, 10_000, 10_000, "10,000 (10,000-10,000)"),
+        ([0.001, 0.001, 0.001, 0.001, 0.0005, 0.002], 10_000, 5_000, 20_000, "10,000 (5,000-20,000)"),
+        ([0.001] * 3 + [-0.0005] * 3, 40_000, 10_000, math.inf, "40,000 (from 10,000, perhaps never)"),
+        ([-0.001] * 4 + [0.0005] * 2, math.inf, 20_000, math.inf, "from 20,000, perhaps never"),
+        ([-0.001] * 6, math.inf, math.inf, math.inf, "never"),
+        ([0.001] * 5, 10_000, None, None, "10,000"),
+    ],
+)
+def test_break_even_is_compile_time_over_what_a_call_saves(
+    saved_s: list[float], center: float, low: float | None, high: float | None, text: str
+) -> None:
+    row = compiled(saved_s)
+    bounds = [None if bound is None else pytest.approx(bound) for bound in (low, high)]
+    assert row.break_even_calls == pytest.approx(center)
+    assert [row.detail.break_even_low, row.detail.break_even_high] == bounds
+    assert shown(row, "Break-even") == text
+
+
+def test_break_even_rests_on_sets_of_workers_as_the_speed_up_does() -> None:
+    sets = (0, 6, 12)
+    saved = [s for s in (0.001, 0.002, 0.003) for _ in range(6)]
+    row = analyse(
+        [
+            record(EAGER, *timed([1.0] * 18), sets=sets),
+            record(COMPILED, *timed([1.0 - s for s in saved]), once("compile_s", 10.0), sets=sets),
+        ]
+    ).rows[1]
+    half = 4.302653 * 0.001 / math.sqrt(3)
+    assert row.break_even_calls == pytest.approx(5_000)
+    assert row.detail.break_even_low == pytest.approx(10 / (0.002 + half))
+    assert row.detail.break_even_high == math.inf
+
+
+def test_what_compiling_pays_is_against_the_same_network_whatever_the_reference() -> None:
+    rows = analyse(
+        [
+            record(case("b"), *timed([9.0] * 6)),
+            record(EAGER, *timed([1.0] * 6)),
+            record(COMPILED, *timed([0.5] * 6), once("compile_s", 10.0)),
+        ]
+    ).rows
+    assert [row.break_even_calls for row in rows] == [None, None, 20.0]
+    alone = analyse([record(COMPILED, *timed([0.5] * 6), once("compile_s", 10.0))]).rows[0]
+    assert (alone.compile_s, alone.break_even_calls) == (10.0, None)
+
+
+def test_wrong_scores_never_pay() -> None:
+    row = compiled([0.5] * 6, record(at_side(COMPILED, "numerics"), *numerics(1.0, 0.5)))
+    assert (row.compile_s, row.break_even_calls, row.detail.break_even_low) == (10.0, None, None)
+
+
+def test_columns_come_from_the_workers_that_measured_them() -> None:
+    row = compiled(
+        [0.5] * 12,
+        record(at_side(COMPILED, "memory"), once("peak_memory_bytes", 2.0**20), once("reserved_memory_bytes", 2.0**21)),
+        record(
+            at_side(COMPILED, "numerics"),
+            *numerics(1e-6, 2e-6),
+            once("compile_warm_s", 3.0),
+            once("graphs", 2),
+            once("graph_breaks", 1),
+            once("recompiles", 0),
+        ),
+        counted("a", params=1, macs=10**9, cost=COST),
+        ceilings(1e11),
+    )
+    assert (row.peak_memory_bytes, row.numerics_error, row.top1_agreement) == (2.0**20, 1e-6, 31 / 32)
+    assert (row.flops_share_of_peak, row.bound_by) == (0.04, "compute")
+    assert row.detail == Detail(
+        delta=0.03,
+        basis="blocks",
+        clusters=1,
+        blocks=12,
+        outliers=0,
+        break_even_low=20.0,
+        break_even_high=20.0,
+        compile_warm_s=3.0,
+        graphs=2,
+        graph_breaks=1,
+        recompiles=0,
+        reserved_memory_bytes=2.0**21,
+        flop_per_s=4e9,
+        roof_share=0.04,
+    )
+    names = ("Peak memory", "Compile", "Compile warm", "Graphs", "Graph breaks", "Recompiles", "Of peak", "Of roof")
+    assert [shown(row, name) for name in names] == ["1.00 MiB", "10.0 s", "3.00 s", "2", "1", "0", "4.0 %", "4.0 %"]
+    assert shown(row, "Interval from") == "12 blocks, within one launch"
+    assert (shown(row, "Error"), shown(row, "Agreement"), shown(row, "Reserved")) == ("1e-06", "96.9 %", "2.00 MiB")
+
+
+def test_eager_shows_its_own_error_where_there_is_one() -> None:
+    report = analyse([record(EAGER, *timed([1.0] * 6)), record(at_side(EAGER, "numerics"), *numerics(1e-7, 1e-6))])
+    assert (report.rows[0].numerics_error, report.rows[0].top1_agreement) == (1e-7, 31 / 32)
+
+
+@pytest.mark.parametrize(("device_s", "share"), [(0.25, 0.75), (1.5, 0.0)])
+def test_the_launch_bound_share_is_what_the_device_did_not_work(device_s: float, share: float) -> None:
+    device = Measurement(quantity="device_s", samples=(device_s,) * 12, blocks=TWELVE)
+    detail = analyse([record(EAGER, *timed([1.0] * 12), device)]).rows[0].detail
+    assert (detail.device_s, detail.launch_bound_share) == (device_s, share)
+
+
+def test_outliers_are_counted_and_kept_and_voided_samples_are_not() -> None:
+    latency, sample = timed([1.0, 1.01, 0.99, 1.0, 1.02, 0.99, 1.0, 1.01, 9.0, 9.0])
+    voided = Measurement(quantity="latency_s", samples=latency.samples, blocks=latency.blocks, voided=(9,))
+    steal = Measurement(quantity="steal_share", samples=(0.0,) * 9 + (0.5,), blocks=latency.blocks)
+    row = analyse([record(EAGER, voided, sample, steal)]).rows[0]
+    assert (row.samples, row.detail.outliers, row.detail.voided) == (9, 1, 1)
+    assert row.throughput_img_per_s == pytest.approx(9 / (1.25 * 10 * 17.02) * 10)
+    assert analyse([record(EAGER, latency, sample)]).rows[0].detail.voided is None

@@ -1,0 +1,83 @@
+"""The margin of a group: defaults by machine, the A/A floor, and when equal workers forbid every verdict."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from cnnbench.analysis.judge import Margin, asked_or_default, is_quiet, judge, margin_of
+from cnnbench.spec import Device
+from cnnbench.stats import Basis, Effect
+
+
+def effect(low: float, high: float, basis: Basis = "blocks") -> Effect:
+    """Return an effect whose interval of ratios is `low` to `high`."""
+    values = tuple(math.log(low) + (math.log(high) - math.log(low)) * at / 11 for at in range(12))
+    return Effect(
+        center=math.log(low * high) / 2,
+        low=math.log(low),
+        high=math.log(high),
+        basis=basis,
+        clusters=1 if basis == "blocks" else 12,
+        blocks=12,
+        merged=1,
+        values=values,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "spread", "expected"),
+    [
+        (None, "cpu", None, 0.03),
+        (None, "cpu", 0.01, 0.03),
+        (None, "cpu", 0.0099, 0.01),
+        (None, "cuda", None, 0.005),
+        (None, "cuda", 0.2, 0.005),
+        (0.002, "cpu", None, 0.002),
+        (0.1, "cuda", 0.001, 0.1),
+    ],
+)
+def test_the_margin_is_as_asked_or_by_device_and_canary(
+    asked: float | None, device: Device, spread: float | None, expected: float
+) -> None:
+    assert asked_or_default(asked, device, spread) == expected
+
+
+def test_a_machine_is_quiet_below_one_per_cent_of_spread() -> None:
+    assert [is_quiet(spread) for spread in (None, 0.0, 0.0099, 0.01)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "basis", "delta", "silenced"),
+    [
+        (0.99, 1.01, "blocks", 0.03, False),  # within the margin
+        (0.96, 1.02, "blocks", 1 / 0.96 - 1, False),  # raised to the far end, in either direction
+        (0.98, 1.05, "sets", 0.05, False),
+        (1.01, 1.05, "blocks", 0.05, False),  # one set of workers: a process start shifts as much
+        (1.029, 1.05, "blocks", 0.05, False),
+        (1.031, 1.05, "blocks", 0.05, True),  # wholly beyond 3 %
+        (0.95, 0.97, "blocks", 1 / 0.95 - 1, True),
+        (1.001, 1.01, "sets", 0.03, True),
+        (0.99, 0.999, "launches", 0.03, True),
+    ],
+)
+def test_the_margin_covers_what_equal_workers_differ(
+    low: float, high: float, basis: Basis, delta: float, *, silenced: bool
+) -> None:
+    margin = margin_of(effect(low, high, basis), 0.03)
+    assert margin.delta == pytest.approx(delta)
+    assert margin.silenced is silenced
+
+
+def test_without_a_twin_or_its_interval_the_margin_stays() -> None:
+    assert margin_of(None, 0.01) == Margin(delta=0.01)
+    assert margin_of(replace(effect(1.1, 1.2), low=None, high=None), 0.01) == Margin(delta=0.01)
+
+
+def test_a_silenced_group_has_no_verdict_and_still_counts_for_the_correction() -> None:
+    faster = effect(1.25, 1.26)
+    loud, silent = Margin(delta=0.03), Margin(delta=0.03, silenced=True)
+    assert judge([faster, faster], [loud, silent]) == ("FASTER", "NOT DISTINGUISHABLE")
+    many = 110  # of 12 blocks the smallest p-value is 2/2**12 = 0.00049, 102 of which are 0.05
+    assert judge([faster] * 102, [loud] + [silent] * 101)[0] == "FASTER"
+    assert judge([faster] * many, [loud] + [silent] * (many - 1))[0] == "NOT DISTINGUISHABLE"
