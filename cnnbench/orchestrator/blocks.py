@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cnnbench.orchestrator.cell import FEWEST_JUDGED, MOST_VOIDED, Cell, width
+from cnnbench.orchestrator.cell import Cell, width
 from cnnbench.orchestrator.messages import Failure, Take, Taken
 from cnnbench.record import Caution
 from cnnbench.runners.watch import disturbed
@@ -86,10 +86,14 @@ def takes_part(cell: Cell, reference: Cell) -> bool:
 
 
 def finish_precise(cells: Sequence[Cell], sets: Sequence[int]) -> None:
-    """Mark the cells whose interval is narrow enough: the blocks that follow go to those that are wider."""
+    """Mark the cells whose interval is narrow enough: the blocks that follow go to those that are wider.
+
+    A cell that would be invalid goes on, as it may yet have samples enough that are not voided.
+    """
     reference = cells[0]
     for cell in cells:
-        cell.finished = width(cell, reference, sets) <= _aim(cell)
+        hopeful = cell.unfit and cell.case.role == "timed"
+        cell.finished = not hopeful and width(cell, reference, sets) <= _aim(cell)
 
 
 def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
@@ -107,8 +111,7 @@ def _aim(cell: Cell) -> float:
 
 def _counted(cells: Sequence[Cell]) -> int:
     """Return how many blocks count: voided ones are repeated, but for cells that are voided all the time."""
-    fit = [c for c in cells if len(c.samples) < FEWEST_JUDGED or len(c.voided) <= MOST_VOIDED * len(c.samples)]
-    return min((len(cell.good) for cell in fit if not cell.finished), default=0)
+    return min((len(cell.good) for cell in cells if not cell.unfit and not cell.finished), default=0)
 
 
 def _take(cell: Cell, block: int) -> None:

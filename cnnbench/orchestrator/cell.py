@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,11 @@ class Cell:
     def good(self) -> dict[int, float]:
         """The latencies of the samples that count, by block."""
         return {block: s.latency_s for block, s in self.samples.items() if block not in self.voided}
+
+    @property
+    def unfit(self) -> bool:
+        """Whether so many samples were voided that the rest cannot be believed."""
+        return len(self.samples) >= FEWEST_JUDGED and len(self.voided) > MOST_VOIDED * len(self.samples)
 
     def at_work(self) -> Worker:
         """Return the worker that holds the cell now."""
@@ -112,17 +118,15 @@ def _by_set(cell: Cell, reference: Cell, sets: Sequence[int]) -> list[list[float
 
 def seen_of(cell: Cell, sets: Sequence[int]) -> Seen:
     """Return what came of `cell`; one whose samples were voided too often is invalid."""
-    failure = cell.failure or _unfit(cell)
+    failure = cell.failure or (_voided(cell) if cell.unfit and cell.case.role == "timed" else None)
     lost_s = 0.0 if cell.failure is None else cell.waited_s
     return Seen(case=cell.case, failure=failure, outcome=_outcome(cell, sets), lost_s=lost_s)
 
 
-def _unfit(cell: Cell) -> Failure | None:
-    share = len(cell.voided) / max(1, len(cell.samples))
-    if cell.case.role != "timed" or len(cell.samples) < FEWEST_JUDGED or share <= MOST_VOIDED:
-        return None
+def _voided(cell: Cell) -> Failure:
     reasons = list(cell.voided.values())
-    commonest = max(dict.fromkeys(reasons), key=reasons.count)
+    kinds = [re.sub(r"\d+(\.\d+)?", "", reason) for reason in reasons]  # how much it was differs every time
+    commonest = reasons[kinds.index(max(dict.fromkeys(kinds), key=kinds.count))]
     error = (
         f"environment: {len(reasons)} of {len(cell.samples)} samples were voided, most of them because {commonest}; "
         "measure again when the machine has no other work"
