@@ -92,5 +92,6 @@ def _found(task: Task, setting: Setting) -> Found:
         return task.experiment.load()(task.part, setting)
     except NotRunHere as why:
         return Found(measured=task.experiment.title, holds=None, reason=str(why))
-    except CnnbenchError as error:
-        return Found(measured=task.experiment.title, bound=task.experiment.holds_if, holds=False, reason=str(error))
+    except Exception as error:  # one experiment that breaks must not cost the figures of the others
+        said = str(error) if isinstance(error, CnnbenchError) else f"{type(error).__name__}: {error}"
+        return Found(measured=task.experiment.title, bound=task.experiment.holds_if, holds=False, reason=said)
