@@ -1,19 +1,21 @@
 """What `describe` and `doctor` print, from a hand-made count and a hand-made machine."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
+from cnnbench import machine
 from cnnbench.cli import describe, doctor
 from cnnbench.cli.main import exit_code
 from cnnbench.models import MODELS
 from cnnbench.orchestrator.ask import Largest, largest_batch
-from cnnbench.orchestrator.messages import Failure
-from cnnbench.record import Layer, Record
-from cnnbench.spec import Case
+from cnnbench.orchestrator.ceilings import Canary, Examined, Found
+from cnnbench.orchestrator.messages import Done, Failure
+from cnnbench.record import Caution, Layer, Outcome, Record
+from cnnbench.spec import Case, Device
 from tests.made import MACHINE, counted, once
 
 
@@ -133,10 +135,43 @@ def test_the_largest_batch_in_words(found: Largest, expected: str) -> None:
     assert doctor._largest_text(found) == expected
 
 
-def test_the_doctor_shows_machine_and_variants(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("cnnbench.cli.doctor.environment_of", lambda: replace(MACHINE, cpu_quota=1.5))
+CEILINGS = Outcome(
+    measurements=(
+        once("fp32_flop_per_s", 187e9),
+        once("bf16_flop_per_s", 409e9),
+        once("conv_flop_per_s", 2.25e12),
+        once("copy_bytes_per_s", 24.6e9),
+        once("triad_bytes_per_s", 21.5e9),
+        once("dispatch_s", 1.05e-6),
+    )
+)
+NOISE = machine.Noise(steal_share=0.015, pressure_share=0.425, load=1.25, clock_cycles_per_s=2.6e9)
+CANARY = Canary(latencies_s=(0.99, 1.0, 1.0, 1.01), copies_s=(2.0, 2.0, 3.0, 3.0), noise=NOISE)
+EXAMINED = Examined(
+    environment=replace(MACHINE, cpu_quota=1.5),
+    device="cpu",
+    threads=2,
+    ceilings=Found(reply=Done(outcome=CEILINGS), cached=False),
+    canary=CANARY,
+)
+QUICK = replace(EXAMINED, threads=1, ceilings=None, canary=None)
+BROKEN = Failure(status="oom", error="No memory.")
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[Examined]:
+    """Return the list whose last entry the doctor gets, on the device that it asks for."""
+    given = [EXAMINED]
+
+    def pretend(device: Device, threads: int, *, measure: bool, tell: object) -> Examined:
+        return replace(given[-1], device=device) if measure else QUICK
+
+    monkeypatch.setattr("cnnbench.cli.doctor.examine", pretend)
+    return given
+
+
+@pytest.mark.usefixtures("examined")
+def test_the_doctor_shows_machine_and_variants(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "machine"
@@ -147,12 +182,141 @@ def test_the_doctor_shows_machine_and_variants(
     assert "C++ compiler       g++ 13.2.0" in lines
     assert exit_code(["doctor", "--format", "json"]) == 0
     known = json.loads(capsys.readouterr().out)
-    assert tuple(known) == ("environment", "threads", "free_memory_bytes", "variants", "largest_batch")
+    assert tuple(known) == (
+        *("environment", "threads", "free_memory_bytes", "variants", "ceilings", "noise", "largest_batch"),
+    )
     assert (known["environment"]["cpu_quota"], known["largest_batch"]) == (1.5, None)
     found = {(row["variant"], row["device"]): row["status"] for row in known["variants"]}
     assert (found["eager", "cpu"], found["amp", "cpu"], found["tf32", "cuda"]) == ("native", "emulated", "unsupported")
 
 
+def parts(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what is printed after machine and variants."""
+    return capsys.readouterr().out.split("\n\n")[2:]
+
+
+def test_the_doctor_shows_what_the_machine_can_do_and_its_noise(
+    examined: list[Examined], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["doctor"]) == 0
+    assert parts(capsys) == [
+        table(
+            "at most, cpu, 2 threads",
+            "-------------------------  ------------",
+            "matrix product fp32        187 GFLOP/s",
+            "matrix product bf16        409 GFLOP/s",
+            "3x3 convolution fp32       2.25 TFLOP/s",
+            "memory copy                24.6 GB/s",
+            "memory triad               21.5 GB/s",
+            "one call                   1.05 us",
+        ),
+        table(
+            "noise now",
+            "----------------------  --------------------------------------------------------",
+            "spread of fixed work    0.5 %, so the machine counts as quiet (quiet: under 1 %)",
+            "spread of 64 MB copies  40.0 %",
+            "stolen by other guests  1.5 %",
+            "some process waited     42.5 %: other work competes for the cores",
+            "load                    1.25",
+            "clock                   2.60 GHz",
+            "",
+        ),
+    ]
+
+
+def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
+    examined: list[Examined], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["doctor", "--quick"]) == 0
+    assert parts(capsys) == [
+        table(
+            "at most, cpu, 1 thread",
+            "------------------------  ---------------------------------------------",
+            "not measured              'cnnbench doctor' without --quick measures it",
+            "",
+        )
+    ]
+    examined.append(replace(EXAMINED, ceilings=Found(reply=BROKEN, cached=False), canary=BROKEN))
+    assert exit_code(["doctor", "--device", "cuda"]) == 0
+    assert parts(capsys) == [
+        table(
+            "at most, cuda, 2 threads",
+            "--------------------------  ----------",
+            "not measured                No memory.",
+        ),
+        table("noise now", "------------  ----------", "not measured  No memory.", ""),
+    ]
+    shaky = Outcome(measurements=CEILINGS.measurements[:1], cautions=(Caution(code="c", fact="Busy", advice="Wait."),))
+    unknown = replace(CANARY, latencies_s=(1.0, 2.0), noise=machine.Noise())
+    examined.append(replace(EXAMINED, ceilings=Found(reply=Done(outcome=shaky), cached=True), canary=unknown))
+    assert exit_code(["doctor"]) == 0
+    assert parts(capsys) == [
+        table(
+            "at most, cpu, 2 threads",
+            "-------------------------  -----------------------------------------",
+            "matrix product fp32        187 GFLOP/s",
+            "but                        Busy. Wait.",
+            "measured                   earlier, on the same machine and versions",
+        ),
+        table(
+            "noise now",
+            "----------------------  ----------------------------------------------------------",
+            "spread of fixed work    33.3 %, so the machine counts as shared (quiet: under 1 %)",
+            "spread of 64 MB copies  40.0 %",
+            "stolen by other guests  -",
+            "some process waited     -",
+            "load                    -",
+            "clock                   -",
+            "",
+        ),
+    ]
+
+
+def test_the_doctor_tells_ceilings_and_noise_in_json(
+    examined: list[Examined], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def known(*more: str) -> tuple[object, object]:
+        assert exit_code(["doctor", "--format", "json", *more]) == 0
+        found = json.loads(capsys.readouterr().out)
+        return found["ceilings"], found["noise"]
+
+    about = {"device": "cpu", "threads": 2, "cached": False}
+    values = {m.quantity: m.samples[0] for m in CEILINGS.measurements}
+    shown, noise = known()
+    assert shown == {**about, **values, "cautions": []}
+    assert noise == {
+        "spread": pytest.approx(0.005),
+        "quiet": True,
+        "copy_spread": pytest.approx(0.4),
+        "steal_share": 0.015,
+        "pressure_share": 0.425,
+        "load": 1.25,
+        "clock_cycles_per_s": 2.6e9,
+    }
+    assert known("--quick") == (None, None)
+    examined.append(replace(EXAMINED, ceilings=Found(reply=BROKEN, cached=False), canary=BROKEN))
+    assert known() == ({**about, "error": "No memory."}, {"error": "No memory."})
+
+
+@pytest.mark.parametrize(("asked", "given"), [((), 3), (("--threads", "2"), 2), (("--threads", "8"), 3)])
+def test_the_doctor_measures_with_the_threads_asked_for_if_it_has_them(
+    asked: tuple[str, ...], given: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[object] = []
+
+    def pretend(device: Device, threads: int, *, measure: bool, tell: Callable[[str], None]) -> Examined:
+        seen.append((device, threads, measure))
+        tell("measuring")
+        return QUICK
+
+    monkeypatch.setattr(machine, "default_threads", lambda: 3)
+    monkeypatch.setattr("cnnbench.cli.doctor.examine", pretend)
+    assert exit_code(["doctor", *asked]) == 0
+    assert seen == [("cpu", given, True)]
+    assert capsys.readouterr().err == "measuring\n"
+
+
+@pytest.mark.usefixtures("examined")
 def test_the_doctor_searches_the_largest_batch(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,9 +326,8 @@ def test_the_doctor_searches_the_largest_batch(
         asked.append((model, device, limit, seconds))
         return Largest(batch_size=64, failed_at=None, reason=None)
 
-    monkeypatch.setattr("cnnbench.cli.doctor.environment_of", lambda: MACHINE)
     monkeypatch.setattr("cnnbench.cli.doctor.largest_batch", search)
-    assert exit_code(["doctor", "--model", "lenet", "--largest", "2k", "--within", "5s"]) == 0
+    assert exit_code(["doctor", "--quick", "--model", "lenet", "--largest", "2k", "--within", "5s"]) == 0
     assert asked == [("lenet", "cpu", 2000, 5.0)]
     assert capsys.readouterr().out.endswith("\n\nlenet: batch 64 fits; nothing larger was tried\n")
 
