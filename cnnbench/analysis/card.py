@@ -45,11 +45,13 @@ def _twins(twins: Sequence[TwinNoise], most_named: int | None) -> str:
 
 
 def _ratio(twin: TwinNoise) -> str:
+    if twin.ratio.low is None:
+        return f"{show(twin.ratio.center, 'ratio')} (too few blocks for an interval)"
     return show_range(twin.ratio.center, twin.ratio.low, twin.ratio.high, "ratio")
 
 
 def _within(twin: TwinNoise) -> str:
-    return " (within one set of workers)" if twin.basis == "blocks" else ""
+    return " (within one set of workers)" if twin.basis == "blocks" and twin.ratio.low is not None else ""
 
 
 def _silent(twin: TwinNoise) -> str:
@@ -59,7 +61,7 @@ def _silent(twin: TwinNoise) -> str:
 def _canaries(canaries: Sequence[CanaryNoise]) -> str:
     """Return the canary's spread; of several groups from the least to the most."""
     if not canaries:
-        return "No canary was measured."
+        return "No canary was measured, or too few of its samples."
     spreads = sorted(canary.spread for canary in canaries)
     quiet = sum(canary.quiet for canary in canaries)
     kind = "quiet" if quiet == len(canaries) else f"quiet in {quiet} of {len(canaries)} groups" if quiet else "shared"

@@ -15,7 +15,7 @@ from cnnbench.analysis.comparable import References
 from cnnbench.analysis.judge import Margin, asked_or_default, judge, margin_of
 from cnnbench.quantity import show_range
 from cnnbench.spec import Case
-from cnnbench.stats import Effect, Verdict, compare_paired
+from cnnbench.stats import FEWEST_FOR_INTERVAL, Effect, Verdict, compare_paired
 
 Pair = tuple[float, float]
 """What the reference and another cell took in the same block, in seconds."""
@@ -99,8 +99,8 @@ def _group(reference: Cell, asides: Asides, asked_delta: float | None) -> Group:
 
 
 def spread_of(samples: Sequence[float]) -> float | None:
-    """Return the distance of the quartiles over the median, None without samples."""
-    if not samples:
+    """Return the distance of the quartiles over the median, None where samples are too few for an interval as well."""
+    if len(samples) < FEWEST_FOR_INTERVAL:
         return None
     low, middle, high = np.quantile(samples, (0.25, 0.5, 0.75)).tolist()
     return float((high - low) / middle)

@@ -64,7 +64,10 @@ def sort_rows(rows: Iterable[Row], column: str | None) -> list[Row]:
 
 
 def best_within(rows: Iterable[Row], limits: Limits) -> Row | None:
-    """Return the row for inference that keeps to `limits` with the highest top-1, or else the lowest latency."""
+    """Return the row for inference that keeps to `limits` with the highest top-1, or else the lowest latency.
+
+    A row whose scores are known to be wrong is none.
+    """
     fitting = [row for row in rows if row.task != "train" and not row.wrong and limits.kept_by(row)]
     if any(row.top1 is not None for row in fitting):
         fitting = [row for row in fitting if row.top1 is not None]

@@ -71,7 +71,11 @@ CARD = NoiseCard(twins=(), canaries=(), samples=100, voided=None, threads=(("cpu
         (CARD, ("No A/A twin and no canary in these records.", "100 samples, 2 threads on cpu.")),
         (
             replace(CARD, twins=(twin(0.99, 1.02),), voided=0),
-            ("A/A: 1.005x (0.990-1.020).", "No canary was measured.", "0 of 100 samples voided, 2 threads on cpu."),
+            (
+                "A/A: 1.005x (0.990-1.020).",
+                "No canary was measured, or too few of its samples.",
+                "0 of 100 samples voided, 2 threads on cpu.",
+            ),
         ),
         (
             replace(CARD, canaries=(spread(0.002),), voided=3, steal_share=0.01, most_steal_share=0.2),
@@ -145,7 +149,22 @@ def test_a_twin_without_an_interval_is_the_widest() -> None:
         ]
     ).noise
     assert card is not None
-    assert card_lines(card)[0] == "A/A in 2 groups: the widest is 0.500x; none excludes 1."
+    assert (
+        card_lines(card)[0]
+        == "A/A in 2 groups: the widest is 0.500x (too few blocks for an interval); none excludes 1."
+    )
+
+
+def test_a_canary_of_few_samples_says_nothing() -> None:
+    def card(samples: int) -> NoiseCard | None:
+        items = [record(case("a"), *wave(1.0)), record(beside(case("a"), "canary"), *timed([1.0] * samples))]
+        return analyse(items).noise
+
+    few, enough = card(5), card(6)
+    assert few is not None
+    assert enough is not None
+    assert few.canaries == ()
+    assert [canary.quiet for canary in enough.canaries] == [True]
 
 
 def test_the_card_is_short() -> None:
