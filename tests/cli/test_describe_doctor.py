@@ -146,7 +146,13 @@ CEILINGS = Outcome(
     )
 )
 NOISE = machine.Noise(steal_share=0.015, pressure_share=0.425, load=1.25, clock_cycles_per_s=2.6e9)
-CANARY = Canary(latencies_s=(0.99, 1.0, 1.0, 1.01), copies_s=(2.0, 2.0, 3.0, 3.0), noise=NOISE)
+CANARY = Canary(
+    latencies_s=(0.9, 0.9, 0.9975, 1.0, 1.0, 1.0, 1.0025, 2.0, 2.0),
+    copies_s=(2.0, 2.0, 2.0, 2.5, 2.5, 2.5, 3.0, 3.0, 3.0),
+    noise=NOISE,
+)
+"""Nine samples each: the quartiles are the third and the seventh."""
+
 EXAMINED = Examined(
     environment=replace(MACHINE, cpu_quota=1.5),
     device="cpu",
@@ -247,7 +253,7 @@ def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
         table("noise now", "------------  ----------", "not measured  No memory.", ""),
     ]
     shaky = Outcome(measurements=CEILINGS.measurements[:1], cautions=(Caution(code="c", fact="Busy", advice="Wait."),))
-    unknown = replace(CANARY, latencies_s=(1.0, 2.0), noise=machine.Noise())
+    unknown = replace(CANARY, latencies_s=(1.0, 1.0, 1.25, 1.5, 1.5, 1.5, 1.75, 2.0, 2.0), noise=machine.Noise())
     examined.append(replace(EXAMINED, ceilings=Found(reply=Done(outcome=shaky), cached=True), canary=unknown))
     assert exit_code(["doctor"]) == 0
     assert parts(capsys) == [
