@@ -21,3 +21,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Use:
         return stage
 
     return use
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be on a machine with two cores."""
+    monkeypatch.setattr(machine, "default_threads", lambda: 2)

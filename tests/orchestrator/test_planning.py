@@ -1,78 +1,21 @@
-"""From a request to cases: which cells, in which groups, what is refused, and how long it may take."""
+"""From a request to cases: which cells, in which groups, what is refused, and what else is measured of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from cnnbench import machine
-from cnnbench.models import MODELS
-from cnnbench.orchestrator.planning import (
-    ACCURACY_SHARE,
-    COMPILE_AUTOTUNE_S,
-    COMPILE_S,
-    COMPLEXITY_S,
-    MACS_PER_S,
-    PASSES,
-    SAMPLING_S,
-    SETUP_S,
-    START_S,
-    TRAINING_COST,
-    Group,
-    Plan,
-    Refused,
-    expected_s,
-    fixed_s,
-    make_plan,
-    sampling_s,
-    shape_of,
-    split_reference,
-    threads_of,
-    work_of,
-)
-from cnnbench.orchestrator.run import share_s
-from cnnbench.record import Environment
-from cnnbench.spec import Budget, Case, MissingError, Request, Section, Shape, UsageError
-from cnnbench.variants import parse_variant
-from tests.made import MACHINE, case
+from cnnbench.orchestrator.planning import Plan, Refused, shape_of, split_reference, threads_of
+from cnnbench.spec import Case, MissingError, UsageError
+from tests.made import MACHINE
+from tests.orchestrator.asked import BUDGET, GPU, NO_COMPILER, OUTSIDE, cell, group, plan, request, section
 
-BUDGET = Budget(total_s=60.0, timeout_s=600.0, launches=1)
-NATIVE = replace(MACHINE, native_bf16=True)
-GPU = replace(NATIVE, gpu="Example GPU", gpu_native_bf16=True)
-NO_COMPILER = replace(NATIVE, compile_blocker="torch.compile needs a C++ compiler: install g++")
-OUTSIDE = "./net.py:make"
-
-
-@pytest.fixture(autouse=True)
-def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be on a machine with two cores."""
-    monkeypatch.setattr(machine, "default_threads", lambda: 2)
-
-
-def request(*sections: Section, **options: Any) -> Request:
-    return replace(Request(title="t", sections=sections, budget=BUDGET), **options)
-
-
-def section(*models: str, variants: tuple[str, ...] = ("eager",), **options: Any) -> Section:
-    return replace(Section(models=models, variants=variants), **options)
-
-
-def plan(asked: Request, environment: Environment = NATIVE, shapes: Mapping[str, Shape] | None = None) -> Plan:
-    return make_plan(asked, environment, shapes or {})
-
-
-def cell(model: str, variant: str = "eager", **options: Any) -> Case:
-    """Return the case that is expected for a cell of `model`."""
-    device = options.get("device", "cpu")
-    shape = MODELS[model].input_shape if model in MODELS else (3, 9, 9)
-    return replace(case(model, parse_variant(variant, device=device, threads=2), shape=shape), **options)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 def names(found: Plan) -> list[list[str]]:
-    return [[c.label() for c in group.cases] for group in found.groups]
+    return [[c.label() for c in one.cases] for one in found.groups]
 
 
 # Cells and groups
@@ -81,7 +24,7 @@ def names(found: Plan) -> list[list[str]]:
 def test_each_model_s_variants_make_a_group_with_eager_first() -> None:
     found = plan(request(section("lenet", "resnet18", variants=("channels_last", "compile"))))
     assert found.groups == tuple(
-        Group(cases=(cell(m), cell(m, "channels_last"), cell(m, "compile"))) for m in ("lenet", "resnet18")
+        group(cell(m), cell(m, "channels_last"), cell(m, "compile")) for m in ("lenet", "resnet18")
     )
     assert (found.refused, found.accuracy, dict(found.emulated)) == ((), (), {})
 
@@ -111,12 +54,12 @@ def test_what_two_sections_ask_for_is_measured_once() -> None:
 
 def test_one_sum_written_two_ways_is_one_cell() -> None:
     found = plan(request(section("lenet", variants=("compile+channels_last", "channels_last+compile"))))
-    assert found.groups == (Group(cases=(cell("lenet"), cell("lenet", "channels_last+compile"))),)
+    assert found.groups == (group(cell("lenet"), cell("lenet", "channels_last+compile")),)
 
 
 def test_all_is_what_the_machine_does_natively() -> None:
     found = plan(request(section("lenet", variants=("all",))), NO_COMPILER)
-    assert found.groups == (Group(cases=tuple(cell("lenet", v) for v in ("eager", "channels_last", "amp", "bf16"))),)
+    assert found.groups == (group(*(cell("lenet", v) for v in ("eager", "channels_last", "amp", "bf16"))),)
     assert found.refused == ()
 
 
@@ -143,7 +86,7 @@ def test_a_request_s_conditions_are_in_every_case() -> None:
 
 def test_models_from_outside_have_the_shape_they_turned_out_to_have() -> None:
     found = plan(request(section(OUTSIDE)), shapes={OUTSIDE: (3, 9, 9)})
-    assert found.groups == (Group(cases=(cell(OUTSIDE),)),)
+    assert found.groups == (group(cell(OUTSIDE)),)
     assert shape_of(request(input_shape=(1, 2, 3)), OUTSIDE, {OUTSIDE: (3, 9, 9)}) == (1, 2, 3)
     assert shape_of(request(), "lenet", {}) == (3, 32, 32)
 
@@ -165,8 +108,8 @@ def test_all_devices_are_those_that_are_there() -> None:
     asked = request(section("lenet", variants=("amp",)), device="all")
     assert names(plan(asked)) == [["lenet eager cpu infer batch 1", "lenet amp cpu infer batch 1"]]
     assert plan(asked, GPU).groups == (
-        Group(cases=(cell("lenet"), cell("lenet", "amp"))),
-        Group(cases=(cell("lenet", device="cuda"), cell("lenet", "amp", device="cuda"))),
+        group(cell("lenet"), cell("lenet", "amp")),
+        group(cell("lenet", device="cuda"), cell("lenet", "amp", device="cuda")),
     )
 
 
@@ -183,7 +126,7 @@ def test_counting_is_on_the_cpu_whatever_the_device() -> None:
 
 def test_what_the_machine_cannot_do_is_refused_with_the_reason() -> None:
     found = plan(request(section("lenet", variants=("compile", "tf32", "amp"))), NO_COMPILER)
-    assert found.groups == (Group(cases=(cell("lenet"), cell("lenet", "amp"))),)
+    assert found.groups == (group(cell("lenet"), cell("lenet", "amp")),)
     assert found.refused == (
         Refused(case=cell("lenet", "compile"), reason="torch.compile needs a C++ compiler: install g++"),
         Refused(case=cell("lenet", "tf32"), reason="tf32 needs a CUDA device, asked for on cpu"),
@@ -192,7 +135,7 @@ def test_what_the_machine_cannot_do_is_refused_with_the_reason() -> None:
 
 def test_what_the_machine_emulates_is_measured_and_told() -> None:
     found = plan(request(section("lenet", variants=("bf16",))), MACHINE)
-    assert found.groups == (Group(cases=(cell("lenet"), cell("lenet", "bf16"))),)
+    assert found.groups == (group(cell("lenet"), cell("lenet", "bf16")),)
     assert found.emulated == {
         cell("lenet", "bf16"): "Example CPU @ 2.0 GHz has no bf16 instructions, so bf16 is emulated"
     }
@@ -208,9 +151,7 @@ def test_an_unknown_variant_is_a_usage_error() -> None:
 
 def test_a_reference_joins_the_models_and_comes_first() -> None:
     found = plan(request(section("lenet", "cifar_cnn", variants=("amp",)), reference="cifar_cnn/amp"))
-    assert found.groups == (
-        Group(cases=(cell("cifar_cnn", "amp"), cell("lenet"), cell("lenet", "amp"), cell("cifar_cnn"))),
-    )
+    assert found.groups == (group(cell("cifar_cnn", "amp"), cell("lenet"), cell("lenet", "amp"), cell("cifar_cnn")),)
 
 
 def test_a_reference_that_is_not_asked_for_is_added_at_every_batch_and_task() -> None:
@@ -223,7 +164,7 @@ def test_a_reference_that_is_not_asked_for_is_added_at_every_batch_and_task() ->
     )
     reference = {"model": "cifar_cnn", "variant": "channels_last"}
     assert found.groups == tuple(
-        Group(cases=(cell(**reference, **where), cell("lenet", **where), cell("cifar_cnn", **where)))
+        group(cell(**reference, **where), cell("lenet", **where), cell("cifar_cnn", **where))
         for where in (
             {"batch_size": 1},
             {"batch_size": 8},
@@ -235,14 +176,14 @@ def test_a_reference_that_is_not_asked_for_is_added_at_every_batch_and_task() ->
 
 def test_a_reference_without_a_variant_is_eager() -> None:
     found = plan(request(section("lenet"), reference="cifar_cnn"))
-    assert found.groups == (Group(cases=(cell("cifar_cnn"), cell("lenet"))),)
+    assert found.groups == (group(cell("cifar_cnn"), cell("lenet")),)
 
 
 def test_a_reference_stands_on_every_device() -> None:
     found = plan(request(section("lenet"), reference="cifar_cnn", device="all"), GPU)
     assert found.groups == (
-        Group(cases=(cell("cifar_cnn"), cell("lenet"))),
-        Group(cases=(cell("cifar_cnn", device="cuda"), cell("lenet", device="cuda"))),
+        group(cell("cifar_cnn"), cell("lenet")),
+        group(cell("cifar_cnn", device="cuda"), cell("lenet", device="cuda")),
     )
 
 
@@ -287,97 +228,59 @@ def test_accuracy_is_on_the_first_device_and_of_models_from_outside_too() -> Non
     assert [(c.device, c.batch_size, c.variant.name) for c in found.accuracy] == [("cuda", 64, "eager")]
 
 
-# Time
-
-LENET = 649_120
-RESNET18 = 1_814_073_344
+# What is measured besides
 
 
-@pytest.mark.parametrize(
-    ("what", "expected"),
-    [
-        (cell("lenet"), LENET),
-        (cell("lenet", batch_size=8), 8 * LENET),
-        (cell("lenet", task="train", batch_size=8), 8 * LENET * TRAINING_COST),
-        (cell("lenet", "amp"), LENET),
-        (cell(OUTSIDE), float("inf")),
-    ],
-)
-def test_work_is_the_declared_multiply_adds(what: Case, expected: float) -> None:
-    assert work_of(what) == expected
+def test_a_cell_alone_has_a_canary_and_nothing_to_be_compared_with() -> None:
+    (found,) = plan(request(section("lenet"))).groups
+    assert (found.twin, found.canary) == (None, cell("lenet", role="canary"))
+    assert found.members == (cell("lenet"), cell("lenet", role="canary"))
 
 
-@pytest.mark.parametrize(
-    ("what", "expected"),
-    [
-        (cell("lenet"), SAMPLING_S),
-        (cell("resnet18", batch_size=8), PASSES * 8 * RESNET18 / MACS_PER_S),
-        (cell(OUTSIDE), SAMPLING_S),
-    ],
-)
-def test_blocks_take_as_long_as_their_passes_or_a_little_while(what: Case, expected: float) -> None:
-    assert sampling_s(what) == expected
+def test_where_cells_are_compared_the_reference_has_a_twin() -> None:
+    (found,) = plan(request(section("lenet", variants=("amp",)), reference="lenet/amp")).groups
+    roles = (cell("lenet", "amp", role="twin"), cell("lenet", "amp", role="canary"))
+    assert found.members == (cell("lenet", "amp"), cell("lenet"), *roles)
 
 
-@pytest.mark.parametrize(
-    ("variant", "expected"),
-    [
-        ("channels_last", SETUP_S),
-        ("compile", SETUP_S + COMPILE_S),
-        ("channels_last+compile", SETUP_S + COMPILE_S),
-        ("compile_max_autotune", SETUP_S + COMPILE_AUTOTUNE_S),
-        ("compile_reduce_overhead", SETUP_S + COMPILE_S),
-    ],
-)
-def test_compiling_takes_its_time(variant: str, expected: float) -> None:
-    warming_up = 17 * 649_120 / 60e9
-    assert fixed_s(cell("lenet", variant)) == pytest.approx(expected + warming_up)
+def memory(*cases: Case) -> tuple[Case, ...]:
+    return tuple(replace(c, role="memory") for c in cases)
 
 
-def two_groups(launches: int = 1, **options: Any) -> Plan:
-    budget = replace(BUDGET, launches=launches)
-    return plan(
-        request(section("lenet", "resnet18", variants=("compile",), batch_sizes=(8,)), budget=budget, **options)
-    )
+def numerics(*cases: Case) -> tuple[Case, ...]:
+    return tuple(replace(c, role="numerics", task="infer") for c in cases)
 
 
-RESNET18_S = PASSES * 8 * RESNET18 / MACS_PER_S
-CELLS_S = 2 * (2 * SETUP_S + COMPILE_S) + 2 * SAMPLING_S + 2 * RESNET18_S
+def test_all_cells_have_a_memory_and_all_but_eager_ones_an_error() -> None:
+    variants = ("channels_last", "compile", "bf16")
+    found = plan(request(section("lenet", "mlp", variants=variants)), MACHINE)
+    own = [[cell(model, variant) for variant in ("eager", *variants)] for model in ("lenet", "mlp")]
+    assert found.memory == memory(*own[0], *own[1])
+    assert found.numerics == numerics(*own[0][1:], *own[1][1:])
 
 
-WARM_UP_S = 2 * 17 * 8 * (649_120 + 1_814_073_344) / 60e9  # two cells of LeNet and two of ResNet-18, batch 8
+def test_what_is_only_trained_has_the_error_of_its_inference_unless_that_must_be_compiled() -> None:
+    found = plan(request(section("lenet", variants=("channels_last", "compile"), tasks=("train",), batch_sizes=(4,))))
+    own = [cell("lenet", variant, task="train", batch_size=4) for variant in ("eager", "channels_last", "compile")]
+    assert found.memory == memory(*own)
+    assert found.numerics == numerics(own[1])
 
 
-@pytest.mark.parametrize("launches", [1, 3])
-def test_the_expected_time_adds_up(launches: int) -> None:
-    assert expected_s(two_groups(launches)) == pytest.approx(
-        2 * COMPLEXITY_S + launches * (START_S + CELLS_S + WARM_UP_S)
-    )
+def test_one_error_is_enough_for_both_tasks_but_not_for_two_batch_sizes() -> None:
+    variants = ("channels_last", "compile")
+    found = plan(request(section("lenet", variants=variants, tasks=("infer", "train"), batch_sizes=(1, 8))))
+    assert len(found.memory) == 12
+    assert set(found.numerics) == set(numerics(*(cell("lenet", v, batch_size=b) for v in variants for b in (1, 8))))
+    assert len(found.numerics) == 4
 
 
-def test_with_accuracy_measuring_is_left_as_long_as_it_takes() -> None:
-    whole, measuring = expected_s(two_groups(accuracy="digits")), expected_s(two_groups())
-    assert whole - ACCURACY_SHARE * whole == pytest.approx(measuring)
+def test_a_reference_has_an_error_like_any_other_and_what_is_refused_has_nothing() -> None:
+    found = plan(request(section("lenet", variants=("compile",)), reference="cifar_cnn/amp"), NO_COMPILER)
+    assert found.memory == memory(cell("cifar_cnn", "amp"), cell("lenet"), cell("cifar_cnn"))
+    assert found.numerics == numerics(cell("cifar_cnn", "amp"))
 
 
-def test_shares_of_the_groups_and_what_comes_before_fill_the_time_left() -> None:
-    groups = two_groups().groups
-    left_s = 200.0
-    fixed = [sum(fixed_s(c) for c in g.cases) for g in groups]
-    first = share_s(groups[0], groups, left_s)
-    second = share_s(groups[1], groups[1:], left_s - fixed[0] - first)
-    assert sum(fixed) + first + second == pytest.approx(left_s)
-    assert second == pytest.approx(share_s(groups[1], groups, left_s))
-    assert first / second == pytest.approx(SAMPLING_S / RESNET18_S)
-
-
-def test_the_last_group_gets_all_that_is_left() -> None:
-    group = two_groups().groups[1]
-    warming_up = 2 * 17 * 8 * 1_814_073_344 / 60e9
-    assert share_s(group, [group], 100.0) == pytest.approx(100.0 - 2 * SETUP_S - COMPILE_S - warming_up)
-
-
-@pytest.mark.parametrize("left_s", [50.0, 0.0, -10.0])
-def test_where_nothing_is_left_the_share_is_nothing(left_s: float) -> None:
-    groups = two_groups().groups
-    assert share_s(groups[0], groups, left_s) == 0.0
+def test_every_device_has_memories_and_errors_of_its_own() -> None:
+    found = plan(request(section("lenet", variants=("amp",)), device="all"), GPU)
+    assert found.numerics == numerics(cell("lenet", "amp"), cell("lenet", "amp", device="cuda"))
+    assert found.memory == memory(*(cell("lenet", v, device=d) for d in ("cpu", "cuda") for v in ("eager", "amp")))
