@@ -71,7 +71,8 @@ def compare_all(
         reference = references.of(cell)
         if reference is None:
             continue
-        group = groups.setdefault(reference.case, _group(reference, asides, asked_delta))
+        if reference.case not in groups:
+            groups[reference.case] = _group(reference, asides, asked_delta)
         if (
             reference is not cell
             and {cell.status, reference.status} == {"ok"}
@@ -79,7 +80,7 @@ def compare_all(
         ):
             effect = effect_of(reference, cell)
             if effect is not None:
-                found[cell.case] = effect, group
+                found[cell.case] = effect, groups[reference.case]
     verdicts = judge([effect for effect, _ in found.values()], [group.margin for _, group in found.values()])
     return Comparisons(
         groups=groups,
