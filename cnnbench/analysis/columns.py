@@ -113,7 +113,9 @@ def _calls(calls: float) -> str:
 
 
 COLUMNS_SHOWN = (
-    Column(heading="Model", text=_word("model"), right=False, brief=Brief(text=_end_of_model, missing="starts of names")),
+    Column(
+        heading="Model", text=_word("model"), right=False, brief=Brief(text=_end_of_model, missing="starts of names")
+    ),
     Column(heading="Variant", text=_word("variant"), right=False),
     Column(heading="Device", text=_word("device"), right=False, folds=True),
     Column(heading="Precision", text=_word("precision"), right=False, folds=True, detail=True, spare=10),
