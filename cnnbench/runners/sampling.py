@@ -41,11 +41,15 @@ WARM_QUARTILES_FROM = 20
 WARM_TURN = 4
 """The last two windows agree: medians within 2 %, quartiles within 5 %; and the last four medians (three, where there
 are no more) neither all fall nor all rise, as they do while something still warms up: by chance they do so once in
-twelve. Quartiles count from 20 readings a window: of five they disagreed at most times for passes that had long
-settled, and made warm-ups of ResNet-18 on two shared cores a third longer."""
+twelve. Quartiles count from 20 readings a window: those of five scatter by more than that on a shared machine, and made
+warm-ups of ResNet-18 a third longer there."""
 
 KEPT_ITERATIONS = 10
 """Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them."""
+
+HOST_TRIES = (1, 4)
+"""The device is held for the time that the host needed in the re-warm, and once more for four times as long if the host
+was late. Our choice: on a shared machine it is late now and then."""
 
 UNSYNCHRONISED_SHARE = 0.05
 UNSYNCHRONISED_S = 100e-6
@@ -244,10 +248,14 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Watch | Non
 
 
 def _device_s(work: Work, clock: Clock, *, host_s: float) -> float | None:
-    """Return the device's seconds for one iteration more; the host needs at most `host_s` to enqueue one."""
+    """Return the device's seconds for one iteration more; `host_s` is what the host needed to enqueue one before."""
     if not clock.asynchronous or clock.device_span is None:
         return None
-    return clock.device_span(lambda: work.repeat(1), host_s)
+    for factor in HOST_TRIES:
+        took_s = clock.device_span(lambda: work.repeat(1), factor * host_s)
+        if took_s is not None:
+            return took_s
+    return None
 
 
 def evenly(values: Sequence[float], most: int) -> Sequence[float]:

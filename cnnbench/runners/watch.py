@@ -21,12 +21,12 @@ MOST_STEAL = 0.02
 be wide."""
 
 LEAST_CPU = 0.95
-"""Share of its time that a single thread must have been on a core. Our choice, as pyperf warns below; inference does
-not wait for anything else."""
+"""Share of its time that a single thread must have been on a core. Our choice: passes wait for nothing, so that what is
+missing was given to other processes, or slept away."""
 
 LEAST_SM_CLOCK = 0.75
-"""Share of its highest clock that a CUDA device must run at. Our choice: devices sustain 80 to 90 % under full load,
-and a hot or capped one falls far lower."""
+"""Share of its highest clock that a CUDA device must run at. Our choice: below what a cooled device keeps up under load,
+above what a hot or capped one falls to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +110,8 @@ def between(before: Reading, after: Reading, *, threads: int, cores: int) -> See
     The kernel counts stolen time in ticks of 10 ms. A sample of 10 ms on two cores therefore sees none of it or half of
     its time, and a tick that ends in the sample may have begun before: the mean over many samples is right, one sample
     is not. Where a share s is stolen all the time, a sample of T seconds sees a tick in about s * cores * T / 10 ms of
-    all cases. The CPU time of the reading thread is exact; that of others is brought up to date every 1 to 10 ms.
+    all cases. The CPU time of the reading thread is exact; that of others is brought up to date every 1 to 10 ms. The
+    kernel counts a throttling when it ends, so that the sample in which a thread had to wait sees it.
     """
     wall_s = (after.wall_ns - before.wall_ns) * 1e-9
     if wall_s <= 0:

@@ -72,6 +72,20 @@ def test_a_pass_that_waits_for_the_device_itself_has_no_time_of_the_device() -> 
     assert (found.latency_s, found.device_s) == (near(3 * MS), None)
 
 
+@pytest.mark.parametrize(("late_s", "alone_s"), [(0.9 * MS, 1 * MS), (3 * MS, 1 * MS), (9 * MS, None)])
+def test_a_host_that_is_late_once_is_given_more_time(late_s: float, alone_s: float | None) -> None:
+    fake = FakeTime()
+    host_s = iter([1 * MS, 1 * MS, 1 * MS + late_s, 1 * MS + late_s])  # re-warm, reading, and at most two tries
+
+    def call(_: object) -> None:
+        fake.advance(next(host_s))
+        fake.enqueue(1 * MS)
+
+    found = take_sample(InferencePasses(call, INPUT), SampleShape(rewarm=1, readings=1, group=1), fake.clock())
+    assert found.device_s == (alone_s and near(alone_s))
+    assert len(list(host_s)) == (1 if late_s < MS else 0)
+
+
 def test_where_the_host_is_the_device_there_is_no_pass_more() -> None:
     fake, calls = FakeTime(), list[object]()
     found = take_sample(
