@@ -25,7 +25,7 @@ LEAST_CPU = 0.95
 missing was given to other processes, or slept away."""
 
 LEAST_SM_CLOCK = 0.75
-"""Share of its highest clock that a CUDA device must run at. Our choice: below what a cooled device keeps up under load,
+"""Share of its highest clock that a CUDA device must run at. Our choice: below what a cooled device keeps under load,
 above what a hot or capped one falls to."""
 
 
