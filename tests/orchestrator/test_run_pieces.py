@@ -1,0 +1,141 @@
+"""What a run does besides its groups, a piece of work at a time: counting, numerical errors, memories, ceilings."""
+
+import pytest
+
+from cnnbench.orchestrator.messages import Job
+from tests.orchestrator.world import World, asked, by_identity
+
+
+def test_pieces_come_before_the_groups_and_in_the_first_launch_only(world: World) -> None:
+    world.run(asked("mlp", "lenet", launches=2))
+    groups = ["group mlp infer", "group lenet infer"]
+    assert world.log == [
+        "complexity mlp eager",
+        "complexity lenet eager",
+        "numerics mlp channels_last",
+        "numerics lenet channels_last",
+        "memory mlp eager",
+        "memory mlp channels_last",
+        "memory lenet eager",
+        "memory lenet channels_last",
+        "ceilings",
+        *groups,
+        *groups,
+    ]
+    assert [line for line in world.told if "numerical" in line] == [
+        "numerical error and memory: mlp, lenet",
+        "numerical error and memory: mlp",
+        "numerical error and memory: lenet",
+    ]
+    assert {record.launch for record in world.kept if record.case.role not in {"timed", "twin", "canary"}} == {0}
+
+
+def test_pieces_that_are_compiled_come_after_their_group(world: World) -> None:
+    world.run(asked("mlp", "lenet", variants=("compile",)))
+    assert world.log == [
+        "complexity mlp eager",
+        "complexity lenet eager",
+        "memory mlp eager",
+        "memory lenet eager",
+        "ceilings",
+        "group mlp infer",
+        "numerics mlp compile",
+        "memory mlp compile",
+        "group lenet infer",
+        "numerics lenet compile",
+        "memory lenet compile",
+    ]
+    assert [line for line in world.told if "compiled" in line] == [
+        f"numerical error and memory of what was compiled: {model}" for model in ("mlp", "mlp", "lenet", "lenet")
+    ]
+
+
+def test_what_is_compiled_for_training_only_has_its_memory_measured(world: World) -> None:
+    world.run(asked("mlp", variants=("compile",), tasks=("train",)))
+    assert world.log[-2:] == ["group mlp train", "memory mlp compile"]
+
+
+def test_as_many_workers_as_cores_work_side_by_side(world: World) -> None:
+    world.run(asked("mlp", "lenet"))
+    assert world.at_work == [1, 2] * 4
+    assert world.open == 0
+    assert world.jobs[0] == Job(case=world.kept[0].case, scratch=world.jobs[0].scratch, memory_limit_bytes=123)
+    assert {job.scratch for job in world.jobs} == {world.jobs[0].scratch}
+
+
+@pytest.mark.parametrize(("timeout_s", "waited_s"), [(600.0, 60.0), (5.0, 5.0)])
+def test_a_piece_is_not_waited_for_longer_than_a_minute(world: World, timeout_s: float, waited_s: float) -> None:
+    world.run(asked("mlp", timeout_s=timeout_s))
+    assert world.waits == [waited_s] * 4
+
+
+@pytest.mark.parametrize(
+    ("piece_s", "done"),
+    [
+        (2.0, 6),  # 18 s are a fifth of the budget
+        (4.5, 6),
+        (5.0, 4),
+        (20.0, 2),
+    ],
+)
+def test_errors_and_memories_are_measured_in_their_share_of_the_budget(world: World, piece_s: float, done: int) -> None:
+    world.piece_s = piece_s
+    world.run(asked("mlp", "lenet"))
+    pieces = [line for line in world.log if line.startswith(("numerics", "memory"))]
+    assert (
+        pieces
+        == [
+            "numerics mlp channels_last",
+            "numerics lenet channels_last",
+            "memory mlp eager",
+            "memory mlp channels_last",
+            "memory lenet eager",
+            "memory lenet channels_last",
+        ][:done]
+    )
+    assert world.log[-2:] == ["group mlp infer", "group lenet infer"]
+
+
+def test_a_resumed_run_does_what_is_missing(world: World) -> None:
+    request = asked("mlp")
+    world.run(request)
+    done = [r for r in world.kept if (r.case.role, r.case.variant.name) != ("memory", "channels_last")]
+    assert len(done) == len(world.kept) - 1
+    world.log.clear()
+    world.run(request, by_identity(done))
+    assert world.log == ["memory mlp channels_last"]
+
+
+def test_what_failed_is_done_again(world: World) -> None:
+    world.failing = ("numerics",)
+    world.run(asked("mlp"))
+    world.failing = ()
+    world.log.clear()
+    world.run(asked("mlp"), by_identity(world.kept))
+    assert world.log == ["numerics mlp channels_last"]
+
+
+def test_a_piece_that_fails_is_a_record_and_the_run_goes_on_with_its_time(world: World) -> None:
+    world.piece_s, world.failing = 3.0, ("numerics",)
+    world.run(asked("mlp"))
+    (failed,) = [record for record in world.kept if record.status != "ok"]
+    assert (failed.case.role, failed.status, failed.error) == ("numerics", "failed", "ValueError: boom (net.py:3)")
+    # Of 90 s counting took three and the second memory three; what the error and the memory beside it took is not
+    # counted. Two cells, a twin and a canary take 5 s to start.
+    assert world.sampling_s == [pytest.approx(90.0 - 6.0 - 5.0, abs=0.001)]
+
+
+# Ceilings
+
+
+def test_a_run_too_short_for_ceilings_leaves_them_out(world: World) -> None:
+    world.run(asked("mlp", total_s=29.0))
+    assert "ceilings" not in world.log
+
+
+def test_ceilings_are_found_once_a_run(world: World) -> None:
+    world.run(asked("mlp"))
+    assert [record.case.model for record in world.kept if record.case.role == "ceilings"] == ["machine"]
+    world.log.clear()
+    world.run(asked("mlp"), by_identity(world.kept))
+    assert world.log == []
