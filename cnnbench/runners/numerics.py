@@ -20,9 +20,10 @@ from cnnbench.runners.pictures import real_pictures
 from cnnbench.spec import Case, InvalidError, Precision, Shape, UnsupportedError
 from cnnbench.variants import Prepared, prepare
 
-ALLOWED_TIMES = {"fp32": 2.0, "tf32": 2.0, "amp_bf16": 3.0, "amp_fp16": 3.0, "bf16": 3.0}
-"""A variant's error may be so many times that of eager in its own precision, by precision. Our choice: sums in another
-order are off by as much again; 16-bit variants differ also in which steps they round."""
+ALLOWED_TIMES = {"fp32": 4.0, "tf32": 2.0, "amp_bf16": 3.0, "amp_fp16": 3.0, "bf16": 3.0}
+"""A variant's error may be so many times that of eager in its own precision, by precision. Our choice, twice what was
+seen over 20 networks on a CPU: with channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to 1.8
+times as far where 3x3 convolutions prevail; 16-bit variants up to 1.3 times. A wrong network is off by far more."""
 
 FLOOR_EPSILONS = 4.0
 """An error of so many machine epsilons of the precision is always allowed: eager may happen to be exact. Our choice."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -40,8 +40,8 @@ class Counting(nn.Module):
         return images * self.calls
 
 
-def compiled(model: nn.Module) -> nn.Module:
-    made: nn.Module = torch.compile(model, backend="eager")
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    made: Callable[[Tensor], Tensor] = torch.compile(model, backend="eager")
     return made
 
 
@@ -84,14 +84,14 @@ def test_a_recompilation_makes_the_cell_invalid() -> None:
     with pytest.raises(InvalidError) as caught, no_recompiles():
         call(torch.ones(4, 3))
     assert str(caught.value) == (
-        "the network was recompiled while it was measured: tensor 'args[0]' size mismatch at index 0. "
+        "the network was compiled again while it was measured: tensor 'args[0]' size mismatch at index 0. "
         "expected 2, actual 4"
     )
 
 
 def test_after_the_samples_networks_compile_again() -> None:
     call = compiled(nn.ReLU())
-    with pytest.raises(InvalidError, match=r"^the network was recompiled while it was measured$"), no_recompiles():
+    with pytest.raises(InvalidError, match=r"^the network was compiled again while it was measured$"), no_recompiles():
         call(torch.ones(2, 3))
     assert torch.equal(call(torch.ones(4, 3)), torch.ones(4, 3))
 

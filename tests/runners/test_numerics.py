@@ -71,11 +71,11 @@ def test_right_variants_pass(variant: str, batch_size: int) -> None:
     assert values(outcome)["numerics_error"] > 1e-8
 
 
-def test_eager_may_be_off_twice_as_far_as_it_is() -> None:
+def test_eager_may_be_off_four_times_as_far_as_it_is() -> None:
     found = values(numerics.run(assignment(asked())))
     assert found == {
         "numerics_error": found["numerics_error"],
-        "numerics_allowed": max(2 * found["numerics_error"], 4 * 2.0**-23),
+        "numerics_allowed": max(4 * found["numerics_error"], 4 * 2.0**-23),
         "top1_agreed": 64.0,
         "top1_compared": 64.0,
     }
@@ -121,7 +121,7 @@ def test_the_first_output_of_a_tuple_counts() -> None:
 
 def test_a_weight_in_another_layout_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def undone(prepared: Prepared) -> Prepared:
-        return replace(prepared, model=prepared.model.to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
+        return replace(prepared, model=prepared.model.to(memory_format=torch.contiguous_format))
 
     changed(monkeypatch, "channels_last", undone)
     with pytest.raises(InvalidError) as caught:
@@ -182,9 +182,11 @@ def test_calibrated_statistics_are_those_of_the_pictures_and_all_else_stays() ->
     calibrate(model, SHAPE, 7)
     inner = model.get_submodule("0")(real_pictures(SHAPE, 64, 7))
     part = model.get_submodule("1")
+    assert isinstance(part, nn.BatchNorm2d)
     torch.testing.assert_close(part.running_mean, inner.mean(dim=(0, 2, 3)))
     torch.testing.assert_close(part.running_var, inner.var(dim=(0, 2, 3)))
-    assert (part.momentum, any(one.training for one in model.modules())) == (0.1, False)
+    assert part.momentum == 0.1
+    assert not any(one.training for one in model.modules())
     assert all(torch.equal(before[name], value) for name, value in model.named_parameters())
 
 
@@ -211,3 +213,22 @@ def test_a_compiled_variant_tells_what_compiling_made(monkeypatch: pytest.Monkey
     ]  # fmt: skip
     assert (found["graphs"], found["graph_breaks"], found["recompiles"]) == (1, 0, 0)
     assert 0.001 < found["compile_warm_s"] < 60
+
+
+# Scores of nothing
+
+
+def test_scores_that_are_all_zero_have_no_error() -> None:
+    class Zero(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(432, 2)
+            nn.init.zeros_(self.last.weight)
+            nn.init.zeros_(self.last.bias)
+
+        def forward(self, images: Tensor) -> Tensor:
+            scores: Tensor = self.last(images.flatten(1))
+            return scores
+
+    note = "every score is 0 with these weights, so there is no error to tell"
+    assert numerics.run(assignment(asked(), Zero)) == Outcome(notes=(note,))
