@@ -7,15 +7,13 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import Cell
 from cnnbench.analysis.comparable import References
 from cnnbench.analysis.judge import Margin, asked_or_default, judge, margin_of
 from cnnbench.quantity import show_range
 from cnnbench.spec import Case
-from cnnbench.stats import FEWEST_FOR_INTERVAL, Effect, Verdict, compare_paired
+from cnnbench.stats import Effect, Verdict, compare_paired, spread_of
 
 Pair = tuple[float, float]
 """What the reference and another cell took in the same block, in seconds."""
@@ -97,14 +95,6 @@ def _group(reference: Cell, asides: Asides, asked_delta: float | None) -> Group:
     spread = None if canary is None else spread_of(canary.samples("latency_s"))
     delta = asked_or_default(asked_delta, reference.case.device, spread)
     return Group(reference=reference, twin=effect, spread=spread, margin=margin_of(effect, delta))
-
-
-def spread_of(samples: Sequence[float]) -> float | None:
-    """Return the distance of the quartiles over the median, None where samples are too few for an interval as well."""
-    if len(samples) < FEWEST_FOR_INTERVAL:
-        return None
-    low, middle, high = np.quantile(samples, (0.25, 0.5, 0.75)).tolist()
-    return float((high - low) / middle)
 
 
 def effect_of(base: Cell, other: Cell) -> Effect | None:

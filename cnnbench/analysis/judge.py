@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnnbench.spec import Device
-from cnnbench.stats import Effect, Verdict, verdicts
-
-QUIET_SPREAD = 0.01
-"""Quartile distance over median of the canary's times below which a machine counts as quiet: what a processor left to
-itself keeps well below, and a shared one never reaches. Our choice."""
+from cnnbench.stats import Effect, Verdict, is_quiet, verdicts
 
 DELTA_SHARED = 0.03
 """Smallest relative difference that counts on a shared machine: identical workers in one launch were seen 1 to 2 %
@@ -26,15 +22,15 @@ DELTA_CUDA = 0.005
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Margin:
-    """The relative difference that counts in a group, and whether its A/A check forbids every verdict."""
+    """The relative difference that counts in a group, and whether its A/A check forbids every verdict.
+
+    `same`: the difference within which cells are the same. It is never raised: what two equal workers differ by makes
+    a difference harder to find, and that there is none no easier to say.
+    """
 
     delta: float
+    same: float
     silenced: bool = False
-
-
-def is_quiet(spread: float | None) -> bool:
-    """Return whether a canary's `spread` is that of a quiet machine; without a canary nothing speaks for it."""
-    return spread is not None and spread < QUIET_SPREAD
 
 
 def asked_or_default(asked: float | None, device: Device, spread: float | None) -> float:
@@ -61,11 +57,11 @@ def margin_of(twin: Effect | None, delta: float) -> Margin:
     and the raised margin allows for it; only a shift that is wholly beyond `delta` forbids the verdicts too.
     """
     if twin is None or twin.low is None or twin.high is None:
-        return Margin(delta=delta)
+        return Margin(delta=delta, same=delta)
     floor = math.expm1(max(abs(twin.low), abs(twin.high)))
     beyond = min(abs(twin.low), abs(twin.high)) > math.log1p(delta)
     silenced = excludes_none(twin) and (twin.basis != "blocks" or beyond)
-    return Margin(delta=max(delta, floor), silenced=silenced)
+    return Margin(delta=max(delta, floor), same=delta, silenced=silenced)
 
 
 def judge(effects: Sequence[Effect], margins: Sequence[Margin]) -> tuple[Verdict, ...]:
@@ -73,7 +69,7 @@ def judge(effects: Sequence[Effect], margins: Sequence[Margin]) -> tuple[Verdict
 
     Silenced ones are among those that are corrected for: what the A/A check says must not make others easier to pass.
     """
-    found = verdicts(effects, [margin.delta for margin in margins])
+    found = verdicts(effects, [margin.delta for margin in margins], [margin.same for margin in margins])
     return tuple(
         "NOT DISTINGUISHABLE" if margin.silenced else verdict for verdict, margin in zip(found, margins, strict=True)
     )

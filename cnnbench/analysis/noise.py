@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.comparison import Comparisons, Group
-from cnnbench.analysis.judge import excludes_none, is_quiet
-from cnnbench.stats import Basis, Interval
+from cnnbench.analysis.judge import excludes_none
+from cnnbench.stats import Basis, Interval, is_quiet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

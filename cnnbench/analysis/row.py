@@ -16,13 +16,15 @@ NUMERICS_FAILED = "numerics_failed"
 class Detail:
     """What stands behind the numbers of a row and is no column of `report.csv`; SI units, None: not measured.
 
-    `delta` is the relative difference that counted; `basis`, `clusters` and `blocks` are what the speed-up's interval
-    rests on; `silenced` is why the row's group has no verdicts. `outliers` are samples beyond Tukey's fences, all of
-    which count; `voided` are samples that do not. `break_even_high` is infinite where compiling may never pay.
-    `roof_share` is the achieved FLOP/s over what peak and bandwidth allow together.
+    `delta` is the relative difference that counted, `same_within` the one within which rows are the same; `basis`,
+    `clusters` and `blocks` are what the speed-up's interval rests on; `silenced` is why the row's group has no
+    verdicts. `outliers` are samples beyond Tukey's fences, all of which count; `voided` are samples that do not.
+    `break_even_high` is infinite where compiling may never pay. `roof_share` is the achieved FLOP/s over what peak and
+    bandwidth allow together.
     """
 
     delta: float | None = None
+    same_within: float | None = None
     basis: str | None = None
     clusters: int | None = None
     blocks: int | None = None

@@ -81,6 +81,7 @@ def _with_comparison(row: Row, compared: Comparison) -> Row:
         detail=replace(
             row.detail,
             delta=group.margin.delta,
+            same_within=group.margin.same,
             basis=effect.basis,
             clusters=effect.clusters,
             blocks=effect.blocks,

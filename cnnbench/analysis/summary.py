@@ -74,7 +74,8 @@ def _difference(row: Row) -> str:
         return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}: too few blocks for an interval"
     span = _span(ratio, low, high)
     if row.verdict == "SAME":
-        return f"{row.variant} is the SAME as {_other(row)} within {_per_cent(row.detail.delta)} %, {span}"
+        within = _per_cent(row.detail.same_within or row.detail.delta)
+        return f"{row.variant} is the SAME as {_other(row)} within {within} %, {span}"
     if row.verdict == "NOT DISTINGUISHABLE":
         why = _undecided(low, high, row.detail.delta, row.smallest_detectable or 0.0)
         return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}, {span} ({why})"

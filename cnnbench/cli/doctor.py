@@ -10,8 +10,6 @@ from typing import Literal
 import click
 
 from cnnbench import machine
-from cnnbench.analysis.comparison import spread_of
-from cnnbench.analysis.judge import QUIET_SPREAD, is_quiet
 from cnnbench.cli.options import COUNT, DURATION
 from cnnbench.cli.tables import render
 from cnnbench.models import check_name
@@ -21,6 +19,7 @@ from cnnbench.orchestrator.messages import Failure
 from cnnbench.quantity import QUANTITIES, show
 from cnnbench.record import Environment
 from cnnbench.spec import Device, UsageError
+from cnnbench.stats import QUIET_SPREAD, is_quiet, spread_of
 from cnnbench.variants import VARIANTS, parse_variant, support
 
 LIBRARIES = ("torch", "torchvision", "torchinfo", "fvcore", "numpy", "scipy", "pandas", "scikit-learn", "timm")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cnnbench import stats
 from cnnbench.orchestrator.cell import Cell, width
 from cnnbench.orchestrator.messages import Failure, Take, Taken
 from cnnbench.record import Caution
@@ -16,9 +17,11 @@ from cnnbench.runners.watch import disturbed
 LOOKS = (12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000)
 """Numbers of blocks after which the width of the intervals is looked at; looking oftener would favour lucky streaks."""
 
-WIDTH_CPU = 0.02
+WIDTH_SHARED = 0.02
+WIDTH_QUIET = 0.01
 WIDTH_CUDA = 0.005
-"""Half-width of an interval, relative, at which measuring stops. Width may stop a run, significance never."""
+"""Half-width of an interval, relative, at which measuring stops: on a shared CPU, a quiet one (as the canary shows),
+and CUDA. Width may stop a run, significance never."""
 
 MEASURED_S = 3.0
 """Seconds of blocks before the width may stop a group: noise slower than this would not have been seen."""
@@ -90,23 +93,28 @@ def finish_precise(cells: Sequence[Cell], sets: Sequence[int]) -> None:
 
     A cell that would be invalid goes on, as it may yet have samples enough that are not voided.
     """
-    reference = cells[0]
+    reference, wanted = cells[0], aim(cells)
     for cell in cells:
         hopeful = cell.unfit and cell.case.role == "timed"
-        cell.finished = not hopeful and width(cell, reference, sets) <= _aim(cell)
+        cell.finished = not hopeful and width(cell, reference, sets) <= wanted
 
 
 def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
     """Say of each cell that is still too wide that it is."""
     for cell in cells:
-        if cell.case.role == "timed" and (wide := width(cell, cells[0], sets)) > _aim(cell):
+        if cell.case.role == "timed" and (wide := width(cell, cells[0], sets)) > aim(cells):
             by = f"+-{100 * wide:.1f} %" if math.isfinite(wide) else "too few samples for an interval"
             fact = f"the interval is wider than asked for when the budget is spent ({by})"
             cell.cautions.append(Caution(code="precision_not_reached", fact=fact, advice="Give it a larger --budget."))
 
 
-def _aim(cell: Cell) -> float:
-    return WIDTH_CUDA if cell.case.device == "cuda" else WIDTH_CPU
+def aim(cells: Sequence[Cell]) -> float:
+    """Return the half-width that is wanted of the intervals of `cells`, which are on one device."""
+    if cells[0].case.device == "cuda":
+        return WIDTH_CUDA
+    canary = next((cell for cell in cells if cell.case.role == "canary"), None)
+    quiet = canary is not None and stats.is_quiet(stats.spread_of(list(canary.good.values())))
+    return WIDTH_QUIET if quiet else WIDTH_SHARED
 
 
 def _counted(cells: Sequence[Cell]) -> int:

@@ -116,6 +116,7 @@ def as_record(case: Case, environment: Environment, got: Given | Failure, *, lau
         cautions=outcome.cautions,
         layers=outcome.layers,
         notes=outcome.notes,
+        sets=outcome.sets,
         error=failure.error if failure else None,
     )
 

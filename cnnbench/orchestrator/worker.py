@@ -178,21 +178,21 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
     watch = watch_for(case.device, case.variant.threads)
     fall_idle()
     connection.send(ready)
-    with _as_compiled(case):
-        while True:
-            assert isinstance(connection.recv(), Take)
+    while True:
+        assert isinstance(connection.recv(), Take)
+        with _as_compiled(case):
             sample = take_sample(timed_work, ready.shape, clock, watch)
-            if clock.asynchronous and unsynchronised(sample):
-                raise InvalidError(
-                    f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
-                    "the passes were not waited for"
-                )
-            fall_idle()
-            connection.send(Taken(sample=sample))
+        if clock.asynchronous and unsynchronised(sample):
+            raise InvalidError(
+                f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
+                "the passes were not waited for"
+            )
+        fall_idle()
+        connection.send(Taken(sample=sample))
 
 
 def _as_compiled(case: Case) -> AbstractContextManager[object]:
-    """Return what to measure inside of: a network that compiles again between samples is not one that was compiled."""
+    """Return what to take a sample inside of: one that holds compiling, or other code than the rest, is of no use."""
     if not case.variant.compile_mode or case.role == "canary":
         return nullcontext()
     from cnnbench.runners.compiled import no_recompiles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -33,6 +33,11 @@ TUKEY_FENCE = 1.5
 
 Z_95 = 1.959963984540054
 """The 0.975 quantile of the standard normal distribution."""
+
+
+QUIET_SPREAD = 0.01
+"""Quartile distance over median of fixed work's times below which a machine counts as quiet: what a processor left to
+itself keeps well below, and a shared one never reaches. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,24 +80,6 @@ def median(samples: Sequence[float]) -> Interval:
     if rank is None:
         return Interval(center=center)
     return Interval(center=center, low=ordered[rank - 1], high=ordered[-rank])
-
-
-def ratio_by_block(base: Mapping[K, float], variant: Mapping[K, float]) -> Interval | None:
-    """Return base time over variant time (above 1: the variant is faster), or None where no block has both.
-
-    Samples are paired by their key, (launch, block). d = ln(base / variant) for each pair; the ratio is exp(median d)
-    and its interval exp of the order-statistic interval of d. Pairing takes out what both saw, such as a slow second
-    of the machine; the logarithm makes swapping the two give exactly the inverse.
-    """
-    common = [key for key in base if key in variant]
-    if not common:
-        return None
-    logs = median([math.log(base[key] / variant[key]) for key in common])
-    return Interval(
-        center=math.exp(logs.center),
-        low=None if logs.low is None else math.exp(logs.low),
-        high=None if logs.high is None else math.exp(logs.high),
-    )
 
 
 def p95(samples: Sequence[float]) -> Interval | None:
@@ -159,3 +146,16 @@ def wilson(correct: int, tested: int) -> Interval:
     low = 0.0 if correct == 0 else middle - half
     high = 1.0 if correct == tested else middle + half
     return Interval(center=share, low=low, high=high)
+
+
+def spread_of(samples: Sequence[float]) -> float | None:
+    """Return the distance of the quartiles over the median, None where samples are too few for an interval as well."""
+    if len(samples) < FEWEST_FOR_INTERVAL:
+        return None
+    low, middle, high = np.quantile(samples, (0.25, 0.5, 0.75)).tolist()
+    return float((high - low) / middle)
+
+
+def is_quiet(spread: float | None) -> bool:
+    """Return whether the `spread_of` fixed work is a quiet machine's; without fixed work nothing speaks for it."""
+    return spread is not None and spread < QUIET_SPREAD

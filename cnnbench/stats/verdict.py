@@ -75,13 +75,18 @@ def holm(ps: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def verdicts(effects: Sequence[Effect | None], deltas: Sequence[float]) -> tuple[Verdict, ...]:
+def verdicts(
+    effects: Sequence[Effect | None], deltas: Sequence[float], same: Sequence[float] | None = None
+) -> tuple[Verdict, ...]:
     """Return the verdict of each comparison, given the relative difference `deltas` that matters in it.
 
-    FASTER or SLOWER: the 95 % interval lies wholly beyond +-ln(1 + delta); SAME: wholly inside; and the p-value of that
-    survives Holm's correction over all comparisons that have an interval. All else is NOT DISTINGUISHABLE.
+    FASTER or SLOWER: the 95 % interval lies wholly beyond +-ln(1 + delta); SAME: wholly inside +-ln(1 + `same`), which
+    is delta unless given; and the p-value of that survives Holm's correction over all comparisons that have an
+    interval. All else is NOT DISTINGUISHABLE.
     """
-    candidates = [_candidate(effect, delta) for effect, delta in zip(effects, deltas, strict=True)]
+    candidates = [
+        _candidate(effect, delta, inside) for effect, delta, inside in zip(effects, deltas, same or deltas, strict=True)
+    ]
     family = [at for at, effect in enumerate(effects) if effect is not None and effect.low is not None]
     found: list[Verdict] = ["NOT DISTINGUISHABLE"] * len(candidates)
     for at, p in zip(family, holm([candidates[at][1] for at in family]), strict=True):
@@ -90,15 +95,15 @@ def verdicts(effects: Sequence[Effect | None], deltas: Sequence[float]) -> tuple
     return tuple(found)
 
 
-def _candidate(effect: Effect | None, delta: float) -> tuple[Verdict, float]:
+def _candidate(effect: Effect | None, delta: float, same: float) -> tuple[Verdict, float]:
     """Return what the interval says by itself, and the p-value of that; of nothing, 1."""
     if effect is None or effect.low is None or effect.high is None:
         return "NOT DISTINGUISHABLE", 1.0
-    limit, p = math.log1p(delta), p_values(effect, delta)
+    limit, inside = math.log1p(delta), math.log1p(same)
     if effect.low > limit:
-        return "FASTER", p.faster
+        return "FASTER", p_values(effect, delta).faster
     if effect.high < -limit:
-        return "SLOWER", p.slower
-    if -limit < effect.low and effect.high < limit:
-        return "SAME", p.same
+        return "SLOWER", p_values(effect, delta).slower
+    if -inside < effect.low and effect.high < inside:
+        return "SAME", p_values(effect, same).same
     return "NOT DISTINGUISHABLE", 1.0

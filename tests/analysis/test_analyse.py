@@ -87,6 +87,7 @@ def test_a_row_holds_all_that_is_known() -> None:
         launches=1,
         detail=Detail(
             delta=0.03,
+            same_within=0.03,
             basis="blocks",
             clusters=1,
             blocks=6,

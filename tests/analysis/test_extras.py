@@ -101,6 +101,7 @@ def test_columns_come_from_the_workers_that_measured_them() -> None:
     assert (row.flops_share_of_peak, row.bound_by) == (0.04, "compute")
     assert row.detail == Detail(
         delta=0.03,
+        same_within=0.03,
         basis="blocks",
         clusters=1,
         blocks=12,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.analysis.judge import Margin, asked_or_default, is_quiet, judge, margin_of
+from cnnbench.analysis.judge import Margin, asked_or_default, judge, margin_of
 from cnnbench.spec import Device
 from cnnbench.stats import Basis, Effect
 
@@ -43,10 +43,6 @@ def test_the_margin_is_as_asked_or_by_device_and_canary(
     assert asked_or_default(asked, device, spread) == expected
 
 
-def test_a_machine_is_quiet_below_one_per_cent_of_spread() -> None:
-    assert [is_quiet(spread) for spread in (None, 0.0, 0.0099, 0.01)] == [False, True, True, False]
-
-
 @pytest.mark.parametrize(
     ("low", "high", "basis", "delta", "silenced"),
     [
@@ -67,17 +63,25 @@ def test_the_margin_covers_what_equal_workers_differ(
     margin = margin_of(effect(low, high, basis), 0.03)
     assert margin.delta == pytest.approx(delta)
     assert margin.silenced is silenced
+    assert margin.same == 0.03
 
 
 def test_without_a_twin_or_its_interval_the_margin_stays() -> None:
-    assert margin_of(None, 0.01) == Margin(delta=0.01)
-    assert margin_of(replace(effect(1.1, 1.2), low=None, high=None), 0.01) == Margin(delta=0.01)
+    assert margin_of(None, 0.01) == Margin(delta=0.01, same=0.01)
+    assert margin_of(replace(effect(1.1, 1.2), low=None, high=None), 0.01) == Margin(delta=0.01, same=0.01)
 
 
 def test_a_silenced_group_has_no_verdict_and_still_counts_for_the_correction() -> None:
     faster = effect(1.25, 1.26)
-    loud, silent = Margin(delta=0.03), Margin(delta=0.03, silenced=True)
+    loud = Margin(delta=0.03, same=0.03)
+    silent = replace(loud, silenced=True)
     assert judge([faster, faster], [loud, silent]) == ("FASTER", "NOT DISTINGUISHABLE")
     many = 110  # of 12 blocks the smallest p-value is 2/2**12 = 0.00049, 102 of which are 0.05
     assert judge([faster] * 102, [loud] + [silent] * 101)[0] == "FASTER"
     assert judge([faster] * many, [loud] + [silent] * (many - 1))[0] == "NOT DISTINGUISHABLE"
+
+
+def test_a_raised_margin_does_not_make_cells_the_same() -> None:
+    close = effect(0.99, 1.04)
+    assert judge([close], [Margin(delta=0.05, same=0.05)]) == ("SAME",)
+    assert judge([close], [Margin(delta=0.05, same=0.03)]) == ("NOT DISTINGUISHABLE",)

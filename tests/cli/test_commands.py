@@ -21,7 +21,7 @@ from cnnbench.quantity import QUANTITIES
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from cnnbench.variants import VARIANTS
 
-COMMANDS = ("list", "describe", "compare", "run", "train", "evaluate", "report", "doctor")
+COMMANDS = ("list", "describe", "compare", "run", "train", "evaluate", "report", "doctor", "selftest")
 
 
 def examples(text: str) -> list[list[str]]:
@@ -129,7 +129,7 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "xyz",
             "[OPTIONS] COMMAND [ARGS]...",
-            "Unknown command 'xyz'. Known: compare, describe, doctor, evaluate, list, report, run, train.",
+            "Unknown command 'xyz'. Known: compare, describe, doctor, evaluate, list, report, run, selftest, train.",
         ),
         (
             "compare lenet --format cvs",

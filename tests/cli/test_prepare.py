@@ -32,6 +32,8 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
             request=replace(request, accuracy="digits", budget=replace(request.budget, launches=3)),
             complexity=(),
             groups=(Group(cases=CASES),),
+            memory=(),
+            numerics=(),
             accuracy=(case("a", task="accuracy", dataset="digits"),),
             refused=(Refused(case=case("a", AMP), reason="no bf16"),),
             emulated={CASES[1]: "slow"},

@@ -1,7 +1,5 @@
 """Exact vectors for the statistics of samples in order."""
 
-import math
-
 import pytest
 from scipy.special import bdtr
 
@@ -9,12 +7,12 @@ from cnnbench.stats import (
     FEWEST_FOR_P95,
     FEWEST_FOR_P99,
     Interval,
+    is_quiet,
     median,
     median_rank,
     p95,
     p99,
-    ratio_by_block,
-    tukey_outliers,
+    spread_of,
     wilson,
 )
 
@@ -48,36 +46,6 @@ def test_median_of_five_has_no_interval() -> None:
 def test_median_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^The median of no samples$"):
         median([])
-
-
-def test_ratio_pairs_by_launch_and_block() -> None:
-    variant = {(launch, block): 1.0 + block + 10 * launch for launch in range(2) for block in range(3)}
-    base = {key: 2 * value for key, value in variant.items()}
-    base[9, 9] = 1.0
-    variant[8, 8] = 1.0
-    assert ratio_by_block(base, variant) == Interval(center=2.0, low=2.0, high=2.0)
-
-
-def test_ratio_of_few_pairs_has_no_interval() -> None:
-    found = ratio_by_block({1: 8.0, 2: 2.0}, {1: 1.0, 2: 1.0})
-    assert found is not None
-    assert (round(found.center, 12), found.low, found.high) == (4.0, None, None)
-
-
-def test_ratio_swapped_is_the_inverse() -> None:
-    base = {block: 1.0 + 0.1 * (block % 4) for block in range(12)}
-    variant = {block: 1.3 + 0.1 * (block % 3) for block in range(12)}
-    there, back = ratio_by_block(base, variant), ratio_by_block(variant, base)
-    assert there is not None
-    assert back is not None
-    assert there.center * back.center == pytest.approx(1)
-    assert there.low is not None
-    assert back.high is not None
-    assert there.low * back.high == pytest.approx(1)
-
-
-def test_ratio_without_a_common_block_is_none() -> None:
-    assert ratio_by_block({(0, 1): 1.0}, {(1, 1): 1.0}) is None
 
 
 @pytest.mark.parametrize(("fewest", "share"), [(FEWEST_FOR_P95, 0.05), (FEWEST_FOR_P99, 0.01)])
@@ -127,20 +95,10 @@ def test_wilson_refuses_contradicting_counts(correct: int, tested: int) -> None:
         wilson(correct, tested)
 
 
-def test_zero_time_is_an_error_not_an_infinity() -> None:
-    with pytest.raises((ValueError, ZeroDivisionError)):
-        ratio_by_block({1: 0.0}, {1: 1.0})
-    assert math.isfinite(median([1e-300, 1e300]).center)
+def test_the_spread_is_that_of_the_quartiles() -> None:
+    assert spread_of([1.0, 2.0, 3.0, 4.0, 5.0]) is None
+    assert spread_of([5.0, 1.0, 4.0, 2.0, 3.0, 3.0, 3.0]) == pytest.approx((3.5 - 2.5) / 3)
 
 
-def test_outliers_lie_beyond_the_fences_not_on_them() -> None:
-    # quartiles of 0..8 are 2 and 6, so the fences stand at -4 and 12
-    assert tukey_outliers(range(9)) == 0
-    assert tukey_outliers([0, 1, 2, 3, 4, 5, 6, 7, 12]) == 0
-    assert tukey_outliers([-4.1, 1, 2, 3, 4, 5, 6, 7, 12.1]) == 2
-    assert tukey_outliers([]) == 0
-
-
-def test_among_equal_samples_any_other_is_an_outlier() -> None:
-    assert tukey_outliers([1.0] * 10 + [1.1]) == 1
-    assert tukey_outliers([1.0] * 10) == 0
+def test_a_machine_is_quiet_below_one_per_cent_of_spread() -> None:
+    assert [is_quiet(spread) for spread in (None, 0.0, 0.0099, 0.01)] == [False, True, True, False]
