@@ -40,7 +40,8 @@ def _comparing(report: Report) -> list[str]:
         f"The verdict compares that interval with a margin ({margin} here), the smallest difference that counts. "
         "FASTER, SLOWER: the interval lies wholly beyond the margin. SAME: wholly within it as asked. NOT "
         "DISTINGUISHABLE: neither, which does not prove that there is no difference; Detectable is the smallest that a "
-        "run of this precision finds four times in five. Holm's correction holds the risk of any wrong verdict in a report at 5 %.",
+        "run of this precision finds four times in five. Holm's correction holds the risk of any wrong verdict in a "
+        "report at 5 %.",
         "The margin is what was asked for, or a default by machine; it is raised to what the A/A twin showed: the "
         "reference measured a second time, which differs from itself by noise alone. Where they differ by more than "
         "noise explains, the group has no verdicts.",
