@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,7 +101,8 @@ def save(path: Path, kept: Kept) -> None:
         beside.write_bytes(to_json(kept))
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise CnnbenchError(f"Cannot write '{path}': {error.strerror}.") from error
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench.clock import wall_clock
 from cnnbench.quantity import show
@@ -96,14 +96,17 @@ def _timer(setting: Setting) -> tuple[list[float], list[float]]:
 
     model, images = _network()
     sample, passes = _sampler(model, images)
-    kind: Any = Timer  # its parameters have no types
+    kind = cast("Any", Timer)  # its parameters have no types
     timer = kind("model(images)", globals={"model": model, "images": images}, num_threads=1)
     ours: list[float] = []
     theirs: list[float] = []
     rounds = ROUNDS[setting.form]
     for at in range(rounds):
         setting.tell("", at / rounds)
-        pair = [lambda: ours.append(sample()), lambda: theirs.append(timer.timeit(passes).mean)]
+        pair: list[Callable[[], None]] = [
+            lambda: ours.append(sample()),
+            lambda: theirs.append(timer.timeit(passes).mean),
+        ]
         for measure in pair if at % 2 else reversed(pair):
             measure()
     return ours, theirs

@@ -22,7 +22,7 @@ LEAST_P = 0.01
 """Uniform: a chi-squared test of how often each cell had each place gives at least this. Our choice."""
 
 BLOCKS = 40
-DRIFTING_RUNS = 100
+DRIFTING_RUNS = 20
 """Blocks of a run under drift, as in the other simulations, and runs whose worst counts. Our choice."""
 
 DRIFT = 0.20

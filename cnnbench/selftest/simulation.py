@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnbench.orchestrator.blocks import LOOKS, MEASURED_S, WIDTH_CPU
+from cnnbench.orchestrator.blocks import LOOKS, MEASURED_S, WIDTH_SHARED
 from cnnbench.orchestrator.group import FEWEST_SETS, MOST_SETS
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.noise import JITTER, Array, correlated, differences
@@ -138,7 +138,7 @@ SET_S = 3.0
 
 
 def _narrow(effect: Effect | None) -> bool:
-    return effect is not None and effect.half_width is not None and effect.half_width <= WIDTH_CPU
+    return effect is not None and effect.half_width is not None and effect.half_width <= WIDTH_SHARED
 
 
 def _caught(setting: Setting) -> Found:
