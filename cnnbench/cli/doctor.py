@@ -133,7 +133,8 @@ def _sections(examined: Examined, model: str | None, found: Largest | None) -> I
     yield render(("machine", ""), _machine(environment), "table")
     yield render(("variant", "device", "status", "why"), list(_variants(environment)), "table")
     threads = f"{examined.threads} thread{'s' if examined.threads > 1 else ''}"
-    yield render((f"at most, {examined.device}, {threads}", ""), _ceilings(examined.ceilings), "table")
+    most = render((f"at most, {examined.device}, {threads}", ""), _ceilings(examined.ceilings), "table")
+    yield "\n".join((most, *_cautions(examined.ceilings)))
     if examined.canary is not None:
         yield render(("noise now", ""), _noise(examined.canary), "table")
     if found is not None:
@@ -149,8 +150,13 @@ def _ceilings(found: Found | None) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [
         (words, _ceiling(name, values[name])) for words, name in CEILINGS if name in values
     ]
-    rows += [("but", f"{c.fact}. {c.advice}") for c in found.reply.outcome.cautions]
     return [*rows, ("measured", "earlier, on the same machine and versions")] if found.cached else rows
+
+
+def _cautions(found: Found | None) -> Iterator[str]:
+    if found is not None and not isinstance(found.reply, Failure):
+        for caution in found.reply.outcome.cautions:
+            yield f"{caution.fact[0].upper()}{caution.fact[1:]}.\n{caution.advice}"
 
 
 def _ceiling(name: str, value: float) -> str:

@@ -252,7 +252,7 @@ def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
         ),
         table("noise now", "------------  ----------", "not measured  No memory.", ""),
     ]
-    shaky = Outcome(measurements=CEILINGS.measurements[:1], cautions=(Caution(code="c", fact="Busy", advice="Wait."),))
+    shaky = Outcome(measurements=CEILINGS.measurements[:1], cautions=(Caution(code="c", fact="busy", advice="Wait."),))
     unknown = replace(CANARY, latencies_s=(1.0, 1.0, 1.25, 1.5, 1.5, 1.5, 1.75, 2.0, 2.0), noise=machine.Noise())
     examined.append(replace(EXAMINED, ceilings=Found(reply=Done(outcome=shaky), cached=True), canary=unknown))
     assert exit_code(["doctor"]) == 0
@@ -261,8 +261,9 @@ def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
             "at most, cpu, 2 threads",
             "-------------------------  -----------------------------------------",
             "matrix product fp32        187 GFLOP/s",
-            "but                        Busy. Wait.",
             "measured                   earlier, on the same machine and versions",
+            "Busy.",
+            "Wait.",
         ),
         table(
             "noise now",

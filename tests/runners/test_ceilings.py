@@ -125,7 +125,7 @@ def test_products_that_had_to_share_the_cores_are_told() -> None:
     assert disturbed([small, large, copy], 3) == (
         Caution(
             code="ceilings_disturbed",
-            fact="the threads that should show what the machine can do at most were on a core for 60% of the time",
+            fact="the threads that should show what the machine can do at most were on a core for 60 % of the time",
             advice="These are lower bounds. Close other programs, then run 'cnnbench doctor'.",
         ),
     )
