@@ -213,7 +213,10 @@ def test_a_good_worker_gives_samples_and_is_first_in_line_to_be_killed(start: St
     assert isinstance(taken, Taken)
     assert 0 < taken.sample.latency_s < taken.sample.sample_s
     assert Path(f"/proc/{pid_of(worker)}/oom_score_adj").read_text(encoding="ascii") == "1000\n"
-    assert os.waitstatus_to_exitcode(worker.close() or 0) == -signal.SIGKILL
+    assert os.waitstatus_to_exitcode(worker.close() or 0) in {
+        0,
+        -signal.SIGKILL,
+    }  # it may see the end of its pipe first
     assert gone(pid_of(worker))
 
 

@@ -1,13 +1,25 @@
-"""What exceptions are turned into, and a coordinator that has gone."""
+"""What exceptions are turned into, warming up, compile caches, the canary, and a coordinator that has gone."""
 
 import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from cnnbench.orchestrator.messages import Failure
-from cnnbench.orchestrator.worker import describe, work
-from cnnbench.spec import CnnbenchError, InvalidError, UnsupportedError
+from cnnbench.clock import FakeTime
+from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
+from cnnbench.orchestrator.worker import _cache_name, describe, make_ready, work
+from cnnbench.record import Caution
+from cnnbench.runners.passes import InferencePasses
+from cnnbench.runners.sampling import SampleShape
+from cnnbench.spec import Case, CnnbenchError, InvalidError, UnsupportedError
+from tests.made import COMPILE, case
 
 
 def raised(error: BaseException) -> BaseException:
@@ -73,3 +85,138 @@ def test_a_worker_ends_quietly_when_the_coordinator_has_gone() -> None:
     ours.close()
     with theirs:
         work(theirs)
+
+
+# Compile caches
+
+CELL = case("net", COMPILE)
+
+
+@pytest.mark.parametrize(
+    "warm",
+    [
+        replace(CELL, role="memory"),
+        replace(CELL, role="numerics"),
+        replace(CELL, budget=replace(CELL.budget, total_s=1.0)),
+    ],
+)
+def test_what_comes_after_a_cell_finds_what_it_compiled(warm: Case) -> None:
+    assert _cache_name(warm) == _cache_name(CELL)
+
+
+@pytest.mark.parametrize(
+    "cold",
+    [
+        replace(CELL, role="twin"),
+        replace(CELL, seed=1),  # another launch
+        replace(CELL, task="train"),
+        replace(CELL, batch_size=2),
+        replace(CELL, variant=replace(COMPILE, name="compile+channels_last", channels_last=True)),
+        replace(CELL, model="other"),
+    ],
+)
+def test_what_is_compiled_apart_does_not(cold: Case) -> None:
+    assert _cache_name(cold) != _cache_name(CELL)
+
+
+# Warming up
+
+
+def passes(fake: FakeTime, durations: list[float]) -> InferencePasses:
+    """Return passes that take `durations`, the last one for ever."""
+    scores: Any = torch.zeros(1, 2)
+
+    def forward(_: object) -> object:
+        fake.advance(durations.pop(0) if len(durations) > 1 else durations[0])
+        return scores
+
+    return InferencePasses(forward, [scores])  # type: ignore[arg-type]  # no network: only its time is looked at
+
+
+def test_first_and_second_call_are_timed_apart() -> None:
+    fake = FakeTime()
+    ready = make_ready(passes(fake, [20.0, 0.5, 0.125]), replace(fake.clock(), asynchronous=False), cap_s=30.0)
+    assert ready == Ready(
+        first_call_s=pytest.approx(20.0),
+        warmup_s=pytest.approx(0.5 + (2 + 5 + 5) * 0.125),
+        iteration_s=pytest.approx(0.125),
+        shape=SampleShape(rewarm=1, readings=1, group=1),
+        reading_s=0.0,
+    )
+
+
+def test_a_shape_that_is_given_is_kept_and_a_short_warm_up_allowed() -> None:
+    fake, shape = FakeTime(), SampleShape(rewarm=3, readings=5, group=7)
+    clock = replace(fake.clock(), asynchronous=False)
+    ready = make_ready(passes(fake, [0.015625]), clock, cap_s=30.0, least_s=0.1, shape=shape)
+    assert (ready.shape, ready.iteration_s) == (shape, pytest.approx(0.015625))
+    assert ready.warmup_s == pytest.approx(16 * 0.015625)  # one call, and three windows of five
+
+
+def test_a_time_that_does_not_settle_is_told() -> None:
+    fake = FakeTime()
+    growing = [0.0625 * 1.1**at for at in range(40)]
+    ready = make_ready(passes(fake, growing), replace(fake.clock(), asynchronous=False), cap_s=3.0)
+    assert ready.cautions == (
+        Caution(
+            code="not_steady",
+            fact="the time of a pass had not settled after 4 s of warm-up",
+            advice="Give it a larger --budget, or look for other work on the machine.",
+        ),
+    )
+
+
+# A worker in a thread
+
+
+@pytest.fixture
+def talk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Case], Connection]]:
+    """Return what starts a worker with a job in a thread of this process, and gives the way to talk to it."""
+    threads, before = list[tuple[Connection, threading.Thread]](), torch.get_num_threads()
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "as it was")
+
+    def start(what: Case) -> Connection:
+        ours, theirs = multiprocessing.Pipe()
+        thread = threading.Thread(target=work, args=(theirs,))
+        threads.append((ours, thread))
+        thread.start()
+        ours.send(Job(case=what, scratch=str(tmp_path), warm_cap_s=0.01))
+        return ours
+
+    yield start
+    for ours, thread in threads:
+        ours.close()
+        thread.join(10)
+    torch.set_num_threads(before)
+
+
+def reply_of(connection: Connection) -> Reply:
+    assert connection.poll(30)
+    reply: Reply = connection.recv()
+    return reply
+
+
+def test_a_canary_needs_no_network_and_compiles_nothing(talk: Callable[[Case], Connection], tmp_path: Path) -> None:
+    canary = talk(case("no_such_network", COMPILE, role="canary"))
+    assert reply_of(canary) == Built()
+    canary.send(Warm(shape=SampleShape(rewarm=1, readings=2, group=1)))
+    ready = reply_of(canary)
+    assert isinstance(ready, Ready)
+    assert (ready.phases, ready.shape) == (("copy_s",), SampleShape(rewarm=1, readings=2, group=1))
+    for _ in range(2):
+        canary.send(Take())
+        taken = reply_of(canary)
+        assert isinstance(taken, Taken)
+        assert (len(taken.sample.iterations_s), len(taken.sample.phases_s)) == (2, 1)
+        assert taken.sample.cpu_share is not None
+        assert taken.sample.cpu_share > 0
+    cache = str(tmp_path / _cache_name(case("no_such_network", COMPILE)))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == f"{cache}-inductor"
+    assert os.environ["TRITON_CACHE_DIR"] == f"{cache}-triton"
+
+
+def test_a_cell_of_a_network_that_is_not_there_has_failed(talk: Callable[[Case], Connection]) -> None:
+    failure = reply_of(talk(case("no_such_network")))
+    assert isinstance(failure, Failure)
+    assert failure.error.startswith("Unknown model 'no_such_network'. ")

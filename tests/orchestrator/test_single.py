@@ -1,0 +1,67 @@
+"""Records of what single workers gave: everything that they say, and nothing where it cannot be believed."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+
+from cnnbench.orchestrator import single
+from cnnbench.orchestrator.messages import Done, Failure
+from cnnbench.orchestrator.single import as_record
+from cnnbench.record import Caution, Layer, Measurement, Outcome, Record
+from tests.made import MACHINE, case
+
+CASE = case("net", role="numerics", seed=7)
+OUTCOME = Outcome(
+    measurements=(Measurement(quantity="latency_s", samples=(1.0, 2.0), blocks=(0, 1), voided=(1,)),),
+    cautions=(Caution(code="not_steady", fact="not settled", advice="Wait."),),
+    layers=(Layer(name="line", kind="Linear", output_shape=(1, 4), params=20, macs=16),),
+    notes=("not counted: aten::add",),
+    sets=(0, 7, 14),
+)
+
+
+@dataclass
+class Now:
+    now: float = 1_767_323_045.25
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "time", Now())
+
+
+def recorded(got: Done | Failure) -> Record:
+    return as_record(CASE, MACHINE, got, launch=2, started=1_767_323_045.0)
+
+
+def test_a_record_holds_all_that_an_outcome_holds() -> None:
+    assert recorded(Done(outcome=OUTCOME)) == Record(
+        case=CASE,
+        environment=MACHINE,
+        launch=2,
+        started="2026-01-02T03:04:05.000000+00:00",
+        duration_s=0.25,
+        status="ok",
+        measurements=OUTCOME.measurements,
+        cautions=OUTCOME.cautions,
+        layers=OUTCOME.layers,
+        notes=OUTCOME.notes,
+        sets=(0, 7, 14),
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_a_number_is_invalid(value: float) -> None:
+    more = (*OUTCOME.measurements, Measurement(quantity="numerics_error", samples=(0.0, value)))
+    got = recorded(Done(outcome=replace(OUTCOME, measurements=more)))
+    assert (got.status, got.error) == ("invalid", "numerics_error is not a number")
+    assert (got.measurements, got.cautions, got.layers, got.notes, got.sets) == ((), (), (), (), ())
+
+
+def test_a_failure_is_a_record_with_its_reason() -> None:
+    got = recorded(Failure(status="oom", error="MemoryError: no message"))
+    assert (got.status, got.error, got.measurements) == ("oom", "MemoryError: no message", ())
