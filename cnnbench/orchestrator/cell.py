@@ -158,26 +158,24 @@ def _by_block(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
     samples = tuple(cell.samples.values())
     units = ready.shape.iterations
     voided = tuple(at for at, block in enumerate(blocks) if block in cell.voided)
-    columns: dict[str, list[float | None]] = {
+    values: dict[str, list[float | None]] = {
         "latency_s": [s.latency_s for s in samples],
         "sample_s": [s.sample_s for s in samples],
     }
-    columns |= {phase: [s.phases_s[at] for s in samples] for at, phase in enumerate(ready.phases)}
-    columns |= {name: [getattr(s, name) for s in samples] for name in ("device_s", "cpu_share", "steal_share")}
-    table = [_column(name, values, blocks, units, voided) for name, values in columns.items() if None not in values]
+    values |= {phase: [s.phases_s[at] for s in samples] for at, phase in enumerate(ready.phases)}
+    values |= {name: [getattr(s, name) for s in samples] for name in ("device_s", "cpu_share", "steal_share")}
+    table = []
+    for name, column in values.items():
+        seen = [(block, _ns(value)) for block, value in zip(blocks, column, strict=True) if value is not None]
+        if seen:
+            own = voided if name == "latency_s" else ()  # a block that is voided there is voided everywhere
+            where, what = zip(*seen, strict=True)
+            table.append(Measurement(quantity=name, samples=what, units=units, blocks=where, voided=own))
     kept = [(block, t) for block, s in cell.samples.items() for t in s.iterations_s]
     if kept:
         each = tuple(_ns(t) for _, t in kept)
         table.append(Measurement(quantity="iteration_s", samples=each, blocks=tuple(b for b, _ in kept)))
     return tuple(table)
-
-
-def _column(
-    name: str, values: Sequence[float | None], blocks: tuple[int, ...], units: int, voided: tuple[int, ...]
-) -> Measurement:
-    rounded = tuple(_ns(value) for value in values if value is not None)
-    own = voided if name == "latency_s" else ()  # a block that is voided there is voided everywhere
-    return Measurement(quantity=name, samples=rounded, units=units, blocks=blocks, voided=own)
 
 
 def _ns(seconds: float) -> float:
