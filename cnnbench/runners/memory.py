@@ -56,8 +56,7 @@ def run(assignment: Assignment) -> Outcome:
 def _on_cpu(assignment: Assignment) -> Outcome:
     case, spec = assignment.case, assignment.spec
     _reset_high_water()  # says whether it can be had, before anything is built
-    tiny_case = replace(case, input_shape=(3, 8, 8), variant=replace(case.variant, compile_mode=None))
-    with _ready(spec, tiny_case, _tiny()) as (tiny, _):
+    with _ready(spec, replace(case, input_shape=(3, 8, 8)), _tiny()) as (tiny, _), _eager(case):
         tiny.first()
     del tiny
     before = _private_bytes()
