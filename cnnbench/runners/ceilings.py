@@ -114,7 +114,8 @@ def disturbed(taken: Iterable[Taken], threads: int) -> tuple[Caution, ...]:
     share = max(one.cores() for one in taken if one.trial.quantity == "fp32_flop_per_s") / threads
     if share >= LEAST_CPU:
         return ()
-    fact = f"the threads that should show what the machine can do at most were on a core for {100 * share:.0f} % of the time"
+    seen = f"{100 * share:.0f} % of the time"
+    fact = f"the threads that should show what the machine can do at most were on a core for {seen}"
     advice = "These are lower bounds. Close other programs, then run 'cnnbench doctor'."
     return (Caution(code="ceilings_disturbed", fact=fact, advice=advice),)
 
