@@ -203,6 +203,15 @@ def test_the_first_call_of_a_compiled_variant_is_its_compile_time(clock: Use) ->
     assert seen[0].outcome.measurements[0] == Measurement(quantity="compile_s", samples=(0.5,))
 
 
+def test_what_one_sample_lacks_is_missing_in_its_block_alone(clock: Use) -> None:
+    samples = (sample(1.0, device_s=0.75), sample(1.0), sample(1.0, device_s=0.5))
+    seen = clock(Stage(Script(latencies=samples))).measure(deadline_s=1.25)
+    found = {m.quantity: m for m in seen[0].outcome.measurements}
+    assert found["device_s"] == Measurement(quantity="device_s", samples=(0.75, 0.5), units=6, blocks=(0, 2))
+    assert found["latency_s"].blocks == (0, 1, 2)
+    assert "cpu_share" not in found
+
+
 def test_grouped_iterations_give_no_single_ones(clock: Use) -> None:
     stage = clock(Stage(Script(latencies=(replace(sample(1.0), iterations_s=()),))))
     seen = stage.measure(deadline_s=0.0)

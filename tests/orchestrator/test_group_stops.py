@@ -3,7 +3,7 @@
 import pytest
 
 from cnnbench.record import Caution
-from tests.orchestrator.pretended import SILENT, Script, Stage, Use, blocks, wide
+from tests.orchestrator.pretended import SILENT, Script, Stage, Use, blocks, stolen, wide
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,26 @@ def test_the_reference_is_judged_by_its_own_interval(clock: Use) -> None:
 @pytest.mark.parametrize(("device", "cautions"), [("cpu", ()), ("cuda", (wide("+-1.0 %"),))])
 def test_a_cuda_device_is_asked_for_more(clock: Use, device: str, cautions: tuple[Caution, ...]) -> None:
     seen = clock(Stage(Script(latencies=(1.0, 1.02) * 10), device=device)).measure(sampling_s=5.0)
+    assert seen[0].outcome.cautions == cautions
+
+
+NOISY = (1.0, 1.05)
+SPIKED = (1.0, 1.0, 1.0, stolen(1.5))
+
+
+@pytest.mark.parametrize(
+    ("canary", "cautions"),
+    [
+        (None, ()),
+        (Script(latencies=NOISY * 5), ()),
+        (Script(), (wide("+-1.5 %"),)),
+        (Script(latencies=SPIKED * 3), (wide("+-1.5 %"),)),  # what is voided makes no machine noisy
+    ],
+)
+def test_a_machine_is_asked_for_more_where_the_canary_is_quiet(
+    clock: Use, canary: Script | None, cautions: tuple[Caution, ...]
+) -> None:
+    seen = clock(Stage(Script(latencies=(1.0, 1.03) * 10), canary=canary)).measure(sampling_s=10.0)
     assert seen[0].outcome.cautions == cautions
 
 

@@ -24,7 +24,7 @@ def test_a_voided_sample_is_marked_and_a_block_more_is_taken(clock: Use) -> None
     disturbed = Script(latencies=(1.0, stolen(9.0), 1.0), take_s=0.2)
     eager, last = clock(Stage(disturbed, Script(take_s=0.2))).measure()
     assert [blocks(s) for s in (eager, last)] == [tuple(range(13))] * 2
-    assert voided(eager) == {"latency_s": (1,), "sample_s": (), "iteration_s": ()}
+    assert voided(eager) == {"latency_s": (1,), "sample_s": (), "steal_share": (), "iteration_s": ()}
     assert voided(last) == {"latency_s": (), "sample_s": (), "iteration_s": ()}
     latency = eager.outcome.measurements[3]
     assert latency.samples == (1.0, 9.0, *[1.0] * 11)  # it is kept, and marked

@@ -90,6 +90,7 @@ def test_a_worker_ends_quietly_when_the_coordinator_has_gone() -> None:
 # Compile caches
 
 CELL = case("net", COMPILE)
+near: Any = pytest.approx
 
 
 @pytest.mark.parametrize(
@@ -130,16 +131,16 @@ def passes(fake: FakeTime, durations: list[float]) -> InferencePasses:
         fake.advance(durations.pop(0) if len(durations) > 1 else durations[0])
         return scores
 
-    return InferencePasses(forward, [scores])  # type: ignore[arg-type]  # no network: only its time is looked at
+    return InferencePasses(forward, [scores])
 
 
 def test_first_and_second_call_are_timed_apart() -> None:
     fake = FakeTime()
     ready = make_ready(passes(fake, [20.0, 0.5, 0.125]), replace(fake.clock(), asynchronous=False), cap_s=30.0)
     assert ready == Ready(
-        first_call_s=pytest.approx(20.0),
-        warmup_s=pytest.approx(0.5 + (2 + 5 + 5) * 0.125),
-        iteration_s=pytest.approx(0.125),
+        first_call_s=near(20.0),
+        warmup_s=near(0.5 + (2 + 5 + 5) * 0.125),
+        iteration_s=near(0.125),
         shape=SampleShape(rewarm=1, readings=1, group=1),
         reading_s=0.0,
     )
@@ -149,7 +150,7 @@ def test_a_shape_that_is_given_is_kept_and_a_short_warm_up_allowed() -> None:
     fake, shape = FakeTime(), SampleShape(rewarm=3, readings=5, group=7)
     clock = replace(fake.clock(), asynchronous=False)
     ready = make_ready(passes(fake, [0.015625]), clock, cap_s=30.0, least_s=0.1, shape=shape)
-    assert (ready.shape, ready.iteration_s) == (shape, pytest.approx(0.015625))
+    assert (ready.shape, ready.iteration_s) == (shape, near(0.015625))
     assert ready.warmup_s == pytest.approx(16 * 0.015625)  # one call, and three windows of five
 
 
