@@ -2,104 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
-Form = Literal["short", "full"]
-Load = Literal["idle", "burst"]
+from cnnbench.selftest.experiment import Experiment, Experimenting, Figure, Form, Found, Load, NotRunHere, Setting
 
-
-class NotRunHere(Exception):  # noqa: N818  # no error: a machine may lack what an experiment needs
-    """An experiment cannot be done on this machine; the message says what it needs."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """Under what an experiment is done; `tell` hears what it does and the share that is done (0 to 1)."""
-
-    form: Form = "short"
-    load: Load = "idle"
-    seed: int = 0
-    tell: Callable[[str, float], None] = lambda _text, _share: None
-
-    @property
-    def full(self) -> bool:
-        """Whether the experiment has its full length."""
-        return self.form == "full"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """What an experiment found: `measured` in words, its values in SI units, as shown, the bound and whether it held.
-
-    `holds` None: not done here, with the `reason`.
-    """
-
-    measured: str
-    values: tuple[float, ...] = ()
-    shown: str = ""
-    bound: str = ""
-    holds: bool | None
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
-    """One figure of the proof: which experiment and part, in which form, under which load, what it found, how long."""
-
-    id: str
-    part: str
-    form: Form
-    load: Load
-    found: Found
-    seconds: float
-
-    @property
-    def holds(self) -> bool | None:
-        """Whether the bound held; None where it was not measured."""
-        return self.found.holds
-
-
-Experimenting = Callable[[str, Setting], Found]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Experiment:
-    """One experiment: what is shown, when it holds, and the function (part, setting) -> `Found` that does it.
-
-    Each of `parts` gives a figure of its own; `short_parts`, where the short form has others. `cheap`: it is a test of
-    the package as well. `loads`: done under a load burst too where that is asked for. `short_s` and `full_s` are the
-    expected seconds of all parts, for the time that is left only.
-    """
-
-    id: str
-    title: str
-    holds_if: str
-    module: str
-    function: str
-    parts: tuple[str, ...] = ("",)
-    short_parts: tuple[str, ...] = ()
-    cheap: bool = False
-    loads: bool = False
-    short_s: float
-    full_s: float
-
-    def load(self) -> Experimenting:
-        """Import the experiment and return its function."""
-        found: Experimenting = getattr(importlib.import_module(f"cnnbench.selftest.{self.module}"), self.function)
-        return found
-
-    def parts_of(self, form: Form) -> tuple[str, ...]:
-        """Return the parts that the experiment has in `form`."""
-        return self.short_parts if form == "short" and self.short_parts else self.parts
-
-    def expected_s(self, form: Form) -> float:
-        """Return the expected seconds of one part in `form`."""
-        return (self.full_s if form == "full" else self.short_s) / len(self.parts_of(form))
-
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "Experimenting",
+    "Figure",
+    "Form",
+    "Found",
+    "Load",
+    "NotRunHere",
+    "Setting",
+]
 
 _ALL = (
     Experiment(
@@ -182,7 +100,7 @@ _ALL = (
         id="V8",
         title="a fake asynchronous device",
         holds_if="within 1 % when it is waited for; seen as invalid 20 of 20 times when it is not",
-        module="clocking",
+        module="fake_clocks",
         function="asynchronous",
         parts=("waited for", "not waited for"),
         cheap=True,
@@ -203,7 +121,7 @@ _ALL = (
         id="V10",
         title="warm-up of a network that starts slowly, and of one that never settles",
         holds_if="the first sample lies behind the slow start; the other gets the warning not_steady",
-        module="clocking",
+        module="fake_clocks",
         function="warming",
         parts=("slow start", "never settles"),
         short_s=0.5,

@@ -11,7 +11,7 @@ from cnnbench.models import find_model
 from cnnbench.orchestrator.cell import Seen
 from cnnbench.orchestrator.messages import Failure
 from cnnbench.record import Measurement, Outcome
-from cnnbench.selftest import EXPERIMENTS, NotRunHere, Setting, memory, others, real, slowdown
+from cnnbench.selftest import EXPERIMENTS, Found, NotRunHere, Setting, memory, others, real, slowdown
 from cnnbench.stats import Effect, compare_paired
 from tests.made import case
 
@@ -134,10 +134,15 @@ CHEAP = [(name, part) for name in ("V6", "V7", "V9", "V12", "V18") for part in E
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "part"), CHEAP)
 def test_it_holds_on_this_machine(name: str, part: str) -> None:
-    found = [EXPERIMENTS[name].load()(part, Setting())]
-    while not found[-1].holds and len(found) < TRIES:
-        found.append(EXPERIMENTS[name].load()(part, Setting()))
-    assert found[-1].holds, found
+    found: list[Found] = []
+    for _ in range(TRIES):
+        try:
+            found.append(EXPERIMENTS[name].load()(part, Setting()))
+        except NotRunHere as why:
+            pytest.skip(str(why))
+        if found[-1].holds:
+            return
+    pytest.fail(f"{found}")
 
 
 def test_the_networks_are_part_of_the_package() -> None:

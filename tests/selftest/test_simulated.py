@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnnbench.selftest import EXPERIMENTS, Setting, clocking, shuffling, simulation
+from cnnbench.selftest import EXPERIMENTS, Setting, fake_clocks, shuffling, simulation
 from cnnbench.selftest.noise import correlated, differences
 from cnnbench.stats import compare_paired, lag1
 
@@ -97,8 +97,8 @@ def test_equal_cells_have_no_difference_on_the_whole() -> None:
 
 
 def test_a_loop_that_forgets_to_wait_is_not_within_the_error() -> None:
-    found = clocking._on_device(clocking._NeverWaits, 5e-3, random.Random(0))
-    assert found.latency_s == pytest.approx(clocking.LAUNCH_S)
+    found = fake_clocks._on_device(fake_clocks._NeverWaits, 5e-3, random.Random(0))
+    assert found.latency_s == pytest.approx(fake_clocks.LAUNCH_S)
 
 
 def test_an_order_that_is_always_the_same_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,100 @@
+"""What an experiment is, under what it is done, and the figures that it gives."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Form = Literal["short", "full"]
+Load = Literal["idle", "burst"]
+
+
+class NotRunHere(Exception):  # noqa: N818  # no error: a machine may lack what an experiment needs
+    """An experiment cannot be done on this machine; the message says what it needs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """Under what an experiment is done; `tell` hears what it does and the share that is done (0 to 1)."""
+
+    form: Form = "short"
+    load: Load = "idle"
+    seed: int = 0
+    tell: Callable[[str, float], None] = lambda _text, _share: None
+
+    @property
+    def full(self) -> bool:
+        """Whether the experiment has its full length."""
+        return self.form == "full"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What an experiment found: `measured` in words, its values in SI units, as shown, the bound and whether it held.
+
+    `holds` None: not done here, with the `reason`.
+    """
+
+    measured: str
+    values: tuple[float, ...] = ()
+    shown: str = ""
+    bound: str = ""
+    holds: bool | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One figure of the proof: which experiment and part, in which form, under which load, what it found, how long."""
+
+    id: str
+    part: str
+    form: Form
+    load: Load
+    found: Found
+    seconds: float
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the bound held; None where it was not measured."""
+        return self.found.holds
+
+
+Experimenting = Callable[[str, Setting], Found]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """One experiment: what is shown, when it holds, and the function (part, setting) -> `Found` that does it.
+
+    Each of `parts` gives a figure of its own; `short_parts`, where the short form has others. `cheap`: it is a test of
+    the package as well. `loads`: done under a load burst too where that is asked for. `short_s` and `full_s` are the
+    expected seconds of all parts, for the time that is left only.
+    """
+
+    id: str
+    title: str
+    holds_if: str
+    module: str
+    function: str
+    parts: tuple[str, ...] = ("",)
+    short_parts: tuple[str, ...] = ()
+    cheap: bool = False
+    loads: bool = False
+    short_s: float
+    full_s: float
+
+    def load(self) -> Experimenting:
+        """Import the experiment and return its function."""
+        found: Experimenting = getattr(importlib.import_module(f"cnnbench.selftest.{self.module}"), self.function)
+        return found
+
+    def parts_of(self, form: Form) -> tuple[str, ...]:
+        """Return the parts that the experiment has in `form`."""
+        return self.short_parts if form == "short" and self.short_parts else self.parts
+
+    def expected_s(self, form: Form) -> float:
+        """Return the expected seconds of one part in `form`."""
+        return (self.full_s if form == "full" else self.short_s) / len(self.parts_of(form))
