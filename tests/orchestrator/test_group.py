@@ -104,10 +104,13 @@ def test_what_a_failed_case_took_is_told_as_lost(clock: Use) -> None:
 
 
 def test_compiling_is_announced(clock: Use) -> None:
-    stage = clock(Stage(Script()))
+    stage = clock(Stage(Script(), canary=Script()))
     stage.cases = [replace(c, variant=COMPILE) for c in stage.cases]
     stage.measure(sampling_s=1.0)
-    assert stage.told[1] == "net compile cpu infer batch 1: compiling (a minute or so) and warming up"
+    assert stage.told[1:3] == [
+        "net compile cpu infer batch 1: compiling (a minute or so) and warming up",
+        "net compile cpu infer batch 1 (canary): warming up",
+    ]
 
 
 EMULATED = "bf16 is emulated here"
@@ -128,6 +131,14 @@ def test_a_shorter_timeout_is_all_the_patience_that_there_is(clock: Use) -> None
     assert seen[0].failure == Failure(
         status="unsupported", error="bf16 is emulated here; given up after 4 s of warm-up"
     )
+
+
+def test_the_twin_of_an_emulated_reference_is_given_up_as_soon(clock: Use) -> None:
+    stage = clock(Stage(Script(ready=SILENT), Script(), twin=Script(ready=SILENT), canary=Script()))
+    seen = stage.measure(sampling_s=1.0, emulated={stage.cases[0]: EMULATED})
+    gave_up = Failure(status="unsupported", error="bf16 is emulated here; given up after 10 s of warm-up")
+    assert [s.failure for s in seen] == [gave_up, None, gave_up, None]
+    assert [w.waits[1] for w in stage.workers] == [10.0, 600.0, 10.0, 600.0]
 
 
 def test_an_emulated_cell_that_fails_has_failed(clock: Use) -> None:

@@ -50,6 +50,18 @@ def test_pieces_that_are_compiled_come_after_their_group(world: World) -> None:
     ]
 
 
+def test_later_launches_leave_what_is_compiled_alone(world: World) -> None:
+    world.run(asked("mlp", variants=("compile",), launches=2))
+    assert world.log[-4:] == ["group mlp infer", "numerics mlp compile", "memory mlp compile", "group mlp infer"]
+
+
+def test_each_task_s_memory_comes_after_its_own_group(world: World) -> None:
+    world.run(asked("mlp", variants=("compile",), tasks=("infer", "train")))
+    kept = [record.case for record in world.kept if record.case.variant.compile_mode]
+    found = [(case.role, case.task) for case in kept if case.role in {"timed", "memory"}]
+    assert found == [("timed", "infer"), ("memory", "infer"), ("timed", "train"), ("memory", "train")]
+
+
 def test_what_is_compiled_for_training_only_has_its_memory_measured(world: World) -> None:
     world.run(asked("mlp", variants=("compile",), tasks=("train",)))
     assert world.log[-2:] == ["group mlp train", "memory mlp compile"]

@@ -55,6 +55,10 @@ def test_a_block_counts_where_reference_and_cell_are_good(clock: Use) -> None:
     [
         ([stolen()] * 3 + [1.0] * 9, "3 of 12 samples were voided, most of them because the hypervisor gave 50.0 %"),
         ([slept(), stolen(), slept(0.25)] + [1.0] * 9, "3 of 12 samples were voided, most of them because the thread"),
+        (  # the commonest kind, of which this is the first
+            [slept(), sample(1.0, steal_share=0.5), sample(1.0, steal_share=0.25)] + [1.0] * 9,
+            "3 of 12 samples were voided, most of them because the hypervisor gave 50.0 %",
+        ),
         ([stolen()] * 12, "12 of 12 samples were voided, most of them because the hypervisor gave 50.0 %"),
     ],
 )
@@ -100,6 +104,12 @@ def test_a_cell_that_is_voided_all_the_time_does_not_hold_up_the_looks_at_the_ot
     assert [len(blocks(s)) for s in (eager, amp)] == [54, 12]  # 12 blocks of 0.3 s, 42 of 0.2 s: it may still recover
     assert last.failure is not None
     assert last.failure.status == "invalid"
+
+
+def test_a_canary_that_is_voided_all_the_time_does_not_keep_the_group_going(clock: Use) -> None:
+    canary = Script(latencies=(stolen(),), take_s=0.2)
+    seen = clock(Stage(Script(take_s=0.2), canary=canary)).measure()
+    assert [len(blocks(s)) for s in seen] == [12, 12]
 
 
 def test_a_cell_is_judged_anew_once_a_fifth_or_less_is_voided(clock: Use) -> None:

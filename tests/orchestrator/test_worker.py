@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from cnnbench.clock import FakeTime
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
-from cnnbench.orchestrator.worker import _cache_name, describe, make_ready, work
+from cnnbench.orchestrator.worker import _as_compiled, _cache_name, describe, make_ready, work
 from cnnbench.record import Caution
 from cnnbench.runners.passes import InferencePasses
 from cnnbench.runners.sampling import SampleShape
@@ -118,6 +119,14 @@ def test_what_comes_after_a_cell_finds_what_it_compiled(warm: Case) -> None:
 )
 def test_what_is_compiled_apart_does_not(cold: Case) -> None:
     assert _cache_name(cold) != _cache_name(CELL)
+
+
+@pytest.mark.parametrize(
+    ("what", "guarded"),
+    [(CELL, True), (replace(CELL, role="twin"), True), (replace(CELL, role="canary"), False), (case("net"), False)],
+)
+def test_samples_of_what_was_compiled_are_guarded_against_recompiling(what: Case, guarded: bool) -> None:  # noqa: FBT001  # a case
+    assert (not isinstance(_as_compiled(what), nullcontext)) is guarded
 
 
 # Warming up
