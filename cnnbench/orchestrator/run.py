@@ -39,8 +39,9 @@ CEILINGS_FROM_S = 30.0
 """Seconds that measuring the machine's ceilings may take, and the budget from which a run may spend them.
 Our choice."""
 
-WARM_SHARE = 0.25
-"""Highest share of its group's time that one cell may spend on warming up."""
+WARM_SHARE = 0.4
+"""Highest share of its time that a group may spend on warming up, a second a cell apart. Our choice: where nothing
+settles, more samples say more than a longer warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,7 +228,7 @@ class Runner:
                 deadline=self._deadline,
                 scratch=task.scratch,
                 memory_bytes=memory_limit(),
-                warm_cap_s=min(WARM_CAP_S, max(1.0, WARM_SHARE * sampling)),
+                warm_cap_s=min(WARM_CAP_S, max(1.0, WARM_SHARE * sampling / len(group.members))),
                 emulated=task.plan.emulated,
             )
             tell: Tell = self._tell
