@@ -67,10 +67,17 @@ def _serve(connection: Connection) -> None:
     assert isinstance(request, Job)
     _limit_memory(request.memory_limit_bytes)
     _pin(request)
-    if runner_for(request.case).kind == "sampled":
-        _serve_samples(connection, request)
-    else:
-        connection.send(Done(outcome=_whole(connection, request)))
+    asked, runner = request.case, runner_for(request.case)
+    match runner.kind:
+        case "sampled":
+            _serve_samples(connection, request)
+        case "fixed":
+            connection.send(Built())
+            _sample(connection, request, runner.load()(asked))
+        case "whole":
+            connection.send(Done(outcome=_whole(connection, request)))
+        case "machine":
+            connection.send(Done(outcome=runner.load()(asked, clock_for(asked.device))))
 
 
 def _limit_memory(limit_bytes: int | None) -> None:
@@ -150,10 +157,6 @@ def build(spec: ModelSpec, case: Case) -> nn.Module:
 
 def _serve_samples(connection: Connection, job: Job) -> None:
     case = job.case
-    if case.role == "canary":
-        connection.send(Built())
-        _sample(connection, job, runner_for(case).load()(case))
-        return
     spec = models.find_model(case.model, case.input_shape)
     prepared = prepare(build(spec, case), case.variant, case.device)
     connection.send(Built(cautions=_cautions(case, prepared)))

@@ -40,10 +40,11 @@ class Runner:
     """Where a runner is, and its kind.
 
     `sampled`: a function (spec, case, prepared network) -> `sampling.Work`, of which the orchestrator takes samples.
-    `whole`: a function (assignment) -> `Outcome`.
+    `whole`: a function (assignment) -> `Outcome`. Two need no network: `fixed`, (case) -> `sampling.Work`, and
+    `machine`, (case, clock) -> `Outcome`.
     """
 
-    kind: Literal["sampled", "whole"]
+    kind: Literal["sampled", "whole", "fixed", "machine"]
     module: str
     function: str
 
@@ -59,10 +60,10 @@ RUNNERS: Mapping[Task | Role, Runner] = MappingProxyType(
         "train": Runner(kind="sampled", module="cnnbench.runners.latency", function="training"),
         "complexity": Runner(kind="whole", module="cnnbench.runners.complexity", function="run"),
         "accuracy": Runner(kind="whole", module="cnnbench.runners.accuracy", function="run"),
-        "canary": Runner(kind="sampled", module="cnnbench.runners.canary", function="canary"),
+        "canary": Runner(kind="fixed", module="cnnbench.runners.canary", function="canary"),
         "memory": Runner(kind="whole", module="cnnbench.runners.memory", function="run"),
         "numerics": Runner(kind="whole", module="cnnbench.runners.numerics", function="run"),
-        "ceilings": Runner(kind="whole", module="cnnbench.runners.ceilings", function="run"),
+        "ceilings": Runner(kind="machine", module="cnnbench.runners.ceilings", function="run"),
     }
 )
 """Every runner by its task, or by the role of a case that is not the cell itself; read-only."""

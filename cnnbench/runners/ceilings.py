@@ -13,9 +13,8 @@ import torch
 
 from cnnbench.clock import Clock
 from cnnbench.record import Caution, Measurement, Outcome
-from cnnbench.runners import Assignment
 from cnnbench.runners.probe import probe
-from cnnbench.spec import Device
+from cnnbench.spec import Case, Device
 
 READING_S = 0.005
 """Shortest time between two readings of the clock; waiting for a CUDA device (10 to 20 us) is then below 0.5 %."""
@@ -91,11 +90,11 @@ class Taken:
         return sum(cpu for _, cpu in self.spent_ns) / max(1, sum(wall for wall, _ in self.spent_ns))
 
 
-def run(assignment: Assignment) -> Outcome:
+def run(case: Case, clock: Clock) -> Outcome:
     """Return the ceilings of the case's device with the case's threads; `budget.total_s` is the time for measuring."""
-    case, environment = assignment.case, probe()
+    environment = probe()
     native_bf16 = environment.gpu_native_bf16 if case.device == "cuda" else environment.native_bf16
-    return measure_ceilings(case.device, assignment.clock, seconds=case.budget.total_s, native_bf16=native_bf16)
+    return measure_ceilings(case.device, clock, seconds=case.budget.total_s, native_bf16=native_bf16)
 
 
 def measure_ceilings(device: Device, clock: Clock, *, seconds: float, native_bf16: bool) -> Outcome:

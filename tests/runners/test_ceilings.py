@@ -13,7 +13,7 @@ import torch
 from cnnbench.clock import Clock, FakeTime, wall_clock
 from cnnbench.quantity import QUANTITIES
 from cnnbench.record import Caution, Measurement, Outcome
-from cnnbench.runners import Assignment, ceilings, runner_for
+from cnnbench.runners import ceilings, runner_for
 from cnnbench.runners.ceilings import Shares, Taken, Trial, disturbed, measure_ceilings, measure_shares, reached, rounds
 from tests.made import MACHINE, case
 
@@ -217,12 +217,11 @@ def test_an_old_cuda_device_has_neither_tf32_nor_bf16() -> None:
 @pytest.mark.usefixtures("small")
 def test_the_runner_is_that_of_the_role_and_asks_what_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = runner_for(CASE)
-    assert (runner.kind, runner.load()) == ("whole", ceilings.run)
-    assignment = cast("Assignment", SimpleNamespace(case=replace(CASE, budget=replace(CASE.budget, total_s=0.0))))
-    assignment.__dict__["clock"] = wall_clock()
+    assert (runner.kind, runner.load()) == ("machine", ceilings.run)
+    case = replace(CASE, budget=replace(CASE.budget, total_s=0.0))
     for native in (False, True):
         monkeypatch.setattr(ceilings, "probe", lambda native=native: replace(MACHINE, native_bf16=native))
-        found = ceilings.run(assignment)
+        found = ceilings.run(case, wall_clock())
         assert ("bf16_flop_per_s" in values(found)) is native
         assert all(m.samples[0] > 0 for m in found.measurements)
 
