@@ -12,7 +12,7 @@ from cnnbench.orchestrator.messages import Built, Failure, Job, Tried, Try
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.run import Hooks, Runner
 from cnnbench.orchestrator.single import ask, hosting, memory_limit
-from cnnbench.record import Environment, Record
+from cnnbench.record import Record
 from cnnbench.spec import Budget, Case, Device, Request, Section
 
 ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0, launches=1)
@@ -36,13 +36,6 @@ class Largest:
     batch_size: int
     failed_at: int | None
     reason: str | None
-
-
-def environment_of(threads: int | None = None) -> Environment:
-    """Return the environment that workers see."""
-    request = Request(title="doctor", sections=(), threads=threads, budget=ONE_ANSWER)
-    with hosting(request) as host:
-        return ask(host, ())[0]
 
 
 def largest_batch(model: str, device: Device, *, limit: int, seconds: float, tell: Callable[[str], None]) -> Largest:
