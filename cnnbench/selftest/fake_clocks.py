@@ -1,4 +1,4 @@
-"""Experiments in fake time: a device that must be waited for, and warm-up of slow starters and of what never settles."""
+"""Experiments in fake time: a device that must be waited for, and warm-up of slow starters and the never steady."""
 
 from __future__ import annotations
 
