@@ -24,7 +24,8 @@ def table(text: str) -> list[dict[str, str]]:
 
 def timed(records: Path) -> list[Record]:
     """Return the records of timed cells in a run folder."""
-    return [record for record in Store(records).load().records if record.case.task in ("infer", "train")]
+    found = Store(records).load().records
+    return [record for record in found if record.case.role == "timed" and record.case.task in ("infer", "train")]
 
 
 def latest(folder: Path) -> Path | None:

@@ -132,6 +132,8 @@ def _start(host: Host, cells: Sequence[Cell], limits: Limits, tell: Tell) -> Non
         cell.worker = host.start()
     _build(cells, limits, tell)
     for cell in cells:
+        if cell.case.role == "twin" and not cells[0].alive:
+            cell.failure = cell.failure or cells[0].failure  # what its reference did not do, it will not do either
         if cell.alive:
             compiles = cell.case.variant.compile_mode and cell.ready is None and cell.case.role != "canary"
             what = "compiling (a minute or so) and warming up" if compiles else "warming up"

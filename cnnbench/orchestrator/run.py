@@ -183,8 +183,8 @@ class Runner:
         """The same for the compiled cells of a group that was measured, one by one: their caches are warm now."""
         own = {_conditions(case) for case in group.cases if case.variant.compile_mode}
         for case in (*task.plan.numerics, *task.plan.memory):
-            if _conditions(case) in own and (case.role == "numerics" or case.task == group.cases[0].task):
-                self._side_by_side(task, [case], "numerical error and memory of what was compiled")
+            if _conditions(case) in own and case.task == group.cases[0].task:
+                self._side_by_side(task, [case], "error and memory of what was compiled", stop=self._deadline)
 
     def _side_by_side(self, task: _Launch, cases: Sequence[Case], what: str, stop: float = math.inf) -> None:
         """Do `cases` that are one piece of work each, as many at once as there are cores: nothing here is timed."""
@@ -198,7 +198,8 @@ class Runner:
             self._tell(f"{what}: {', '.join(dict.fromkeys(c.model for c in some))}")
             workers = [task.host.start() for _ in some]
             for worker, case in zip(workers, some, strict=True):
-                worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=memory_limit()))
+                limit = memory_limit() if case.device == "cpu" else None
+                worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=limit))
             failed = False
             for worker, case in zip(workers, some, strict=True):
                 reply = worker.receive(min(WHOLE_S, case.budget.timeout_s))

@@ -46,7 +46,7 @@ def test_pieces_that_are_compiled_come_after_their_group(world: World) -> None:
         "memory lenet compile",
     ]
     assert [line for line in world.told if "compiled" in line] == [
-        f"numerical error and memory of what was compiled: {model}" for model in ("mlp", "mlp", "lenet", "lenet")
+        f"error and memory of what was compiled: {model}" for model in ("mlp", "mlp", "lenet", "lenet")
     ]
 
 
