@@ -93,5 +93,13 @@ def _found(task: Task, setting: Setting) -> Found:
     except NotRunHere as why:
         return Found(measured=task.experiment.title, holds=None, reason=str(why))
     except Exception as error:  # one experiment that breaks must not cost the figures of the others
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         said = str(error) if isinstance(error, CnnbenchError) else f"{type(error).__name__}: {error}"
         return Found(measured=task.experiment.title, bound=task.experiment.holds_if, holds=False, reason=said)
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Return whether an error came up while an interruption was being dealt with, as in closing what was half open."""
+    before = error.__context__
+    return isinstance(error, KeyboardInterrupt) or (before is not None and _interrupted(before))

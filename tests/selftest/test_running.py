@@ -118,6 +118,18 @@ def test_an_experiment_that_cannot_be_done_or_breaks_is_a_figure(
     assert (found.holds, found.found.reason) == expected
 
 
+def test_what_breaks_because_of_an_interruption_is_an_interruption(pretend: Pretend) -> None:
+    def act(part: str, setting: Setting) -> Found:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise KeyError("status")
+
+    pretend(act)
+    with pytest.raises(KeyboardInterrupt):
+        list(run(tasks(("V2",), "short", burst=False), (), seed=0, tell=lambda *_: None))
+
+
 def test_bursts_are_there_while_an_experiment_is_done_under_them(
     pretend: Pretend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
