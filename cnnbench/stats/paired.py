@@ -22,20 +22,16 @@ FEWEST_CLUSTERS = 3
 """Clusters for a t-interval: two leave one degree of freedom, whose interval is 12.7 standard errors wide each side."""
 
 DETECTABLE = 1.43
-"""Smallest effect that is seen four times in five, in half-widths: (1.960 + 0.842) / 1.960, the normal quantiles of a
+"""Smallest effect that is told from none four times in five, in half-widths: (1.960 + 0.842) / 1.960, the normal quantiles of a
 95 % interval and of a power of 80 %."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Merged:
-    """Values in time order after neighbours were merged: `merged` blocks each (1: none were).
-
-    `left_correlated`: merging left fewer than six values, so that no interval can be had from them.
-    """
+    """Values in time order after neighbours were merged: `merged` blocks each (1: none were)."""
 
     values: tuple[float, ...]
     merged: int
-    left_correlated: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +67,7 @@ class Effect:
 
     @property
     def smallest_detectable(self) -> float | None:
-        """The smallest relative difference that a run of this precision finds four times in five."""
+        """The smallest relative difference that a run of this precision tells from none four times in five."""
         return None if self.half_width is None else math.expm1(DETECTABLE * self.half_width)
 
 
@@ -104,9 +100,7 @@ def merge_correlated(values: Sequence[float]) -> Merged:
     while left.size >= FEWEST_FOR_INTERVAL and _lag1(left) > 2 / math.sqrt(left.size):
         merged *= 2
         left = _batch_means(all_values, max(1, all_values.size // merged))
-    return Merged(
-        values=tuple(left.tolist()), merged=merged, left_correlated=merged > 1 and left.size < FEWEST_FOR_INTERVAL
-    )
+    return Merged(values=tuple(left.tolist()), merged=merged)
 
 
 def _batch_means(x: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:

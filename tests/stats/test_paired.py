@@ -33,34 +33,34 @@ def test_correlation_of_what_does_not_vary_is_nought() -> None:
 
 def test_uncorrelated_values_stay_as_they_are() -> None:
     values = [1.0, -1.0, 2.0, -2.0, 1.5, -1.5, 3.0]
-    assert merge_correlated(values) == Merged(values=tuple(values), merged=1, left_correlated=False)
+    assert merge_correlated(values) == Merged(values=tuple(values), merged=1)
 
 
 def test_correlated_neighbours_are_merged_in_twos() -> None:
     pairs = [1.0, 2.0, -1.0, -2.0, 1.0, 2.0, -1.0, -2.0]
     values = [value for value in pairs for _ in range(2)]
-    assert merge_correlated(values) == Merged(values=tuple(pairs), merged=2, left_correlated=False)
+    assert merge_correlated(values) == Merged(values=tuple(pairs), merged=2)
 
 
 def test_correlated_neighbours_are_merged_in_fours_if_twos_are_still_correlated() -> None:
     fours = [2.0, 2.0, -1.0, -2.0, -1.0, 0.0]
     values = [value for value in fours for _ in range(4)]
-    assert merge_correlated(values) == Merged(values=tuple(fours), merged=4, left_correlated=False)
+    assert merge_correlated(values) == Merged(values=tuple(fours), merged=4)
 
 
 def test_values_that_do_not_divide_are_all_kept() -> None:
     values = [2.0, 2.0, 2.0, 2.0, -1.0, -1.0, -2.0, -2.0, -1.0, -1.0, 0.0, 0.0, 3.0]
-    expected = Merged(values=(2.0, 2.0, -1.0, -2.0, -1.0, 1.0), merged=2, left_correlated=False)
+    expected = Merged(values=(2.0, 2.0, -1.0, -2.0, -1.0, 1.0), merged=2)
     assert merge_correlated(values) == expected
 
 
 def test_a_drift_throughout_leaves_too_few() -> None:
-    expected = Merged(values=(1.5, 5.5, 9.5, 13.5, 17.5), merged=4, left_correlated=True)
+    expected = Merged(values=(1.5, 5.5, 9.5, 13.5, 17.5), merged=4)
     assert merge_correlated(range(20)) == expected
 
 
 def test_fewer_than_six_are_not_looked_at() -> None:
-    assert merge_correlated([1, 2, 3, 4, 5]) == Merged(values=(1, 2, 3, 4, 5), merged=1, left_correlated=False)
+    assert merge_correlated([1, 2, 3, 4, 5]) == Merged(values=(1, 2, 3, 4, 5), merged=1)
 
 
 def test_interval_of_means_is_the_textbook_one() -> None:
