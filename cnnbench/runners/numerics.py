@@ -60,7 +60,8 @@ def run(assignment: Assignment) -> Outcome:
 
     Raises:
         InvalidError: scores are not finite, or the variant's weights or input are not laid out as it says.
-        UnsupportedError: the network cannot run in fp64, or has no pictures as input.
+        UnsupportedError: the network cannot run in fp64, or has no pictures as input. Where only the comparison fails,
+            a compiled variant still tells what compiling made, and the reason as a note.
     """
     case = assignment.case
     model = assignment.build().to(case.device).eval()
@@ -72,7 +73,13 @@ def run(assignment: Assignment) -> Outcome:
     before = compile_facts() if case.variant.compile_mode else None
     with _mode(prepared):
         first_call_s = _first_call_s(assignment, prepared)
-    scores_64 = _scores_fp64(original.double(), assignment)
+    try:
+        scores_64 = _scores_fp64(original.double(), assignment)
+    except UnsupportedError as error:
+        if before is None:
+            raise
+        found = _compile_measurements(first_call_s, compile_facts().since(before))
+        return Outcome(measurements=found, notes=(str(error),))
     batches = tuple(_batches(case, -(-len(scores_64) // case.batch_size)))
     scores = _scores(prepared, batches)[: len(scores_64)]
     found = _compile_measurements(first_call_s, compile_facts().since(before)) if before else ()

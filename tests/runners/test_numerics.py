@@ -159,16 +159,19 @@ def test_the_worst_picture_is_the_error() -> None:
     assert largest_error("the variant", scores, scores_64) == pytest.approx(0.1)
 
 
+class Stubborn(nn.Module):
+    """A network that takes fp32 whatever it is cast to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(432, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.last(images.flatten(1).float())
+        return scores
+
+
 def test_a_network_that_insists_on_fp32_is_unsupported() -> None:
-    class Stubborn(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.last = nn.Linear(432, 2)
-
-        def forward(self, images: Tensor) -> Tensor:
-            scores: Tensor = self.last(images.flatten(1).float())
-            return scores
-
     with pytest.raises(UnsupportedError, match=r"^The network does not run in fp64, so nothing tells its error: "):
         numerics.run(assignment(asked(), Stubborn))
 
@@ -213,6 +216,21 @@ def test_a_compiled_variant_tells_what_compiling_made(monkeypatch: pytest.Monkey
     ]  # fmt: skip
     assert (found["graphs"], found["graph_breaks"], found["recompiles"]) == (1, 0, 0)
     assert 0.001 < found["compile_warm_s"] < 60
+
+
+def test_what_compiling_made_is_told_also_of_a_network_that_insists_on_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(model: nn.Module, variant: Variant, device: Device) -> Prepared:
+        prepared = prepare(model, replace(variant, compile_mode=None), device)
+        return replace(prepared, call=torch.compile(model, backend="eager"))
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(numerics, "prepare", made)
+    outcome = numerics.run(assignment(asked("compile"), Stubborn))
+    found = values(outcome)
+    assert list(found) == ["compile_warm_s", "graphs", "graph_breaks", "recompiles"]
+    assert (found["graphs"], found["graph_breaks"], found["recompiles"]) == (1, 0, 0)
+    (note,) = outcome.notes
+    assert note.startswith("The network does not run in fp64, so nothing tells its error: ")
 
 
 # Scores of nothing
