@@ -99,7 +99,8 @@ class Roofline:
     """Where a cell stands under the roof.
 
     `flop_per_s` achieved; `share` of min(peak, intensity x bandwidth); `of_peak`, of the peak alone; `bound_by`: what
-    alone would take longest. The bytes are estimated, with every layer's output written and read once; where caches
+    alone would take longest; of a compiled cell never the launches, as its operators are fused and what eager calls is
+    not what it calls. The bytes are estimated, with every layer's output written and read once; where caches
     or fused layers spare some of that, `share` can exceed 1.
     """
 
@@ -131,8 +132,9 @@ def roofline(case: Case, latency_s: float | None, cost: Cost | None, ceilings: C
     alone_s: dict[Bound, float] = {
         "compute": flops / peak,
         "memory": passes * _bytes(case, cost) / bandwidth,
-        "launches": passes * cost.operator_calls * ceilings.dispatch_s,
     }
+    if case.variant.compile_mode is None:
+        alone_s["launches"] = passes * cost.operator_calls * ceilings.dispatch_s
     return Roofline(
         flop_per_s=flops / latency_s,
         share=max(alone_s["compute"], alone_s["memory"]) / latency_s,  # flops / min(peak, flops / bytes x bandwidth)

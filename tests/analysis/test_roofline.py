@@ -15,7 +15,7 @@ from cnnbench.analysis.roofline import (
 )
 from cnnbench.record import Caution, Record
 from cnnbench.spec import Precision, Variant
-from tests.made import case, counted, once, record
+from tests.made import COMPILE, case, counted, once, record
 
 MOST = Ceilings(
     fp32_flop_per_s=100e9,
@@ -50,6 +50,14 @@ def test_a_cell_that_memory_binds_is_held_against_what_memory_allows() -> None:
 def test_a_cell_that_calls_bind() -> None:
     many = replace(COST, operator_calls=30_000)  # 30 ms
     assert roofline(CASE, 0.04, many, MOST) == Roofline(flop_per_s=50e9, share=0.5, of_peak=0.5, bound_by="launches")
+
+
+def test_calls_of_eager_do_not_bind_what_is_compiled() -> None:
+    many, fused = replace(COST, operator_calls=30_000), replace(CASE, variant=COMPILE)
+    for task in ("infer", "train"):
+        found = roofline(replace(fused, task=task), 0.12, many, MOST)
+        assert found is not None
+        assert found.bound_by == "compute"
 
 
 def test_a_batch_computes_and_moves_more_but_has_the_same_weights_and_calls() -> None:
