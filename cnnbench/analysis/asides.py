@@ -17,7 +17,10 @@ class Asides:
     by_case: Mapping[Case, Cell]
 
     def of(self, cell: Cell, role: Role) -> Cell | None:
-        """Return what was measured as `role` for `cell`; numerics are those of inference also for training."""
+        """Return what was measured as `role` for `cell`.
+
+        Numerics are those of inference also for training, whose scores they tell of, but not of what it compiles.
+        """
         task = "infer" if role == "numerics" else cell.case.task
         return self.by_case.get(replace(cell.case, role=role, task=task))
 

@@ -46,8 +46,8 @@ def with_extras(row: Row, cell: Cell, around: Around) -> Row:
 
 def _with_details(row: Row, cell: Cell, asides: Asides) -> Row:
     def seen(quantity: str) -> float | None:
-        """Return what was seen of `quantity` by the cell itself, or by a worker of its own."""
-        homes = (cell, asides.of(cell, "memory"), asides.of(cell, "numerics"))
+        """Return what was seen of `quantity` by the cell itself, or by a worker of its own that compiled the same."""
+        homes = (cell, asides.of(cell, "memory"), asides.of(cell, "numerics") if cell.case.task == "infer" else None)
         return next((value for home in homes if home and (value := home.middle(quantity)) is not None), None)
 
     def counted(quantity: str) -> int | None:
