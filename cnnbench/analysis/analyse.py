@@ -15,7 +15,7 @@ from cnnbench.analysis.extras import Around
 from cnnbench.analysis.noise import noise_of
 from cnnbench.analysis.notes import noted, notes_of
 from cnnbench.analysis.result import Report, Totals
-from cnnbench.analysis.review import reviewed, scores_wrong
+from cnnbench.analysis.review import reviewed, scores_wrong, settled
 from cnnbench.analysis.roof import Counts
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.rows import make_rows
@@ -75,6 +75,7 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
     compared = references(cells, asked.reference)
     wrong = frozenset(cell.case for cell in cells if scores_wrong(cell))
     comparisons = compare_all(cells, compared, asides, asked.delta, wrong)
+    cells = settled(cells, comparisons)
     around = Around(timed={cell.case: cell for cell in cells}, asides=asides, counts=joined.counts)
     measured = make_rows(cells, compared, comparisons, around)
     limits = Limits(latency_max_s=asked.latency_max_s, params_max=asked.params_max)

@@ -17,6 +17,9 @@ TIMED: tuple[Task, ...] = ("infer", "train")
 COUNTERS = ("cpu_share", "steal_share")
 """What is read of the environment with every sample, to void it where needed."""
 
+PRECISION_NOT_REACHED = "precision_not_reached"
+"""Code of the caution that an interval within one launch is wider than was aimed at."""
+
 Execution = tuple[int, str, int, int]
 """One time that a group of cells was measured: the record file's index, when it started, its seed and its launch."""
 
@@ -30,7 +33,7 @@ class Cell:
 
     `files` holds for each record the index of the file that it is from: launches of several runs are all launches.
     `refused` is why the analysis does not believe the numbers; `doubts` are the cautions that it adds to the recorded
-    ones.
+    ones. `precise`: over all launches the interval is as narrow as was aimed at, whatever single ones gave.
     """
 
     case: Case
@@ -38,6 +41,7 @@ class Cell:
     files: tuple[int, ...]
     refused: str | None = None
     doubts: tuple[Caution, ...] = ()
+    precise: bool = False
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -67,8 +71,14 @@ class Cell:
 
     @property
     def cautions(self) -> tuple[Caution, ...]:
-        """What to know about the cell: its launches' cautions, one if only some launches failed, and the `doubts`."""
+        """What to know about the cell: its launches' cautions, one if only some launches failed, and the `doubts`.
+
+        That the aimed at precision was not reached is said once, as the first launch says it; not if `precise`.
+        """
         found = dict.fromkeys(caution for record in self.records for caution in record.cautions)
+        wide = [caution for caution in found if caution.code == PRECISION_NOT_REACHED]
+        for caution in wide if self.precise else wide[1:]:
+            del found[caution]
         if self.status == "ok" and self.broken:
             found[_launch_failed(self)] = None
         return (*found, *self.doubts)
@@ -88,10 +98,7 @@ class Cell:
 
     def voided(self) -> int | None:
         """Return how many samples environment counters rejected in all good launches; None where none was read."""
-        if not any(record.find(counter) for record in self.measured for counter in COUNTERS):
-            return None
-        found = [latency for record in self.measured if (latency := record.find("latency_s")) is not None]
-        return sum(len(latency.voided) for latency in found)
+        return voided(self.measured)
 
     def sets(self) -> dict[Execution, tuple[int, ...]]:
         """Return for each execution the first block of each of its sets of workers, none where it had one set."""
@@ -136,6 +143,16 @@ def gather(files: Iterable[Iterable[Record | Run]]) -> tuple[Cell, ...]:
     return tuple(
         Cell(case=case, records=tuple(records), files=tuple(records.values())) for case, records in by_case.items()
     )
+
+
+def voided(records: Iterable[Record]) -> int | None:
+    """Return how many samples environment counters rejected in `records`; None where none was read."""
+    watched, count = False, 0
+    for record in records:
+        watched = watched or any(record.find(counter) for counter in COUNTERS)
+        latency = record.find("latency_s")
+        count += 0 if latency is None else len(latency.voided)
+    return count if watched else None
 
 
 def _launch_failed(cell: Cell) -> Caution:

@@ -90,7 +90,7 @@ def _rests_on(row: Row) -> str:
     if detail.blocks is None or detail.clusters is None:
         return DASH
     clusters = "" if detail.basis == "blocks" else f"{detail.clusters} {detail.basis}, "
-    within = f", within {'one launch' if row.launches == 1 else 'launches'}" if detail.basis != "launches" else ""
+    within = f", within {row.within}" if row.within else ""
     return f"{clusters}{number_of(detail.blocks, 'block')}{within}"
 
 

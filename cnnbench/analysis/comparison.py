@@ -15,6 +15,9 @@ from cnnbench.quantity import show_range
 from cnnbench.spec import Case
 from cnnbench.stats import Effect, Verdict, compare_paired, spread_of
 
+NO_TWIN = "its A/A twin gave no interval, so nothing shows how far equal workers differ"
+"""Why a group without an A/A interval has no verdicts."""
+
 Pair = tuple[float, float]
 """What the reference and another cell took in the same block, in seconds."""
 
@@ -31,8 +34,10 @@ class Group:
     @property
     def silenced(self) -> str | None:
         """Why no verdict of the group stands; None where they do."""
-        if self.twin is None or not self.margin.silenced:
+        if not self.margin.silenced:
             return None
+        if self.twin is None or self.twin.low is None:
+            return NO_TWIN
         case, ratio = self.reference.case, self.twin.ratio
         shown = show_range(ratio.center, ratio.low, ratio.high, "ratio")
         return f"{case.model} {case.variant.name} and its A/A twin, which are the same, differ: {shown}"
@@ -94,7 +99,9 @@ def _group(reference: Cell, asides: Asides, asked_delta: float | None) -> Group:
     effect = None if twin is None else effect_of(reference, twin)
     spread = None if canary is None else spread_of(canary.samples("latency_s"))
     delta = asked_or_default(asked_delta, reference.case.device, spread)
-    return Group(reference=reference, twin=effect, spread=spread, margin=margin_of(effect, delta))
+    # a group that has a canary was measured by a version that measures a twin with it
+    margin = margin_of(effect, delta, twin_expected=canary is not None)
+    return Group(reference=reference, twin=effect, spread=spread, margin=margin)
 
 
 def effect_of(base: Cell, other: Cell) -> Effect | None:

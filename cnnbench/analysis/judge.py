@@ -47,7 +47,7 @@ def excludes_none(effect: Effect) -> bool:
     return effect.low is not None and effect.high is not None and (effect.low > 0 or effect.high < 0)
 
 
-def margin_of(twin: Effect | None, delta: float) -> Margin:
+def margin_of(twin: Effect | None, delta: float, *, twin_expected: bool = False) -> Margin:
     """Return the margin of a group by what its A/A `twin` showed, `delta` being what was asked for or the default.
 
     A run cannot tell differences that it shows between two equal workers, so the margin is never below the far end of
@@ -55,9 +55,12 @@ def margin_of(twin: Effect | None, delta: float) -> Margin:
     or launches it covers what a process start shifts, so equal workers that differ prove that something else is wrong,
     and no verdict of the group stands. Within one set it does not cover such a shift, which is expected (1 % or so),
     and the raised margin allows for it; only a shift that is wholly beyond `delta` forbids the verdicts too.
+
+    Without an A/A interval nothing shows how far equal workers differ, so there are no verdicts either where a twin is
+    expected; records of before there were twins keep theirs.
     """
     if twin is None or twin.low is None or twin.high is None:
-        return Margin(delta=delta, same=delta)
+        return Margin(delta=delta, same=delta, silenced=twin_expected)
     floor = math.expm1(max(abs(twin.low), abs(twin.high)))
     beyond = min(abs(twin.low), abs(twin.high)) > math.log1p(delta)
     silenced = excludes_none(twin) and (twin.basis != "blocks" or beyond)

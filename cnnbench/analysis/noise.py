@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnbench.analysis.asides import Asides
-from cnnbench.analysis.cells import TIMED, Cell
+from cnnbench.analysis.cells import TIMED, Cell, voided
 from cnnbench.analysis.comparison import Comparisons, Group
 from cnnbench.analysis.judge import excludes_none
 from cnnbench.stats import Basis, Interval, is_quiet
@@ -47,9 +47,9 @@ class CanaryNoise:
 class NoiseCard:
     """How noisy the machine was, over all groups. SI units; None: not in the records.
 
-    `samples` and `voided` count the timed cells' samples. `steal_share` is the mean over all samples, voided ones too,
-    `most_steal_share` that of the worst one; `pressure_share` and `load` are the highest seen; `clock_low_per_s` and
-    `clock_high_per_s` are cycles a second.
+    `samples` and `voided` count the timed cells' samples, also those of launches that are invalid. `steal_share` is the
+    mean over all samples, voided ones too, `most_steal_share` that of the worst one; `pressure_share` and `load` are
+    the highest seen; `clock_low_per_s` and `clock_high_per_s` are cycles a second.
     """
 
     twins: tuple[TwinNoise, ...]
@@ -69,7 +69,7 @@ def noise_of(
     cells: Sequence[Cell], asides: Asides, comparisons: Comparisons, threads: Mapping[str, int]
 ) -> NoiseCard | None:
     """Return the noise card of the timed `cells`, None where nothing was timed."""
-    timed = [cell for cell in cells if cell.case.task in TIMED and cell.measured]
+    timed = [cell for cell in cells if cell.case.task in TIMED and _raw([cell], "latency_s")]
     if not timed:
         return None
     groups = comparisons.groups.values()
@@ -77,7 +77,7 @@ def noise_of(
     watched = [*timed, *beside]
     steal = _raw(watched, "steal_share")
     clocks = _raw(watched, "clock_cycles_per_s")
-    voided = [count for cell in timed if (count := cell.voided()) is not None]
+    rejected = [count for cell in timed if (count := voided(cell.records)) is not None]
     return NoiseCard(
         twins=tuple(twin for group in groups if (twin := _twin(group)) is not None),
         canaries=tuple(
@@ -86,7 +86,7 @@ def noise_of(
             if group.spread is not None
         ),
         samples=len(_raw(timed, "latency_s")),
-        voided=sum(voided) if voided else None,
+        voided=sum(rejected) if rejected else None,
         threads=tuple(threads.items()),
         steal_share=statistics.fmean(steal) if steal else None,
         most_steal_share=max(steal, default=None),
@@ -110,5 +110,5 @@ def _twin(group: Group) -> TwinNoise | None:
 
 
 def _raw(cells: Iterable[Cell], quantity: str) -> list[float]:
-    """Return all samples of `quantity`, those of voided blocks too: the noise is what they are voided for."""
-    return [value for cell in cells for record in cell.measured for value in record.samples(quantity)]
+    """Return all samples of `quantity`, of voided blocks and invalid launches too: noise is what made them so."""
+    return [value for cell in cells for record in cell.records for value in record.samples(quantity)]

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import TIMED, Cell, kept
+from cnnbench.analysis.comparison import Comparison, Comparisons
 from cnnbench.analysis.roof import Counts, beyond_roof
 from cnnbench.analysis.row import NUMERICS_FAILED
 from cnnbench.record import Caution, Record
-from cnnbench.stats import FEWEST_FOR_INTERVAL
+from cnnbench.spec import Device
+from cnnbench.stats import FEWEST_FOR_INTERVAL, WIDTH_CUDA, WIDTH_QUIET, WIDTH_SHARED, is_quiet
 
 DRIFT = 0.02
 """Shift of the median from the first to the second half of the blocks that gives the warning `drifting`: as much as the
@@ -32,6 +34,25 @@ def _reviewed(cell: Cell, asides: Asides, counts: Counts) -> Cell:
         return cell
     doubts = tuple(doubt for doubt in (_wrong(cell, asides), _drifting(cell)) if doubt is not None)
     return replace(cell, refused=beyond_roof(cell, asides, counts), doubts=doubts)
+
+
+def settled(cells: Sequence[Cell], comparisons: Comparisons) -> tuple[Cell, ...]:
+    """Return `cells`, those marked `precise` whose effect over launches is known as precisely as was aimed at.
+
+    A launch is judged by its own interval while it is measured, before there are others.
+    """
+    return tuple(
+        replace(cell, precise=True)
+        if (found := comparisons.by_case.get(cell.case)) is not None and _precise(found, cell.case.device)
+        else cell
+        for cell in cells
+    )
+
+
+def _precise(found: Comparison, device: Device) -> bool:
+    half_width = found.effect.half_width
+    aim = WIDTH_CUDA if device == "cuda" else WIDTH_QUIET if is_quiet(found.group.spread) else WIDTH_SHARED
+    return found.effect.basis == "launches" and half_width is not None and half_width <= aim
 
 
 def scores_wrong(cell: Cell) -> bool:

@@ -102,6 +102,13 @@ class Row:
         """Whether the scores are known to be wrong."""
         return NUMERICS_FAILED in (self.warnings or "").split("; ")
 
+    @property
+    def within(self) -> str | None:
+        """What the speed-up's interval tells nothing beyond: "one launch", "launches"; None where it rests on them."""
+        if self.detail.basis in (None, "launches"):
+            return None
+        return "one launch" if self.launches == 1 else "launches"
+
     def label(self) -> str:
         """Return the short text that stands for the row in sentences, without what is not known of it."""
         batch = None if self.batch_size is None else f"batch {self.batch_size}"

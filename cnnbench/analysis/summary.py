@@ -59,7 +59,21 @@ def _differences(group: Sequence[Row]) -> str:
         return (
             f"{names} {'is' if len(group) == 1 else 'are'} NOT DISTINGUISHABLE from {_other(group[0])}, as {silenced}"
         )
-    return "; ".join(_difference(row) for row in group)
+    return f"{'; '.join(_difference(row) for row in group)}{_within(group)}"
+
+
+def _within(group: Sequence[Row]) -> str:
+    """Return what the intervals of `group` tell nothing beyond: " (within one launch)", " (amp within one launch)"."""
+    known = [row for row in group if row.speedup_low is not None]
+    names: dict[str, list[str]] = {}
+    for row in known:
+        if row.within is not None:
+            names.setdefault(row.within, []).append(row.variant or DASH)
+    if not names:
+        return ""
+    if [len(known)] == [len(own) for own in names.values()]:
+        return f" (within {next(iter(names))})"
+    return f" ({'; '.join(f'{listed(own)} within {within}' for within, own in names.items())})"
 
 
 def _other(row: Row) -> str:
@@ -89,7 +103,7 @@ def _undecided(low: float, high: float, delta: float, detectable: float) -> str:
         return "as one of several verdicts it may be chance"
     if low > 1 or high < 1:
         return f"not wholly beyond the {_per_cent(delta)} % that count here"
-    return f"a difference of {_per_cent(detectable)} % would have been seen"
+    return f"a difference of {_per_cent(detectable)} % would have been told from none"
 
 
 def _per_cent(share: float) -> str:

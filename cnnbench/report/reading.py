@@ -38,13 +38,15 @@ def _comparing(report: Report) -> list[str]:
         f"Speed-up is the time of {name} over the row's own, paired by blocks measured next to each other: above 1 is "
         "faster; in brackets its 95 % interval.",
         f"The verdict compares that interval with a margin ({margin} here), the smallest difference that counts. "
-        "FASTER, SLOWER: the interval lies wholly beyond the margin. SAME: wholly within it as asked. NOT "
-        "DISTINGUISHABLE: neither, which does not prove that there is no difference; Detectable is the smallest that a "
-        "run of this precision finds four times in five. Holm's correction holds the risk of any wrong verdict in a "
-        "report at 5 %.",
-        "The margin is what was asked for, or a default by machine; it is raised to what the A/A twin showed: the "
-        "reference measured a second time, which differs from itself by noise alone. Where they differ by more than "
-        "noise explains, the group has no verdicts.",
+        "FASTER, SLOWER: the interval lies wholly beyond the margin. SAME: wholly within it. NOT DISTINGUISHABLE: "
+        "neither, which does not prove that there is no difference; Detectable is the smallest difference that a run "
+        "of this precision tells from none four times in five: to be FASTER or SLOWER takes more, by the margin. "
+        "Holm's correction holds the risk of any wrong verdict in a report at 5 %.",
+        "The margin is what was asked for, or a default by machine. The A/A twin is the reference measured a second "
+        "time: for FASTER and SLOWER, not for SAME, the margin is raised to the far end of the interval between the "
+        f"two. A group has no verdicts where that interval comes from {FEWEST_CLUSTERS} or more sets or launches and "
+        "excludes 1; or from blocks, which do not cover how processes differ, and lies wholly beyond the margin "
+        "before it is raised; or where a canary was measured and there is no such interval.",
         "A set of workers is a new process for each cell; a launch is one or more sets with a new fork server. An "
         f"interval from {FEWEST_CLUSTERS} or more sets or launches covers how new processes shift the times, which is "
         "1 % or so. One from blocks does not, and one within one launch says nothing of the next launch.",

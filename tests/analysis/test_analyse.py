@@ -29,7 +29,7 @@ from tests.made import (
     whole_run,
 )
 
-SIX = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+SIX = (3.0, 5.0, 1.0, 6.0, 2.0, 4.0)
 
 
 def rows_of(*items: Record | Run) -> dict[str, Row]:
@@ -173,7 +173,8 @@ def test_sentences_tell_the_verdict_on_each_variant() -> None:
     )
     assert report.summary == (
         "a: channels_last is FASTER than eager, 1.25x (1.25-1.25); compile is the SAME as eager within 3 %, 1.000x "
-        "(0.992-1.008); amp is NOT DISTINGUISHABLE from eager: too few blocks for an interval.",
+        "(0.992-1.008); amp is NOT DISTINGUISHABLE from eager: too few blocks for an interval (within "
+        "one launch).",
         "Shortest median latency: a channels_last, 80.4 ms (79.2-82.4).",
         "72 % of the wall time, compilation apart, was inside timed or warm-up passes.",
     )
@@ -227,7 +228,7 @@ def test_a_note_that_holds_for_several_is_said_once_with_their_names() -> None:
 
 def test_sentences_name_the_model_of_another_reference() -> None:
     report = analyse([run(reference="a"), record(case("a"), *wave(0.1)), record(case("b"), *wave(0.005))])
-    assert report.summary[0] == "b: eager is FASTER than a eager, 20.00x (20.00-20.00)."
+    assert report.summary[0] == "b: eager is FASTER than a eager, 20.00x (20.00-20.00) (within one launch)."
 
 
 def test_limits_hide_rows_and_name_the_best_that_fits() -> None:

@@ -71,6 +71,13 @@ def test_without_a_twin_or_its_interval_the_margin_stays() -> None:
     assert margin_of(replace(effect(1.1, 1.2), low=None, high=None), 0.01) == Margin(delta=0.01, same=0.01)
 
 
+def test_where_a_twin_is_expected_there_are_no_verdicts_without_its_interval() -> None:
+    silent = Margin(delta=0.01, same=0.01, silenced=True)
+    assert margin_of(None, 0.01, twin_expected=True) == silent
+    assert margin_of(replace(effect(1.1, 1.2), low=None, high=None), 0.01, twin_expected=True) == silent
+    assert not margin_of(effect(0.99, 1.01), 0.01, twin_expected=True).silenced
+
+
 def test_a_silenced_group_has_no_verdict_and_still_counts_for_the_correction() -> None:
     faster = effect(1.25, 1.26)
     loud = Margin(delta=0.03, same=0.03)

@@ -76,7 +76,7 @@ def test_cells_that_were_not_measured_together_are_not_paired() -> None:
     assert report.notes == (
         "Not measured together with the reference, so there is no speed-up of: a channels_last cpu infer batch 1.",
     )
-    assert report.summary[0] == "a: compile is the SAME as eager within 3 %, 1.000x (1.000-1.000)."
+    assert report.summary[0] == "a: compile is the SAME as eager within 3 %, 1.000x (1.000-1.000) (within one launch)."
 
 
 def test_only_launches_that_were_measured_together_are_paired() -> None:

@@ -8,7 +8,7 @@ import pytest
 from cnnbench.analysis import NoiseCard, analyse
 from cnnbench.analysis.card import card_lines
 from cnnbench.analysis.noise import CanaryNoise, TwinNoise
-from cnnbench.record import Measurement
+from cnnbench.record import Measurement, Record
 from cnnbench.stats import Interval
 from tests.made import LAST, beside, canary, case, counted, judged, record, timed, wave, whole_run
 
@@ -46,6 +46,48 @@ def test_the_card_holds_what_the_records_do() -> None:
         clock_low_per_s=2.45e9,
         clock_high_per_s=2.45e9,
     )
+
+
+def unfit(record_: Record) -> Record:
+    """Return `record_` as that of a cell whose samples the machine's other work took part in."""
+    return replace(record_, status="invalid", error="Other work ran.")
+
+
+def test_a_run_whose_cells_are_all_unfit_has_a_card() -> None:
+    steal = Measurement(quantity="steal_share", samples=(0.3,) * 10 + (0.0,) * 2, blocks=TWELVE)
+    latency, *rest = wave(1.0)
+    shaken = replace(latency, voided=tuple(range(10)))
+    items = [
+        unfit(record(case("a"), shaken, *rest, steal)),
+        unfit(record(case("a", LAST), shaken, *rest, steal)),
+        record(case("b"), status="oom", error="full"),
+    ]
+    report = analyse(items)
+    assert report.noise == NoiseCard(
+        twins=(),
+        canaries=(),
+        samples=24,
+        voided=20,
+        threads=(("cpu", 1),),
+        steal_share=pytest.approx(0.25),  # type: ignore[arg-type]  # compares as a float does
+        most_steal_share=0.3,
+    )
+    assert card_lines(report.noise)[-1] == (
+        "20 of 24 samples voided (83.3 %), steal 25.0 % (at most 30.0 %), 1 thread on cpu."
+    )
+    found = {(row.status, row.samples, row.latency_s, row.detail.voided) for row in report.rows[:2]}
+    assert found == {("invalid", None, None, None)}
+
+
+def test_unfit_launches_count_for_the_card_and_not_for_the_row() -> None:
+    calm = Measurement(quantity="steal_share", samples=(0.0,) * 12, blocks=TWELVE)
+    steal = replace(calm, samples=(0.5,) * 12)
+    latency, *rest = wave(1.0)
+    failed = record(case("a"), replace(latency, voided=TWELVE), *rest, steal, launch=1, status="failed", error="died")
+    report = analyse([record(case("a"), *wave(1.0), calm), failed])
+    assert report.noise is not None
+    assert (report.noise.samples, report.noise.voided, report.noise.steal_share) == (24, 12, 0.25)
+    assert (report.rows[0].samples, report.rows[0].detail.voided) == (12, 0)
 
 
 def twin(low: float, high: float, name: str = "a eager", *, silences: bool = False) -> TwinNoise:

@@ -7,10 +7,11 @@ import pytest
 
 from cnnbench.analysis import Report, Row, RowCaution, analyse, cell_status
 from cnnbench.record import Caution, Record, Run
-from cnnbench.spec import Case
+from cnnbench.spec import Case, Variant
 from tests.made import (
     BF16,
     COST,
+    EAGER,
     LAST,
     WAVE,
     beside,
@@ -23,6 +24,7 @@ from tests.made import (
     run,
     timed,
     wave,
+    wide,
 )
 
 EIGHT = WAVE[:8]
@@ -115,12 +117,83 @@ def test_equal_workers_that_differ_over_sets_take_the_verdicts_of_their_group() 
     assert report.differences == (
         "a: channels_last is NOT DISTINGUISHABLE from eager, as a eager and its A/A twin, which are the same, differ: "
         "0.980x (0.978-0.983).",
-        "b: channels_last is FASTER than eager, 2.00x (2.00-2.00).",
+        "b: channels_last is FASTER than eager, 2.00x (2.00-2.00) (within one launch).",
     )
     assert str(report).splitlines()[0] == (
         "A/A in 2 groups: the widest is 0.999x (0.996-1.003); 1 excludes 1: a eager cpu infer batch 1 "
         "0.980x (0.978-0.983) (so no verdicts)."
     )
+
+
+@pytest.mark.parametrize("twin_s", [None, [1.0] * 5])
+def test_a_group_with_a_canary_has_no_verdicts_without_an_interval_of_its_twin(twin_s: list[float] | None) -> None:
+    items = [record(case("a"), *wave(1.0)), record(case("a", LAST), *wave(0.5)), record(case("a", BF16), *wave(0.4))]
+    if twin_s:
+        items.append(record(beside(case("a"), "twin"), *timed(twin_s)))
+    fixed = record(beside(case("a"), "canary"), *canary())
+    report = analyse([*items, fixed])
+    assert [row.verdict for row in report.rows] == [None, "NOT DISTINGUISHABLE", "NOT DISTINGUISHABLE"]
+    assert report.differences == (
+        "a: channels_last and bf16 are NOT DISTINGUISHABLE from eager, as its A/A twin gave no interval, so nothing "
+        "shows how far equal workers differ.",
+    )
+    assert [row.verdict for row in analyse(items).rows] == [None, "FASTER", "FASTER"]  # as older records have none
+
+
+def test_what_holds_within_one_launch_is_said_once_a_sentence() -> None:
+    def said(*variants: Variant, launches: int) -> tuple[str, ...]:
+        every = [
+            record(case("a", v), *wave(s), launch=at)
+            for at in range(3)
+            for v, s in ((EAGER, 1.0), (LAST, 0.5), (BF16, 0.25))
+            if v not in variants or at < launches
+        ]
+        return analyse(every).differences
+
+    last, bf16 = "channels_last is FASTER than eager, 2.00x (2.00-2.00)", "bf16 is FASTER than eager, 4.00x (4.00-4.00)"
+    assert said(launches=3) == (f"a: {last}; {bf16}.",)
+    assert said(EAGER, LAST, BF16, launches=1) == (f"a: {last}; {bf16} (within one launch).",)
+    assert said(EAGER, LAST, BF16, launches=2) == (f"a: {last}; {bf16} (within launches).",)
+    assert said(LAST, launches=1) == (f"a: {last}; {bf16} (channels_last within one launch).",)
+    assert said(LAST, BF16, launches=1) == (f"a: {last}; {bf16} (within one launch).",)
+
+
+def precise(latency_s: Sequence[float], *extra: Record) -> tuple[RowCaution, ...]:
+    """Return the warnings of a variant that takes `latency_s` in as many launches, each of which was too wide."""
+    items = [record(case("a"), *timed([1.0] * 12), launch=at) for at in range(len(latency_s))]
+    items += [
+        record(case("a", LAST), *timed([one] * 12), launch=at, cautions=(wide(2.5 + at),))
+        for at, one in enumerate(latency_s)
+    ]
+    return analyse([*items, *extra]).warnings
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "quiet", "kept"),
+    [
+        ([0.5, 0.503, 0.497], False, False),  # +-1.5 %
+        ([0.5, 0.503, 0.497], True, True),
+        ([0.5, 0.501, 0.499], True, False),  # +-0.5 %
+        ([0.5, 0.505, 0.495], False, True),  # +-2.5 %
+        ([0.5, 0.5], False, True),  # no interval over launches
+    ],
+)
+def test_precision_is_that_of_the_whole_and_said_once_a_row(latency_s: list[float], *, quiet: bool, kept: bool) -> None:
+    found = precise(latency_s, record(beside(case("a"), "canary"), *canary(quiet=quiet)))
+    assert found == ((RowCaution(row="a channels_last cpu infer batch 1", caution=wide(2.5)),) if kept else ())
+
+
+def test_a_cuda_device_is_held_to_its_own_precision() -> None:
+    def codes(*latency_s: float) -> list[str | None]:
+        cuda = [
+            record(case("a", v, device="cuda"), *timed([s] * 12), launch=at, cautions=(wide(1.0),) if v == LAST else ())
+            for at, one in enumerate(latency_s)
+            for v, s in ((EAGER, 1.0), (LAST, one))
+        ]
+        return [row.warnings for row in analyse(cuda).rows]
+
+    assert codes(0.5, 0.5005, 0.4995) == [None, None]
+    assert codes(0.5, 0.502, 0.498) == [None, "precision_not_reached"]
 
 
 def test_a_reference_of_all_rows_has_one_twin() -> None:
@@ -139,8 +212,14 @@ def test_a_reference_of_all_rows_has_one_twin() -> None:
     ("latency_s", "why"),
     [
         ([1.0] * 5, "too few blocks for an interval"),
-        ([1 / 1.02, 1 / 1.06] * 6, "1.040x (1.020-1.060) (not wholly beyond the 3 % that count here)"),
-        ([0.95, 1.05] * 6, "1.001x (0.952-1.053) (a difference of 7.4 % would have been seen)"),
+        (
+            [1 / 1.02, 1 / 1.06] * 6,
+            "1.040x (1.020-1.060) (not wholly beyond the 3 % that count here) (within one launch)",
+        ),
+        (
+            [0.95, 1.05] * 6,
+            "1.001x (0.952-1.053) (a difference of 7.4 % would have been told from none) (within one launch)",
+        ),
     ],
 )
 def test_why_there_is_no_verdict_is_said(latency_s: Sequence[float], why: str) -> None:
@@ -162,7 +241,7 @@ def test_many_comparisons_take_verdicts_that_six_blocks_cannot_carry() -> None:
     assert [row.verdict for row in report.rows] == [None, "NOT DISTINGUISHABLE"] * 2
     assert report.differences[0] == (
         "m0: channels_last is NOT DISTINGUISHABLE from eager, 2.00x (2.00-2.00) (as one of several verdicts it may be "
-        "chance)."
+        "chance) (within one launch)."
     )
 
 
