@@ -20,7 +20,8 @@ from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.prepare import Options, names_of
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.writing import FILES, write_files
-from cnnbench.orchestrator.run import Hooks, Runner
+from cnnbench.orchestrator.hooks import Hooks
+from cnnbench.orchestrator.run import Runner
 from cnnbench.record import Record, Run, Status
 from cnnbench.report import WRITERS
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import click
 
-from cnnbench.orchestrator.run import Progress
+from cnnbench.orchestrator.hooks import Progress
 from cnnbench.quantity import show
 from cnnbench.record import Record
 

@@ -70,7 +70,7 @@ def _prove(names: Sequence[str], form: Form, *, burst: bool, seed: int, output: 
     """Do the experiments and print the figures of all that were asked for."""
     from cnnbench.cli.measure import sigterm_interrupts
     from cnnbench.cli.progress import display
-    from cnnbench.orchestrator.run import Progress
+    from cnnbench.orchestrator.hooks import Progress
     from cnnbench.selftest import kept as files
     from cnnbench.selftest.running import run, tasks
 

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from cnnbench.orchestrator.hooks import Hooks
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Tried, Try
 from cnnbench.orchestrator.planning import make_plan
-from cnnbench.orchestrator.run import Hooks, Runner
+from cnnbench.orchestrator.run import Runner
 from cnnbench.orchestrator.single import ask, hosting, memory_limit
 from cnnbench.record import Record
 from cnnbench.spec import Budget, Case, Device, Request, Section

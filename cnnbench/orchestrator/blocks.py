@@ -6,22 +6,16 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnnbench import stats
-from cnnbench.orchestrator.cell import Cell, width
+from cnnbench.orchestrator.cell import Cell, doubtful, width
 from cnnbench.orchestrator.messages import Failure, Take, Taken
 from cnnbench.record import Caution
 from cnnbench.runners.watch import disturbed
 
 LOOKS = (12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000)
 """Numbers of blocks after which the width of the intervals is looked at; looking oftener would favour lucky streaks."""
-
-WIDTH_SHARED = 0.02
-WIDTH_QUIET = 0.01
-WIDTH_CUDA = 0.005
-"""Half-width of an interval, relative, at which measuring stops: on a shared CPU, a quiet one (as the canary shows),
-and CUDA. Width may stop a run, significance never."""
 
 MEASURED_S = 3.0
 """Seconds of blocks before the width may stop a group: noise slower than this would not have been seen."""
@@ -73,8 +67,12 @@ def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random, tell: T
 
 
 def living(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that take part still; none where only twin and canary are left, which nothing is judged by."""
-    alive = [cell for cell in cells if cell.alive]
+    """Return the cells that take part still; none where only twin and canary are left, which nothing is judged by.
+
+    A twin without its reference says nothing.
+    """
+    dead = {replace(cell.case, role="twin") for cell in cells if not cell.alive}
+    alive = [cell for cell in cells if cell.alive and cell.case not in dead]
     return alive if any(cell.case.role == "timed" for cell in alive) else []
 
 
@@ -91,12 +89,14 @@ def takes_part(cell: Cell, reference: Cell) -> bool:
 def finish_precise(cells: Sequence[Cell], sets: Sequence[int]) -> None:
     """Mark the cells whose interval is narrow enough: the blocks that follow go to those that are wider.
 
-    A cell that would be invalid goes on, as it may yet have samples enough that are not voided.
+    A cell that would be invalid goes on, as it may yet have samples enough that are not voided; so does one whose
+    blocks may be correlated, until more of them tell.
     """
     reference, wanted = cells[0], aim(cells)
     for cell in cells:
         hopeful = cell.unfit and cell.case.role == "timed"
-        cell.finished = not hopeful and width(cell, reference, sets) <= wanted
+        narrow = width(cell, reference, sets) <= wanted
+        cell.finished = narrow and not hopeful and not doubtful(cell, reference, sets)
 
 
 def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
@@ -111,10 +111,10 @@ def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
 def aim(cells: Sequence[Cell]) -> float:
     """Return the half-width that is wanted of the intervals of `cells`, which are on one device."""
     if cells[0].case.device == "cuda":
-        return WIDTH_CUDA
+        return stats.WIDTH_CUDA
     canary = next((cell for cell in cells if cell.case.role == "canary"), None)
     quiet = canary is not None and stats.is_quiet(stats.spread_of(list(canary.good.values())))
-    return WIDTH_QUIET if quiet else WIDTH_SHARED
+    return stats.WIDTH_QUIET if quiet else stats.WIDTH_SHARED
 
 
 def _counted(cells: Sequence[Cell]) -> int:

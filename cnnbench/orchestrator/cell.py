@@ -79,7 +79,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """What came of one case: a failure, or an outcome."""
+    """What came of one case: an outcome, and a failure if it must not be used."""
 
     case: Case
     failure: Failure | None
@@ -88,7 +88,7 @@ class Seen:
 
 
 def width(cell: Cell, reference: Cell, sets: Sequence[int]) -> float:
-    """Return the relative half-width of the interval that the cell's row will show; infinite while there is none.
+    """Return the relative half-width of the cell's interval in this launch; infinite while there is none.
 
     `sets` are the first blocks of the sets of workers. A speed-up's width is that of its logarithm.
     """
@@ -101,9 +101,17 @@ def width(cell: Cell, reference: Cell, sets: Sequence[int]) -> float:
             return math.inf
         return (interval.high - interval.low) / 2 / interval.center
     effect = stats.compare_paired([_by_set(cell, reference, sets)])
-    if effect is None or effect.low is None or effect.high is None:
+    if effect is None or effect.half_width is None:
         return math.inf
-    return (effect.high - effect.low) / 2
+    return effect.half_width
+
+
+def doubtful(cell: Cell, reference: Cell, sets: Sequence[int]) -> bool:
+    """Return whether the blocks of a cell may be correlated, so that its interval may be wider than it seems."""
+    if cell is reference or cell.case.role == "canary":
+        return False
+    effect = stats.compare_paired([_by_set(cell, reference, sets)])
+    return effect is not None and effect.doubtful
 
 
 def _by_set(cell: Cell, reference: Cell, sets: Sequence[int]) -> list[list[float]]:
@@ -135,7 +143,7 @@ def _voided(cell: Cell) -> Failure:
 
 
 def _outcome(cell: Cell, sets: Sequence[int]) -> Outcome:
-    if cell.ready is None or cell.failure is not None or not cell.samples:
+    if cell.ready is None or not cell.samples:
         return Outcome(cautions=tuple(cell.cautions))
     return Outcome(
         measurements=(*_once(cell, cell.ready), *_by_block(cell, cell.ready)),
@@ -145,7 +153,8 @@ def _outcome(cell: Cell, sets: Sequence[int]) -> Outcome:
 
 
 def _once(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
-    first = "compile_s" if cell.case.variant.compile_mode else "first_call_s"
+    compiled = cell.case.variant.compile_mode and cell.case.role != "canary"
+    first = "compile_s" if compiled else "first_call_s"
     passes = cell.warmup_s + sum(s.rewarm_s + s.sample_s for s in cell.samples.values())
     values = [(first, ready.first_call_s), ("warmup_s", cell.warmup_s), ("passes_s", passes)]
     if ready.reading_s is not None:

@@ -37,6 +37,9 @@ a process starts shifts its speed by about 1 %, and only more processes average 
 fewer than four sets their spread says too little, and one set with more samples is better. Our choice; see
 docs/measurement.md for what was measured."""
 
+WARM_COMPILE_SAVES = 0.6
+"""Share of a cold first call that warm caches save; seen on two cores. It only helps to guess what a set takes."""
+
 EMULATED_PATIENCE_S = 10.0
 EMULATED_WARM_S = 5.0
 """Seconds until an emulated variant must have warmed up, compiling apart, and when a warm-up that does not settle ends;
@@ -62,10 +65,16 @@ def measure_group(host: Host, group: Group, limits: Limits, *, launch: int, tell
     """
     cells = [Cell(case=case) for case in group.members]
     order = random.Random(f"{group.cases[0].seed} {launch}")  # noqa: S311  # an order
-    before = machine.read_counters(time.monotonic())
     sets: list[int] = []
     try:
-        _measure_sets(host, cells, limits, sets, order, tell)
+        begin = time.monotonic()
+        _start(host, cells, limits, tell)
+        setup_s = time.monotonic() - begin - lost_s(cells) - _saved_s(cells)
+        before = machine.read_counters(time.monotonic())
+        setup_s, block_s = max(0.0, setup_s), _block_s(cells)
+        count = number_of_sets(limits.sampling_s, setup_s, block_s)
+        plan = Sets(count=count, setup_s=setup_s, least_s=setup_s + LEAST_BLOCKS * block_s, first_blocks=sets)
+        _measure_sets(host, cells, limits, plan, order, tell)
     finally:
         for cell in cells:
             cell.close()
@@ -73,38 +82,52 @@ def measure_group(host: Host, group: Group, limits: Limits, *, launch: int, tell
     return tuple(_with_noise(seen_of(cell, sets), noise) for cell in cells)
 
 
-def _measure_sets(
-    host: Host, cells: list[Cell], limits: Limits, sets: list[int], order: random.Random, tell: Tell
-) -> None:
-    begin = time.monotonic()
-    _start(host, cells, limits, tell)
-    setup_s = time.monotonic() - begin - lost_s(cells)
-    count = number_of_sets(limits.sampling_s, setup_s, _block_s(cells))
-    slice_s = (limits.sampling_s - (count - 1) * setup_s) / count
-    block = 0
-    for at in range(count):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sets:
+    """How many sets of workers there are to be, what starting one takes, and what it takes with its fewest blocks.
+
+    `first_blocks`: the first block of each set that there was.
+    """
+
+    count: int
+    setup_s: float
+    least_s: float
+    first_blocks: list[int]
+
+
+def _measure_sets(host: Host, cells: list[Cell], limits: Limits, sets: Sets, order: random.Random, tell: Tell) -> None:
+    """Take the blocks of each set; the first one is started already. All of them share `limits.sampling_s`.
+
+    A set that takes longer to start than was expected leaves less for blocks to itself and to those that follow.
+    """
+    begin, lost_before, block = time.monotonic(), lost_s(cells), 0
+    for left in range(sets.count, 0, -1):
         alive = living(cells)
         wanted = [cell for cell in alive if takes_part(cell, alive[0])]
-        if at:
+        if sets.first_blocks:
+            if begin + limits.sampling_s + lost_s(cells) - lost_before - time.monotonic() < sets.least_s / 2:
+                break  # it would take more than twice what is left
             _start(host, wanted, limits, tell)
-        sets.append(block)
+        now, lost = time.monotonic(), lost_s(cells)
+        spare_s = begin + limits.sampling_s + lost - lost_before - now - (left - 1) * sets.setup_s
+        sets.first_blocks.append(block)
         turn = Turn(
             first_block=block,
-            end_block=block + LOOKS[-1] // count,
-            until=time.monotonic() + slice_s,
-            deadline=limits.deadline + lost_s(cells),
-            may_stop=count == 1,
-            sets=tuple(sets),
+            end_block=block + LOOKS[-1] // sets.count,
+            until=now + spare_s / left,
+            deadline=limits.deadline + lost,
+            may_stop=sets.count == 1,
+            sets=tuple(sets.first_blocks),
         )
         block = take_blocks([cell for cell in wanted if cell.alive], turn, order, tell)
         for cell in cells:
             cell.close()
         alive = living(cells)
-        if len(sets) >= FEWEST_SETS and alive:
-            finish_precise(alive, sets)
+        if len(sets.first_blocks) >= FEWEST_SETS and alive:
+            finish_precise(alive, sets.first_blocks)
         if not alive or all(cell.finished for cell in alive) or time.monotonic() >= limits.deadline + lost_s(cells):
             break
-    caution_width([cell for cell in cells if cell.alive], sets)
+    caution_width([cell for cell in cells if cell.alive], sets.first_blocks)
 
 
 def number_of_sets(sampling_s: float, setup_s: float, block_s: float) -> int:
@@ -118,6 +141,12 @@ def number_of_sets(sampling_s: float, setup_s: float, block_s: float) -> int:
             return count
         count -= 1
     return 1
+
+
+def _saved_s(cells: Sequence[Cell]) -> float:
+    """Return the seconds that starting the cells once more saves, because what they compile is in their caches then."""
+    cold = [c.ready.first_call_s for c in cells if c.alive and c.ready is not None and c.case.variant.compile_mode]
+    return WARM_COMPILE_SAVES * sum(cold)
 
 
 def _block_s(cells: Sequence[Cell]) -> float:

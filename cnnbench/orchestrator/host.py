@@ -107,6 +107,7 @@ class ForkHost:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._link = ours
+        self._requests = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
         command = [sys.executable, "-m", "cnnbench.orchestrator.server", str(theirs.fileno()), *modules]
         self._process = subprocess.Popen(
@@ -157,17 +158,19 @@ class ForkHost:
     def _ask(self, request: dict[str, int], *fds: int) -> dict[str, int]:
         """Return the server's answer to `request`, which hands over `fds`.
 
+        Each request has a number, which the answer repeats: an interruption may have left an earlier answer unread.
+
         Raises:
             CnnbenchError: the server died or does not answer.
         """
-        message = b""
+        self._requests += 1
         with suppress(OSError):
-            socket.send_fds(self._link, [json.dumps(request).encode()], fds)
-            message = self._link.recv(MESSAGE_BYTES)
-        if not message:
-            raise CnnbenchError("The process that starts workers died; resume the run with the same --output.")
-        answer: dict[str, int] = json.loads(message)
-        return answer
+            socket.send_fds(self._link, [json.dumps({**request, "number": self._requests}).encode()], fds)
+            while message := self._link.recv(MESSAGE_BYTES):
+                answer: dict[str, int] = json.loads(message)
+                if answer.get("number") == self._requests:
+                    return answer
+        raise CnnbenchError("The process that starts workers died; resume the run with the same --output.")
 
     def close(self) -> None:
         """End the server and all workers."""

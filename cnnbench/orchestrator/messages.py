@@ -120,6 +120,11 @@ class Done:
 
     outcome: Outcome
 
+    @property
+    def failure(self) -> None:
+        """There is none: a worker that fails says so instead."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:

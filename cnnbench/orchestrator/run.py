@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench import machine
@@ -14,12 +14,13 @@ from cnnbench.orchestrator.blocks import Tell
 from cnnbench.orchestrator.ceilings import cache_file, ceilings_case, find_ceilings, measured_ceilings
 from cnnbench.orchestrator.cell import Seen
 from cnnbench.orchestrator.expected import ACCURACY_SHARE, START_S, expected_s, group_s, share_s, work_of
-from cnnbench.orchestrator.group import Limits, measure_group
+from cnnbench.orchestrator.group import EMULATED_PATIENCE_S, Limits, measure_group
+from cnnbench.orchestrator.hooks import Hooks, Progress, Spent
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Done, Failure, Job, News
 from cnnbench.orchestrator.planning import Group, Plan, make_plan, threads_of
 from cnnbench.orchestrator.single import as_record, ask, check_environment, hosting, memory_limit, train_case
-from cnnbench.record import Environment, Record
+from cnnbench.record import Environment
 from cnnbench.runners.sampling import WARM_CAP_S
 from cnnbench.spec import Case, Request
 
@@ -36,44 +37,13 @@ CHECK_SHARE = 0.2
 
 CEILINGS_S = 2.0
 CEILINGS_FROM_S = 30.0
-"""Seconds that measuring the machine's ceilings may take, and the budget from which a run may spend them.
-Our choice."""
+CEILINGS_ANEW_S = 120.0
+"""Seconds that measuring the machine's ceilings may take; the budget from which a run may spend them, and the one from
+which it does so even where they are known: a slow moment may have hidden how high they are. Our choice."""
 
 WARM_SHARE = 0.4
 """Highest share of its time that a group may spend on warming up, a second a cell apart. Our choice: where nothing
 settles, more samples say more than a longer warm-up."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """What the run is doing, how long it has run, and how long it is expected to go on, in seconds."""
-
-    text: str
-    elapsed_s: float
-    remaining_s: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hooks:
-    """What a caller wants to hear: `keep` gets every record as soon as there is one, `tell` what is going on.
-
-    `already` holds the records of an earlier part of the run, by `Case.identity()`: they are not measured again.
-    """
-
-    keep: Callable[[Record], None]
-    tell: Callable[[Progress], None]
-    already: Mapping[Case, Record]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spent:
-    """Where the time of a run went, in seconds: all of it; timed and warm-up passes, training steps among them; first
-    calls of compiled variants.
-    """  # noqa: D205
-
-    wall_s: float
-    passes_s: float
-    compile_s: float
 
 
 def plan_only(request: Request, names: Sequence[str]) -> tuple[Plan, float]:
@@ -147,10 +117,11 @@ class Runner:
         return record is not None and record.status in _SETTLED[case.task == "accuracy"]
 
     def _group_done(self, group: Group) -> bool:
-        """Return whether all cases of `group` are done, and were measured together: only then they can be paired."""
-        if not all(self._done(case) for case in group.cases):
+        """Return whether all of `group` is done, and was measured together: only then it can be paired and believed."""
+        wanted = [case for case in group.members if case.role != "canary"]
+        if not all(self._done(case) for case in wanted):
             return False
-        return len({self._hooks.already[case.identity()].started for case in group.cases}) == 1
+        return len({self._hooks.already[case.identity()].started for case in wanted}) == 1
 
     def _refuse(self, task: _Launch) -> None:
         for refused in task.plan.refused:
@@ -172,29 +143,40 @@ class Runner:
         for device in dict.fromkeys(case.device for group in task.plan.groups for case in group.cases):
             case = ceilings_case(device, threads_of(self._request), seconds=CEILINGS_S, seed=self._request.seed)
             known = find_ceilings(task.environment, device, case.variant.threads, file=cache_file())
-            if self._done(case) or (known is None and self._request.budget.total_s < CEILINGS_FROM_S):
+            total_s = self._request.budget.total_s
+            if self._done(case) or (known is None and total_s < CEILINGS_FROM_S):
                 continue
             started = time.time()
             self._tell("what the machine can do at most (kept for later runs)")
-            found = measured_ceilings(task.host, case, task.environment, scratch=task.scratch)
+            found = measured_ceilings(
+                task.host, case, task.environment, scratch=task.scratch, anew=total_s >= CEILINGS_ANEW_S
+            )
             self._keep(task, case, started, found.reply)
 
-    def _check_compiled(self, task: _Launch, group: Group) -> None:
+    def _check_compiled(self, task: _Launch, group: Group, *, without: tuple[str, ...] = ()) -> None:
         """The same for the compiled cells of a group that was measured, one by one: their caches are warm now."""
         own = {_conditions(case) for case in group.cases if case.variant.compile_mode}
         for case in (*task.plan.numerics, *task.plan.memory):
             if _conditions(case) in own and case.task == group.cases[0].task:
-                self._side_by_side(task, [case], "error and memory of what was compiled", stop=self._deadline)
+                what = "error and memory of what was compiled"
+                self._side_by_side(task, [case], what, stop=self._deadline, without=without)
 
-    def _side_by_side(self, task: _Launch, cases: Sequence[Case], what: str, stop: float = math.inf) -> None:
-        """Do `cases` that are one piece of work each, as many at once as there are cores: nothing here is timed."""
+    def _side_by_side(
+        self, task: _Launch, cases: Sequence[Case], what: str, stop: float = math.inf, without: tuple[str, ...] = ()
+    ) -> None:
+        """Do `cases` that are one piece of work each, as many at once as there are cores: nothing here is timed.
+
+        None is begun after `stop` (monotonic); the quantities `without` are not kept.
+        """
         cases = [case for case in cases if not self._done(case)]
         width = machine.usable_cores()
         for start in range(0, len(cases), width):
+            started, some = time.time(), cases[start : start + width]
             if time.monotonic() > stop:
+                late = Failure(status="timeout", error="the share of the budget for errors and memories was spent")
+                for case in cases[start:]:
+                    self._keep(task, case, started, late)
                 return
-            started = time.time()
-            some = cases[start : start + width]
             self._tell(f"{what}: {', '.join(dict.fromkeys(c.model for c in some))}")
             workers = [task.host.start() for _ in some]
             for worker, case in zip(workers, some, strict=True):
@@ -202,16 +184,19 @@ class Runner:
                 worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=limit))
             failed = False
             for worker, case in zip(workers, some, strict=True):
-                reply = worker.receive(min(WHOLE_S, case.budget.timeout_s))
+                reply = worker.receive(_patience_s(task, case))
                 worker.close()
                 assert isinstance(reply, Done | Failure)
                 failed = failed or isinstance(reply, Failure)
-                self._keep(task, case, started, reply)
+                self._keep(task, case, started, reply if isinstance(reply, Failure) else _left(reply, without))
             if failed:
                 self._deadline += time.time() - started
 
     def _measure(self, task: _Launch) -> None:
         groups = [g for g in task.plan.groups if not self._group_done(g)]
+        if task.launch == 0:
+            for group in (g for g in task.plan.groups if g not in groups):  # an earlier part of the run may lack these
+                self._check_compiled(task, group, without=("compile_warm_s",))  # whose caches are gone
         launches_left = self._request.budget.launches - task.launch
         reserve = ACCURACY_SHARE * self._request.budget.total_s if task.plan.accuracy else 0.0
         starts_s = START_S * (launches_left - 1)  # of the later launches' fork servers
@@ -236,7 +221,7 @@ class Runner:
             for seen in measure_group(task.host, group, limits, launch=task.launch, tell=tell):
                 self._deadline += seen.lost_s
                 end += seen.lost_s
-                self._keep(task, seen.case, started, seen.failure or seen)
+                self._keep(task, seen.case, started, seen)
             if task.launch == 0:
                 self._check_compiled(task, group)
 
@@ -288,6 +273,18 @@ class _Launch:
     environment: Environment
     launch: int
     scratch: str
+
+
+def _patience_s(task: _Launch, case: Case) -> float:
+    """Return how long to wait for a piece of work: not long where it is emulated."""
+    emulated = replace(case, role="timed") in task.plan.emulated
+    return min(EMULATED_PATIENCE_S if emulated else WHOLE_S, case.budget.timeout_s)
+
+
+def _left(reply: Done, without: Sequence[str]) -> Done:
+    """Return `reply` without the quantities `without`."""
+    kept = tuple(m for m in reply.outcome.measurements if m.quantity not in without)
+    return Done(outcome=replace(reply.outcome, measurements=kept))
 
 
 def _conditions(case: Case) -> tuple[object, ...]:

@@ -2,8 +2,8 @@
 
 Started as `python -m cnnbench.orchestrator.server FD MODULE...`, with a Unix socket as file descriptor FD. One request
 is one JSON object in one packet: `{"fork": true}` with two descriptors (the worker's pipe, the worker's log), answered
-by `{"pid": N}`; `{"reap": N}` kills what is left of worker N and answers `{"status": wait status}`. When the other end
-closes, the workers are killed and the server ends.
+by `{"pid": N}`; `{"reap": N}` kills what is left of worker N and answers `{"status": wait status}`. An answer repeats
+its request's `number`. When the other end closes, the workers are killed and the server ends.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ def serve(link: socket.socket, modules: list[str]) -> None:
         if "fork" in request:
             pid = _fork(link, fds)
             children.add(pid)
-            link.send(json.dumps({"pid": pid}).encode())
+            answer = {"pid": pid}
         else:
-            link.send(json.dumps({"status": _reap(request["reap"])}).encode())
+            answer = {"status": _reap(request["reap"])}
             children.discard(request["reap"])
+        link.send(json.dumps({**answer, "number": request.get("number")}).encode())
     for pid in children:
         _reap(pid)
     os._exit(0)  # torch's own tidying up takes a second, and nothing here needs it

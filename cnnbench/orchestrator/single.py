@@ -28,17 +28,22 @@ _ASK_S = 120.0
 
 
 class Given(Protocol):
-    """Something that holds an outcome."""
+    """Something that holds an outcome, and why it must not be used, if so."""
 
     @property
     def outcome(self) -> Outcome:
         """The outcome."""
 
+    @property
+    def failure(self) -> Failure | None:
+        """Why the outcome must not be used; what was seen until then is kept."""
+
 
 @contextmanager
 def hosting(request: Request) -> Iterator[Host]:
     """Have a host for workers; it is ended with all its workers whatever happens."""
-    compiles = any("compile" in v or v == "all" for s in request.sections for v in s.variants)
+    variants = (request.reference or "", *(v for section in request.sections for v in section.variants))
+    compiles = any("compile" in v or v == "all" for v in variants)
     host = start_host(threads=threads_of(request), compiles=compiles)
     try:
         yield host
@@ -103,8 +108,9 @@ def memory_limit() -> int:
 
 def as_record(case: Case, environment: Environment, got: Given | Failure, *, launch: int, started: float) -> Record:
     """Return the record of what `case` gave; `started` is seconds since 1970, and it ends now."""
-    failure = got if isinstance(got, Failure) else _no_number(got.outcome)
-    outcome = Outcome() if isinstance(got, Failure) or failure else got.outcome
+    wrong = None if isinstance(got, Failure) else _no_number(got.outcome)
+    outcome = Outcome() if isinstance(got, Failure) or wrong else got.outcome
+    failure = got if isinstance(got, Failure) else wrong or got.failure
     return Record(
         case=case,
         environment=environment,

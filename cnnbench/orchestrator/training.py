@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from cnnbench.orchestrator.hooks import Progress
 from cnnbench.orchestrator.messages import Failure, Job, News
 from cnnbench.orchestrator.planning import make_plan
-from cnnbench.orchestrator.run import Progress
 from cnnbench.orchestrator.single import as_record, ask, hosting, memory_limit, train_case
 from cnnbench.record import Record
 from cnnbench.spec import Case, Request, Variant

@@ -217,11 +217,12 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Watch | Non
     gc.disable()
     try:
         begin = clock.now_ns()
-        work.repeat(shape.rewarm)
+        work.repeat(shape.rewarm - 1)
+        before = watch.read() if watch else None
+        work.repeat(1)  # after the counters, whose reading would make the first timed iteration slower
         enqueued = clock.now_ns()
         clock.synchronize()
         rewarmed = clock.now_ns()
-        before = watch.read() if watch else None
         timed = work.timed(shape.readings, shape.group, clock)
         last = clock.now_ns()
         clock.synchronize()

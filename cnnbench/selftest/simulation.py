@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnbench.orchestrator.blocks import LOOKS, MEASURED_S, WIDTH_SHARED
+from cnnbench.orchestrator.blocks import LOOKS, MEASURED_S
 from cnnbench.orchestrator.group import FEWEST_SETS, MOST_SETS
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.noise import JITTER, Array, correlated, differences
-from cnnbench.stats import Effect, Interval, compare_paired, p95, p99, p_values
+from cnnbench.stats import WIDTH_SHARED, Effect, Interval, compare_paired, p95, p99, p_values
 
 BLOCKS = 40
 """Blocks of a simulated A/A comparison: one of the looks, and about what a cell takes in a few seconds. Our choice."""
@@ -112,7 +112,7 @@ def _after_looks(d: Array, rng: np.random.Generator) -> Effect | None:
     for blocks in LOOKS:
         if blocks * block_s >= MEASURED_S or blocks == LOOKS[-1]:
             effect = compare_paired([[d[:blocks].tolist()]])
-            if _narrow(effect):
+            if _narrow(effect) and not (effect is not None and effect.doubtful):
                 break
     return effect
 

@@ -15,6 +15,15 @@ import numpy.typing as npt
 from cnnbench.stats.order import FEWEST_FOR_INTERVAL, Interval
 from cnnbench.stats.signed_rank import hodges_lehmann
 
+MOST_CORRELATED = 1.645
+"""Standard errors of lag-1 correlation up to which blocks count as independent: exceeded by chance in one series of
+twenty (one-sided). The usual 2 / sqrt(n) without correcting r for its bias finds half as many series of 12 that are
+correlated, and by chance one in two hundred (simulated)."""
+
+DOUBTFUL = 1.0
+"""Standard errors from which a correlation is doubted: too few blocks to stop at, not enough to merge. Our choice: one
+series of six by chance."""
+
 Basis = Literal["blocks", "sets", "launches"]
 """What an interval rests on: blocks within one set of workers or two, or the centres of three or more clusters."""
 
@@ -22,8 +31,8 @@ FEWEST_CLUSTERS = 3
 """Clusters for a t-interval: two leave one degree of freedom, whose interval is 12.7 standard errors wide each side."""
 
 DETECTABLE = 1.43
-"""Smallest effect that is told from none four times in five, in half-widths: (1.960 + 0.842) / 1.960, the normal quantiles of a
-95 % interval and of a power of 80 %."""
+"""Smallest effect that is told from none four times in five, in half-widths: (1.960 + 0.842) / 1.960, the normal
+quantiles of a 95 % interval and of a power of 80 %."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +75,11 @@ class Effect:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     @property
+    def doubtful(self) -> bool:
+        """Whether the blocks may be correlated, though not so clearly that they are merged; more of them will tell."""
+        return self.basis == "blocks" and _correlation(np.asarray(self.values, dtype=np.float64)) > DOUBTFUL
+
+    @property
     def smallest_detectable(self) -> float | None:
         """The smallest relative difference that a run of this precision tells from none four times in five."""
         return None if self.half_width is None else math.expm1(DETECTABLE * self.half_width)
@@ -88,26 +102,28 @@ def _lag1(x: npt.NDArray[np.float64]) -> float:
     return float(from_mean[:-1] @ from_mean[1:]) / spread if spread > 0 else 0.0
 
 
-def merge_correlated(values: Sequence[float]) -> Merged:
-    """Merge neighbours by their mean, 2, 4, 8 ... at a time, until the lag-1 correlation is at most 2 / sqrt(n).
+def _correlation(x: npt.NDArray[np.float64]) -> float:
+    """Return the lag-1 correlation in its standard errors, 1 / sqrt(n) (Bartlett 1946), without its bias.
 
-    2 / sqrt(n) is twice the standard error of the correlation of independent values (Bartlett 1946). Batch means of a
-    correlated series are nearly independent once batches outlast the correlation (Law, Simulation Modeling and
-    Analysis, 9.5). No value is dropped: where the number does not divide, some batches hold one or more extra.
+    From few values r comes out too small by (1 + 4 r) / n (Kendall 1954, Marriott and Pope 1954).
+    """
+    r, n = _lag1(x), x.size
+    return (r + (1 + 4 * r) / n) * math.sqrt(n) if n else 0.0
+
+
+def merge_correlated(values: Sequence[float]) -> Merged:
+    """Merge neighbours by their mean, 2, 4, 8 ... at a time, until their correlation is at most `MOST_CORRELATED`.
+
+    Batch means of a correlated series are nearly independent once batches outlast the correlation (Law, Simulation
+    Modeling and Analysis, 9.5.3). No value is dropped: where the number does not divide, the first batches hold one or
+    more extra.
     """
     all_values = np.asarray(values, dtype=np.float64)
     left, merged = all_values, 1
-    while left.size >= FEWEST_FOR_INTERVAL and _lag1(left) > 2 / math.sqrt(left.size):
+    while left.size >= FEWEST_FOR_INTERVAL and _correlation(left) > MOST_CORRELATED:
         merged *= 2
-        left = _batch_means(all_values, max(1, all_values.size // merged))
+        left = np.array([batch.mean() for batch in np.array_split(all_values, max(1, all_values.size // merged))])
     return Merged(values=tuple(left.tolist()), merged=merged)
-
-
-def _batch_means(x: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
-    """Return the means of `count` runs of neighbours, alike in length to within one."""
-    starts = np.arange(count) * x.size // count
-    means: npt.NDArray[np.float64] = np.add.reduceat(x, starts) / np.diff(starts, append=x.size)
-    return means
 
 
 @lru_cache(maxsize=4096)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cnnbench.orchestrator.run import Hooks, Spent
+from cnnbench.orchestrator.hooks import Hooks, Spent
 from cnnbench.spec import Request
 from tests.cli.pretended import Act
 

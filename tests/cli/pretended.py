@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from cnnbench.orchestrator.run import Hooks
+from cnnbench.orchestrator.hooks import Hooks
 from cnnbench.record import Record
 from cnnbench.spec import Budget, Request, Section
 from tests.made import case, record, timed

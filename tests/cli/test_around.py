@@ -10,7 +10,7 @@ from cnnbench import api
 from cnnbench.analysis import analyse
 from cnnbench.cli.measure import Measured, conclude, point_latest, resume_command, run_folder
 from cnnbench.cli.prepare import Options
-from cnnbench.orchestrator.run import Hooks
+from cnnbench.orchestrator.hooks import Hooks
 from cnnbench.record import Record
 from cnnbench.report import WRITERS
 from cnnbench.spec import CnnbenchError, UsageError

@@ -12,7 +12,7 @@ import pytest
 from cnnbench.analysis import analyse
 from cnnbench.cli.measure import Measured, measure
 from cnnbench.cli.prepare import Options, names_of
-from cnnbench.orchestrator.run import Hooks, Progress
+from cnnbench.orchestrator.hooks import Hooks, Progress
 from cnnbench.record import Record, Run
 from cnnbench.report import WRITERS
 from cnnbench.spec import Case, CnnbenchError, MissingError, Section, UsageError

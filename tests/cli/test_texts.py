@@ -8,7 +8,7 @@ import pytest
 from cnnbench.cli import evaluate, train
 from cnnbench.cli.progress import clock_text, display, length_text, record_line
 from cnnbench.cli.tables import render
-from cnnbench.orchestrator.run import Progress
+from cnnbench.orchestrator.hooks import Progress
 from cnnbench.record import Measurement, Record
 from tests.made import AMP, LAST, case, counted, judged, once, record, timed
 

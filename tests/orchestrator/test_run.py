@@ -51,12 +51,13 @@ def test_cells_that_were_not_measured_together_are_measured_again(world: World) 
     assert (first.started != apart.started, world.log) == (True, ["group mlp infer"])
 
 
-def test_a_group_whose_twin_or_canary_is_missing_is_not_measured_again(world: World) -> None:
+@pytest.mark.parametrize(("missing", "again"), [("twin", ["group mlp infer"]), ("canary", [])])
+def test_a_group_without_its_twin_is_measured_again(world: World, missing: str, again: list[str]) -> None:
     world.run(asked("mlp"))
     assert [r.case.role for r in world.kept if r.launch == 0][-4:] == ["timed", "timed", "twin", "canary"]
     world.log.clear()
-    world.run(asked("mlp"), by_identity([r for r in world.kept if r.case.role not in {"twin", "canary"}]))
-    assert world.log == []
+    world.run(asked("mlp"), by_identity([r for r in world.kept if r.case.role != missing]))
+    assert world.log == again
 
 
 def test_groups_are_skipped_a_quarter_beyond_the_budget_and_good_records_stay(world: World) -> None:

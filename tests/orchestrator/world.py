@@ -7,9 +7,10 @@ from typing import Any
 
 from cnnbench.orchestrator.cell import Seen
 from cnnbench.orchestrator.group import Limits
+from cnnbench.orchestrator.hooks import Hooks, Progress
 from cnnbench.orchestrator.messages import Done, Failure, Job
 from cnnbench.orchestrator.planning import Group
-from cnnbench.orchestrator.run import Hooks, Progress, Runner
+from cnnbench.orchestrator.run import Runner
 from cnnbench.record import Environment, Measurement, Outcome, Record
 from cnnbench.spec import Budget, Case, Request, Section
 from tests.made import MACHINE

@@ -39,9 +39,9 @@ def fill(megabytes: int) -> Tensor:
 # The high-water mark
 
 UNDER_A_PARENT = """
-import json, os, sys, torch
+import json, os, sys, numpy, torch
 from cnnbench.runners.memory import peak_bytes
-held = torch.ones(400_000_000, dtype=torch.uint8)
+held = numpy.ones(400_000_000, dtype=numpy.uint8)  # not torch: its pool of threads must not be there at the fork
 kept = [bytearray(50_000) for _ in range(2_000)]
 del kept[:-1]  # what the parent's allocator keeps of this would be filled unseen
 if os.fork() == 0:

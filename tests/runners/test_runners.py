@@ -1,7 +1,8 @@
-"""The table of runners: every task has one, and each is there."""
+"""The table of runners: every task has one, so has every role that is not the cell itself, and each is there."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -9,19 +10,31 @@ from typing import get_args
 
 import pytest
 
-from cnnbench.runners import RUNNERS
-from cnnbench.spec import Task
+from cnnbench.runners import RUNNERS, runner_for
+from cnnbench.spec import Role, Task
+from tests.made import case
 
-PARAMETERS = {"sampled": ["spec", "case", "prepared"], "whole": ["assignment"]}
+PARAMETERS = {
+    "sampled": ["spec", "case", "prepared"],
+    "whole": ["assignment"],
+    "fixed": ["case"],
+    "machine": ["case", "clock"],
+}
 
 
-def test_every_task_has_a_runner_and_every_runner_a_task() -> None:
-    assert set(RUNNERS) == set(get_args(Task))
+def test_every_task_and_role_has_a_runner_but_for_those_of_cells() -> None:
+    assert set(RUNNERS) == {*get_args(Task), *get_args(Role)} - {"timed", "twin"}
 
 
-@pytest.mark.parametrize("task", get_args(Task))
-def test_a_runner_is_there_and_takes_what_its_kind_takes(task: Task) -> None:
-    runner = RUNNERS[task]
+def test_a_twin_does_what_the_cell_does_and_the_others_what_their_role_is() -> None:
+    cells = [dataclasses.replace(case("net", task="train"), role=role) for role in get_args(Role)]
+    names = ["train", "train", "canary", "memory", "numerics", "ceilings"]
+    assert [runner_for(cell) for cell in cells] == [RUNNERS[name] for name in names]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", list(RUNNERS))
+def test_a_runner_is_there_and_takes_what_its_kind_takes(name: Task | Role) -> None:
+    runner = RUNNERS[name]
     function = runner.load()
     assert (function.__module__, function.__name__) == (runner.module, runner.function)
     assert list(inspect.signature(function).parameters) == PARAMETERS[runner.kind]

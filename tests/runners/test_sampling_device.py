@@ -118,14 +118,14 @@ class Script:
         return Reading(wall_ns=len(self.log), cpu_ns=0)
 
     def seen(self, before: Reading, after: Reading) -> Seen:
-        assert (before.wall_ns, after.wall_ns) == (2, 4)
+        assert (before.wall_ns, after.wall_ns) == (2, 5)
         return Seen(cpu_share=0.5, steal_share=0.25, throttled=True, sm_clock_share=0.125)
 
 
-def test_a_watch_looks_right_before_and_right_after_the_timed_iterations() -> None:
+def test_a_watch_looks_before_the_last_untimed_iteration_and_right_after_the_timed_ones() -> None:
     script = Script()
     found = take_sample(script, SampleShape(rewarm=7, readings=2, group=3), FakeTime().clock(), script)
-    assert script.log == ["repeat 7", "read", "timed 2 3", "read", "repeat 1"]
+    assert script.log == ["repeat 6", "read", "repeat 1", "timed 2 3", "read", "repeat 1"]
     assert (found.cpu_share, found.steal_share, found.throttled, found.sm_clock_share) == (0.5, 0.25, True, 0.125)
 
 

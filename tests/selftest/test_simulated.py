@@ -15,18 +15,8 @@ CASES = [
     (name, part) for name in ("V1", "V4", "V8", "V10", "V11", "V16") for part in EXPERIMENTS[name].parts_of("short")
 ]
 
-TOO_SHORT = "below 27 blocks the correlation of neighbours is often not seen: 38 % at 12, 78 % at 18"
 
-
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        pytest.param(*case, marks=pytest.mark.xfail(reason=TOO_SHORT, strict=True))
-        if case == ("V4", "correlated noise")
-        else case
-        for case in CASES
-    ],
-)
+@pytest.mark.parametrize(("name", "part"), CASES)
 def test_it_holds(name: str, part: str) -> None:
     found = EXPERIMENTS[name].load()(part, Setting())
     assert found.holds, found
@@ -55,16 +45,16 @@ def test_a_wrong_test_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def too_narrow(launches: list[list[list[float]]]) -> object:
         effect = compare_paired(launches)
-        assert effect is not None
-        assert effect.low is not None
-        assert effect.high is not None
+        if effect is None or effect.low is None or effect.high is None:
+            return effect
         return replace(effect, low=effect.low / 2 + effect.center / 2, high=effect.high / 2 + effect.center / 2)
 
     monkeypatch.setattr(simulation, "compare_paired", too_narrow)
     assert not simulation.coverage("one set of workers", Setting()).holds
     monkeypatch.setattr(simulation, "compare_paired", of_few)
     monkeypatch.setattr(simulation, "p_values", lambda *_: type("P", (), {"faster": 0.0, "slower": 1.0}))
-    assert simulation.false_alarms("5 %", Setting()).shown == "200 of 200"
+    found = simulation.false_alarms("5 %", Setting())
+    assert (found.holds, found.values[0] > 190) == (False, True)  # all but those without an interval
 
 
 def test_bounds_of_percentiles_that_are_too_low_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

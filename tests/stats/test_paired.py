@@ -43,15 +43,22 @@ def test_correlated_neighbours_are_merged_in_twos() -> None:
 
 
 def test_correlated_neighbours_are_merged_in_fours_if_twos_are_still_correlated() -> None:
-    fours = [2.0, 2.0, -1.0, -2.0, -1.0, 0.0]
-    values = [value for value in fours for _ in range(4)]
-    assert merge_correlated(values) == Merged(values=tuple(fours), merged=4)
+    eights = [2.0, -1.0, 0.5, -2.0, 1.0, -0.5]
+    values = [value for value in eights for _ in range(8)]
+    assert merge_correlated(values).merged == 4
 
 
 def test_values_that_do_not_divide_are_all_kept() -> None:
-    values = [2.0, 2.0, 2.0, 2.0, -1.0, -1.0, -2.0, -2.0, -1.0, -1.0, 0.0, 0.0, 3.0]
-    expected = Merged(values=(2.0, 2.0, -1.0, -2.0, -1.0, 1.0), merged=2)
-    assert merge_correlated(values) == expected
+    values = [2.0, 2.0, 2.0, 2.0, -1.0, -1.0, -2.0, -2.0, 2.0, 2.0, -1.0, -1.0, 2.0]
+    assert merge_correlated(values) == Merged(values=(2.0, 0.5, -1.5, 0.0, 0.5, 0.5), merged=2)
+
+
+def test_a_correlation_that_may_be_chance_is_doubted_and_not_merged() -> None:
+    doubted = compare_paired([[[2.0, 2.0, 2.0, 2.0, -2.0, -2.0, 1.5, 1.5, -2.0, -2.0, 0.0, 0.0, 3.0]]])
+    turning = compare_paired([[[1.0, 2.0, 3.0, 2.0, 1.0, 3.0, 2.0, 1.0, 1.0, 2.0, 2.0, 3.0]]])
+    assert doubted is not None
+    assert turning is not None
+    assert [(e.merged, e.doubtful) for e in (doubted, turning)] == [(1, True), (1, False)]
 
 
 def test_a_drift_throughout_leaves_too_few() -> None:

@@ -1,0 +1,41 @@
+"""What a run tells its caller while it goes on: records, progress, and at its end where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cnnbench.record import Record
+from cnnbench.spec import Case
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What the run is doing, how long it has run, and how long it is expected to go on, in seconds."""
+
+    text: str
+    elapsed_s: float
+    remaining_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hooks:
+    """What a caller wants to hear: `keep` gets every record as soon as there is one, `tell` what is going on.
+
+    `already` holds the records of an earlier part of the run, by `Case.identity()`: they are not measured again.
+    """
+
+    keep: Callable[[Record], None]
+    tell: Callable[[Progress], None]
+    already: Mapping[Case, Record]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """Where the time of a run went, in seconds: all of it; timed and warm-up passes, training steps among them; first
+    calls of compiled variants.
+    """  # noqa: D205
+
+    wall_s: float
+    passes_s: float
+    compile_s: float
