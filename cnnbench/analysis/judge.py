@@ -50,8 +50,9 @@ def excludes_none(effect: Effect) -> bool:
 def margin_of(twin: Effect | None, delta: float, *, twin_expected: bool = False) -> Margin:
     """Return the margin of a group by what its A/A `twin` showed, `delta` being what was asked for or the default.
 
-    A run cannot tell differences that it shows between two equal workers, so the margin is never below the far end of
-    the A/A interval. Where that interval excludes no difference, what it rests on decides. Over several sets of workers
+    A run cannot tell differences that it shows between two equal workers, so the margin is never below what these were
+    apart: the centre of the A/A interval, whose width a cell's own interval has already. Where that interval excludes
+    no difference, what it rests on decides. Over several sets of workers
     or launches it covers what a process start shifts, so equal workers that differ prove that something else is wrong,
     and no verdict of the group stands. Within one set it does not cover such a shift, which is expected (1 % or so),
     and the raised margin allows for it; only a shift that is wholly beyond `delta` forbids the verdicts too.
@@ -61,7 +62,7 @@ def margin_of(twin: Effect | None, delta: float, *, twin_expected: bool = False)
     """
     if twin is None or twin.low is None or twin.high is None:
         return Margin(delta=delta, same=delta, silenced=twin_expected)
-    floor = math.expm1(max(abs(twin.low), abs(twin.high)))
+    floor = math.expm1(abs(twin.center))
     beyond = min(abs(twin.low), abs(twin.high)) > math.log1p(delta)
     silenced = excludes_none(twin) and (twin.basis != "blocks" or beyond)
     return Margin(delta=max(delta, floor), same=delta, silenced=silenced)

@@ -25,6 +25,11 @@ PRELOADED = ("numpy", "torch", "torchvision", "cnnbench.orchestrator.worker")
 PRELOADED_COMPILE = ("torch._dynamo", "torch._inductor.compile_fx")
 """Imported as well where a run compiles, so that compile times hold no imports."""
 
+SPIN_COUNT = "30000"
+"""How often threads of libgomp look for work before they sleep: 0.8 ms, a tenth of the default, unless the user says
+otherwise. The next worker's sample must wait for it. Passes took as long (docs/measurement.md): what is serial in them
+is far shorter."""
+
 SERVER_START_S = 300.0
 """How long the fork server may take to import torch; minutes on a cold disk. Our choice."""
 
@@ -242,6 +247,7 @@ def worker_environment(threads: int) -> dict[str, str]:
     """Return the environment of workers: pools of `threads`, no pool in numpy, no processes beside the compiler."""
     pools = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     return {
+        "GOMP_SPINCOUNT": SPIN_COUNT,
         **os.environ,
         **pools,
         "OPENBLAS_NUM_THREADS": "1",  # numpy's; its pool would exist before the first fork

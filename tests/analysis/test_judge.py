@@ -47,12 +47,12 @@ def test_the_margin_is_as_asked_or_by_device_and_canary(
     ("low", "high", "basis", "delta", "silenced"),
     [
         (0.99, 1.01, "blocks", 0.03, False),  # within the margin
-        (0.96, 1.02, "blocks", 1 / 0.96 - 1, False),  # raised to the far end, in either direction
-        (0.98, 1.05, "sets", 0.05, False),
-        (1.01, 1.05, "blocks", 0.05, False),  # one set of workers: a process start shifts as much
-        (1.029, 1.05, "blocks", 0.05, False),
-        (1.031, 1.05, "blocks", 0.05, True),  # wholly beyond 3 %
-        (0.95, 0.97, "blocks", 1 / 0.95 - 1, True),
+        (0.91, 1.01, "blocks", 1 / math.sqrt(0.91 * 1.01) - 1, False),  # raised to the centre, in either direction
+        (0.98, 1.10, "sets", math.sqrt(0.98 * 1.10) - 1, False),
+        (1.01, 1.05, "blocks", 0.03, False),  # one set of workers: a process start shifts as much
+        (1.029, 1.05, "blocks", math.sqrt(1.029 * 1.05) - 1, False),
+        (1.031, 1.05, "blocks", math.sqrt(1.031 * 1.05) - 1, True),  # wholly beyond 3 %
+        (0.95, 0.97, "blocks", 1 / math.sqrt(0.95 * 0.97) - 1, True),
         (1.001, 1.01, "sets", 0.03, True),
         (0.99, 0.999, "launches", 0.03, True),
     ],

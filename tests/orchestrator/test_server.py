@@ -21,6 +21,13 @@ def test_pools_of_workers_have_their_threads_and_numpy_has_none() -> None:
     assert environment["PATH"] == os.environ["PATH"]
 
 
+def test_threads_spin_shortly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert worker_environment(2)["GOMP_SPINCOUNT"] == "30000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert worker_environment(2)["GOMP_SPINCOUNT"] == "7"
+
+
 def test_a_server_that_cannot_import_says_what_to_install() -> None:
     host = ForkHost(threads=1, modules=("no_such_module",))
     with pytest.raises(MissingError) as caught:
