@@ -145,10 +145,25 @@ def test_a_twin_that_differs_by_set_keeps_the_group_going_without_a_caution(cloc
 
 
 def test_all_blocks_together_are_as_many_as_the_last_look(clock: Use) -> None:
-    never = Script(ready=replace(QUICK, iteration_s=0.001), take_s=0.001, latencies=(1.0, 1.2) * 63)
-    stage = clock(Stage(never))
+    fast = Script(ready=replace(QUICK, iteration_s=0.001), take_s=0.001)
+    stage = clock(Stage(fast, tuple(replace(fast, latencies=(1.0 + at / 10,)) for at in range(8))))
     seen = stage.measure(sampling_s=1e4, deadline_s=1e5)[0]
     assert (len(blocks(seen)), seen.outcome.sets) == (1000, tuple(range(0, 1000, 125)))
+
+
+def test_a_cell_that_is_compared_with_nothing_has_one_set(clock: Use) -> None:
+    seen = clock(Stage(STEADY)).measure(sampling_s=FOUR_SETS_S)[0]
+    assert seen.outcome.sets == ()
+
+
+@pytest.mark.parametrize(("slow_s", "several"), [(1.05, True), (1.2, False)])
+def test_where_noise_outweighs_what_sets_differ_by_one_set_goes_on(clock: Use, slow_s: float, *, several: bool) -> None:
+    noisy = replace(STEADY, latencies=(1.0, slow_s) * 200)  # seven blocks: the interval is from 1 to slow_s
+    stage = clock(Stage(STEADY, noisy))
+    seen = stage.measure(sampling_s=FOUR_SETS_S)[1]
+    assert bool(seen.outcome.sets) is several
+    assert len(stage.of("channels_last")) == (4 if several else 1)
+    assert stage.now <= 1000.0 + 0.5 + FOUR_SETS_S + 0.5
 
 
 @pytest.mark.parametrize(
