@@ -109,8 +109,8 @@ _ALL = (
     ),
     Experiment(
         id="V9",
-        title="samples of 1, 2, 4 and 8 iterations: the line through them",
-        holds_if="the intercept is at most 2 % of one iteration",
+        title="samples of 1 to 8 iterations: what they cost beside their iterations",
+        holds_if="at most 2 % of one iteration",
         module="clocking",
         function="intercept",
         cheap=True,

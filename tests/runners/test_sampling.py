@@ -227,7 +227,7 @@ def test_a_reading_holds_one_tick_of_the_clock() -> None:
     assert rounded(found) == sample(
         latency_s=0.0010001,
         sample_s=0.0020002,
-        rewarm_s=0.0010002,
+        rewarm_s=0.0010003,
         tail_s=1e-7,
         iterations_s=(0.0010001, 0.0010001),
     )
@@ -253,13 +253,16 @@ class Parts:
         del count
 
     def timed(self, readings: int, group: int, clock: Clock) -> Timed:
-        return Timed(readings_ns=(5, 7, 9), phases_ns=((1, 2, 30), (4, 50, 6)))
+        lead = (99,) * (readings - 3)
+        return Timed(readings_ns=(*lead, 5, 7, 9), phases_ns=((*lead, 1, 2, 30), (*lead, 4, 50, 6)))
 
 
 def test_phases_are_medians_of_their_own() -> None:
     found = take_sample(Parts(), SampleShape(rewarm=1, readings=3, group=1), FakeTime().clock())
     assert found.phases_s == pytest.approx((2e-9, 6e-9), rel=1e-12)
     assert found.latency_s == pytest.approx(7e-9, rel=1e-12)
+    assert found.sample_s == pytest.approx(21e-9, rel=1e-12)
+    assert found.rewarm_s == pytest.approx(99e-9, rel=1e-12)  # the first pass through the timed loop
 
 
 @pytest.mark.parametrize(
