@@ -22,6 +22,10 @@ COMPILE_S = 35.0
 COMPILE_AUTOTUNE_S = 150.0
 """Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only."""
 
+CHECK_COMPILED_S = 15.0
+"""Seconds set aside for the numerical error and the memory of a compiled cell, which come after its group; with warm
+caches each took 5 to 8 s on two cores."""
+
 SAMPLING_S = 6.0
 """Expected seconds of blocks for a cell until the width of its interval stops it. For the ETA only."""
 
@@ -46,6 +50,11 @@ START_S = 5.0
 
 
 def fixed_s(case: Case) -> float:
+    """Return the expected seconds of a cell beside its blocks."""
+    return start_s(case) + (CHECK_COMPILED_S if case.variant.compile_mode and case.role == "timed" else 0.0)
+
+
+def start_s(case: Case) -> float:
     """Return the expected seconds before a cell's first sample."""
     if case.role == "canary":
         return CANARY_S

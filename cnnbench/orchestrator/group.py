@@ -22,7 +22,7 @@ from cnnbench.orchestrator.blocks import (
     takes_part,
 )
 from cnnbench.orchestrator.cell import Cell, Seen, seen_of, width
-from cnnbench.orchestrator.expected import SETUP_S, fixed_s
+from cnnbench.orchestrator.expected import SETUP_S, start_s
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Warm
 from cnnbench.orchestrator.planning import Group
@@ -211,7 +211,7 @@ def _warm(cell: Cell, limits: Limits) -> None:
     emulated = _emulated(cell, limits)
     patience = cell.case.budget.timeout_s
     if emulated is not None:
-        patience = min(patience, EMULATED_PATIENCE_S + fixed_s(cell.case) - SETUP_S)
+        patience = min(patience, EMULATED_PATIENCE_S + start_s(cell.case) - SETUP_S)
     cell.at_work().send(Warm(shape=None if cell.ready is None else cell.ready.shape))
     reply = cell.receive(patience)
     if isinstance(reply, Ready):
