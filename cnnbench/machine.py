@@ -176,7 +176,7 @@ def _mean_clock() -> float | None:
     """Return the mean clock of the cores in Hz; systems that hide it answer with an error, nothing, or zero."""
     try:
         found: Any = psutil.cpu_freq()  # its type says never None, its documentation and its code say otherwise
-    except (AttributeError, NotImplementedError, OSError, RuntimeError):
+    except (AttributeError, NotImplementedError, OSError, RuntimeError):  # psutil's: the system has no such counter
         return None
     return float(found.current) * 1e6 if found and found.current else None
 

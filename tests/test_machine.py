@@ -182,6 +182,7 @@ def test_counters_are_read_as_the_kernel_shows_them(tmp_path: Path, monkeypatch:
     )
 
 
+# An answer that is an exception is raised, as psutil does where the system has no such counter.
 @pytest.mark.parametrize(
     "answer", [None, SimpleNamespace(current=0.0), NotImplementedError(), FileNotFoundError(), AttributeError()]
 )

@@ -101,8 +101,9 @@ def finish_precise(cells: Sequence[Cell], sets: Sequence[int]) -> None:
 
 def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
     """Say of each cell that is still too wide that it is."""
+    wanted = aim(cells) if cells else math.inf
     for cell in cells:
-        if cell.case.role == "timed" and (wide := width(cell, cells[0], sets)) > aim(cells):
+        if cell.case.role == "timed" and (wide := width(cell, cells[0], sets)) > wanted:
             by = f"+-{100 * wide:.1f} %" if math.isfinite(wide) else "too few samples for an interval"
             fact = f"the interval is wider than asked for when the budget is spent ({by})"
             cell.cautions.append(Caution(code="precision_not_reached", fact=fact, advice="Give it a larger --budget."))

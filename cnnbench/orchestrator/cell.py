@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cnnbench import stats
@@ -100,23 +100,24 @@ def width(cell: Cell, reference: Cell, sets: Sequence[int]) -> float:
         if interval is None or interval.low is None or interval.high is None:
             return math.inf
         return (interval.high - interval.low) / 2 / interval.center
-    effect = stats.compare_paired([_by_set(cell, reference, sets)])
-    if effect is None or effect.half_width is None:
-        return math.inf
-    return effect.half_width
+    effect = _effect(cell, reference, sets)
+    return math.inf if effect is None or effect.half_width is None else effect.half_width
 
 
 def doubtful(cell: Cell, reference: Cell, sets: Sequence[int]) -> bool:
     """Return whether the blocks of a cell may be correlated, so that its interval may be wider than it seems."""
     if cell is reference or cell.case.role == "canary":
         return False
-    effect = stats.compare_paired([_by_set(cell, reference, sets)])
+    effect = _effect(cell, reference, sets)
     return effect is not None and effect.doubtful
 
 
-def _by_set(cell: Cell, reference: Cell, sets: Sequence[int]) -> list[list[float]]:
-    """Return ln(reference / cell) of the blocks that both have, in order, by set of workers."""
-    base, own = reference.good, cell.good
+def _effect(cell: Cell, reference: Cell, sets: Sequence[int]) -> stats.Effect | None:
+    return stats.compare_paired([by_set(reference.good, cell.good, sets)])
+
+
+def by_set(base: Mapping[int, float], own: Mapping[int, float], sets: Sequence[int]) -> list[list[float]]:
+    """Return ln(base / own) of the blocks that both have, in order, by set of workers (`sets`: their first blocks)."""
     found: list[list[float]] = [[] for _ in sets]
     for block in sorted(base.keys() & own.keys()):
         at = sum(first <= block for first in sets) - 1

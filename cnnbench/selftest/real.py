@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from cnnbench.analysis.judge import DELTA_SHARED
 from cnnbench.orchestrator.host import Host, Worker, start_host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
 from cnnbench.orchestrator.single import memory_limit
@@ -24,9 +25,6 @@ BLOCKS = 12
 COMPARISONS = {"short": 20, "full": 100}
 MOST_INTERVALS = 11
 MOST_VERDICTS = 3
-DELTA = 0.03
-"""The difference that counts on a shared CPU (docs/measurement.md)."""
-
 VERDICT_LEVEL = 0.01
 """Share of wrong verdicts for which the short form's bound is made: that of which 3 in 100 are rarely exceeded."""
 
@@ -55,7 +53,7 @@ def same_twice(_part: str, setting: Setting) -> Found:
     effects = [compare_paired([[pair.differences]]) for pair in _pairs(setting, one_after_the_other=False)]
     count = len(effects)
     alarms = sum(map(_excludes_one, effects))
-    claims = sum(verdicts([e], [DELTA])[0] in {"FASTER", "SLOWER"} for e in effects)
+    claims = sum(verdicts([e], [DELTA_SHARED])[0] in {"FASTER", "SLOWER"} for e in effects)
     most = (MOST_INTERVALS, MOST_VERDICTS) if setting.full else _most_short(count)
     widths = sorted(e.half_width for e in effects if e is not None and e.half_width is not None)
     typical = f"; median half-width {100 * widths[len(widths) // 2]:.1f} %" if widths else ""

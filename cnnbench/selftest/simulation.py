@@ -8,11 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnbench.orchestrator.blocks import LOOKS, MEASURED_S
+from cnnbench.orchestrator.blocks import LEAST_BLOCKS, LOOKS, MEASURED_S
 from cnnbench.orchestrator.group import FEWEST_SETS, MOST_SETS
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.noise import JITTER, Array, correlated, differences
-from cnnbench.stats import WIDTH_SHARED, Effect, Interval, compare_paired, p95, p99, p_values
+from cnnbench.stats import (
+    FEWEST_FOR_P95,
+    FEWEST_FOR_P99,
+    WIDTH_SHARED,
+    Effect,
+    Interval,
+    compare_paired,
+    p95,
+    p99,
+    p_values,
+)
 
 BLOCKS = 40
 """Blocks of a simulated A/A comparison: one of the looks, and about what a cell takes in a few seconds. Our choice."""
@@ -119,7 +129,7 @@ def _after_looks(d: Array, rng: np.random.Generator) -> Effect | None:
 
 def _after_sets(d: Array, rng: np.random.Generator) -> Effect | None:
     """Return the effect after the set of workers that width stops, or after the last; each set has its own shift."""
-    blocks = max(FEWEST_BLOCKS, round(SET_S / _block_s(rng)))
+    blocks = max(LEAST_BLOCKS, round(SET_S / _block_s(rng)))
     sets: list[list[float]] = []
     effect = None
     for at in range(MOST_SETS):
@@ -132,9 +142,8 @@ def _after_sets(d: Array, rng: np.random.Generator) -> Effect | None:
     return effect
 
 
-FEWEST_BLOCKS = 6
 SET_S = 3.0
-"""Blocks and seconds of a set of workers in simulation: a run of a minute has about as many. Our choice."""
+"""Seconds of a set of workers in simulation: a run of a minute has about as many. Our choice."""
 
 
 def _narrow(effect: Effect | None) -> bool:
@@ -184,8 +193,8 @@ _SOURCES = {
 }
 
 _PERCENTILES: dict[str, tuple[float, int, Callable[[list[float]], Interval | None]]] = {
-    "p95": (0.95, 130, p95),
-    "p99": (0.99, 662, p99),
+    "p95": (0.95, FEWEST_FOR_P95, p95),
+    "p99": (0.99, FEWEST_FOR_P99, p99),
 }
 
 

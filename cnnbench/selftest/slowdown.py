@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.cell import Seen, by_set
 from cnnbench.orchestrator.group import Limits, measure_group
 from cnnbench.orchestrator.host import start_host
 from cnnbench.orchestrator.planning import Group
@@ -100,16 +99,7 @@ def effect_of(base: Seen, other: Seen) -> Effect | None:
     """Return the effect between two cells of a group, None where one of them gave nothing."""
     if base.failure is not None or other.failure is not None:
         return None
-    first, second = _kept(base), _kept(other)
-    starts = base.outcome.sets or (0,)
-    sets: list[list[float]] = [[] for _ in starts]
-    for block in sorted(first.keys() & second.keys()):
-        sets[_set_of(block, starts)].append(math.log(first[block] / second[block]))
-    return compare_paired([sets])
-
-
-def _set_of(block: int, starts: Sequence[int]) -> int:
-    return sum(start <= block for start in starts) - 1
+    return compare_paired([by_set(_kept(base), _kept(other), base.outcome.sets or (0,))])
 
 
 def _kept(seen: Seen) -> dict[int, float]:
