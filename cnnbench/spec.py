@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["complexity", "infer", "train", "accuracy"]
-Role = Literal["timed", "twin", "canary", "memory", "numerics", "ceilings"]
+Role = Literal["timed", "twin", "canary", "memory", "numerics", "ceilings", "predict"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "tf32", "amp_bf16", "amp_fp16", "bf16"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -54,7 +54,11 @@ def unknown_name(kind: str, given: str, known: Iterable[str], more: str = "") ->
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How a tutorial trains a network; `transform` says in words what is done to a picture, pixels in [0, 1] first."""
+    """How a tutorial trains a network; `transform` says in words what is done to a picture, pixels in [0, 1] first.
+
+    `flip` and `crop_padding`: training pictures of its dataset are mirrored at random, and cut out at random after so
+    many black pixels were put around. `halves`: the first half of the test pictures validates, the second one tests.
+    """
 
     dataset: str
     transform: str
@@ -67,6 +71,9 @@ class Recipe:
     batch_size: int
     epochs: int
     shuffled: bool
+    flip: bool = False
+    crop_padding: int = 0
+    halves: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,13 +158,15 @@ class Request:
     """All that is asked of a run. `devices`: `cpu`, `cuda`, or `all` that are there. `threads` None: as many as usable.
 
     `accuracy` is a dataset or None. `input_shape` (channels, height, width) overrides the models' own. `lenient`: an
-    unsupported cell is no failure, because the list of variants is a plan's and not the user's.
+    unsupported cell is no failure, because the list of variants is a plan's and not the user's. `data_dir` is looked
+    through for datasets first.
     """
 
     title: str
     sections: tuple[Section, ...]
     device: Literal["cpu", "cuda", "all"] = "cpu"
     accuracy: str | None = None
+    data_dir: str | None = None
     weights: str = "none"
     input_shape: Shape | None = None
     reference: str | None = None
@@ -173,7 +182,8 @@ class Case:
 
     `role` tells apart what several workers measure under the same conditions: `timed` is the cell itself, `twin` the
     reference once more (the A/A check), `canary` fixed work that shows the machine's noise, `memory` and `numerics` the
-    cell's peak memory and numerical error, `ceilings` what the machine can do at most.
+    cell's peak memory and numerical error, `ceilings` what the machine can do at most, `predict` what it takes pictures
+    for.
     """
 
     model: str

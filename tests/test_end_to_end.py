@@ -10,6 +10,7 @@ import pytest
 
 import cnnbench
 from cnnbench.store import Store
+from tests.data.files import put_pictures
 from tests.program import latest, run, table
 
 pytestmark = pytest.mark.slow
@@ -163,6 +164,26 @@ def test_training_and_testing_a_checkpoint(folder: Path) -> None:
     ]
     assert str(tables[0]["top1"]) == rows[1]["top1"]  # what training had tested at its end
     assert sum(map(sum, tables[0]["confusion"])) == 359
+
+
+def test_training_on_a_folder_of_photographs(folder: Path) -> None:
+    put_pictures(folder / "own", {"rose": (200, 30, 30), "iris": (30, 30, 200)}, count=20)
+    (folder / "own" / "rose" / "bad.jpg").write_bytes(b"")
+    line = "train ./nets.py:Coloured --dataset folder:own --epochs 3 --output out --format csv"
+    done = run(f"{line} --input-shape 3x8x8", folder)
+    assert done.returncode == 2  # only `compare` takes a shape
+    net = NETWORKS.replace("3 * 8 * 8", "3 * 224 * 224")
+    (folder / "nets.py").write_text(net, encoding="utf-8")
+    done = run(line, folder)
+    assert done.returncode == 0, done.stderr
+    (row,) = table(done.stdout)
+    assert (row["status"], row["epochs"]) == ("ok", "3")
+    (record,) = Store(folder / "out").load().records
+    assert record.notes[1:] == (
+        "The validation pictures are the test pictures, a fixed fifth; nothing is chosen by them.",
+        "Left out because they cannot be decoded: rose/bad.jpg (the file is empty).",
+    )
+    assert record.samples("tested") == (8.0,)
 
 
 def test_a_plan_file(folder: Path) -> None:

@@ -119,3 +119,29 @@ def test_a_killed_run_goes_on_without_loss_or_repetition(tmp_path: Path, start: 
     ]
     rows = table((out / "report.csv").read_text(encoding="utf-8"))
     assert [(row["model"], row["launches"]) for row in rows] == [("perceptron", "2"), ("lenet", "2")]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_training_that_was_ended_goes_on_to_the_same_weights(
+    start: Callable[[str], Started], tmp_path: Path, how: signal.Signals
+) -> None:
+    line = "train digit_cnn --epochs 12"
+    whole = run(f"{line} --output whole", tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    begun = start(f"{line} --output ended")
+    state = tmp_path / "ended" / "digit_cnn-seed0.state.safetensors"
+    begun.wait_for(state.exists)
+    begun.process.send_signal(how)
+    begun.process.wait(timeout=60)
+    assert begun.left_over() == []
+    assert state.exists()
+    assert not (tmp_path / "ended" / "digit_cnn-seed0.safetensors").exists()
+    if how == signal.SIGINT:
+        assert begun.process.returncode == 130
+        resumed = begun.said().splitlines()[-1].strip()
+        assert resumed == "cnnbench train digit_cnn --epochs 12 --seed 0 --seeds 1 --resume -o ended"
+    again = run(f"{line} --output ended --resume", tmp_path)
+    assert again.returncode == 0, again.stderr
+    found = [(tmp_path / name / "digit_cnn-seed0.safetensors").read_bytes() for name in ("whole", "ended")]
+    assert found[0] == found[1]
+    assert not state.exists()

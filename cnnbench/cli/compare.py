@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cnnbench.cli.called import recorded_command, typed_command
-from cnnbench.cli.options import COUNT, DURATION, NUMBERS, PERCENT, SHAPE, Words
+from cnnbench.cli.options import COUNT, DURATION, NUMBERS, PERCENT, SHAPE, Words, data_dir_option
 from cnnbench.report import WRITERS
 from cnnbench.spec import Budget, Request, Section
 
@@ -30,6 +30,7 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--task", "tasks", type=Words(("infer", "train")), help="Forward passes, training steps, or both."
         ),
         click.option("--accuracy", metavar="DATASET", help="Train on this dataset as well and report top-1: digits."),
+        data_dir_option,
         click.option("--weights", help="none, default (downloads torchvision's), or a file.  [default: none]"),
         click.option("--input-shape", type=SHAPE, help="One picture's shape, instead of the model's own: 3x32x32."),
         click.option(
@@ -85,6 +86,7 @@ def command(names: tuple[str, ...], **given: Any) -> int:
         ),
         device=given["device"] or "cpu",
         accuracy=given["accuracy"],
+        data_dir=given["data_dir"],
         weights=given["weights"] or "none",
         input_shape=given["input_shape"],
         reference=given["reference"],

@@ -9,6 +9,7 @@ import click
 
 from cnnbench.cli.options import TABLE_FORMATS
 from cnnbench.cli.tables import render
+from cnnbench.data.dataset import Counts
 
 Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
 
@@ -37,9 +38,12 @@ def _datasets() -> Table:
 
     headers = ("name", "classes", "shape", "train", "validation", "test", "description")
     return headers, [
-        (d.name, d.classes, "x".join(map(str, d.shape)), d.counts.train, d.counts.val, d.counts.test, d.description)
-        for d in DATASETS.values()
+        (d.name, d.classes, "x".join(map(str, d.shape)), *_counts(d.counts), d.description) for d in DATASETS.values()
     ]
+
+
+def _counts(counts: Counts | None) -> tuple[int | None, ...]:
+    return (None, None, None) if counts is None else (counts.train, counts.val, counts.test)
 
 
 def _plans() -> Table:

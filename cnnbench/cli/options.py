@@ -125,6 +125,11 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(int(w) for w in words))
 
 
+data_dir_option = click.option(
+    "--data-dir", metavar="FOLDER", help="Where datasets lie, looked through before CNNBENCH_DATA and ./data."
+)
+"""The option of every command that reads a dataset."""
+
 DURATION = Duration()
 COUNT = Count()
 PERCENT = Percent()

@@ -74,7 +74,7 @@ def check(request: Request, options: Options) -> None:
     if request.accuracy is not None:
         from cnnbench import data
 
-        data.find(request.accuracy)
+        data.locate(data.find(request.accuracy), data.places(request.data_dir))
     if options.sort is not None and options.sort not in COLUMNS:
         raise unknown_name("column", options.sort, COLUMNS)
     if request.weights not in ("none", "default") and not Path(request.weights).is_file():

@@ -47,7 +47,7 @@ def _request(name: str, file: PlanFile) -> Request:
 
 
 def _overridden(request: Request, given: dict[str, Any]) -> Request:
-    plain = ("device", "accuracy", "weights", "input_shape", "reference", "threads", "seed")
+    plain = ("device", "accuracy", "data_dir", "weights", "input_shape", "reference", "threads", "seed")
     request = replace(request, **{name: given[name] for name in plain if given[name] is not None})
     parts = {name: given[name] for name in ("variants", "batch_sizes", "tasks") if given[name]}
     limits = {"total_s": given["budget"], "timeout_s": given["timeout"], "launches": given["launches"]}

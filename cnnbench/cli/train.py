@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from cnnbench import stats
 from cnnbench.cli.called import recorded_command, typed_command
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.measure import point_latest, run_folder, sigterm_interrupts
-from cnnbench.cli.options import DURATION, TABLE_FORMATS, Duration
+from cnnbench.cli.options import DURATION, TABLE_FORMATS, Duration, data_dir_option
 from cnnbench.cli.prepare import Options, check, tell_cut_threads
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.tables import render
@@ -33,6 +34,7 @@ ANSWER_S = 600.0
 @click.command("train", no_args_is_help=True)
 @click.argument("model")
 @click.option("--dataset", default="digits", show_default=True, help="See 'cnnbench list datasets'.")
+@data_dir_option
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the dataset's or the recipe's own number.")
 @click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many trainings, each its seed."
@@ -41,6 +43,7 @@ ANSWER_S = 600.0
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: usable cores]")
 @click.option("--weights", default="none", show_default=True, help="Start from: none, default (downloads), or a file.")
+@click.option("--resume", is_flag=True, help="Go on with what an interruption left in the run folder (--output).")
 @click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an epoch: 90s, 20m.  [default: 10m]")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Run folder.  [default: results/<time>-train-MODEL]"
@@ -52,22 +55,28 @@ def command(
     model: str,
     *,
     dataset: str,
+    data_dir: str | None,
     epochs: int | None,
     seeds: int,
     seed: int,
     device: Literal["cpu", "cuda"],
     threads: int | None,
     weights: str,
+    resume: bool,
     timeout: float,
     output: Path | None,
     output_format: str,
 ) -> int:
     """Train MODEL by its tutorial's recipe and test it once; writes records, curves.csv and a checkpoint per seed.
 
+    After each epoch the training is kept beside the checkpoint. Ctrl-C stops it after the step that it makes, keeps it
+    too, and prints the command that goes on; on a CPU the weights end as those of a training that was never stopped.
+
     \b
     Examples:
       cnnbench train lenet
       cnnbench train simple_cnn --seeds 3
+      cnnbench train cifar_cnn --dataset cifar10 --data-dir ~/datasets
       cnnbench train ./my_model.py:build --epochs 20
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     request = Request(
@@ -75,6 +84,7 @@ def command(
         sections=(Section(models=(model,), variants=("eager",)),),
         device=device,
         accuracy=dataset,
+        data_dir=data_dir,
         weights=weights,
         threads=threads,
         seed=seed,
@@ -88,7 +98,7 @@ def command(
     for caution in store.load().cautions:
         click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
     store.append(Run(title=request.title, command=recorded_command(), started=now.isoformat(timespec="seconds")))
-    records, ended = _train(request, store, folder, epochs=epochs, seeds=seeds)
+    records, ended = _train(request, store, folder, epochs=epochs, seeds=seeds, resume=resume)
     if records:
         click.echo(_table(records, folder, output_format))
         ended = _write_curves(store, folder) or ended
@@ -105,18 +115,23 @@ def resume_command(context: click.Context, missing: range, folder: Path) -> str:
     words = [context.command.name or "", context.params["model"]]
     for option in context.command.params:
         name, value = option.name or "", context.params.get(option.name or "")
-        plain = isinstance(option, click.Option) and name not in ("seed", "seeds", "output")
+        plain = isinstance(option, click.Option) and name not in ("seed", "seeds", "output", "resume")
         if plain and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             words += [option.opts[0], f"{value:.10g}s" if isinstance(option.type, Duration) else str(value)]
-    return typed_command([*words, "--seed", str(missing.start), "--seeds", str(len(missing)), "-o", str(folder)])
+    return typed_command(
+        [*words, "--seed", str(missing.start), "--seeds", str(len(missing)), "--resume", "-o", str(folder)]
+    )
 
 
 def _told(ended: CnnbenchError | KeyboardInterrupt, resume: str | None) -> int:
     """Say what ended the trainings early and how to go on; return the exit code."""
     failed = isinstance(ended, CnnbenchError)
-    click.echo(f"Error: {ended}" if failed else "Interrupted. Finished seeds are kept.", err=True)
+    click.echo(
+        f"Error: {ended}" if failed else "Interrupted. Finished seeds are kept, and how far the one in progress is.",
+        err=True,
+    )
     if resume is not None:
-        click.echo(f"Train the missing seeds with:\n  {resume}", err=True)
+        click.echo(f"Go on with:\n  {resume}", err=True)
     return ended.exit_code if isinstance(ended, CnnbenchError) else EXIT_INTERRUPTED
 
 
@@ -126,7 +141,7 @@ def checkpoint_path(folder: Path, model: str, seed: int) -> Path:
 
 
 def _train(
-    request: Request, store: Store, folder: Path, *, epochs: int | None, seeds: int
+    request: Request, store: Store, folder: Path, *, epochs: int | None, seeds: int, resume: bool
 ) -> tuple[list[Record], CnnbenchError | KeyboardInterrupt | None]:
     model = request.sections[0].models[0]
     records: list[Record] = []
@@ -136,6 +151,7 @@ def _train(
                 request,
                 epochs=epochs,
                 seeds=seeds,
+                resume=resume,
                 checkpoint=lambda seed: checkpoint_path(folder, model, seed),
                 tell=shown.tell,
             )
@@ -161,15 +177,19 @@ def _write_curves(store: Store, folder: Path) -> CnnbenchError | None:
 
 
 def _curves(records: Sequence[Record]) -> str:
+    # records of earlier versions have fewer quantities
     rows = [
         (record.case.seed, epoch, *values)
         for record in records
-        for epoch, values in enumerate(zip(*(record.samples(q) for q in _CURVES), strict=True), start=1)
+        for epoch, values in enumerate(zip_longest(*(record.samples(q) for q in _CURVES)), start=1)
     ]
     return render(("seed", "epoch", *_CURVES), rows, "csv") + "\n"
 
 
-_CURVES = ("train_loss", "val_top1", "epoch_s")
+_CURVES = (
+    *("train_loss", "train_top1", "val_loss", "val_top1"),
+    *("epoch_s", "train_img_per_s", "data_share", "learning_rate"),
+)
 
 
 def _table(records: Sequence[Record], folder: Path, output_format: str) -> str:

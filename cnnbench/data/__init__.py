@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cnnbench.data import digits
+from cnnbench.data import cats_dogs, cifar10, digits, folder, mnist, synthetic
 from cnnbench.data.dataset import Counts, DatasetSpec
+from cnnbench.data.finding import locate, places, read
 from cnnbench.spec import unknown_name
 
-__all__ = ["DATASETS", "Counts", "DatasetSpec", "find"]
+__all__ = ["DATASETS", "Counts", "DatasetSpec", "find", "locate", "places", "read"]
 
 _ALL = (
     digits.SPEC,
+    mnist.SPEC,
+    mnist.FASHION_SPEC,
+    cifar10.SPEC,
+    cats_dogs.SPEC,
+    synthetic.SPEC,
     # one line per dataset
 )
 
@@ -36,11 +42,15 @@ DATASETS = _by_name(_ALL)
 
 
 def find(name: str) -> DatasetSpec:
-    """Return the dataset called `name`.
+    """Return the dataset called `name`, or `folder:PATH` for one of the user's own.
 
     Raises:
         UsageError: there is none; the message names close ones.
     """
+    if name.startswith(folder.PREFIX):
+        return folder.spec_of(name)
     if name not in DATASETS:
-        raise unknown_name("dataset", name, DATASETS)
+        raise unknown_name(
+            "dataset", name, DATASETS, more=f"A folder with a folder of pictures for each class: {folder.PREFIX}PATH."
+        )
     return DATASETS[name]

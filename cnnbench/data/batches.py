@@ -1,20 +1,23 @@
-"""Pictures as tensors in memory: splits, how a network wants to see them, and seeded minibatches."""
+"""Pictures as tensors in memory: splits, how a network wants to see them, seeded minibatches and augmentation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cnnbench.data.dataset import Pictures, Read
 from cnnbench.spec import Shape, UnsupportedError, UsageError
 
 HELD_BYTES = 64 * 2**20
 """A split whose adapted pictures take at most this is adapted once; a larger one batch by batch.
 
-Our choice: 1,797 pictures of 3x32x32 take 21 MiB, of 3x224x224 more than 1 GiB.
+Our choice: 1,797 pictures of 3x32x32 take 21 MiB, of 3x224x224 more than 1 GiB. Bytes that need no resizing are always
+adapted by batch: that takes a few microseconds, and whole they would take four times the memory.
 """
 
 PICTURE_CHANNELS = (1, 3)
@@ -37,33 +40,84 @@ class View:
         channels.
         """
         channels, height, width = self.input_shape
-        seen = images.to(torch.float32).div(255) if images.dtype == torch.uint8 else images.to(torch.float32)
+        seen = images.to(torch.float32, copy=True)  # so that what follows, and the network, may work in place
+        if images.dtype == torch.uint8:
+            seen.div_(255)
         if seen.shape[2:] != (height, width):
             shrinks = height < seen.shape[2] or width < seen.shape[3]
             seen = functional.interpolate(seen, size=(height, width), mode="bilinear", antialias=shrinks)
         if seen.shape[1] != channels:
-            seen = seen.expand(-1, channels, -1, -1)
+            seen = seen.expand(-1, channels, -1, -1).contiguous()
         if self.mean:
-            mean, std = (seen.new_tensor(values).reshape(1, -1, 1, 1) for values in (self.mean, self.std))
-            seen = (seen - mean) / std
+            mean, std = _columns(self.mean, self.std, seen.device)
+            seen.sub_(mean).div_(std)
         return seen.contiguous()
+
+    def fits(self, images: Tensor) -> bool:
+        """Return whether `images` (N, C, H, W) have this view's shape, so that nothing must be resized or repeated."""
+        return tuple(images.shape[1:]) == self.input_shape
+
+
+@lru_cache(maxsize=16)
+def _columns(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation by channel, to be used on (N, C, H, W); making them takes longer than using them."""
+
+    def column(values: tuple[float, ...]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+
+    return column(mean), column(std)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """What is done to training pictures at random, each time that they are seen.
+
+    `flip`: mirrored left to right, every second one. `padding`: so many black pixels around, then a window of the
+    picture's own size at a random place.
+    """
+
+    flip: bool = False
+    padding: int = 0
+
+    def __call__(self, images: Tensor, draw: torch.Generator) -> Tensor:
+        """Return `images` (N, C, H, W; bytes, or floats before normalising) changed; `draw` is a generator on the CPU.
+
+        What is drawn are whole numbers on the CPU, so every device does the same.
+        """
+        count, device = len(images), images.device
+        if self.padding:
+            height, width = images.shape[2:]
+            padded = functional.pad(images, [self.padding] * 4)
+            windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, places, places, H, W), nothing is copied
+            top, left = torch.randint(2 * self.padding + 1, (2, count), generator=draw).to(device)
+            images = windows[torch.arange(count, device=device), :, top, left]
+        if self.flip:
+            mirrored = torch.randint(2, (count, 1, 1, 1), generator=draw).to(device=device, dtype=torch.bool)
+            images = torch.where(mirrored, images.flip(3), images)
+        return images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Split:
     """Pictures (N, C, H, W; uint8, or float in [0, 1]) with labels (N, int64) below `classes`.
 
-    `view` is applied to every batch; `None` means that the pictures are as the network wants them.
+    `view` is applied to every batch; `None` means that the pictures are as the network wants them. `augmentation` comes
+    before it.
     """
 
     images_NCHW: Tensor  # noqa: N815 - a tensor's axes are part of its name
     labels_N: Tensor  # noqa: N815
     classes: int
     view: View | None = None
+    augmentation: Augmentation | None = None
 
     def __len__(self) -> int:
         """Return the number of pictures."""
         return len(self.labels_N)
+
+    def part(self, which: slice) -> Split:
+        """Return some of the pictures, over the same memory."""
+        return replace(self, images_NCHW=self.images_NCHW[which], labels_N=self.labels_N[which])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -73,6 +127,16 @@ class Splits:
     train: Split
     val: Split
     test: Split
+
+
+def splits_of(read: Read, classes: int) -> Splits:
+    """Return what was read as tensors over the same memory."""
+    return Splits(train=_split(read.train, classes), val=_split(read.val, classes), test=_split(read.test, classes))
+
+
+def _split(pictures: Pictures, classes: int) -> Split:
+    images, labels = (torch.from_numpy(values) for values in (pictures.images_NCHW, pictures.labels_N))
+    return Split(images_NCHW=images, labels_N=labels, classes=classes)
 
 
 def view_for(input_shape: Shape, stored: Shape, mean: tuple[float, ...], std: tuple[float, ...]) -> View:
@@ -95,25 +159,47 @@ def view_for(input_shape: Shape, stored: Shape, mean: tuple[float, ...], std: tu
     return View(input_shape=input_shape, mean=mean, std=std)
 
 
-def adapted(splits: Splits, view: View, device: str) -> Splits:
-    """Return `splits` on `device` as `view` shows them: small ones adapted now, large ones (`HELD_BYTES`) by batch."""
+def adapted(splits: Splits, view: View, device: str, augmentation: Augmentation | None = None) -> Splits:
+    """Return `splits` on `device` as `view` shows them, training pictures with `augmentation`.
+
+    Small ones (`HELD_BYTES`) that must be resized are adapted now, others by batch.
+    """
     return Splits(
-        train=_adapt(splits.train, view, device),
-        val=_adapt(splits.val, view, device),
-        test=_adapt(splits.test, view, device),
+        train=adapt(splits.train, view, device, augmentation),
+        val=adapt(splits.val, view, device),
+        test=adapt(splits.test, view, device),
     )
 
 
-def _adapt(split: Split, view: View, device: str) -> Split:
+def adapt(split: Split, view: View, device: str, augmentation: Augmentation | None = None) -> Split:
+    """Return one part as `adapted` does."""
     channels, height, width = view.input_shape
     images = split.images_NCHW.to(device)
-    later = len(split) * channels * height * width * _BYTES_PER_FLOAT > HELD_BYTES
+    large = len(split) * channels * height * width * _BYTES_PER_FLOAT > HELD_BYTES
+    later = large or augmentation is not None or (images.dtype == torch.uint8 and view.fits(images))
     return replace(
         split,
         images_NCHW=images if later else view(images),
         labels_N=split.labels_N.to(device),
         view=view if later else None,
+        augmentation=augmentation,
     )
+
+
+def shifted(split: Split, *, right: int, down: int) -> Split:
+    """Return the pictures moved by so many pixels (negative: left, up), black where they came from.
+
+    For pictures as they are stored, before any view.
+    """
+    height, width = split.images_NCHW.shape[2:]
+    moved = torch.zeros_like(split.images_NCHW)
+    rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
+    to_row, to_column = max(0, down), max(0, right)
+    from_row, from_column = max(0, -down), max(0, -right)
+    moved[:, :, to_row : to_row + rows, to_column : to_column + columns] = split.images_NCHW[
+        :, :, from_row : from_row + rows, from_column : from_column + columns
+    ]
+    return replace(split, images_NCHW=moved)
 
 
 def batch_count(pictures: int, batch_size: int, *, keep_single: bool = True) -> int:
@@ -124,18 +210,33 @@ def batch_count(pictures: int, batch_size: int, *, keep_single: bool = True) -> 
 
 
 def batches(
-    split: Split, batch_size: int, *, order: torch.Generator | None = None, keep_single: bool = True
+    split: Split,
+    batch_size: int,
+    *,
+    order: torch.Generator | None = None,
+    draw: torch.Generator | None = None,
+    keep_single: bool = True,
+    first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield pictures (N, C, H, W; as the split's view shows them) and labels (N), N at most `batch_size`.
 
     `order` draws a new permutation for this pass (a generator on the CPU, so that every device sees the same order);
-    None keeps the stored order. Without `keep_single` a last batch of a single picture is left out, unless it is the
-    only one.
+    None keeps the stored order. `draw` is what the split's augmentation draws from; without it nothing is augmented,
+    as when training pictures are scored. Without `keep_single` a last batch of a single picture is left out, unless it
+    is the only one. The batches before `first` are left out, and nothing is drawn for their augmentation.
     """
     count = len(split)
-    places = torch.arange(count) if order is None else torch.randperm(count, generator=order)
-    places = places.to(split.labels_N.device)
-    for index in range(batch_count(count, batch_size, keep_single=keep_single)):
-        chosen = places[index * batch_size : (index + 1) * batch_size]
-        images = split.images_NCHW[chosen]
-        yield (split.view(images) if split.view else images), split.labels_N[chosen]
+    places = None if order is None else torch.randperm(count, generator=order).to(split.labels_N.device)
+    for index in range(first, batch_count(count, batch_size, keep_single=keep_single)):
+        chosen = slice(index * batch_size, (index + 1) * batch_size)
+        if places is None:
+            images, labels = split.images_NCHW[chosen], split.labels_N[chosen]
+        else:
+            images, labels = split.images_NCHW[places[chosen]], split.labels_N[places[chosen]]
+        if split.augmentation is not None and draw is not None:
+            images = split.augmentation(images, draw)
+        if split.view is not None:
+            images = split.view(images)
+        elif places is None:
+            images = images.clone()  # a network may work in place on its input
+        yield images, labels

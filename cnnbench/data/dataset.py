@@ -1,15 +1,23 @@
-"""What is known of a dataset before it is loaded: names, shapes, counts, and the function that loads it."""
+"""What is known of a dataset before it is read, what reading it gives, and the function that does it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnbench.spec import Shape
+from cnnbench.spec import Shape, UsageError
 
 if TYPE_CHECKING:
-    from cnnbench.data.batches import Splits
+    import numpy as np
+    import numpy.typing as npt
+
+Places = tuple[Path, ...]
+"""Folders that are looked through for a dataset, the first one first."""
+
+Tell = Callable[[str, float], None]
+"""Hears what is being done, and the share of it that is done (0 to 1)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,8 +30,79 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A file of a dataset, with its published MD5 checksum (in hexadecimal) where there is one."""
+
+    path: Path
+    md5: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where a dataset was found: its `form` in words, and the files or the one folder that hold it.
+
+    `home`: the folder below a data folder where such files belong.
+    """
+
+    form: str
+    files: tuple[File, ...] = ()
+    home: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Pictures:
+    """Pictures (N, C, H, W; uint8, or float32 in [0, 1]) and their labels (N, int64)."""
+
+    images_NCHW: npt.NDArray[np.uint8] | npt.NDArray[np.float32]  # noqa: N815  # a tensor's axes are part of its name
+    labels_N: npt.NDArray[np.int64]  # noqa: N815
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.labels_N)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """A picture that cannot be used, by its name in the dataset, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Read:
+    """A dataset in memory: `val` is looked at during training, `test` once at the end.
+
+    `val` and `test` are one and the same where the publisher gives no third part: the tutorials look at the test
+    pictures after every epoch, and choose nothing by them. `notes` are facts that belong beside every result.
+    `misnamed` are pictures in another format than their names say, which are used.
+    """
+
+    train: Pictures
+    val: Pictures
+    test: Pictures
+    notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    misnamed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Download:
+    """A file to fetch: its addresses in the order to try, and its published MD5 checksum where there is one."""
+
+    name: str
+    urls: tuple[str, ...]
+    md5: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetSpec:
-    """One dataset: `shape` is (channels, height, width) of a picture as stored; `load` returns its fixed splits.
+    """One dataset: `shape` is (channels, height, width) of a picture as stored.
+
+    `look` returns where the dataset lies, or None, without reading it. `read` reads what was found; pictures without a
+    size of their own come in the wanted shape (channels, height, width), the third argument is told how far it is.
+    `counts` None: they depend on the files. `downloads` belong into `home` below a data folder, and `needs` says in
+    words what is looked for.
 
     `epochs` and `steps` stand in for a recipe's epochs where the dataset is much smaller than the recipe's own:
     that many epochs, but no more than `steps` optimiser steps in all. `None` means that the recipe's epochs are used.
@@ -31,10 +110,35 @@ class DatasetSpec:
 
     name: str
     classes: int
+    class_names: tuple[str, ...] = ()
     shape: Shape
-    counts: Counts
+    counts: Counts | None
     source: str
     description: str
-    load: Callable[[], Splits]
+    look: Callable[[Places], Source | None]
+    read: Callable[[Source, Shape, Tell], Read]
+    needs: str = ""
+    home: str = ""
+    downloads: tuple[Download, ...] = ()
     epochs: int | None = None
     steps: int | None = None
+
+
+def built_in(_: Places) -> Source:
+    """Return where a dataset lies that needs no files."""
+    return Source(form="needs no files")
+
+
+def no_news(_text: str, _share: float) -> None:
+    """Tell nobody."""
+
+
+def check_labels(labels: Iterable[int], classes: int, where: Path) -> None:
+    """Check that every label names a class.
+
+    Raises:
+        UsageError: one does not; the message says which.
+    """
+    for at, label in enumerate(labels):
+        if not 0 <= label < classes:
+            raise UsageError(f"{where}: label {at} is {label}, and there are {classes} classes, 0 to {classes - 1}.")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnbench.data.dataset import Counts, DatasetSpec
+from cnnbench.data.dataset import Counts, DatasetSpec, Read, Source, Tell, built_in
+from cnnbench.spec import Shape
 
 if TYPE_CHECKING:
-    from cnnbench.data.batches import Splits
+    import numpy as np
+    import numpy.typing as npt
+
+    from cnnbench.data.dataset import Pictures
 
 CLASSES = 10
 WHITEST = 16.0
@@ -30,7 +34,7 @@ DIGITS_STEPS = 8_000
 """Most optimiser steps on digits where the user gives no epochs: what keeps a recipe with batch 1 near the others."""
 
 
-def load() -> Splits:
+def read(_source: Source, _wanted: Shape, _tell: Tell) -> Read:
     """Return the fixed splits: of every five pictures in stored order three train, one validates, one tests.
 
     Picture i belongs to training where i % 5 is 0, 1 or 2, to validation where it is 3, and to the test where it is 4.
@@ -39,30 +43,32 @@ def load() -> Splits:
 
     Pictures are float32 in [0, 1], shape (pictures, 1, 8, 8); labels are int64.
     """
-    import torch
+    import numpy as np
     from sklearn.datasets import load_digits
 
-    from cnnbench.data.batches import Split, Splits
+    from cnnbench.data.dataset import Pictures
 
     bunch = load_digits()
-    images = torch.from_numpy(bunch.images).to(torch.float32).div(WHITEST).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target).to(torch.int64)
-    fold = torch.arange(len(labels)) % FOLDS
+    images = (bunch.images.astype(np.float32) / np.float32(WHITEST))[:, None]
+    labels = bunch.target.astype(np.int64)
+    fold = np.arange(len(labels)) % FOLDS
 
-    def part(chosen: torch.Tensor) -> Split:
-        return Split(images_NCHW=images[chosen].contiguous(), labels_N=labels[chosen], classes=CLASSES)
+    def part(chosen: npt.NDArray[np.bool_]) -> Pictures:
+        return Pictures(images_NCHW=images[chosen], labels_N=labels[chosen])
 
-    return Splits(train=part(fold < VALIDATION_FOLD), val=part(fold == VALIDATION_FOLD), test=part(fold == TEST_FOLD))
+    return Read(train=part(fold < VALIDATION_FOLD), val=part(fold == VALIDATION_FOLD), test=part(fold == TEST_FOLD))
 
 
 SPEC = DatasetSpec(
     name="digits",
     classes=CLASSES,
+    class_names=tuple("0123456789"),
     shape=(1, 8, 8),
     counts=Counts(train=1079, val=359, test=359),
     source="E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), as in scikit-learn",
     description="1,797 scanned handwritten digits, 8x8, grey values 0 to 16; enlarged to each network's input",
-    load=load,
+    look=built_in,
+    read=read,
     epochs=DIGITS_EPOCHS,
     steps=DIGITS_STEPS,
 )

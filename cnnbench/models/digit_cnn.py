@@ -31,6 +31,7 @@ SPECS = (
         recipe=Recipe(
             dataset="mnist",
             transform="none; validation is the first half of the test pictures, test is the second half",
+            halves=True,
             loss="cross_entropy",
             optimizer="sgd",
             learning_rate=0.01,

@@ -12,6 +12,9 @@ from torch import nn
 
 from cnnbench.spec import MissingError, ModelSpec, UsageError
 
+PUBLISHED_CLASSES = 1000
+"""Classes of ImageNet, for which torchvision's networks are published."""
+
 _SHOWN_KEYS = 3
 
 
@@ -20,7 +23,7 @@ def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
 
     `choice` is `none` (nothing is done), `default` (torchvision's, downloaded where torch.hub does not have them yet)
     or the path of a file: safetensors, or what `torch.save` makes of a state dict. Where a network has another head
-    than the published one, default weights leave the head as it is.
+    than the published one, default weights leave the head as it is, and so does a file of the published network's.
 
     Raises:
         UsageError: the model has no default weights, there is no such file, or it does not fit the network.
@@ -35,8 +38,33 @@ def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
     if not path.is_file():
         raise UsageError(f"There is no weight file '{choice}'. Give 'none', 'default' or the path of a file.")
     state = _read(path)
+    if _has_another_head(spec) and _is_published(model, state):
+        state = _with_own_head(model, state)
     _fit(model, state, str(path))
     model.load_state_dict(state)
+
+
+def _has_another_head(spec: ModelSpec) -> bool:
+    """Return whether the network is a published one under another head."""
+    return spec.pretrained is not None and spec.name.removeprefix("torchvision:") != spec.pretrained
+
+
+def _is_published(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether the head in `state` is that of a published network, by its number of classes."""
+    head = _head(model)
+    return any(key.startswith(head) and value.shape[:1] == (PUBLISHED_CLASSES,) for key, value in state.items())
+
+
+def _head(model: nn.Module) -> str:
+    """Return how the names of the head's parameters begin: that is the last child."""
+    return [name for name, _ in model.named_children()][-1] + "."
+
+
+def _with_own_head(model: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return `state` with the head of `model` in place of its own."""
+    head = _head(model)
+    kept = {key: value for key, value in model.state_dict().items() if key.startswith(head)}
+    return {key: value for key, value in state.items() if not key.startswith(head)} | kept
 
 
 def _load_default(model: nn.Module, spec: ModelSpec) -> None:
@@ -50,10 +78,8 @@ def _load_default(model: nn.Module, spec: ModelSpec) -> None:
         state = {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))}
     if hasattr(model, "transform_input"):
         model.transform_input = True  # type: ignore[assignment]  # these weights expect the other normalisation of their inputs
-    if spec.name.removeprefix("torchvision:") != spec.pretrained:
-        head = [name for name, _ in model.named_children()][-1] + "."
-        kept = {key: value for key, value in model.state_dict().items() if key.startswith(head)}
-        state = {key: value for key, value in state.items() if not key.startswith(head)} | kept
+    if _has_another_head(spec):
+        state = _with_own_head(model, state)
     _fit(model, state, str(weights))
     model.load_state_dict(state)
 

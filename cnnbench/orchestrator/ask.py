@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench.orchestrator.hooks import Hooks
 from cnnbench.orchestrator.host import Host
-from cnnbench.orchestrator.messages import Built, Failure, Job, Tried, Try
+from cnnbench.orchestrator.messages import Built, Done, Failure, Job, Tried, Try
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.run import Runner
 from cnnbench.orchestrator.single import ask, hosting, memory_limit
-from cnnbench.record import Record
+from cnnbench.record import Outcome, Record
 from cnnbench.spec import Budget, Case, Device, Request, Section
 
 ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0, launches=1)
@@ -22,12 +22,41 @@ ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0, launches=1)
 
 def count_model(model: str, input_size: tuple[int, int] | None) -> Record:
     """Return the complexity record of `model` at (height, width) `input_size`, or at its own input."""
-    request = Request(title="describe", sections=(Section(models=(model,), variants=("eager",)),), budget=ONE_ANSWER)
+    return count_models([(model, input_size)])[0]
+
+
+def count_models(asked: Sequence[tuple[str, tuple[int, int] | None]]) -> list[Record]:
+    """Return the complexity records of models, each at the (height, width) beside it, or at its own input for None."""
     kept: list[Record] = []
-    runner = Runner(request, Hooks(keep=kept.append, tell=lambda _: None, already={}), (model,))
-    with hosting(request) as host:
-        runner.count(host, input_size)
-    return kept[0]
+    with hosting(_counting(asked[0][0])) as host:
+        for name, input_size in asked:
+            Runner(_counting(name), Hooks(keep=kept.append, tell=lambda _: None, already={}), (name,)).count(
+                host, input_size
+            )
+    return kept
+
+
+def _counting(model: str) -> Request:
+    return Request(title="describe", sections=(Section(models=(model,), variants=("eager",)),), budget=ONE_ANSWER)
+
+
+def predict_classes(  # which network, with which weights, where, of what
+    model: str, weights: str, device: Device, images: tuple[str, ...], *, top: int, dataset: str | None
+) -> Outcome | str:
+    """Return what `runners.predict` gives for the files `images`, or why it cannot."""
+    request = replace(_counting(model), device=device, weights=weights)
+    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        environment, shapes = ask(host, (model,))
+        case = make_plan(request, environment, shapes).groups[0].cases[0]
+        case = replace(case, role="predict", dataset=dataset)
+        worker = host.start()
+        try:
+            worker.send(Job(case=case, scratch=scratch, images=images, top=top))
+            reply = worker.receive(case.budget.timeout_s)
+        finally:
+            worker.close()
+    assert isinstance(reply, Done | Failure)
+    return reply.error if isinstance(reply, Failure) else reply.outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,10 @@ class Job:
 
     `scratch`: a folder for compile caches. `memory_limit_bytes` of private memory (None: no limit). `epochs`, `limit_s`
     and `checkpoint` are for training: None means the dataset's own number, no limit, and no file. With `part` the
-    weights are tested on that part of the dataset and not trained. `warm_cap_s` ends a warm-up that does not settle.
+    weights are tested on that part of the dataset and not trained. `data_dir` is looked through for it. With
+    `resume` training in progress that lies beside the checkpoint is gone on with. `shift`: weights are tested on
+    pictures moved by up to so many pixels, too. `images`: files to predict the `top` classes of. `warm_cap_s` ends a
+    warm-up that does not settle.
     """
 
     case: Case
@@ -26,7 +29,17 @@ class Job:
     limit_s: float | None = None
     checkpoint: str | None = None
     part: Literal["train", "val", "test"] | None = None
+    data_dir: str | None = None
+    resume: bool = False
+    shift: int = 0
+    images: tuple[str, ...] = ()
+    top: int = 1
     warm_cap_s: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """To a worker that trains: stop after the step that you make, and keep how far you are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,5 +147,5 @@ class Failure:
     error: str
 
 
-Request = Job | Question | Warm | Try | Take
+Request = Job | Question | Warm | Try | Take | Stop
 Reply = Built | Tried | Ready | Taken | News | Done | Failure | Answer

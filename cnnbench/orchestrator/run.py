@@ -103,9 +103,8 @@ class Runner:
             self._count(task)
             self._check(task)
             self._find_ceilings(task)
+            self._train(task)  # before the groups, which get what it leaves of its share
         self._measure(task)
-        if launch == self._request.budget.launches - 1:
-            self._train(replace(task, plan=make_plan(self._request, environment, shapes)))
 
     def _tell(self, text: str) -> None:
         now = time.monotonic()
@@ -198,10 +197,9 @@ class Runner:
             for group in (g for g in task.plan.groups if g not in groups):  # an earlier part of the run may lack these
                 self._check_compiled(task, group, without=("compile_warm_s",))  # whose caches are gone
         launches_left = self._request.budget.launches - task.launch
-        reserve = ACCURACY_SHARE * self._request.budget.total_s if task.plan.accuracy else 0.0
         starts_s = START_S * (launches_left - 1)  # of the later launches' fork servers
-        end = time.monotonic() + (self._deadline - reserve - starts_s - time.monotonic()) / launches_left
-        later_s = reserve + (launches_left - 1) * sum(group_s(g) for g in task.plan.groups)
+        end = time.monotonic() + (self._deadline - starts_s - time.monotonic()) / launches_left
+        later_s = (launches_left - 1) * sum(group_s(g) for g in task.plan.groups)
         for at, group in enumerate(groups):
             if time.monotonic() > self._deadline + GRACE * self._request.budget.total_s:
                 self._skip(task, group)
@@ -232,11 +230,11 @@ class Runner:
                 self._keep(task, case, time.time(), Failure(status="timeout", error=error))
 
     def _train(self, task: _Launch) -> None:
-        """Train and test the models, cheapest first, each if it fits half of what is left of the budget then."""
+        """Train and test the models, cheapest first, each if it fits half of what is left of their share then."""
         cases = sorted((case for case in task.plan.accuracy if not self._done(case)), key=work_of)
+        end = min(self._deadline, time.monotonic() + ACCURACY_SHARE * self._request.budget.total_s)
         for at, case in enumerate(cases):
-            left = max(0.0, self._deadline - time.monotonic())
-            self._ahead_s = left
+            left = max(0.0, end - time.monotonic())
             started = time.time()
             self._tell(f"training {case.model} on {case.dataset}")
             reply = train_case(
@@ -246,6 +244,7 @@ class Runner:
                     scratch=task.scratch,
                     memory_limit_bytes=memory_limit() if case.device == "cpu" else None,
                     limit_s=left if at == len(cases) - 1 else left / 2,
+                    data_dir=self._request.data_dir,
                 ),
                 self._hear(case),
             )

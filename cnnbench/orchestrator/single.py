@@ -14,7 +14,7 @@ from cnnbench import machine
 from cnnbench.models import MODELS
 from cnnbench.models.outside import FILE_INPUT_SHAPE
 from cnnbench.orchestrator.host import Host, start_host
-from cnnbench.orchestrator.messages import Answer, Done, Failure, Job, News, Question
+from cnnbench.orchestrator.messages import Answer, Done, Failure, Job, News, Question, Stop
 from cnnbench.orchestrator.planning import threads_of
 from cnnbench.record import Environment, Outcome, Record
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, UsageError
@@ -22,6 +22,9 @@ from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, Usa
 MEMORY_SHARE = 0.8
 """Share of the free memory that one worker may take: alone it fails before the kernel must choose a victim. When
 several are hungry at once the kernel chooses, and takes a worker first."""
+
+STOP_S = 60.0
+"""Longest wait for a training to stop and keep how far it is: one step, and writing its file. Our choice."""
 
 _ASK_S = 120.0
 """Longest wait for what the machine is; the first question initialises CUDA. Our choice."""
@@ -89,12 +92,21 @@ def _shape(name: str, reply: Answer | Failure) -> Shape:
 
 
 def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:
-    """Return what the training that `job` describes gave; `hear` gets its news, epoch by epoch."""
+    """Return what the training that `job` describes gave; `hear` gets its news, epoch by epoch.
+
+    An interruption is passed on to a training that has a checkpoint, which then keeps how far it is.
+    """
     worker = host.start()
     try:
         worker.send(job)
         while isinstance(reply := worker.receive(max(job.case.budget.timeout_s, job.limit_s or 0.0)), News):
             hear(reply)
+    except KeyboardInterrupt:
+        if job.checkpoint is not None:
+            worker.send(Stop())
+            while isinstance(worker.receive(STOP_S), News):
+                pass
+        raise
     finally:
         worker.close()
     assert isinstance(reply, Done | Failure)

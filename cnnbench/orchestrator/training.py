@@ -21,9 +21,12 @@ Tell = Callable[[Progress], None]
 
 
 def train_seeds(
-    request: Request, *, epochs: int | None, seeds: int, checkpoint: Callable[[int], Path], tell: Tell
+    request: Request, *, epochs: int | None, seeds: int, checkpoint: Callable[[int], Path], resume: bool, tell: Tell
 ) -> Iterator[Record]:
-    """Train the one model of `request` once per seed, from `request.seed` on, and yield each record as it is there."""
+    """Train the one model of `request` once per seed, from `request.seed` on, and yield each record as it is there.
+
+    With `resume` a training that an interruption left beside its checkpoint is gone on with.
+    """
     model = request.sections[0].models[0]
     begin = time.monotonic()
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
@@ -37,6 +40,8 @@ def train_seeds(
                 memory_limit_bytes=_limit(seeded),
                 epochs=epochs,
                 checkpoint=str(checkpoint(seeded.seed)),
+                data_dir=request.data_dir,
+                resume=resume,
             )
             started = time.time()
             got = train_case(host, job, _teller(tell, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin))
@@ -49,20 +54,25 @@ def _teller(tell: Tell, what: str, *, at: int, of: int, begin: float) -> Callabl
     def hear(news: News) -> None:
         share = (at + news.done) / of
         elapsed = time.monotonic() - begin
-        tell(Progress(text=f"{what}: {news.text}", elapsed_s=elapsed, remaining_s=elapsed / share - elapsed))
+        remaining_s = elapsed / share - elapsed if share else 0.0
+        tell(Progress(text=f"{what}: {news.text}", elapsed_s=elapsed, remaining_s=remaining_s))
 
     return hear
 
 
 def test_weights(
-    request: Request, variants: Sequence[Variant], part: Literal["train", "val", "test"]
+    request: Request, variants: Sequence[Variant], part: Literal["train", "val", "test"], *, shift: int, tell: Tell
 ) -> Iterator[Record]:
-    """Test the weights of `request` on a part of its dataset under each of `variants`, and yield the records."""
+    """Test the weights of `request` on a part of its dataset under each of `variants`, and yield the records.
+
+    With `shift`, under the first variant also on pictures that are moved by up to so many pixels.
+    """
     model = request.sections[0].models[0]
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, (model,))
         case = make_plan(request, environment, shapes).accuracy[0]
-        for variant in variants:
+        begin = time.monotonic()
+        for at, variant in enumerate(variants):
             tested = replace(case, variant=variant)
             started = time.time()
             found = support(variant, device=case.device, environment=environment)
@@ -70,8 +80,15 @@ def test_weights(
                 refused = Failure(status="unsupported", error=found.reason)
                 yield as_record(tested, environment, refused, launch=0, started=started)
                 continue
-            job = Job(case=tested, scratch=scratch, memory_limit_bytes=_limit(tested), part=part)
-            got = train_case(host, job, lambda _: None)
+            job = Job(
+                case=tested,
+                scratch=scratch,
+                memory_limit_bytes=_limit(tested),
+                part=part,
+                data_dir=request.data_dir,
+                shift=0 if at else shift,
+            )
+            got = train_case(host, job, _teller(tell, f"{model} {variant.name}", at=at, of=len(variants), begin=begin))
             yield as_record(tested, environment, got, launch=0, started=started)
 
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
-import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnbench import models
 from cnnbench.clock import Clock, clock_for
 from cnnbench.models.weights import load_weights
+from cnnbench.orchestrator.failures import describe
 from cnnbench.orchestrator.messages import (
     Answer,
     Built,
     Done,
-    Failure,
     Job,
     Known,
     News,
@@ -32,21 +30,19 @@ from cnnbench.orchestrator.messages import (
     Try,
     Warm,
 )
-from cnnbench.record import Caution, Outcome, Status
+from cnnbench.record import Caution, Outcome
 from cnnbench.runners import Assignment, runner_for
 from cnnbench.runners.canary import WARM_S
 from cnnbench.runners.idle import fall_idle
 from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised, warm_up
 from cnnbench.runners.watch import watch_for
-from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec, UnsupportedError
+from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec
 from cnnbench.variants import Prepared, prepare
 
 if TYPE_CHECKING:
     from torch import nn
 
     from cnnbench.runners.sampling import SampleShape, Work
-
-_MEMORY_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc", "cannot allocate")
 
 
 def work(connection: Connection) -> None:
@@ -143,6 +139,12 @@ def _whole(connection: Connection, job: Job) -> Outcome:
             limit_s=job.limit_s,
             checkpoint=job.checkpoint,
             part=job.part,
+            data_dir=job.data_dir,
+            resume=job.resume,
+            shift=job.shift,
+            images=job.images,
+            top=job.top,
+            stop=connection.poll,  # all that a coordinator says to a worker that trains is to stop
         )
     )
     return outcome
@@ -267,30 +269,3 @@ def _cautions(case: Case, prepared: Prepared) -> tuple[Caution, ...]:
         )
         return (Caution(code="no_convolution", fact=fact, advice="Leave channels_last out for this network."),)
     return ()
-
-
-def describe(error: BaseException) -> Failure:
-    """Return the failure that an exception stands for: its status, and where a user finds its cause."""
-    return Failure(status=_status(error), error=_text(error))
-
-
-def _status(error: BaseException) -> Status:
-    import torch
-
-    if isinstance(error, UnsupportedError):
-        return "unsupported"
-    if isinstance(error, InvalidError):
-        return "invalid"
-    text = str(error).lower()
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(w in text for w in _MEMORY_WORDS):
-        return "oom"
-    return "failed"
-
-
-def _text(error: BaseException) -> str:
-    if isinstance(error, CnnbenchError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
-    return f"{type(error).__name__}: {said}{where}"

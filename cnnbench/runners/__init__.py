@@ -21,7 +21,10 @@ class Assignment:
 
     `build` returns the case's network with its weights. `hear` is told news and the share that is done. For training:
     `epochs` (None: the dataset's own number), `limit_s` (None: no limit), `checkpoint` (None: no file); with `part` the
-    weights are tested on that part of the dataset and not trained.
+    weights are tested on that part of the dataset and not trained. `data_dir` is looked through for the dataset first.
+    `resume`: training in progress that lies beside the checkpoint is gone on with; `stop` says whether it is to stop.
+    `shift`: weights are tested on pictures moved by up to so many pixels, too. `images` are files to predict the `top`
+    classes of.
     """
 
     spec: ModelSpec
@@ -33,6 +36,12 @@ class Assignment:
     limit_s: float | None = None
     checkpoint: str | None = None
     part: Literal["train", "val", "test"] | None = None
+    data_dir: str | None = None
+    resume: bool = False
+    stop: Callable[[], bool] = lambda: False
+    shift: int = 0
+    images: tuple[str, ...] = ()
+    top: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +72,7 @@ RUNNERS: Mapping[Task | Role, Runner] = MappingProxyType(
         "canary": Runner(kind="fixed", module="cnnbench.runners.canary", function="canary"),
         "memory": Runner(kind="whole", module="cnnbench.runners.memory", function="run"),
         "numerics": Runner(kind="whole", module="cnnbench.runners.numerics", function="run"),
+        "predict": Runner(kind="whole", module="cnnbench.runners.predict", function="run"),
         "ceilings": Runner(kind="machine", module="cnnbench.runners.ceilings", function="run"),
     }
 )

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
-from cnnbench.runners.counters import TorchCount, count_fvcore, count_torch, count_torchinfo
+from cnnbench.runners.counters import TorchCount, TorchinfoCount, count_fvcore, count_torch, count_torchinfo
 from cnnbench.runners.layers import tensors
 from cnnbench.spec import CnnbenchError, Shape
 
@@ -67,7 +67,7 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
         "trainable_params": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "macs": count.macs,
         "macs_fvcore": by_fvcore,
-        "macs_torchinfo": by_torchinfo,
+        **_torchinfo_quantities(by_torchinfo),
         "classes": output.shape[-1] if output.dim() else 1,
         "weight_bytes": sum(t.numel() * t.element_size() for t in stored),
         "activation_bytes": count.watch.activation_bytes(),
@@ -124,7 +124,10 @@ def _fvcore(build: Callable[[], nn.Module], input_shape: Shape, macs: int) -> tu
     return _attempt("fvcore", count)
 
 
-def _attempt(counter: str, count: Callable[[], tuple[int, str]]) -> tuple[int | None, str]:
+_Count = TypeVar("_Count")
+
+
+def _attempt(counter: str, count: Callable[[], tuple[_Count, str]]) -> tuple[_Count | None, str]:
     """Return what a second counter says; where it cannot follow the network, None and a note."""
     try:
         return count()
@@ -140,6 +143,17 @@ def _fresh(device: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device(device), _ZeroFill():
         warnings.simplefilter("ignore")
         yield
+
+
+def _torchinfo_quantities(count: TorchinfoCount | None) -> dict[str, int]:
+    if count is None:
+        return {}
+    return {
+        "macs_torchinfo": count.macs,
+        "torchinfo_input_bytes": count.input_bytes,
+        "torchinfo_output_bytes": count.output_bytes,
+        "torchinfo_param_bytes": count.param_bytes,
+    }
 
 
 def _about_torch(count: TorchCount) -> tuple[str, ...]:

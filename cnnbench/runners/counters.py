@@ -95,8 +95,18 @@ def count_fvcore(model: nn.Module, images: torch.Tensor, macs: int) -> tuple[int
     return total, _difference("fvcore", total - macs, parts)
 
 
-def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer, ...]) -> tuple[int, str]:
-    """Return torchinfo's count and how it differs from that of `layers`, type by type."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchinfoCount:
+    """What torchinfo says of a network: multiply-adds, and the bytes of its input, of all outputs, of parameters."""
+
+    macs: int
+    input_bytes: int
+    output_bytes: int
+    param_bytes: int
+
+
+def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer, ...]) -> tuple[TorchinfoCount, str]:
+    """Return torchinfo's counts and how the multiply-adds differ from those of `layers`, type by type."""
     with _quiet(), _slow_attention():
         import torchinfo
         from torchinfo.torchinfo import clear_cached_forward_pass
@@ -112,10 +122,15 @@ def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer,
     ours: Counter[str] = Counter()
     for row in layers:
         ours[row.kind] += row.macs
-    total = int(summary.total_mult_adds)
+    count = TorchinfoCount(
+        macs=int(summary.total_mult_adds),
+        input_bytes=int(summary.total_input),
+        output_bytes=int(summary.total_output_bytes),
+        param_bytes=int(summary.total_param_bytes),
+    )
     differences = {kind: theirs[kind] - ours[kind] for kind in sorted(theirs | ours) if theirs[kind] != ours[kind]}
     parts = [f"{kind} {by:+,} ({_why(kind, by, theirs[kind])})" for kind, by in differences.items()]
-    return total, _difference("torchinfo", total - sum(ours.values()), parts)
+    return count, _difference("torchinfo", count.macs - sum(ours.values()), parts)
 
 
 def _why(kind: str, by: int, theirs: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,9 @@ from cnnbench.spec import UnsupportedError
 EVALUATION_BATCH = 256
 """Pictures a batch where the caller has no wish; it changes speed only. Our choice."""
 
+BINS = 15
+"""Ranges of confidence for the calibration error: as in the paper that made it common."""
+
 _TOP = 5
 _LOGITS_DIMENSIONS = 2
 
@@ -21,7 +25,10 @@ _LOGITS_DIMENSIONS = 2
 class Scores:
     """How a network did on a split.
 
-    `top5_correct` is None where there are no more than five classes. `class_correct` and `class_total` are by class.
+    `top5_correct` is None where there are no more than five classes, `loss` (the mean over the pictures) where none was
+    asked for. `class_correct` and `class_total` are by class. `calibration_error` is how far the share of right
+    predictions is from the confidence in them: the mean over `BINS` equal ranges of confidence, by pictures (expected
+    calibration error; Guo et al. 2017, arXiv:1706.04599). `predicted` is the class given to each picture, in order.
     `confusion` has a row for each true class and a column for each predicted one; a network with more outputs than
     the dataset has classes gets one more column, for all the outputs beyond.
     """
@@ -33,6 +40,13 @@ class Scores:
     class_correct: tuple[int, ...]
     class_total: tuple[int, ...]
     confusion: tuple[tuple[int, ...], ...]
+    loss: float | None = None
+    calibration_error: float = 0.0
+    predicted: tuple[int, ...] = ()
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""The mean loss of a batch, from scores (N, classes) and labels (N)."""
 
 
 def main_logits(output: object) -> Tensor:
@@ -57,7 +71,7 @@ def main_logits(output: object) -> Tensor:
     return logits
 
 
-def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH) -> Scores:
+def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH, loss: Loss | None = None) -> Scores:
     """Return the scores of `model` on `split`, which lies on the model's device as the model wants to see it.
 
     The network is left in evaluation mode.
@@ -67,14 +81,22 @@ def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH)
     pairs = torch.zeros(classes * (classes + 1), dtype=torch.int64)
     in_top = 0
     width = 0
+    lost = torch.zeros((), dtype=torch.float64, device=split.labels_N.device)
+    confidences: list[Tensor] = []
+    predictions: list[Tensor] = []
     with torch.no_grad():
         for images, labels in batches(split, batch_size):
             logits = main_logits(model(images))
             width = logits.shape[1]
-            predicted = logits.argmax(dim=1).clamp(max=classes)
+            best = logits.argmax(dim=1)
+            confidences.append(logits.float().softmax(dim=1).gather(1, best[:, None])[:, 0])
+            predictions.append(best)
+            predicted = best.clamp(max=classes)
             pairs += torch.bincount(labels * (classes + 1) + predicted, minlength=len(pairs)).cpu()
             top = logits.topk(min(_TOP, width), dim=1).indices
             in_top += int((top == labels[:, None]).sum())
+            if loss is not None:
+                lost += loss(logits, labels) * len(labels)
     table = pairs.reshape(classes, classes + 1)
     hits = table.diagonal()
     correct, tested = int(hits.sum()), len(split)
@@ -86,4 +108,16 @@ def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH)
         class_correct=tuple(hits.tolist()),
         class_total=tuple(table.sum(dim=1).tolist()),
         confusion=tuple(tuple(row) for row in table[:, : min(width, classes + 1)].tolist()),
+        loss=None if loss is None else float(lost) / tested,
+        calibration_error=calibration_error(torch.cat(confidences), torch.cat(predictions) == split.labels_N),
+        predicted=tuple(torch.cat(predictions).tolist()),
     )
+
+
+def calibration_error(confidences_N: Tensor, right_N: Tensor) -> float:  # noqa: N803  # a tensor's axes are part of its name
+    """Return the expected calibration error of confidences in [0, 1] with which predictions were made, right or not."""
+    confidences = confidences_N.double()
+    bins = (confidences * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
+    gaps = torch.zeros(BINS, dtype=torch.float64, device=confidences.device)
+    gaps.index_add_(0, bins, right_N.double() - confidences)
+    return float(gaps.abs().sum()) / len(confidences)

@@ -1,4 +1,4 @@
-"""Test weights that are already trained: top-1 and top-5, by class, and what is taken for what."""
+"""Test weights that are already trained: top-1 and top-5, by class, what is taken for what, and moved pictures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench import data
-from cnnbench.data.batches import adapted, view_for
+from cnnbench.data.batches import Split, View, adapt, shifted, splits_of, view_for
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
-from cnnbench.runners.evaluate import main_logits, score
+from cnnbench.runners.evaluate import Scores, main_logits, score
 from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.variants import Prepared, prepare
+
+DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
+"""Ways to move a picture: steps to the right and down."""
 
 
 class _Under(nn.Module):
@@ -32,7 +35,8 @@ def measure_scores(assignment: Assignment) -> Outcome:
     """Return how the network does on the named part of the case's dataset, shown as its recipe shows pictures.
 
     `class_correct` and `class_total` are by class; `confusion` is (class, predicted), row by row, with one column more
-    where the network has outputs beyond the dataset's classes.
+    where the network has outputs beyond the dataset's classes; `predicted` is by picture. With a `shift`,
+    `shift_correct` holds for each of `DIRECTIONS` in turn how many are right when all are moved by 1, 2 ... pixels.
 
     Raises:
         UnsupportedError: the pictures do not fit the network.
@@ -42,17 +46,40 @@ def measure_scores(assignment: Assignment) -> Outcome:
     dataset = data.find(case.dataset or "")
     recipe = spec.recipe or DEFAULT_RECIPE
     view = view_for(spec.input_shape, dataset.shape, recipe.mean, recipe.std)
+    read = data.read(dataset, spec.input_shape, data_dir=assignment.data_dir)
+    split: Split = getattr(splits_of(read, dataset.classes), part)
+    model = _Under(prepared)
     with torch.no_grad():
-        scores = score(_Under(prepared), getattr(adapted(dataset.load(), view, case.device), part))
+        found = _quantities(score(model, adapt(split, view, case.device)))
+        if assignment.shift:
+            found["shift_correct"] = _moved(model, split, view, assignment)
+    measurements = tuple(Measurement(quantity=quantity, samples=samples) for quantity, samples in found.items())
+    return Outcome(measurements=measurements, notes=(f"Tested on the {part} pictures of {dataset.name}.", *read.notes))
+
+
+def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
     found: dict[str, tuple[float, ...]] = {
         "correct": (float(scores.correct),),
         "tested": (float(scores.tested),),
         "top1": (scores.top1,),
+        "calibration_error": (scores.calibration_error,),
         "class_correct": tuple(map(float, scores.class_correct)),
         "class_total": tuple(map(float, scores.class_total)),
         "confusion": tuple(float(n) for row in scores.confusion for n in row),
+        "predicted": tuple(map(float, scores.predicted)),
     }
     if scores.top5_correct is not None:
         found["top5_correct"] = (float(scores.top5_correct),)
-    measurements = tuple(Measurement(quantity=quantity, samples=samples) for quantity, samples in found.items())
-    return Outcome(measurements=measurements, notes=(f"Tested on the {part} pictures of {dataset.name}.",))
+    return found
+
+
+def _moved(model: nn.Module, split: Split, view: View, assignment: Assignment) -> tuple[float, ...]:
+    """Return how many pictures are right for each direction and number of pixels."""
+    found: list[float] = []
+    for at, (right, down) in enumerate(DIRECTIONS.values()):
+        for pixels in range(1, assignment.shift + 1):
+            share = (at + pixels / (assignment.shift + 1)) / len(DIRECTIONS)
+            assignment.hear(f"moved by {pixels} pixels", share)
+            moved = shifted(split, right=right * pixels, down=down * pixels)
+            found.append(float(score(model, adapt(moved, view, assignment.case.device)).correct))
+    return tuple(found)

@@ -31,6 +31,7 @@ from cnnbench.stats.paired import (
     compare_paired,
     lag1,
     merge_correlated,
+    prediction_interval,
     t_interval,
 )
 from cnnbench.stats.signed_rank import LARGEST_EXACT, hodges_lehmann, signed_rank_tail, walsh_averages, walsh_rank
@@ -69,6 +70,7 @@ __all__ = [
     "p95",
     "p99",
     "p_values",
+    "prediction_interval",
     "signed_rank_tail",
     "spread_of",
     "t_interval",

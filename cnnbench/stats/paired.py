@@ -150,6 +150,17 @@ def t_interval(centers: Sequence[float]) -> Interval:
     return Interval(center=center, low=center - half, high=center + half)
 
 
+def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the interval in which one more value lies with 95 %: mean +- t(0.975, n-1) s sqrt(1 + 1/n).
+
+    For normally distributed values; n at least two (Hahn and Meeker, Statistical Intervals, 4.8).
+    """
+    count = len(values)
+    half = _t_quantile(count - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / count)
+    center = statistics.fmean(values)
+    return center - half, center + half
+
+
 def compare_paired(launches: Sequence[Sequence[Sequence[float]]]) -> Effect | None:
     """Return the effect from the d's of each set of workers of each launch, in time order; None where there are none.
 

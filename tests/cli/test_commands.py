@@ -21,7 +21,20 @@ from cnnbench.quantity import QUANTITIES
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from cnnbench.variants import VARIANTS
 
-COMMANDS = ("list", "describe", "compare", "run", "train", "evaluate", "report", "doctor", "selftest")
+COMMANDS = (
+    "list",
+    "describe",
+    "compare",
+    "run",
+    "train",
+    "evaluate",
+    "predict",
+    "reproduce",
+    "data",
+    "report",
+    "doctor",
+    "selftest",
+)
 
 
 def examples(text: str) -> list[list[str]]:
@@ -80,8 +93,16 @@ FORMS = "A model is a built-in, one from a plugin, torchvision:NAME, timm:NAME o
             "compare lenet --sort latency",
             "Unknown column 'latency'. Did you mean latency_s, latency_p99_s, latency_p95_s?",
         ),
-        ("compare lenet --accuracy digit", "Unknown dataset 'digit'. Did you mean digits?"),
-        ("train lenet --dataset digit", "Unknown dataset 'digit'. Did you mean digits?"),
+        (
+            "compare lenet --accuracy digit",
+            "Unknown dataset 'digit'. Did you mean digits? "
+            "A folder with a folder of pictures for each class: folder:PATH.",
+        ),
+        (
+            "train lenet --dataset digit",
+            "Unknown dataset 'digit'. Did you mean digits? "
+            "A folder with a folder of pictures for each class: folder:PATH.",
+        ),
         ("run quik", "Unknown plan 'quik'. Did you mean quick? A plan file's path may be given as well."),
         (
             "compare lenet --weights gone.pt",
@@ -129,7 +150,8 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "xyz",
             "[OPTIONS] COMMAND [ARGS]...",
-            "Unknown command 'xyz'. Known: compare, describe, doctor, evaluate, list, report, run, selftest, train.",
+            "Unknown command 'xyz'. Known: compare, data, describe, doctor, evaluate, list, predict, report, "
+            "reproduce, run, selftest, train.",
         ),
         (
             "compare lenet --format cvs",

@@ -1,6 +1,7 @@
 """What commands print, from hand-made records: progress, listings, tests of checkpoints, trainings."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_an_empty_listing(output_format: str, expected: str) -> None:
     assert render(("a", "b"), [], output_format) == expected
 
 
-def scores(*, top5: bool = True) -> Record:
+def scores(*, top5: bool = True, predicted: tuple[float, ...] = (0, 1, 1, 0), shift: tuple[float, ...] = ()) -> Record:
     """Return a test of a network with three outputs on 100 pictures of two classes."""
     found = [
         once("correct", 90.0),
@@ -99,6 +100,8 @@ def scores(*, top5: bool = True) -> Record:
         Measurement(quantity="confusion", samples=(40.0, 8.0, 0.0, 1.0, 50.0, 1.0)),
     ]
     found += [once("top5_correct", 100.0)] if top5 else []
+    found += [once("calibration_error", 0.04), Measurement(quantity="predicted", samples=predicted)]
+    found += [Measurement(quantity="shift_correct", samples=shift)] if shift else []
     return record(case("a", task="accuracy", dataset="digits"), *found)
 
 
@@ -106,11 +109,11 @@ REFUSED = record(case("a", AMP, task="accuracy", dataset="digits"), status="unsu
 
 
 def test_a_test_in_a_table() -> None:
-    assert evaluate._text([scores(), REFUSED], "table") == table(
-        "variant    status         tested  top1    top1_low    top1_high    top5     top5_low    top5_high    error",
-        "---------  -----------  --------  ------  ----------  -----------  -------  ----------  -----------  --------",
-        "eager      ok                100  90.0 %  82.6 %      94.5 %       100.0 %  96.3 %      100.0 %      -",
-        "amp        unsupported         -  -       -           -            -        -           -            No bf16.",
+    lines = evaluate._text([scores(), REFUSED], "table").splitlines()
+    assert lines[0].split() == list(evaluate._HEADERS)
+    assert " ".join(lines[2].split()) == "eager ok 100 90.0 % 82.6 % 94.5 % 100.0 % 96.3 % 100.0 % 4.0 % - -"
+    assert " ".join(lines[3].split()) == "amp unsupported - - - - - - - - - No bf16."
+    assert "\n".join(lines[4:]) == table(
         "",
         "By class under eager:",
         "class    correct      as 0    as 1    as 2",
@@ -120,12 +123,34 @@ def test_a_test_in_a_table() -> None:
     )
 
 
+def test_variants_are_compared_picture_by_picture() -> None:
+    amp = replace(scores(predicted=(0, 1, 1, 1)), case=REFUSED.case)
+    _, second = json.loads(evaluate._text([scores(), amp], "json"))
+    assert second["agreement"] == 0.75
+    assert evaluate.agreement(REFUSED, scores()) is None
+
+
+def test_moved_pictures_are_a_table_of_their_own() -> None:
+    moved = scores(shift=(90.0, 80.0, 70.0, 60.0, 50.0, 40.0, 30.0, 20.0))
+    assert evaluate._text([moved], "table").endswith(
+        table(
+            "With all pictures moved by so many pixels:",
+            "  pixels  right    left    down    up",
+            "--------  -------  ------  ------  ------",
+            "       1  90.0 %   70.0 %  50.0 %  30.0 %",
+            "       2  80.0 %   60.0 %  40.0 %  20.0 %",
+        )
+    )
+    (found,) = json.loads(evaluate._text([moved], "json"))
+    assert found["moved"]["2"] == {"right": 0.8, "left": 0.6, "down": 0.4, "up": 0.2}
+
+
 def test_a_test_in_csv_and_json() -> None:
     low, high = 0.8256343384950865, 0.9447708629393249
     assert evaluate._text([scores(top5=False), REFUSED], "csv") == table(
-        "variant,status,tested,top1,top1_low,top1_high,top5,top5_low,top5_high,error",
-        f"eager,ok,100,0.9,{low},{high},,,,",
-        "amp,unsupported,,,,,,,,No bf16.",
+        "variant,status,tested,top1,top1_low,top1_high,top5,top5_low,top5_high,calibration_error,agreement,error",
+        f"eager,ok,100,0.9,{low},{high},,,,0.04,,",
+        "amp,unsupported,,,,,,,,,,No bf16.",
     )
     first, second = json.loads(evaluate._text([scores(top5=False), REFUSED], "json"))
     assert first == {
@@ -138,9 +163,12 @@ def test_a_test_in_csv_and_json() -> None:
         "top5": None,
         "top5_low": None,
         "top5_high": None,
+        "calibration_error": 0.04,
+        "agreement": None,
         "error": None,
         "by_class": [[40.0, 50.0], [48.0, 52.0]],
         "confusion": [[40, 8, 0], [1, 50, 1]],
+        "moved": {},
     }
     assert (second["variant"], second["error"], "confusion" in second) == ("amp", "No bf16.", False)
 
@@ -187,9 +215,14 @@ def test_trainings_in_csv() -> None:
     )
 
 
-def test_curves_have_a_row_for_each_epoch() -> None:
-    assert train._curves([trained(0, 90), BROKEN, trained(3, 80)]) == (
-        "seed,epoch,train_loss,val_top1,epoch_s\n0,1,1.5,0.5,0.25\n0,2,0.5,0.75,0.5\n3,1,1.5,0.5,0.25\n3,2,0.5,0.75,0.5\n"
+def test_curves_have_a_row_for_each_epoch_and_nothing_where_an_earlier_version_kept_less() -> None:
+    assert train._curves([trained(0, 90), BROKEN, trained(3, 80)]) == table(
+        "seed,epoch,train_loss,train_top1,val_loss,val_top1,epoch_s,train_img_per_s,data_share,learning_rate",
+        "0,1,1.5,,,0.5,0.25,,,",
+        "0,2,0.5,,,0.75,0.5,,,",
+        "3,1,1.5,,,0.5,0.25,,,",
+        "3,2,0.5,,,0.75,0.5,,,",
+        "",
     )
 
 

@@ -54,19 +54,19 @@ def call(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return exit_code(line.split())
 
 
-CURVES = "seed,epoch,train_loss,val_top1,epoch_s\n"
+CURVES = "seed,epoch,train_loss,train_top1,val_loss,val_top1,epoch_s,train_img_per_s,data_share,learning_rate\n"
 SEED_LINE = "         ok  lenet eager cpu accuracy batch 1  top-1 90.0 %\n"
 PLACE = "Records, curves and checkpoints: results/mine\n"
 RESUME = (
-    "Train the missing seeds with:\n  cnnbench train lenet --epochs 2 --timeout 90s --format csv "
-    "--seed 6 --seeds 2 -o results/mine\n"
+    "Go on with:\n  cnnbench train lenet --epochs 2 --timeout 90s --format csv "
+    "--seed 6 --seeds 2 --resume -o results/mine\n"
 )
 
 
 @pytest.mark.parametrize(
     ("ended", "code", "said"),
     [
-        (KeyboardInterrupt(), 130, "Interrupted. Finished seeds are kept.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. Finished seeds are kept, and how far the one in progress is.\n"),
         (CnnbenchError("It broke."), 1, "Error: It broke.\n"),
     ],
 )
@@ -82,11 +82,11 @@ def test_what_ends_trainings_early_is_followed_by_the_command_for_the_rest(
     line = "train lenet --timeout 1m30s --seeds 3 --seed=5 --epochs 2 --format csv -o results/mine"
     assert call(line, monkeypatch) == code
     assert capsys.readouterr().err == f"{SEED_LINE}{PLACE}{said}{RESUME}"
-    assert Path("results/mine/curves.csv").read_text() == f"{CURVES}5,1,1.5,0.5,0.25\n"
+    assert Path("results/mine/curves.csv").read_text() == f"{CURVES}5,1,1.5,,,0.5,0.25,,,\n"
     pretend_after(9, None)
     assert call(RESUME.splitlines()[1].removeprefix("  cnnbench "), monkeypatch) == 0
     assert [r.case.seed for r in Store(Path("results/mine")).load().records] == [5, 6, 7]
-    rows = "".join(f"{seed},1,1.5,0.5,0.25\n" for seed in (5, 6, 7))
+    rows = "".join(f"{seed},1,1.5,,,0.5,0.25,,,\n" for seed in (5, 6, 7))
     assert Path("results/mine/curves.csv").read_text() == CURVES + rows
 
 
@@ -97,8 +97,8 @@ def test_an_interruption_before_the_first_seed_names_all(
     assert call("train lenet --output mine", monkeypatch) == 130
     assert capsys.readouterr() == (
         "",
-        "Interrupted. Finished seeds are kept.\n"
-        "Train the missing seeds with:\n  cnnbench train lenet --seed 0 --seeds 1 -o mine\n",
+        "Interrupted. Finished seeds are kept, and how far the one in progress is.\n"
+        "Go on with:\n  cnnbench train lenet --seed 0 --seeds 1 --resume -o mine\n",
     )
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from cnnbench.data import batches as module
-from cnnbench.data.batches import Split, Splits, View, adapted, batch_count, batches, view_for
+from cnnbench.data.batches import Augmentation, Split, Splits, View, adapted, batch_count, batches, view_for
 from cnnbench.spec import UnsupportedError, UsageError
 
 
@@ -114,3 +114,62 @@ def test_a_single_last_picture_can_be_left_out(count: int, size: int, kept: list
     assert [len(labels) for labels in labels_of(split, size, keep_single=False)] == dropped
     assert batch_count(count, size) == len(kept)
     assert batch_count(count, size, keep_single=False) == len(dropped)
+
+
+def bytes_of(count: int, side: int = 6) -> Split:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, side, side), generator=draw, dtype=torch.uint8)
+    return Split(images_NCHW=images, labels_N=torch.arange(count), classes=count)
+
+
+def test_bytes_of_the_right_size_stay_bytes_and_are_normalised_by_batch() -> None:
+    raw = Splits(train=bytes_of(6), val=bytes_of(3), test=bytes_of(2))
+    view = View(input_shape=(3, 6, 6), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    held = adapted(raw, view, "cpu")
+    assert held.train.images_NCHW is raw.train.images_NCHW
+    images = next(batches(held.train, 4))[0]
+    plain = raw.train.images_NCHW[:4].to(torch.float32) / 255
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (view.mean, view.std))
+    assert torch.equal(images, (plain - mean) / std)
+    assert adapted(raw, View(input_shape=(3, 8, 8)), "cpu").train.view is None
+
+
+@pytest.mark.parametrize("split", [bytes_of(6), numbered(6)], ids=["bytes", "floats"])
+@pytest.mark.parametrize("seed", [None, 1])
+def test_what_a_network_does_to_a_batch_does_not_reach_the_pictures(split: Split, seed: int | None) -> None:
+    before = split.images_NCHW.clone()
+    order = None if seed is None else torch.Generator().manual_seed(seed)
+    for images, _ in batches(split, 4, order=order):
+        images.fill_(1)
+    assert torch.equal(split.images_NCHW, before)
+
+
+def test_padding_cuts_a_window_out_of_the_picture_between_black() -> None:
+    image = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3).expand(200, 1, 3, 3)
+    padded = torch.nn.functional.pad(image[0, 0], [2] * 4)
+    windows = {padded[top : top + 3, left : left + 3].numpy().tobytes() for top in range(5) for left in range(5)}
+    cut = Augmentation(padding=2)(image, torch.Generator().manual_seed(0))
+    assert {one[0].numpy().tobytes() for one in cut} == windows  # each of the 25 places, and nothing else
+    assert (cut.dtype, cut.shape) == (torch.uint8, image.shape)
+
+
+def test_flipping_mirrors_about_half() -> None:
+    image = torch.arange(4.0).reshape(1, 1, 2, 2).expand(400, 1, 2, 2)
+    flipped = Augmentation(flip=True)(image, torch.Generator().manual_seed(0))
+    mirrored = [torch.equal(one, image[0].flip(2)) for one in flipped]
+    assert all(torch.equal(one, image[0]) for one, mirror in zip(flipped, mirrored, strict=True) if not mirror)
+    assert 150 < sum(mirrored) < 250
+
+
+def test_augmentation_follows_its_seed_and_is_for_training_only() -> None:
+    raw = Splits(train=bytes_of(9), val=bytes_of(3), test=bytes_of(2))
+    split = adapted(raw, View(input_shape=(3, 6, 6)), "cpu", Augmentation(flip=True, padding=2)).train
+
+    def seen(seed: int | None) -> list[Tensor]:
+        draw = None if seed is None else torch.Generator().manual_seed(seed)
+        return [images for images, _ in batches(split, 4, draw=draw)]
+
+    plain = [View(input_shape=(3, 6, 6))(images) for images in torch.split(raw.train.images_NCHW, 4)]
+    assert all(map(torch.equal, seen(1), seen(1)))
+    assert not all(map(torch.equal, seen(1), seen(2)))
+    assert all(map(torch.equal, seen(None), plain))

@@ -3,12 +3,19 @@ from __future__ import annotations
 import torch
 from sklearn.datasets import load_digits
 
-from cnnbench.data.digits import SPEC, load
+from cnnbench import data
+from cnnbench.data.batches import Splits, splits_of
+from cnnbench.data.digits import SPEC
+
+
+def load() -> Splits:
+    return splits_of(data.read(SPEC, SPEC.shape), SPEC.classes)
 
 
 def test_splits_are_what_the_spec_says() -> None:
     splits = load()
     parts = (splits.train, splits.val, splits.test)
+    assert SPEC.counts is not None
     counts = (SPEC.counts.train, SPEC.counts.val, SPEC.counts.test)
     assert counts == (1079, 359, 359)
     assert tuple(len(part) for part in parts) == counts

@@ -13,14 +13,17 @@ from cnnbench.spec import UsageError
 
 
 def test_every_dataset_is_found_by_name() -> None:
-    assert dict(data.DATASETS) == {"digits": SPEC}
+    assert list(data.DATASETS) == ["digits", "mnist", "fashion_mnist", "cifar10", "cats_dogs", "synthetic"]
+    assert all(spec.name == name for name, spec in data.DATASETS.items())
     assert data.find("digits") is SPEC
 
 
 def test_an_unknown_name_is_answered_with_close_ones() -> None:
     with pytest.raises(UsageError) as caught:
         data.find("digit")
-    assert str(caught.value) == "Unknown dataset 'digit'. Did you mean digits?"
+    assert str(caught.value) == (
+        "Unknown dataset 'digit'. Did you mean digits? A folder with a folder of pictures for each class: folder:PATH."
+    )
 
 
 def test_the_registry_is_read_only() -> None:

@@ -140,6 +140,31 @@ def test_a_transfer_network_keeps_its_own_head_and_stays_frozen(monkeypatch: pyt
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == spec.trainable_params
 
 
+@pytest.mark.parametrize("name", ["resnet18_transfer", "mobilenet_v2_transfer"])
+def test_a_file_of_the_published_network_gives_a_transfer_network_all_but_its_head(tmp_path: Path, name: str) -> None:
+    spec = MODELS[name]
+    published = MODELS[spec.pretrained or ""].build().state_dict()
+    torch.save(published, tmp_path / "published.pth")
+    model = spec.build()
+    head = [child for child, _ in model.named_children()][-1] + "."
+    own = {key: value.clone() for key, value in model.state_dict().items() if key.startswith(head)}
+    load_weights(model, spec, str(tmp_path / "published.pth"))
+    assert same(model, {key: value for key, value in published.items() if not key.startswith(head)} | own)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == spec.trainable_params
+
+
+def test_a_transfer_network_s_own_weights_are_loaded_whole_and_another_head_is_refused(tmp_path: Path) -> None:
+    spec = MODELS["resnet18_transfer"]
+    state = spec.build().state_dict()
+    torch.save(state, tmp_path / "own.pth")
+    model = spec.build()
+    load_weights(model, spec, str(tmp_path / "own.pth"))
+    assert same(model, state)
+    torch.save(state | {"fc.weight": torch.zeros(3, 512), "fc.bias": torch.zeros(3)}, tmp_path / "three.pth")
+    with pytest.raises(UsageError, match=r"fc\.weight is \(3, 512\) where the network has \(2, 512\)"):
+        load_weights(model, spec, str(tmp_path / "three.pth"))
+
+
 def test_another_network_than_the_published_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, MODELS["resnet18"].build().state_dict())
     spec = replace(LENET, pretrained="resnet18")

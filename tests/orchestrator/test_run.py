@@ -11,20 +11,21 @@ from tests.orchestrator.world import World, asked, by_identity
 
 
 def test_every_launch_gets_an_equal_part_of_the_budget(world: World) -> None:
-    world.fixed_s = 5.0  # two cells and a twin, 1.5 s each, and a canary
+    world.fixed_s = 3.2  # two cells and a twin, 0.9 s each, and a canary
     world.run(asked("mlp", "lenet", "perceptron", launches=3))
     parts = [sum(world.sampling_s[at : at + 3]) for at in (0, 3, 6)]
-    # Of 90 s the starts of two later launches are set aside, 3 x 5 s in each are spent before samples; the pretended
+    # Of 90 s the starts of two later launches are set aside, 3 x 3.2 s in each are spent before samples; the pretended
     # starts take nothing, so their time goes to the launches that follow.
     warming_up = 3 * 17 * (79_400 + 649_120 + 7_840) / 60e9
-    expected = [80 / 3 - 15, 80 / 3 + 5 / 2 - 15, 80 / 3 + 5 / 2 + 5 - 15]
+    expected = [80 / 3 - 9.6, 80 / 3 + 5 / 2 - 9.6, 80 / 3 + 5 / 2 + 5 - 9.6]
     assert parts == pytest.approx([part - warming_up for part in expected], abs=0.001)
 
 
 def test_groups_that_end_early_leave_their_time_to_the_later_ones(world: World) -> None:
     world.group_s = 1.0
     world.run(asked("mlp", "lenet", "perceptron"))
-    assert [round(s, 3) for s in world.sampling_s] == [25.0, 39.5, 83.0]
+    # of 90 s 3.2 s a group are set aside for its start
+    assert [round(s, 1) for s in world.sampling_s] == [26.8, 41.3, 84.8]
 
 
 def test_what_is_done_is_not_measured_again(world: World) -> None:
@@ -80,9 +81,28 @@ def test_groups_are_skipped_a_quarter_beyond_the_budget_and_good_records_stay(wo
 def test_a_training_that_did_not_fit_is_tried_again(world: World) -> None:
     request = asked("mlp", accuracy="digits")
     world.run(request)
-    assert [record.status for record in world.timed] == ["ok", "ok", "unsupported"]
+    assert [record.status for record in world.timed] == ["unsupported", "ok", "ok"]
     world.run(request, by_identity(world.kept))
     assert world.trained == ["mlp", "mlp"]
+
+
+def test_trainings_come_first_and_the_groups_get_what_they_leave_of_their_share(world: World) -> None:
+    world.train_s = 2.0
+    world.run(asked("mlp", "lenet", accuracy="digits"))
+    assert [line for line in world.log if line.startswith(("train", "group"))] == [
+        "train mlp",
+        "train lenet",
+        "group mlp infer",
+        "group lenet infer",
+    ]
+    assert world.limits_s == [pytest.approx(27.0 / 2), pytest.approx(25.0)]  # a share of 90 s, the last one gets all
+    # the pretended start of the first group takes nothing, that of the second is set aside
+    assert sum(world.sampling_s) == pytest.approx(90.0 - 4.0 - 3.2, abs=0.01)
+
+
+def test_later_launches_do_not_train_again(world: World) -> None:
+    world.run(asked("mlp", accuracy="digits", launches=2))
+    assert world.trained == ["mlp"]
 
 
 def test_another_environment_is_refused(world: World) -> None:

@@ -1,13 +1,16 @@
 """Records of what single workers gave: everything that they say, and nothing where it cannot be believed."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 import pytest
 
 from cnnbench.orchestrator import single
-from cnnbench.orchestrator.messages import Done, Failure
-from cnnbench.orchestrator.single import as_record
+from cnnbench.orchestrator.host import Host
+from cnnbench.orchestrator.messages import Done, Failure, Job, News, Reply, Request, Stop
+from cnnbench.orchestrator.single import STOP_S, as_record, train_case
 from cnnbench.record import Caution, Layer, Measurement, Outcome, Record
 from tests.made import MACHINE, case
 
@@ -65,3 +68,59 @@ def test_what_is_not_a_number_is_invalid(value: float) -> None:
 def test_a_failure_is_a_record_with_its_reason() -> None:
     got = recorded(Failure(status="oom", error="MemoryError: no message"))
     assert (got.status, got.error, got.measurements) == ("oom", "MemoryError: no message", ())
+
+
+# Trainings
+
+
+@dataclass
+class Trains:
+    """A host of one worker that answers in turn; what is an exception it raises."""
+
+    answers: Sequence[Reply | KeyboardInterrupt]
+    sent: list[Request] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    closed: bool = False
+
+    def start(self) -> "Trains":
+        return self
+
+    def send(self, request: Request) -> None:
+        self.sent.append(request)
+
+    def receive(self, timeout_s: float) -> Reply:
+        self.waits.append(timeout_s)
+        answer = self.answers[len(self.waits) - 1]
+        if isinstance(answer, KeyboardInterrupt):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        self.closed = True
+
+
+NEWS = News(text="epoch 1/2", done=0.5)
+JOB = Job(case=CASE, scratch="/tmp", checkpoint="net.safetensors")
+
+
+def test_news_of_a_training_are_heard_until_it_ends() -> None:
+    heard: list[News] = []
+    host = Trains([NEWS, NEWS, Done(outcome=OUTCOME)])
+    assert train_case(cast("Host", host), JOB, heard.append) == Done(outcome=OUTCOME)
+    assert (heard, host.sent, host.closed) == ([NEWS, NEWS], [JOB], True)
+
+
+def test_an_interruption_lets_a_training_keep_how_far_it_is() -> None:
+    stopped = Failure(status="failed", error="Stopped in epoch 2 of 2 after step 3.")
+    host = Trains([NEWS, KeyboardInterrupt(), NEWS, stopped])
+    with pytest.raises(KeyboardInterrupt):
+        train_case(cast("Host", host), JOB, lambda _: None)
+    assert (host.sent, host.waits[2:], host.closed) == ([JOB, Stop()], [STOP_S, STOP_S], True)
+
+
+def test_an_interruption_ends_a_training_without_a_checkpoint_at_once() -> None:
+    job = replace(JOB, checkpoint=None)
+    host = Trains([KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        train_case(cast("Host", host), job, lambda _: None)
+    assert (host.sent, host.closed) == ([job], True)

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from cnnbench.clock import FakeTime
+from cnnbench.orchestrator.failures import describe
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
-from cnnbench.orchestrator.worker import _as_compiled, _cache_name, describe, make_ready, work
+from cnnbench.orchestrator.worker import _as_compiled, _cache_name, make_ready, work
 from cnnbench.record import Caution
 from cnnbench.runners.passes import InferencePasses
 from cnnbench.runners.sampling import SampleShape

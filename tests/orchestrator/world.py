@@ -21,7 +21,7 @@ BOOM = Failure(status="failed", error="ValueError: boom (net.py:3)")
 
 @dataclass
 class World:
-    """Every group takes `group_s` seconds (or all it is given), and every other piece of work `piece_s`.
+    """Every group takes `group_s` seconds (or all it is given), a training `train_s`, any other piece `piece_s`.
 
     `failing` are the roles and tasks whose pieces fail. `log` is what was done, in order; `kept` what was recorded.
     """
@@ -29,6 +29,7 @@ class World:
     group_s: float | None = None
     fixed_s: float = 0.0
     piece_s: float = 0.0
+    train_s: float = 0.0
     now: float = 1000.0
     environment: Environment = MACHINE
     failing: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class World:
     at_work: list[int] = field(default_factory=list)
     open: int = 0
     trained: list[str] = field(default_factory=list)
+    limits_s: list[float | None] = field(default_factory=list)
     kept: list[Record] = field(default_factory=list)
 
     @property
@@ -64,6 +66,9 @@ class World:
 
     def train_case(self, _: object, job: Job, __: object) -> Failure:
         self.trained.append(job.case.model)
+        self.log.append(f"train {job.case.model}")
+        self.limits_s.append(job.limit_s)
+        self.now += self.train_s
         return Failure(status="unsupported", error="too long")
 
     def tell(self, progress: Progress) -> None:

@@ -3,27 +3,32 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnbench import data
 from cnnbench._version import __version__
 from cnnbench.checkpoint import CheckpointInfo, load, load_into
 from cnnbench.clock import FakeTime, wall_clock
 from cnnbench.data import DATASETS, Counts, DatasetSpec
-from cnnbench.data.batches import Split, Splits
+from cnnbench.data.batches import Augmentation, splits_of
+from cnnbench.data.dataset import Pictures, Read, built_in
 from cnnbench.record import Outcome
-from cnnbench.runners.accuracy import check_fits, epochs_for, measure_accuracy
-from cnnbench.runners.train import DEFAULT_RECIPE, EpochSeen
+from cnnbench.runners.accuracy import BY_EPOCH, _augmentation, _parts, epochs_for, measure_accuracy
+from cnnbench.runners.fit import EpochSeen
+from cnnbench.runners.limit import check_fits
+from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.spec import ModelSpec, Recipe, Shape, UnsupportedError
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
 
-def part(count: int) -> Split:
-    labels = torch.arange(count) % 2
-    images = labels.reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2) * 0.5 + torch.arange(count).reshape(-1, 1, 1, 1) / 1000
-    return Split(images_NCHW=images.contiguous(), labels_N=labels, classes=2)
+def part(count: int) -> Pictures:
+    labels = np.arange(count) % 2
+    images = (labels * 0.5 + np.arange(count) / 1000).astype(np.float32)
+    return Pictures(images_NCHW=images.reshape(-1, 1, 1, 1).repeat(2, axis=2).repeat(2, axis=3), labels_N=labels)
 
 
 SMALL = DatasetSpec(
@@ -33,7 +38,8 @@ SMALL = DatasetSpec(
     counts=Counts(train=18, val=8, test=6),
     source="made here",
     description="dark and bright",
-    load=lambda: Splits(train=part(18), val=part(8), test=part(6)),
+    look=built_in,
+    read=lambda *_: Read(train=part(18), val=part(8), test=part(6), notes=("Made here.",)),
 )
 
 
@@ -84,15 +90,15 @@ def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
         network(), spec(), SMALL, seed=5, device="cpu", epochs=4, clock=FakeTime().clock(), on_epoch=told.append
     )
     found = samples(outcome)
-    assert list(found) == ["correct", "tested", "top1", "train_loss", "val_top1", "epoch_s"]
+    assert list(found) == ["correct", "tested", "top1", *BY_EPOCH]
     assert (found["correct"], found["tested"], found["top1"]) == ((6.0,), (6.0,), (1.0,))
-    assert found["train_loss"] == tuple(seen.train_loss for seen in told)
-    assert found["val_top1"] == tuple(seen.val_top1 for seen in told)
+    assert all(found[quantity] == tuple(getattr(seen, quantity) for seen in told) for quantity in BY_EPOCH)
     assert found["epoch_s"] == (0.0, 0.0, 0.0, 0.0)
     assert [(seen.epoch, seen.epochs) for seen in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert outcome.notes == (
         "Trained on 18 pictures of small by its tutorial's recipe: cross-entropy, sgd 0.1 momentum 0.9, batch 4, "
         "4 epochs, shuffled, not normalised, no augmentation.",
+        "Made here.",
     )
     assert outcome.cautions == ()
 
@@ -102,6 +108,7 @@ def test_a_network_without_recipe_gets_the_default_one() -> None:
     assert outcome.notes == (
         "Trained on 18 pictures of small by the default recipe: cross-entropy, sgd 0.01 momentum 0.9, batch 64, "
         "1 epoch, shuffled, not normalised, no augmentation.",
+        "Made here.",
     )
 
 
@@ -179,7 +186,9 @@ def predicted(
     before = {name: value.clone() for name, value in model.state_dict().items()}
     message = ""
     try:
-        check_fits(model, SMALL.load(), RECIPE, epochs=10, limit_s=limit_s, clock=time.clock())
+        check_fits(
+            model, splits_of(data.read(SMALL, SMALL.shape), 2), RECIPE, epochs=10, limit_s=limit_s, clock=time.clock()
+        )
     except UnsupportedError as error:
         message = str(error)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -238,3 +247,22 @@ def test_digits_are_learnt() -> None:
     found = samples(outcome)
     assert found["tested"] == (359.0,)
     assert 0.9 < found["top1"][0] < 1.0
+
+
+def test_a_recipe_s_augmentation_and_halves_are_for_its_own_dataset_only() -> None:
+    own = replace(RECIPE, dataset="small", flip=True, crop_padding=4, halves=True)
+    other = replace(own, dataset="mnist")
+    read = data.read(SMALL, SMALL.shape)
+    assert _augmentation(own, SMALL) == Augmentation(flip=True, padding=4)
+    assert _augmentation(other, SMALL) is None
+    assert _augmentation(RECIPE, SMALL) is None
+    halved, whole = _parts(read, own, SMALL), _parts(read, other, SMALL)
+    assert (len(whole.val), len(whole.test)) == (8, 6)
+    assert torch.equal(halved.val.images_NCHW, whole.test.images_NCHW[:3])
+    assert torch.equal(halved.test.images_NCHW, whole.test.images_NCHW[3:])
+
+
+def test_augmentation_is_told() -> None:
+    asked = spec(recipe=replace(RECIPE, dataset="small", flip=True, crop_padding=1))
+    outcome = measure_accuracy(network(), asked, SMALL, seed=5, device="cpu", epochs=1, clock=wall_clock())
+    assert outcome.notes[0].endswith("not normalised, mirrored at random and cut out at random after padding by 1.")

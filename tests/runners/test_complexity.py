@@ -123,6 +123,9 @@ def test_everything_that_is_said_about_a_small_network() -> None:
         "macs": conv + linear,
         "macs_fvcore": conv + linear + 2 * norm,
         "macs_torchinfo": conv + linear + 144 + 8 + 5,
+        "torchinfo_input_bytes": 4 * 3 * 64 + 64,  # torchinfo adds Python's size of the tensor object
+        "torchinfo_output_bytes": 2 * 4 * (144 + 144 + 5),  # of layers with weights, forward and backward
+        "torchinfo_param_bytes": 4 * 845,
         "classes": 5,
         "weight_bytes": 4 * (845 + 8) + 8,  # the batch counter is an int64
         "activation_bytes": 4 * (4 * 144 + 5),

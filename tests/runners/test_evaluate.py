@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cnnbench.data.batches import Split
-from cnnbench.runners.evaluate import Scores, main_logits, score
+from cnnbench.runners.evaluate import Scores, calibration_error, main_logits, score
 from cnnbench.spec import UnsupportedError
 
 
@@ -33,7 +35,9 @@ def split_of(labels: list[int], classes: int) -> Split:
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_scores_by_hand(batch_size: int) -> None:
     scores = score(Lookup([0, 1, 1, 2, 0], 3), split_of([0, 0, 1, 2, 2], 3), batch_size=batch_size)
-    assert scores == Scores(
+    confidence = torch.tensor([0.0, -1.0, -2.0]).softmax(0)[0].item()  # the same for every picture
+    assert scores.calibration_error == pytest.approx(abs(0.6 - confidence))
+    assert replace(scores, calibration_error=0.0) == Scores(
         correct=3,
         tested=5,
         top1=0.6,
@@ -41,7 +45,35 @@ def test_scores_by_hand(batch_size: int) -> None:
         class_correct=(1, 1, 1),
         class_total=(2, 1, 2),
         confusion=((1, 1, 0), (0, 1, 0), (1, 0, 1)),
+        predicted=(0, 1, 1, 2, 0),
     )
+
+
+def test_the_mean_loss_is_over_pictures_whatever_the_batches() -> None:
+    model, split = Lookup([0, 1, 1, 2, 0], 3), split_of([0, 0, 1, 2, 2], 3)
+    whole = float(functional.cross_entropy(model(split.images_NCHW), split.labels_N))
+    for batch_size in (1, 2, 5):
+        found = score(model, split, batch_size=batch_size, loss=functional.cross_entropy)
+        assert found.loss == pytest.approx(whole)
+    assert score(model, split).loss is None
+
+
+@pytest.mark.parametrize(
+    ("confidences", "right", "expected"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], [True] * 4, 0.0),
+        ([1.0, 1.0, 1.0, 1.0], [True, False, False, False], 0.75),
+        # two ranges: |1 - 0.9| for one picture of three, |(1 + 0) - (0.55 + 0.58)| for two
+        ([0.9, 0.55, 0.58], [True, True, False], (0.1 + 0.13) / 3),
+        # right and wrong in one range cancel, in two they do not
+        ([0.50, 0.50], [True, False], 0.0),
+        ([0.26, 0.74], [True, False], 0.74),
+        ([0.0], [False], 0.0),
+    ],
+)
+def test_the_calibration_error_by_hand(confidences: list[float], right: list[bool], expected: float) -> None:
+    found = calibration_error(torch.tensor(confidences), torch.tensor(right))
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_top5_is_given_for_more_than_five_classes() -> None:

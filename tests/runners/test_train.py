@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.clock import FakeTime, wall_clock
-from cnnbench.data.batches import Split, Splits
-from cnnbench.runners.train import DEFAULT_RECIPE, DivergedError, EpochSeen, FitResult, Trainer, fit, training_mode
+from cnnbench.data.batches import Split, Splits, batches
+from cnnbench.runners import fit as fitting
+from cnnbench.runners import train
+from cnnbench.runners.fit import DivergedError, EpochSeen, FitResult, fit
+from cnnbench.runners.train import DEFAULT_RECIPE, Trainer, optimizer_for, training_mode
 from cnnbench.spec import Recipe, UsageError
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
@@ -45,15 +49,15 @@ def run(model: nn.Module, recipe: Recipe = RECIPE, *, epochs: int = 3, seed: int
 
 def test_training_learns() -> None:
     result = run(network(), epochs=30)
-    assert result.val_top1[-1] == 1.0
-    assert result.train_loss[-1] < 0.6 * result.train_loss[0]
+    assert result.by_epoch("val_top1")[-1] == 1.0
+    assert result.by_epoch("train_loss")[-1] < 0.6 * result.by_epoch("train_loss")[0]
 
 
 def test_same_seed_gives_bit_identical_weights() -> None:
     first, second, third = network(), network(), network()
     results = [run(first), run(second)]
     run(third, seed=8)
-    assert results[0].train_loss == results[1].train_loss
+    assert results[0].by_epoch("train_loss") == results[1].by_epoch("train_loss")
     assert same(weights(first), weights(second))
     assert not same(weights(first), weights(third))
 
@@ -70,7 +74,7 @@ def test_an_unshuffled_recipe_keeps_the_stored_order() -> None:
 def test_training_goes_on_from_the_weights_that_are_there() -> None:
     model = network()
     run(model, epochs=30)
-    assert run(model, epochs=1).val_top1 == (1.0,)
+    assert run(model, epochs=1).by_epoch("val_top1") == (1.0,)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -78,8 +82,9 @@ def test_one_step_by_hand(optimizer: str) -> None:
     recipe = replace(RECIPE, optimizer="adam" if optimizer == "adam" else "sgd", learning_rate=0.25)
     model = nn.Linear(1, 2, bias=False)
     nn.init.zeros_(model.weight)
-    loss = Trainer(model, recipe).step(torch.ones(1, 1), torch.tensor([0]))
+    loss, correct = Trainer(model, recipe).step(torch.ones(1, 1), torch.tensor([0]))
     assert float(loss) == pytest.approx(0.6931472)
+    assert int(correct) == 1
     moved = 0.25 if optimizer == "adam" else 0.125  # Adam's first step is its rate; the gradient is a half
     assert model.weight.flatten().tolist() == pytest.approx([moved, -moved])
 
@@ -89,7 +94,7 @@ def test_nll_and_cross_entropy_agree_behind_log_softmax() -> None:
     other = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.LogSoftmax(dim=1))
     other[1].load_state_dict(one[1].state_dict())
     first, second = run(one), run(other, replace(RECIPE, loss="nll"))
-    assert first.train_loss == pytest.approx(second.train_loss)
+    assert first.by_epoch("train_loss") == pytest.approx(second.by_epoch("train_loss"))
 
 
 def test_the_mean_loss_is_over_pictures() -> None:
@@ -98,7 +103,7 @@ def test_the_mean_loss_is_over_pictures() -> None:
     for value in model.parameters():
         nn.init.zeros_(value)
     result = run(model, replace(RECIPE, learning_rate=0.0), epochs=2, train=11)
-    assert result.train_loss == pytest.approx((0.6931472, 0.6931472))
+    assert result.by_epoch("train_loss") == pytest.approx((0.6931472, 0.6931472))
 
 
 class Timed(nn.Module):
@@ -123,19 +128,55 @@ def test_epoch_s_holds_steps_but_not_validation_and_each_epoch_is_told() -> None
         told.append(seen)
 
     result = fit(Timed(time), splits(18), RECIPE, epochs=2, seed=0, clock=time.clock(), on_epoch=slow_listener)
-    assert result.epoch_s == (5.0, 5.0)
-    assert result.learning_rate == (0.1, 0.1)
-    assert told == [
-        EpochSeen(
-            epoch=place + 1,
-            epochs=2,
-            train_loss=result.train_loss[place],
-            val_top1=result.val_top1[place],
-            epoch_s=5.0,
-            learning_rate=0.1,
-        )
-        for place in range(2)
-    ]
+    assert result.by_epoch("epoch_s") == (5.0, 5.0)
+    assert result.by_epoch("learning_rate") == (0.1, 0.1)
+    assert told == list(result.epochs)
+    assert [(seen.epoch, seen.epochs) for seen in told] == [(1, 2), (2, 2)]
+    assert result.by_epoch("train_img_per_s") == (18 / 5.0, 18 / 5.0)
+    assert result.by_epoch("data_share") == (0.0, 0.0)
+
+
+def test_the_data_path_s_share_is_what_making_batches_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = FakeTime()
+
+    def slow(*arguments: object, **options: object) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in batches(*arguments, **options):  # type: ignore[arg-type]
+            time.advance(0.25)
+            yield batch
+
+    monkeypatch.setattr(fitting, "batches", slow)
+    result = fit(Timed(time), splits(16), RECIPE, epochs=1, seed=0, clock=time.clock())
+    # four steps of a second each on the device; all batches but the first, a quarter each, are made meanwhile
+    assert result.by_epoch("epoch_s") == (4.25,)
+    assert result.by_epoch("data_share") == (1.0 / 4.25,)
+
+
+def test_accuracy_in_training_and_validation_loss_are_over_all_pictures() -> None:
+    # nothing moves at rate 0, and the weights tell dark from bright by the first pixel
+    line = nn.Linear(4, 2)
+    model = nn.Sequential(nn.Flatten(), line)
+    with torch.no_grad():
+        line.weight.copy_(torch.tensor([[0.0] * 4, [9.0, 0.0, 0.0, 0.0]]))
+        line.bias.copy_(torch.tensor([0.0, -4.5]))
+    result = run(model, replace(RECIPE, learning_rate=0.0), epochs=1, train=11)
+    parts = splits(11)
+    with torch.no_grad():
+        right = int((model(parts.train.images_NCHW).argmax(1) == parts.train.labels_N).sum())
+        expected = nn.functional.cross_entropy(model(parts.val.images_NCHW), parts.val.labels_N)
+    assert result.by_epoch("train_top1") == (right / 11,)
+    assert result.by_epoch("val_loss") == pytest.approx((float(expected),))
+
+
+def test_fused_steps_end_near_the_usual_ones() -> None:
+    for optimizer in ("adam", "sgd"):
+        recipe = replace(RECIPE, optimizer="adam" if optimizer == "adam" else "sgd", learning_rate=0.01)
+        fused, plain = network(), network()
+        plain.load_state_dict(fused.state_dict())
+        run(fused, recipe, epochs=5)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train, "optimizer_for", lambda model, recipe, **_: optimizer_for(model, recipe))
+            run(plain, recipe, epochs=5)
+        assert all(map(torch.allclose, weights(fused), weights(plain)))
 
 
 @pytest.mark.parametrize(("after", "step"), [(0, 1), (3, 4), (60, 61)])
@@ -192,5 +233,5 @@ def test_auxiliary_outputs_are_left_alone() -> None:
     model = WithAuxiliary()
     before = weights(model.auxiliary)
     result = run(model, epochs=20)
-    assert result.val_top1[-1] == 1.0
+    assert result.by_epoch("val_top1")[-1] == 1.0
     assert same(weights(model.auxiliary), before)

@@ -1,0 +1,244 @@
+"""What tutorials print beside what was measured: a row for each figure, with a verdict and its reason."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cnnbench.record import Layer, Record
+from cnnbench.spec import ModelSpec, Printed, Recipe
+from cnnbench.stats import prediction_interval
+
+Verdict = Literal["reproduced", "differs", "not run"]
+
+OTHER_SIZE = "_244"
+"""Ends the name of a figure that a page prints for pictures of 244x244 instead of the network's own size."""
+
+TRAINED = ("train_loss", "val_loss", "train_top1", "val_top1", "test_top1")
+"""Figures that follow from training by the recipe, by epoch but for the last one."""
+
+_QUANTITY = {"test_top1": "top1"}
+"""Quantities of records whose names are others than the figures'."""
+
+FEWEST_SEEDS = 2
+"""Seeds without which there is no interval."""
+
+_TWO_DECIMALS = ("mult_adds_m", "mult_adds_g", "input_mb", "forward_mb", "params_mb", "total_mb")
+_TRAINED_DECIMALS = 3
+"""Pages print losses and accuracies with three decimals at least; 0.9 in a registry stands for 0.900."""
+
+_DIVIDED = "divided by the batch once too often"
+_FIRST_ONLY = "first epoch only"
+
+_NOT_MEASURED = {
+    "by_step": "lines within an epoch are not recorded",
+    "unfrozen": "training on with all layers is not done yet",
+    "first": "a first call outside the run by epochs is not made",
+    "predicted_class": "needs the page's picture and published weights",
+}
+"""Parts of the names of figures that nothing measures, and why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reproduced:
+    """One printed figure: as printed, as measured (with the interval that a printed one must lie in), and a verdict."""
+
+    model: str
+    quantity: str
+    printed: str
+    measured: str | None
+    low: float | None
+    high: float | None
+    verdict: Verdict
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What was measured of one model: counted at its own size and at 244x244, and trained with several seeds.
+
+    `missing` says why it was not trained, where it was not.
+    """
+
+    counted: Record | None
+    counted_other: Record | None
+    trained: tuple[Record, ...]
+    missing: str
+
+
+def reproduce(specs: Iterable[ModelSpec], records: Sequence[Record], missing: Mapping[str, str]) -> list[Reproduced]:
+    """Return a row for every figure that the tutorials of `specs` print; `missing` says why models were not trained."""
+    rows: list[Reproduced] = []
+    for spec in specs:
+        evidence = _evidence(spec, records, missing.get(spec.name, ""))
+        for figure in spec.printed:
+            rows += _rows(spec, figure, evidence)
+    return rows
+
+
+def _evidence(spec: ModelSpec, records: Sequence[Record], missing: str) -> Evidence:
+    own = [record for record in records if record.case.model == spec.name and record.status == "ok"]
+    counted = {r.case.input_shape: r for r in own if r.case.task == "complexity"}
+    others = [record for shape, record in counted.items() if shape != spec.input_shape]
+    recipe = spec.recipe
+    trained = {
+        r.case.seed: r
+        for r in own
+        if recipe is not None
+        and (r.case.task, r.case.dataset) == ("accuracy", recipe.dataset)
+        and len(r.samples("train_loss")) == recipe.epochs
+    }
+    return Evidence(
+        counted=counted.get(spec.input_shape),
+        counted_other=others[-1] if others else None,
+        trained=tuple(trained.values()),
+        missing=missing,
+    )
+
+
+def _rows(spec: ModelSpec, figure: Printed, evidence: Evidence) -> list[Reproduced]:
+    base = figure.quantity.removesuffix(OTHER_SIZE)
+    if base in _COUNTED:
+        record = evidence.counted if base == figure.quantity else evidence.counted_other
+        return [_counted_row(spec, figure, base, record)]
+    if base in TRAINED and spec.recipe is not None:
+        return _trained_rows(spec, figure, spec.recipe, evidence)
+    why = next((reason for part, reason in _NOT_MEASURED.items() if part in figure.quantity), "nothing measures it")
+    return [_not_run(spec, figure.quantity, _words(figure.values, None), why)]
+
+
+# Figures of the network as it is written
+
+
+def _first(record: Record, quantity: str) -> float:
+    return record.samples(quantity)[0] if record.samples(quantity) else math.nan
+
+
+def _megabytes(record: Record, *quantities: str) -> tuple[float]:
+    return (sum(_first(record, quantity) for quantity in quantities) * 1e-6,)
+
+
+def _shapes(layers: Iterable[Layer], kinds: str) -> tuple[float, ...]:
+    return tuple(float(n) for layer in layers if layer.kind in kinds.split() for n in layer.output_shape[1:])
+
+
+def _blocks(record: Record) -> Mapping[str, list[Layer]]:
+    """Return the layers by the child of `features` that they are in, and the classifier."""
+    found: dict[str, list[Layer]] = {}
+    for layer in record.layers:
+        found.setdefault(".".join(layer.name.split(".")[:2]), []).append(layer)
+    return found
+
+
+_SIZES = ("torchinfo_input_bytes", "torchinfo_output_bytes", "torchinfo_param_bytes")
+
+_COUNTED: Mapping[str, Callable[[Record, str], tuple[float, ...]]] = {
+    "params": lambda r, _: (_first(r, "params"),),
+    "trainable_params": lambda r, _: (_first(r, "trainable_params"),),
+    "non_trainable_params": lambda r, _: (_first(r, "params") - _first(r, "trainable_params"),),
+    "mult_adds_m": lambda r, _: (_first(r, "macs_torchinfo") * 1e-6,),
+    "mult_adds_g": lambda r, _: (_first(r, "macs_torchinfo") * 1e-9,),
+    "input_mb": lambda r, _: _megabytes(r, _SIZES[0]),
+    "forward_mb": lambda r, _: _megabytes(r, _SIZES[1]),
+    "params_mb": lambda r, _: _megabytes(r, _SIZES[2]),
+    "total_mb": lambda r, _: _megabytes(r, *_SIZES),
+    "layer_params": lambda r, _: tuple(float(layer.params) for layer in r.layers if layer.params),
+    "layer_shapes": lambda r, note: _shapes(r.layers, note),
+    "block_params": lambda r, _: tuple(float(sum(x.params for x in layers)) for layers in _blocks(r).values()),
+    "block_shapes": lambda r, _: tuple(float(n) for layers in _blocks(r).values() for n in layers[-1].output_shape[1:]),
+}
+"""Figures that follow from a network as it is written: how each is had from its complexity record."""
+
+
+def _counted_row(spec: ModelSpec, figure: Printed, base: str, record: Record | None) -> Reproduced:
+    decimals = 2 if base in _TWO_DECIMALS else 0
+    printed = _words(figure.values, decimals)
+    if record is None:
+        return _not_run(spec, figure.quantity, printed, "the network was not counted")
+    found = tuple(round(value, decimals) for value in _COUNTED[base](record, figure.note))
+    same = found == figure.values
+    note = figure.note if same and decimals else "" if same else _reason(spec, figure)
+    return Reproduced(
+        model=spec.name,
+        quantity=figure.quantity,
+        printed=printed,
+        measured=_words(found, decimals),
+        low=None,
+        high=None,
+        verdict="reproduced" if same else "differs",
+        note=note,
+    )
+
+
+def _reason(spec: ModelSpec, figure: Printed) -> str:
+    """Return the note beside the figure, or the erratum that speaks of it."""
+    words = {word for value in figure.values for word in (f"{value:g}", f"{value:.2f}")}
+    found = next((e for e in spec.errata if any(word in e.mistake for word in words)), None)
+    return f"erratum ({found.where}): {found.mistake}" if found else figure.note
+
+
+# Figures of training
+
+
+def _trained_rows(spec: ModelSpec, figure: Printed, recipe: Recipe, evidence: Evidence) -> list[Reproduced]:
+    base = figure.quantity
+    several = len(figure.values) > 1 or _FIRST_ONLY in figure.note
+    rows = []
+    for at, printed in enumerate(figure.values):
+        name = f"{base} epoch {at + 1}" if several else base
+        decimals = max(_TRAINED_DECIMALS, _decimals(printed))
+        scale = 1 / recipe.batch_size if _DIVIDED in figure.note else 1.0
+        place = at if several else -1
+        values = [r.samples(_QUANTITY.get(base, base))[place] * scale for r in evidence.trained]
+        rows.append(_trained_row(spec, name, printed, decimals, values, figure.note, evidence))
+    return rows
+
+
+def _trained_row(  # a row's parts
+    spec: ModelSpec, name: str, printed: float, decimals: int, values: list[float], note: str, evidence: Evidence
+) -> Reproduced:
+    shown = f"{printed:.{decimals}f}"
+    if not values:
+        return _not_run(spec, name, shown, evidence.missing or "it was not trained")
+    mean = statistics.fmean(values)
+    if len(values) < FEWEST_SEEDS:
+        row = _not_run(spec, name, shown, "one seed gives no interval: take --seeds 3")
+        return replace(row, measured=f"{mean:.{decimals + 1}f}")
+    low, high = prediction_interval(values)
+    half_digit = 0.5 * 10.0**-decimals
+    inside = low - half_digit <= printed <= high + half_digit
+    about = f"{note}; {len(values)} seeds" if note else f"{len(values)} seeds"
+    return Reproduced(
+        model=spec.name,
+        quantity=name,
+        printed=shown,
+        measured=f"{mean:.{decimals + 1}f}",
+        low=low - half_digit,
+        high=high + half_digit,
+        verdict="reproduced" if inside else "differs",
+        note="; ".join([about, *evidence.trained[0].notes[2:]]),
+    )
+
+
+def _decimals(value: float) -> int:
+    return len(f"{value!r}".partition(".")[2])
+
+
+def _not_run(spec: ModelSpec, quantity: str, printed: str, why: str) -> Reproduced:
+    return Reproduced(
+        model=spec.name,
+        quantity=quantity,
+        printed=printed,
+        measured=None,
+        low=None,
+        high=None,
+        verdict="not run",
+        note=why,
+    )
+
+
+def _words(values: Sequence[float], decimals: int | None) -> str:
+    return " ".join(f"{value:g}" if decimals is None else f"{value:.{decimals}f}" for value in values)

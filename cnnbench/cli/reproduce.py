@@ -1,0 +1,237 @@
+"""`cnnbench reproduce`: every figure that a tutorial prints, beside the measured one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from cnnbench import data
+from cnnbench.analysis.reproduction import OTHER_SIZE, TRAINED, Reproduced, reproduce
+from cnnbench.cli.called import recorded_command, typed_command
+from cnnbench.cli.main import EXIT_INTERRUPTED
+from cnnbench.cli.measure import run_folder, sigterm_interrupts
+from cnnbench.cli.options import data_dir_option
+from cnnbench.cli.progress import display, record_line
+from cnnbench.cli.tables import render
+from cnnbench.cli.train import ANSWER_S, checkpoint_path
+from cnnbench.models import MODELS
+from cnnbench.models.tutorials import TUTORIALS
+from cnnbench.orchestrator.ask import count_models
+from cnnbench.orchestrator.hooks import Progress
+from cnnbench.orchestrator.training import train_seeds
+from cnnbench.record import Record, Run
+from cnnbench.spec import Budget, CnnbenchError, MissingError, ModelSpec, Request, Section, unknown_name
+from cnnbench.store import Store
+
+COLUMNS = ("model", "quantity", "printed", "measured", "low", "high", "verdict", "note")
+FORMATS = ("table", "csv", "markdown")
+OTHER_INPUT = (244, 244)
+
+_WIDTHS = (None, 26, 30, 30, None, None, None, 50)
+"""Widths of the table's columns, so that layer tables do not fill the screen."""
+
+_NO_PICTURES = "the network takes features and no pictures"
+
+
+@click.command("reproduce")
+@click.argument("names", metavar="[TUTORIAL, MODEL...]", nargs=-1)
+@click.option("--architecture-only", is_flag=True, help="Only what follows from the networks: no data, some seconds.")
+@data_dir_option
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each network.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; an earlier one is gone on with.")
+@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
+def command(
+    *,
+    names: tuple[str, ...],
+    architecture_only: bool,
+    data_dir: str | None,
+    seeds: int,
+    output: Path | None,
+    output_format: str,
+) -> int:
+    """Measure every figure that the tutorials print, and say of each whether it is reproduced.
+
+    Counts, layer tables and megabytes must be equal in the digits that are printed. A loss or an accuracy must lie
+    where one more training of ours would lie with 95 %: mean +- t s sqrt(1 + 1/n) of the seeds, widened by half of the
+    last printed digit. Networks are trained by the tutorial's recipe on its own dataset, at its full epochs, if the
+    dataset is there; that takes an hour or so for all of them. Without names all tutorials are done.
+
+    \b
+    Examples:
+      cnnbench reproduce --architecture-only
+      cnnbench reproduce runoob --data-dir ~/datasets
+      cnnbench reproduce perceptron lenet --seeds 5 --format csv > reproduced.csv
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    specs = chosen(names)
+    folder = output or run_folder("reproduce", datetime.now(UTC))
+    store = Store(folder)
+    already = list(store.load().records)
+    store.append(
+        Run(title="reproduce", command=recorded_command(), started=datetime.now(UTC).isoformat(timespec="seconds"))
+    )
+    records = already + _count(specs, already, store)
+    missing = dict.fromkeys((spec.name for spec in specs), "left out by --architecture-only")
+    interrupted = False
+    if not architecture_only:
+        missing = _missing(specs, data_dir)
+        try:
+            for record in _train(specs, missing, records, folder, data_dir=data_dir, seeds=seeds):
+                store.append(record)
+                records.append(record)
+        except KeyboardInterrupt:
+            interrupted = True
+    rows = reproduce(specs, records, missing)
+    _write(rows, folder)
+    click.echo(text(rows, output_format))
+    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("reproduced", "differs", "not run")}
+    click.echo(f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items())}. Records: {folder}", err=True)
+    if interrupted:
+        click.echo(f"Interrupted. Go on with:\n  {typed_command()} -o {folder}", err=True)
+    return EXIT_INTERRUPTED if interrupted else 0
+
+
+def chosen(names: Sequence[str]) -> list[ModelSpec]:
+    """Return the built-ins of the tutorials and models in `names`, of all tutorials for none.
+
+    Raises:
+        UsageError: a name is neither a tutorial nor a built-in.
+    """
+    found: list[ModelSpec] = []
+    for name in names or TUTORIALS:
+        if name in TUTORIALS:
+            found += [spec for spec in MODELS.values() if spec.source.split()[0].rstrip(",;") == name]
+        elif name in MODELS:
+            found.append(MODELS[name])
+        else:
+            raise unknown_name("tutorial or model", name, (*TUTORIALS, *MODELS))
+    return [spec for spec in dict.fromkeys(found) if spec.printed]
+
+
+def _count(specs: Sequence[ModelSpec], already: Sequence[Record], store: Store) -> list[Record]:
+    """Count the networks at their own input and, where figures are printed for it, at 244x244; keep the records."""
+    done = {(r.case.model, r.case.input_shape) for r in already if r.case.task == "complexity" and r.status == "ok"}
+    asked: list[tuple[str, tuple[int, int] | None]] = []
+    for spec in specs:
+        if (spec.name, spec.input_shape) not in done:
+            asked.append((spec.name, None))
+        other = any(figure.quantity.endswith(OTHER_SIZE) for figure in spec.printed)
+        if other and (spec.name, (spec.input_shape[0], *OTHER_INPUT)) not in done:
+            asked.append((spec.name, OTHER_INPUT))
+    if not asked:
+        return []
+    click.echo(f"Counting {len(asked)} networks.", err=True)
+    records = count_models(asked)
+    for record in records:
+        store.append(record)
+    return records
+
+
+def _missing(specs: Sequence[ModelSpec], data_dir: str | None) -> dict[str, str]:
+    """Return why networks with figures of training cannot be trained here, by name."""
+    found: dict[str, str] = {}
+    for spec in specs:
+        if spec.recipe is None or not any(figure.quantity in TRAINED for figure in spec.printed):
+            continue
+        if len(spec.input_shape) != 3 or spec.input_shape[0] not in (1, 3):  # noqa: PLR2004  # a picture's
+            found[spec.name] = _NO_PICTURES
+        elif spec.pretrained is not None:
+            found[spec.name] = "needs published weights, which are never downloaded unasked"
+        else:
+            try:
+                data.locate(data.find(spec.recipe.dataset), data.places(data_dir))
+            except MissingError as error:
+                found[spec.name] = str(error)
+    return found
+
+
+def _train(
+    specs: Sequence[ModelSpec],
+    missing: Mapping[str, str],
+    already: Sequence[Record],
+    folder: Path,
+    *,
+    data_dir: str | None,
+    seeds: int,
+) -> Iterator[Record]:
+    """Train every network that has figures of training with every seed that is not done, and yield the records."""
+    done = {(r.case.model, r.case.seed) for r in already if r.case.task == "accuracy" and r.status == "ok"}
+    asked = [
+        (spec, seed)
+        for spec in specs
+        if spec.name not in missing and spec.recipe and any(f.quantity in TRAINED for f in spec.printed)
+        for seed in range(seeds)
+        if (spec.name, seed) not in done
+    ]
+    with display() as shown, sigterm_interrupts():
+        for at, (spec, seed) in enumerate(asked):
+
+            def tell(progress: Progress, at: int = at) -> None:
+                shown.tell(_of(progress, at, len(asked)))
+
+            assert spec.recipe is not None
+            trained = train_seeds(
+                _request(spec, seed, data_dir),
+                epochs=None,
+                seeds=1,
+                resume=True,
+                checkpoint=lambda seed, spec=spec: checkpoint_path(folder, spec.name, seed),  # type: ignore[misc]
+                tell=tell,
+            )
+            for record in trained:
+                shown.line(record_line(record))
+                yield record
+
+
+def _of(progress: Progress, at: int, count: int) -> Progress:
+    """Return the progress of training number `at` of `count` as that of all; later ones may take as long."""
+    whole = progress.elapsed_s + progress.remaining_s
+    return Progress(
+        text=f"{at + 1} of {count}, {progress.text}",
+        elapsed_s=progress.elapsed_s,
+        remaining_s=progress.remaining_s + whole * (count - at - 1),
+    )
+
+
+def _request(spec: ModelSpec, seed: int, data_dir: str | None) -> Request:
+    assert spec.recipe is not None
+    return Request(
+        title="reproduce",
+        sections=(Section(models=(spec.name,), variants=("eager",)),),
+        accuracy=spec.recipe.dataset,
+        data_dir=data_dir,
+        seed=seed,
+        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S, launches=1),
+    )
+
+
+def _cells(row: Reproduced) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in COLUMNS)
+
+
+def text(rows: Sequence[Reproduced], output_format: str) -> str:
+    """Return the rows as a table for people, CSV, or Markdown."""
+    if output_format == "csv":
+        return render(COLUMNS, [_cells(row) for row in rows], "csv")
+    from tabulate import tabulate
+
+    cells = [["-" if cell in (None, "") else _shown(cell) for cell in _cells(row)] for row in rows]
+    if output_format == "markdown":
+        escaped = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+        return tabulate(escaped, headers=COLUMNS, tablefmt="github", disable_numparse=True)
+    return tabulate(cells, headers=COLUMNS, disable_numparse=True, maxcolwidths=list(_WIDTHS) if cells else None)
+
+
+def _shown(cell: object) -> str:
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+
+
+def _write(rows: Sequence[Reproduced], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "reproduction.csv").write_text(text(rows, "csv") + "\n", encoding="utf-8")
+        (folder / "reproduction.md").write_text(text(rows, "markdown") + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.") from error

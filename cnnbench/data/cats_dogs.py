@@ -1,0 +1,54 @@
+"""Cats and dogs: photographs of Microsoft's Asirra, as the folder `PetImages` or the zip that holds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnnbench.data.dataset import DatasetSpec, Download, File, Places, Read, Source, Tell
+from cnnbench.spec import Shape
+
+CLASS_NAMES = ("Cat", "Dog")
+_TOP = "PetImages"
+_ZIP = "kagglecatsanddogs_5340.zip"
+_ABOVE = ("", "cats_dogs", "cats-dogs")
+
+
+def look(where: Places) -> Source | None:
+    """Return the folder that holds `Cat` and `Dog`, or else the zip."""
+    folders = [place / above for place in where for above in _ABOVE]
+    for path in (path for folder in folders for path in (folder / _TOP, folder)):
+        if all((path / name).is_dir() for name in CLASS_NAMES):
+            return Source(form=f"the folder {_TOP}", files=(File(path=path),), home=_TOP)
+    found = next((path for folder in folders for path in _zips(folder)), None)
+    return Source(form="the zip", files=(File(path=found),)) if found else None
+
+
+def _zips(folder: Path) -> list[Path]:
+    return sorted(folder.glob("kagglecatsanddogs*.zip"))
+
+
+def read(source: Source, wanted: Shape, tell: Tell) -> Read:
+    """Return the photographs (N, 3, height, width; uint8), class 0 for cats."""
+    from cnnbench.data.photographs import read_pictures
+
+    return read_pictures("cats_dogs", source, CLASS_NAMES, (3, *wanted[1:]), tell, top=_TOP)
+
+
+SPEC = DatasetSpec(
+    name="cats_dogs",
+    classes=len(CLASS_NAMES),
+    class_names=CLASS_NAMES,
+    shape=(3, 224, 224),
+    counts=None,
+    source="J. Elson, J. Douceur, J. Howell and J. Saul, Asirra (2007), the part published as Kaggle's cats and dogs",
+    description="photographs of cats and dogs, resized and cut to each network's input; a fifth held out",
+    look=look,
+    read=read,
+    needs=f"the folder {_TOP} with {' and '.join(CLASS_NAMES)}, or {_ZIP}",
+    downloads=(
+        Download(
+            name=_ZIP,
+            urls=(f"https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/{_ZIP}",),
+        ),
+    ),
+)

@@ -1,0 +1,203 @@
+"""CIFAR-10: the published archive, its batches, or JPEG archives of the same pictures."""
+
+from __future__ import annotations
+
+import math
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from cnnbench.data.dataset import Counts, DatasetSpec, Download, File, Places, Read, Source, Tell, check_labels
+from cnnbench.data.finding import check_md5, md5_of
+from cnnbench.data.mnist import SAME_NOTE
+from cnnbench.spec import Shape, UsageError
+
+if TYPE_CHECKING:
+    from cnnbench.data.dataset import Pictures
+
+CLASS_NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SHAPE = (3, 32, 32)
+COUNTS = Counts(train=50_000, val=10_000, test=10_000)
+ARCHIVE = "cifar-10-python.tar.gz"
+ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
+_FOLDER = "cifar-10-batches-py"
+_BATCHES = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+_JPEG_FILES = ("cifar10_jpeg_train.npz", "cifar10_jpeg_test.npz")
+
+JPEG_FORM = "JPEG-compressed CIFAR-10"
+JPEG_NOTE = (
+    "JPEG-compressed CIFAR-10: the pictures of CIFAR-10 after lossy compression, so accuracies are near to those on "
+    "CIFAR-10 and not the same."
+)
+
+_ABOVE = ("", "cifar10", "CIFAR10", "cifar-10")
+"""Folders below a data folder in which the files may lie."""
+
+
+def look(where: Places) -> Source | None:
+    """Return where CIFAR-10 lies: the batches before the archive, and JPEG only where neither is there."""
+    for find in (_batches, _archive, _jpeg):
+        for place in where:
+            for above in _ABOVE:
+                if (found := find(place / above)) is not None:
+                    return found
+    return None
+
+
+def _batches(place: Path) -> Source | None:
+    # some unpack the archive into a folder of the same name, which nests it once more
+    for folder in (place / _FOLDER, place / _FOLDER / _FOLDER, place):
+        if all((folder / name).is_file() for name in _BATCHES):
+            files = tuple(File(path=folder / name, md5=md5) for name, md5 in _BATCHES.items())
+            return Source(form="unpacked batches", files=files, home=_FOLDER)
+    return None
+
+
+def _archive(place: Path) -> Source | None:
+    path = place / ARCHIVE
+    return Source(form="the archive", files=(File(path=path, md5=ARCHIVE_MD5),)) if path.is_file() else None
+
+
+def _jpeg(place: Path) -> Source | None:
+    for folder in (place / "cifar-10-jpeg", place):
+        if all((folder / name).is_file() for name in _JPEG_FILES):
+            files = tuple(File(path=folder / name) for name in _JPEG_FILES)
+            return Source(form=JPEG_FORM, files=files, home="cifar-10-jpeg")
+    return None
+
+
+def read(source: Source, _: Shape, tell: Tell) -> Read:
+    """Return CIFAR-10 (N, 3, 32, 32; uint8).
+
+    Raises:
+        UsageError: a file is damaged, is not the one that was published, or holds something that is not admitted.
+    """
+    if source.form == JPEG_FORM:
+        train, test = (_jpeg_part(source.files[at], tell, at) for at in range(2))
+        return Read(train=train, val=test, test=test, notes=(SAME_NOTE, JPEG_NOTE))
+    for file in source.files:
+        check_md5(file, "cifar10")
+    parts: dict[str, Pictures] = {}
+    for name, content in _contents(source):
+        tell(f"reading cifar10: {name}", len(parts) / len(_BATCHES))
+        parts[name] = _batch(content, f"{source.files[0].path.parent.name}/{name}")
+    if missing := [name for name in _BATCHES if name not in parts]:
+        raise UsageError(f"{source.files[0].path} lacks {', '.join(missing)}.")
+    test = parts.pop("test_batch")
+    return Read(train=_joined([parts[name] for name in sorted(parts)]), val=test, test=test, notes=(SAME_NOTE,))
+
+
+def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of every batch; an archive is read in memory and never unpacked to the disk."""
+    if len(source.files) > 1:
+        for file in source.files:
+            yield file.path.name, file.path.read_bytes()
+        return
+    path = source.files[0].path
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                if name.is_absolute() or ".." in name.parts:
+                    raise UsageError(
+                        f"{path} holds '{member.name}', which lies outside its folder; nothing was unpacked."
+                    )
+                content = archive.extractfile(member) if member.isfile() and name.name in _BATCHES else None
+                if content is not None:
+                    yield name.name, content.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UsageError(f"{path} is damaged: {error}") from error
+
+
+def _batch(content: bytes, where: str) -> Pictures:
+    import numpy as np
+
+    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.unpickle import load_pickle
+
+    held: Any = load_pickle(content, where)
+    try:
+        pixels, labels = held[b"data"], [int(label) for label in held[b"labels"]]
+    except (TypeError, KeyError, ValueError, IndexError) as error:
+        raise UsageError(f"{where} holds no 'data' and 'labels' as a batch of CIFAR-10 does.") from error
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * 32 * 32):
+        raise UsageError(f"{where} holds no array of bytes with 3,072 for each of its {len(labels)} labels.")
+    check_labels(labels, len(CLASS_NAMES), Path(where))
+    return Pictures(images_NCHW=pixels.reshape(-1, *SHAPE), labels_N=np.array(labels, dtype=np.int64))
+
+
+def _joined(parts: list[Pictures]) -> Pictures:
+    import numpy as np
+
+    from cnnbench.data.dataset import Pictures
+
+    images = np.concatenate([part.images_NCHW for part in parts])
+    return Pictures(images_NCHW=images, labels_N=np.concatenate([part.labels_N for part in parts]))
+
+
+def _jpeg_part(file: File, tell: Tell, at: int) -> Pictures:
+    """Return the pictures of one archive: `jpeg` holds all streams end to end, picture k from offsets[k] on.
+
+    They are decoded once and kept in the user's cache folder.
+    """
+    import numpy as np
+
+    from cnnbench.data.cache import PIXELS, cache_folder, mapped
+    from cnnbench.data.dataset import Pictures
+
+    count = (COUNTS.train, COUNTS.test)[at]
+    try:
+        with np.load(file.path, allow_pickle=False) as held:
+            stream, offsets, labels = (held[name] for name in ("jpeg", "offsets", "labels"))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UsageError(f"{file.path} is damaged, or no archive of JPEG pictures: {error}") from error
+    _check_streams(file.path, stream, offsets, labels, count)
+    check_labels(labels.tolist(), len(CLASS_NAMES), file.path)
+    folder = cache_folder() / f"{md5_of(file.path)}-{count}"
+    if not (folder / PIXELS).is_file():
+        _decode(file.path, stream, offsets, folder, lambda share: tell(f"decoding {file.path.name}", (at + share) / 2))
+    return Pictures(images_NCHW=mapped(folder, count, SHAPE), labels_N=labels.astype(np.int64))
+
+
+def _decode(path: Path, stream: Any, offsets: Any, folder: Path, tell: Callable[[float], None]) -> None:
+    """Decode all pictures of an archive into a folder of the cache."""
+    from cnnbench.data.cache import PIXELS, whole
+    from cnnbench.data.pictures import decode_all
+
+    count, streams = len(offsets) - 1, memoryview(stream)
+    contents = ((str(k), streams[offsets[k] : offsets[k + 1]]) for k in range(count))
+    with whole(folder, count * math.prod(SHAPE)) as part, (part / PIXELS).open("wb") as out:
+        wrong = decode_all(contents, count, SHAPE, lambda _, pixels: out.write(pixels.tobytes()), tell)
+        if wrong:
+            raise UsageError(f"{path}: picture {wrong[0].name} cannot be decoded: {wrong[0].reason}")
+
+
+def _check_streams(path: Path, stream: Any, offsets: Any, labels: Any, count: int) -> None:  # any array
+    fits = offsets.shape == (count + 1,) and labels.shape == (count,) and stream.ndim == 1
+    if not fits or str(stream.dtype) != "uint8" or offsets.dtype.kind not in "iu" or labels.dtype.kind not in "iu":
+        raise UsageError(f"{path} does not hold bytes, {count + 1} offsets and {count} labels, as whole numbers.")
+    if offsets[0] != 0 or offsets[-1] != len(stream) or (offsets[1:] < offsets[:-1]).any():
+        raise UsageError(f"{path}: the offsets do not divide the {len(stream)} bytes of its pictures.")
+
+
+SPEC = DatasetSpec(
+    name="cifar10",
+    classes=len(CLASS_NAMES),
+    class_names=CLASS_NAMES,
+    shape=SHAPE,
+    counts=COUNTS,
+    source="A. Krizhevsky, Learning multiple layers of features from tiny images (2009)",
+    description="60,000 colour pictures of ten kinds of things, 32x32",
+    look=look,
+    read=read,
+    needs=f"{ARCHIVE}, the folder {_FOLDER}, or {' and '.join(_JPEG_FILES)}",
+    downloads=(Download(name=ARCHIVE, urls=(f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}",), md5=ARCHIVE_MD5),),
+)

@@ -1,0 +1,77 @@
+"""Get a dataset: downloaded with its checksum compared, or taken over from a folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from cnnbench.data.dataset import DatasetSpec, Download, Source
+from cnnbench.data.finding import how_to_get
+from cnnbench.spec import CnnbenchError, MissingError, UsageError
+
+
+def fetch(spec: DatasetSpec, folder: Path) -> tuple[Path, ...]:
+    """Download the dataset's files into `folder` where they belong, and return those that were not there yet.
+
+    A file gets its name only when it is whole and its checksum is right. torchvision downloads it, and shows progress.
+
+    Raises:
+        UsageError: the dataset needs no files, or is the user's own.
+        MissingError: the network or the publisher cannot be reached; the message says how to get the files by hand.
+        CnnbenchError: the files cannot be written.
+    """
+    if not spec.downloads:
+        raise UsageError(f"There is nothing to fetch for '{spec.name}': {spec.needs or 'it needs no files'}.")
+    home = folder / spec.home
+    new: list[Path] = []
+    for download in spec.downloads:
+        path = home / download.name
+        if not path.exists():
+            _fetch_one(spec, download, home, folder)
+            new.append(path)
+    return tuple(new)
+
+
+def _fetch_one(spec: DatasetSpec, download: Download, home: Path, folder: Path) -> None:
+    from torchvision.datasets.utils import download_url
+
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=home) as part:
+            problems = []
+            for url in download.urls:
+                try:
+                    download_url(url, part, download.name, download.md5)
+                    break
+                except (RuntimeError, OSError) as error:  # a wrong checksum; no network, or no space
+                    problems.append(f"{url}: {error}")
+            else:
+                raise MissingError(
+                    f"'{download.name}' could not be downloaded ({'; '.join(problems)}). {how_to_get(spec, folder)}"
+                )
+            (Path(part) / download.name).replace(home / download.name)
+    except OSError as error:
+        raise CnnbenchError(f"Cannot write into '{home}': {error.strerror}.") from error
+
+
+def take_over(source: Source, folder: Path) -> tuple[Path, ...]:
+    """Copy the files of `source`, which were found elsewhere, into `folder` where they belong, and return the copies.
+
+    Raises:
+        UsageError: something is there already.
+        CnnbenchError: the files cannot be written.
+    """
+    whole = len(source.files) == 1 and source.files[0].path.is_dir()
+    goals = [folder / source.home if whole else folder / source.home / file.path.name for file in source.files]
+    if there := next((goal for goal in goals if goal.exists()), None):
+        raise UsageError(f"'{there}' is there already. Move it away, or name another folder with --data-dir.")
+    try:
+        for file, goal in zip(source.files, goals, strict=True):
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            part = goal.with_name(f".part-{goal.name}")
+            (shutil.copytree if whole else shutil.copyfile)(file.path, part)
+            part.replace(goal)
+    except OSError as error:
+        raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror or error}.") from error
+    return tuple(goals)

@@ -1,0 +1,91 @@
+"""Where datasets are looked for, and what is said when they are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from cnnbench.data.dataset import DatasetSpec, File, Places, Read, Source, Tell, no_news
+from cnnbench.spec import MissingError, Shape, UsageError
+
+ENVIRONMENT = "CNNBENCH_DATA"
+"""The environment variable that names a data folder."""
+
+DEFAULT = Path("data")
+"""Where datasets are looked for last, and fetched to: `data` in the folder that one is in."""
+
+_PIECE = 1 << 20
+
+
+def places(data_dir: str | None, environ: Mapping[str, str] = os.environ) -> Places:
+    """Return the folders to look through: `data_dir` if given, what `CNNBENCH_DATA` names, and `./data`.
+
+    Raises:
+        UsageError: `data_dir` is no folder.
+    """
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise UsageError(f"There is no data folder '{data_dir}'. Give the folder that holds the datasets.")
+    named = environ.get(ENVIRONMENT)
+    given = [Path(folder) for folder in (data_dir, named) if folder]
+    return tuple(dict.fromkeys((*given, DEFAULT)))
+
+
+def locate(spec: DatasetSpec, where: Places) -> Source:
+    """Return where the dataset lies.
+
+    Raises:
+        MissingError: it is in none of the folders; the message says how to get it.
+    """
+    found = spec.look(where)
+    if found is not None:
+        return found
+    folders = ", ".join(str(folder) for folder in where)
+    raise MissingError(
+        f"Dataset '{spec.name}' is not in {folders} (--data-dir, {ENVIRONMENT}, ./data). {how_to_get(spec)}"
+    )
+
+
+def read(spec: DatasetSpec, wanted: Shape, *, data_dir: str | None = None, tell: Tell = no_news) -> Read:
+    """Return the dataset, found as `places` and `locate` do; `wanted` is the (channels, height, width) of a picture.
+
+    Raises:
+        MissingError: it is not there.
+        UsageError: a file of it is damaged, or not what it must be.
+    """
+    return spec.read(locate(spec, places(data_dir)), wanted, tell)
+
+
+def how_to_get(spec: DatasetSpec, folder: Path = DEFAULT) -> str:
+    """Return how the dataset gets into `folder`: by fetching it, or by hand."""
+    if not spec.downloads:
+        return f"Needed: {spec.needs}."
+    files = ", ".join(f"{d.name} (md5 {d.md5})" if d.md5 else d.name for d in spec.downloads)
+    urls = " ".join(dict.fromkeys(d.urls[0].rpartition("/")[0] + "/" for d in spec.downloads))
+    return (
+        f"Get it with 'cnnbench data fetch {spec.name}', or put these files into {folder / spec.home}: {files}; "
+        f"they are published at {urls}"
+    )
+
+
+def md5_of(path: Path) -> str:
+    """Return the MD5 checksum of a file in hexadecimal: what datasets are published with; no protection."""
+    found = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as opened:
+        while piece := opened.read(_PIECE):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def check_md5(file: File, dataset: str) -> None:
+    """Check a file against its published checksum, if it has one.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    if file.md5 is not None and (found := md5_of(file.path)) != file.md5:
+        raise UsageError(
+            f"{file.path} is damaged or another file: its md5 is {found}, and {dataset}'s is {file.md5}. "
+            f"Delete it and fetch it anew with 'cnnbench data fetch {dataset}'."
+        )

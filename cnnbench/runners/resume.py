@@ -1,0 +1,139 @@
+"""A training in progress in a file: weights, optimiser, random states and sums, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cnnbench.runners.fit import EpochSeen, Fitting, Sums
+from cnnbench.spec import CnnbenchError, Recipe, UsageError
+
+_KEY = "cnnbench-training"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """What a training is of: another one cannot go on with it. `torch` and `threads` decide about the last bits."""
+
+    model: str
+    dataset: str
+    recipe: Recipe
+    seed: int
+    threads: int
+    torch: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kept:
+    identity: Identity
+    epoch: int
+    sums: Sums
+    seen: tuple[EpochSeen, ...]
+
+
+def state_path(checkpoint: Path) -> Path:
+    """Return the file of the training in progress that ends in `checkpoint`."""
+    return checkpoint.with_suffix(".state.safetensors")
+
+
+class FileKeeper:
+    """Keeps a training in a file; see `fit.Keeper`."""
+
+    def __init__(self, path: Path, identity: Identity, *, resume: bool, stop: Callable[[], bool]) -> None:
+        """Keep the training of `identity` in `path`, and go on with what is there if `resume`."""
+        self._path = path
+        self._identity = identity
+        self._resume = resume
+        self.stop = stop
+
+    def restore(self, fitting: Fitting) -> None:
+        """Put `fitting` where the file left off, if it is there and going on is asked for.
+
+        Raises:
+            UsageError: the file is damaged, or of another training.
+        """
+        if not self._resume or not self._path.is_file():
+            return
+        try:
+            with safe_open(self._path, framework="pt") as opened:
+                held = (opened.metadata() or {}).get(_KEY, "")
+            kept = msgspec.json.decode(held, type=_Kept)
+            tensors = load_file(self._path)
+        except (OSError, SafetensorError, msgspec.MsgspecError) as error:
+            raise UsageError(f"{self._path} is no training to go on with: {error}. Start without --resume.") from error
+        self._check(kept.identity)
+        _put_back(fitting, tensors)
+        fitting.epoch, fitting.sums, fitting.seen = kept.epoch, kept.sums, list(kept.seen)
+
+    def _check(self, then: Identity) -> None:
+        for field in fields(then):
+            was, now = getattr(then, field.name), getattr(self._identity, field.name)
+            if was != now:
+                raise UsageError(
+                    f"The training in {self._path} was begun with another {field.name}: {was} and not {now}. "
+                    "Give what it was begun with, or start without --resume."
+                )
+
+    def save(self, fitting: Fitting) -> None:
+        """Write where `fitting` is, whole or not at all.
+
+        Raises:
+            CnnbenchError: the file cannot be written.
+        """
+        kept = _Kept(identity=self._identity, epoch=fitting.epoch, sums=fitting.sums, seen=tuple(fitting.seen))
+        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(_taken(fitting), part, metadata={_KEY: msgspec.json.encode(kept).decode()})
+            part.replace(self._path)
+        except (OSError, SafetensorError) as error:
+            raise CnnbenchError(f"Training in progress cannot be kept in {self._path}: {error}.") from error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+    def forget(self) -> None:
+        """Delete the file: the training has ended."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+
+def _taken(fitting: Fitting) -> dict[str, Tensor]:
+    """Return all tensors that the rest of the training depends on, by name."""
+    trainer = fitting.trainer
+    found = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
+    for at, values in trainer.optimizer.state_dict()["state"].items():
+        found |= {f"optimizer.{at}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
+    found |= {"random.torch": torch.get_rng_state(), "random.draw": fitting.draw.get_state()}
+    if fitting.order_state is not None:
+        found["random.order"] = fitting.order_state
+    if next(trainer.model.parameters()).device.type == "cuda":
+        found["random.cuda"] = torch.cuda.get_rng_state()
+    return {name: value.detach().cpu().clone().contiguous() for name, value in found.items()}
+
+
+def _put_back(fitting: Fitting, tensors: Mapping[str, Tensor]) -> None:
+    trainer = fitting.trainer
+    trainer.model.load_state_dict({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            at, key = name.removeprefix("optimizer.").split(".", 1)
+            state.setdefault(int(at), {})[key] = value
+    trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": state})
+    torch.set_rng_state(tensors["random.torch"])
+    fitting.draw.set_state(tensors["random.draw"])
+    if fitting.order is not None:
+        fitting.order_state = tensors["random.order"]
+        fitting.order.set_state(fitting.order_state)
+    if "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -1,0 +1,74 @@
+"""`cnnbench predict`: what is checked first, and how the classes are shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnbench.cli import predict as module
+from cnnbench.cli.main import exit_code
+from cnnbench.record import Measurement, Outcome
+
+FOUND = Outcome(
+    measurements=(
+        Measurement(quantity="top_class", samples=(281.0, 282.0, 7.0, 281.0), units=2),
+        Measurement(quantity="top_share", samples=(0.75, 0.125, 0.5, 0.25)),
+    ),
+    notes=("tabby", "tiger cat", "", "tabby"),
+)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Have two pictures and a weight file to name, and return what was asked of the network."""
+    asked: list[tuple[object, ...]] = []
+
+    def predict_classes(*arguments: object, **options: object) -> Outcome | str:
+        asked.append((*arguments, *options.values()))
+        return "b.jpg is no picture" if "bad.pth" in arguments else FOUND
+
+    monkeypatch.setattr(module, "predict_classes", predict_classes)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg", "w.pth", "bad.pth"):
+        (tmp_path / name).write_text("x")
+    return asked
+
+
+def test_classes_are_shown_by_picture(files: list[tuple[object, ...]], capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["predict", "mobilenet_v2", "a.jpg", "b.jpg", "--weights", "w.pth", "--top", "2"]
+    assert exit_code(line) == 0
+    assert capsys.readouterr().out == (
+        "image      rank    class  name       share\n"
+        "-------  ------  -------  ---------  -------\n"
+        "a.jpg         1      281  tabby      75.0 %\n"
+        "a.jpg         2      282  tiger cat  12.5 %\n"
+        "b.jpg         1        7  -          50.0 %\n"
+        "b.jpg         2      281  tabby      25.0 %\n"
+    )
+    assert files == [("mobilenet_v2", "w.pth", "cpu", ("a.jpg", "b.jpg"), 2, None)]
+    assert exit_code([*line, "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[2] == {"image": "b.jpg", "rank": 1, "class": 7, "name": None, "share": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        (
+            "predict lenet a.jpg",
+            2,
+            "Error: Without weights 'lenet' knows nothing. Give --weights default, or a file.\n",
+        ),
+        ("predict lenett a.jpg --weights w.pth", 2, "Error: Unknown model 'lenett'. Did you mean lenet"),
+        ("predict lenet none.jpg --weights w.pth", 2, "Error: There is no file none.jpg.\n"),
+        ("predict lenet a.jpg --weights gone.pth", 2, "Error: Weights 'gone.pth': no such file. Take default, or"),
+        ("predict gone.safetensors a.jpg", 2, "Error: There is no checkpoint file gone.safetensors.\n"),
+        ("predict lenet a.jpg --weights bad.pth", 1, "Error: b.jpg is no picture\n"),
+    ],
+)
+@pytest.mark.usefixtures("files")
+def test_what_is_wrong_is_said(line: str, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(line.split()) == code
+    assert capsys.readouterr().err.startswith(said)

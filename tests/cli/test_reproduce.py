@@ -1,0 +1,135 @@
+"""`cnnbench reproduce`: which networks are done, what is trained, what is gone on with, and how it is shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from cnnbench.cli import reproduce as module
+from cnnbench.cli.main import exit_code
+from cnnbench.models import MODELS
+from cnnbench.record import Measurement, Record
+from cnnbench.spec import MissingError, Request, UsageError
+from cnnbench.store import Store
+from tests.made import case, counted, once, record
+
+
+def test_names_are_tutorials_or_models() -> None:
+    assert [spec.name for spec in module.chosen(["runoob"])] == ["simple_cnn"]
+    assert [spec.name for spec in module.chosen(["lenet", "runoob", "lenet"])] == ["lenet", "simple_cnn"]
+    everything = module.chosen([])
+    assert {spec.name for spec in everything} == {name for name, spec in MODELS.items() if spec.printed}
+    with pytest.raises(UsageError, match=r"^Unknown tutorial or model 'mslern'\. Did you mean mslearn"):
+        module.chosen(["mslern"])
+
+
+Size = tuple[int, int] | None
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[object]]:
+    """Pretend to count and to train; return what was asked."""
+    asked: dict[str, list[object]] = {"counted": [], "trained": []}
+
+    def count_models(models: Sequence[tuple[str, Size]]) -> list[Record]:
+        asked["counted"] += models
+        return [
+            counted(name, params=MODELS[name].params or 0, macs=1, shape=MODELS[name].input_shape)
+            if size is None
+            else counted(name, params=1, macs=1, shape=(3, *size))
+            for name, size in models
+        ]
+
+    def train_seeds(request: Request, **_: object) -> Iterator[Record]:
+        (model,) = request.sections[0].models
+        asked["trained"].append((model, request.seed, request.data_dir))
+        losses = Measurement(quantity="train_loss", samples=(0.2325, 0.0526, 0.0366, 0.0273, 0.0221))
+        made = case(model, task="accuracy", dataset=request.accuracy, seed=request.seed)
+        yield record(made, losses, once("top1", 0.9896 + request.seed / 1000), notes=("Trained.", "Test."))
+
+    def locate(spec: object, _: object) -> None:
+        if getattr(spec, "name", "") != "mnist":
+            raise MissingError("it is not there")
+
+    monkeypatch.setattr(module, "count_models", count_models)
+    monkeypatch.setattr(module, "train_seeds", train_seeds)
+    monkeypatch.setattr("cnnbench.data.locate", locate)
+    monkeypatch.chdir(tmp_path)
+    return asked
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_network_is_counted_and_trained_with_every_seed(
+    world: dict[str, list[object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--format", "csv", "-o", "out"]) == 0
+    out, errors = capsys.readouterr()
+    assert world == {"counted": [("simple_cnn", None)], "trained": [("simple_cnn", seed, ".") for seed in range(3)]}
+    rows = rows_of(out)
+    assert list(rows[0]) == ["model", "quantity", "printed", "measured", "low", "high", "verdict", "note"]
+    assert [row["quantity"] for row in rows] == [*(f"train_loss epoch {k}" for k in range(1, 6)), "test_top1"]
+    assert {row["verdict"] for row in rows} == {"reproduced"}
+    assert errors.endswith("6 reproduced, 0 differs, 0 not run. Records: out\n")
+    assert Path("out/reproduction.csv").read_text() == out
+    assert Path("out/reproduction.md").read_text().startswith("| model ")
+
+
+def test_what_is_done_is_not_done_again(world: dict[str, list[object]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--seeds", "2", "-o", "out"]) == 0
+    world["counted"].clear()
+    world["trained"].clear()
+    assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--seeds", "3", "-o", "out"]) == 0
+    assert world == {"counted": [], "trained": [("simple_cnn", 2, ".")]}
+    assert [r.case.seed for r in Store(Path("out")).load().records if r.case.task == "accuracy"] == [0, 1, 2]
+    capsys.readouterr()
+
+
+def test_without_data_it_says_what_is_missing(
+    world: dict[str, list[object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["reproduce", "lenet", "vgg16_transfer", "vgg16_linear", "--format", "csv", "-o", "out"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert world["trained"] == []
+    assert world["counted"] == [
+        ("lenet", None),
+        ("vgg16_transfer", None),
+        ("vgg16_transfer", (244, 244)),
+        ("vgg16_linear", None),
+    ]
+    notes = {(row["model"], row["quantity"]): row["note"] for row in rows if row["verdict"] == "not run"}
+    assert notes["lenet", "val_top1 epoch 3"] == "it is not there"
+    assert notes["vgg16_transfer", "val_top1"] == "needs published weights, which are never downloaded unasked"
+    assert notes["vgg16_linear", "train_top1 epoch 1"] == "the network takes features and no pictures"
+
+
+def test_the_architecture_alone_trains_nothing(
+    world: dict[str, list[object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["reproduce", "perceptron", "--architecture-only", "-o", "out"]) == 0
+    assert world["trained"] == []
+    assert "left out by --architecture-only" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_interruption_shows_what_there_is_and_how_to_go_on(
+    world: dict[str, list[object]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = vars(module)["train_seeds"]
+
+    def ended(request: Request, **more: object) -> Iterator[Record]:
+        if request.seed == 1:
+            raise KeyboardInterrupt
+        yield from real(request, **more)
+
+    monkeypatch.setattr(module, "train_seeds", ended)
+    monkeypatch.setattr("sys.argv", ["cnnbench", "reproduce", "simple_cnn", "--data-dir", "."])
+    assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--format", "csv", "-o", "out"]) == 130
+    out, errors = capsys.readouterr()
+    assert {row["note"] for row in rows_of(out)} == {"one seed gives no interval: take --seeds 3"}
+    assert errors.endswith("Interrupted. Go on with:\n  cnnbench reproduce simple_cnn --data-dir . -o out\n")
