@@ -129,13 +129,15 @@ class Runner:
 
     def _count(self, task: _Launch) -> None:
         """Count parameters and MACs of all models."""
-        self._side_by_side(task, task.plan.complexity, "counting parameters and MACs")
+        self._side_by_side(task, task.plan.complexity, "counting parameters and MACs", width=machine.usable_cores())
 
     def _check(self, task: _Launch) -> None:
         """Measure numerical errors and peak memories of what is not compiled, until their share of time is spent."""
         cases = [c for c in (*task.plan.numerics, *task.plan.memory) if not c.variant.compile_mode]
         stop = time.monotonic() + CHECK_SHARE * self._request.budget.total_s
-        self._side_by_side(task, cases, "numerical error and memory", stop=stop)
+        # pools of threads that share cores wait for each other: errors of two small networks took 2.3 s, in turn 0.5 s
+        width = max(1, machine.usable_cores() // threads_of(self._request))
+        self._side_by_side(task, cases, "numerical error and memory", width=width, stop=stop)
 
     def _find_ceilings(self, task: _Launch) -> None:
         """Find what the machine can do at most; a run that is too short for measuring it takes what is known."""
@@ -161,14 +163,20 @@ class Runner:
                 self._side_by_side(task, [case], what, stop=self._deadline, without=without)
 
     def _side_by_side(
-        self, task: _Launch, cases: Sequence[Case], what: str, stop: float = math.inf, without: tuple[str, ...] = ()
+        self,
+        task: _Launch,
+        cases: Sequence[Case],
+        what: str,
+        *,
+        width: int = 1,
+        stop: float = math.inf,
+        without: tuple[str, ...] = (),
     ) -> None:
-        """Do `cases` that are one piece of work each, as many at once as there are cores: nothing here is timed.
+        """Do `cases` that are one piece of work each, `width` of them at once: nothing here is timed.
 
         None is begun after `stop` (monotonic); the quantities `without` are not kept.
         """
         cases = [case for case in cases if not self._done(case)]
-        width = machine.usable_cores()
         for start in range(0, len(cases), width):
             started, some = time.time(), cases[start : start + width]
             if time.monotonic() > stop:

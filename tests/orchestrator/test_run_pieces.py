@@ -23,9 +23,7 @@ def test_pieces_come_before_the_groups_and_in_the_first_launch_only(world: World
         *groups,
     ]
     assert [line for line in world.told if "numerical" in line] == [
-        "numerical error and memory: mlp, lenet",
-        "numerical error and memory: mlp",
-        "numerical error and memory: lenet",
+        f"numerical error and memory: {model}" for model in ("mlp", "lenet", "mlp", "mlp", "lenet", "lenet")
     ]
     assert {record.launch for record in world.kept if record.case.role not in {"timed", "twin", "canary"}} == {0}
 
@@ -67,9 +65,20 @@ def test_what_is_compiled_for_training_only_has_its_memory_measured(world: World
     assert world.log[-2:] == ["group mlp train", "memory mlp compile"]
 
 
-def test_as_many_workers_as_cores_work_side_by_side(world: World) -> None:
+def test_as_many_workers_count_as_there_are_cores_and_those_with_a_thread_on_every_core_work_one_by_one(
+    world: World,
+) -> None:
     world.run(asked("mlp", "lenet"))
+    assert world.at_work == [1, 2] + [1] * 6
+
+
+def test_workers_with_fewer_threads_than_cores_work_side_by_side(world: World) -> None:
+    world.run(asked("mlp", "lenet", threads=1))
     assert world.at_work == [1, 2] * 4
+
+
+def test_pieces_get_their_case_and_limits(world: World) -> None:
+    world.run(asked("mlp", "lenet"))
     assert world.open == 0
     assert world.jobs[0] == Job(case=world.kept[0].case, scratch=world.jobs[0].scratch, memory_limit_bytes=123)
     assert {job.scratch for job in world.jobs} == {world.jobs[0].scratch}
@@ -85,9 +94,9 @@ def test_a_piece_is_not_waited_for_longer_than_a_minute(world: World, timeout_s:
     ("piece_s", "done"),
     [
         (2.0, 6),  # 18 s are a fifth of the budget
-        (4.5, 6),
+        (4.5, 5),
         (5.0, 4),
-        (20.0, 2),
+        (20.0, 1),
     ],
 )
 def test_errors_and_memories_are_measured_in_their_share_of_the_budget(world: World, piece_s: float, done: int) -> None:
@@ -132,9 +141,8 @@ def test_a_piece_that_fails_is_a_record_and_the_run_goes_on_with_its_time(world:
     world.run(asked("mlp"))
     (failed,) = [record for record in world.kept if record.status != "ok"]
     assert (failed.case.role, failed.status, failed.error) == ("numerics", "failed", "ValueError: boom (net.py:3)")
-    # Of 90 s counting took three and the second memory three; what the error and the memory beside it took is not
-    # counted. Two cells, a twin and a canary take 3.2 s to start.
-    assert world.sampling_s == [pytest.approx(90.0 - 6.0 - 3.2, abs=0.001)]
+    # Of 90 s counting took three and both memories six; what the error took is not counted. Two cells, a twin and a canary take 3.2 s to start.
+    assert world.sampling_s == [pytest.approx(90.0 - 9.0 - 3.2, abs=0.001)]
 
 
 # Ceilings
