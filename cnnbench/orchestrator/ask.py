@@ -12,7 +12,7 @@ from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Done, Failure, Job, Tried, Try
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.run import Runner
-from cnnbench.orchestrator.single import ask, hosting, memory_limit
+from cnnbench.orchestrator.single import ask, hosting, limit_of
 from cnnbench.record import Outcome, Record
 from cnnbench.spec import Budget, Case, Device, Request, Section
 
@@ -51,7 +51,7 @@ def predict_classes(  # which network, with which weights, where, of what
         case = replace(case, role="predict", dataset=dataset)
         worker = host.start()
         try:
-            worker.send(Job(case=case, scratch=scratch, images=images, top=top))
+            worker.send(Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case), images=images, top=top))
             reply = worker.receive(case.budget.timeout_s)
         finally:
             worker.close()
@@ -96,9 +96,7 @@ def largest_batch(model: str, device: Device, *, limit: int, seconds: float, tel
 def _try(host: Host, case: Case, scratch: str) -> Failure | None:
     worker = host.start()
     try:
-        worker.send(
-            Job(case=case, scratch=scratch, memory_limit_bytes=memory_limit() if case.device == "cpu" else None)
-        )
+        worker.send(Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case)))
         reply = worker.receive(case.budget.timeout_s)
         if isinstance(reply, Built):
             worker.send(Try())

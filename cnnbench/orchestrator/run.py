@@ -19,7 +19,7 @@ from cnnbench.orchestrator.hooks import Hooks, Progress, Spent
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Done, Failure, Job, News
 from cnnbench.orchestrator.planning import Group, Plan, make_plan, threads_of
-from cnnbench.orchestrator.single import as_record, ask, check_environment, hosting, memory_limit, train_case
+from cnnbench.orchestrator.single import as_record, ask, check_environment, hosting, limit_of, memory_limit, train_case
 from cnnbench.record import Environment
 from cnnbench.runners.sampling import WARM_CAP_S
 from cnnbench.spec import Case, Request
@@ -159,8 +159,7 @@ class Runner:
         own = {_conditions(case) for case in group.cases if case.variant.compile_mode}
         for case in (*task.plan.numerics, *task.plan.memory):
             if _conditions(case) in own and case.task == group.cases[0].task:
-                what = "error and memory of what was compiled"
-                self._side_by_side(task, [case], what, stop=self._deadline, without=without)
+                self._side_by_side(task, [case], _COMPILED, stop=self._deadline, without=without)
 
     def _side_by_side(
         self,
@@ -187,8 +186,7 @@ class Runner:
             self._tell(f"{what}: {', '.join(dict.fromkeys(c.model for c in some))}")
             workers = [task.host.start() for _ in some]
             for worker, case in zip(workers, some, strict=True):
-                limit = memory_limit() if case.device == "cpu" else None
-                worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=limit))
+                worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=limit_of(case)))
             failed = False
             for worker, case in zip(workers, some, strict=True):
                 reply = worker.receive(_patience_s(task, case))
@@ -250,7 +248,7 @@ class Runner:
                 Job(
                     case=case,
                     scratch=task.scratch,
-                    memory_limit_bytes=memory_limit() if case.device == "cpu" else None,
+                    memory_limit_bytes=limit_of(case),
                     limit_s=left if at == len(cases) - 1 else left / 2,
                     data_dir=self._request.data_dir,
                 ),
@@ -268,6 +266,7 @@ class Runner:
         self._hooks.keep(record)
 
 
+_COMPILED = "error and memory of what was compiled"
 _SETTLED = {False: ("ok", "unsupported"), True: ("ok",)}
 """A case that ended so is not measured again when its run is resumed; one that failed is. Of accuracies (True) only
 `ok` is final, because a training that did not fit a budget may fit the next."""

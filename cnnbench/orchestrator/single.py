@@ -118,6 +118,11 @@ def memory_limit() -> int:
     return int(MEMORY_SHARE * machine.free_memory_bytes())
 
 
+def limit_of(case: Case) -> int | None:
+    """Return the bytes of private memory that the worker of `case` may take; CUDA reserves more than it uses."""
+    return memory_limit() if case.device == "cpu" else None
+
+
 def as_record(case: Case, environment: Environment, got: Given | Failure, *, launch: int, started: float) -> Record:
     """Return the record of what `case` gave; `started` is seconds since 1970, and it ends now."""
     wrong = None if isinstance(got, Failure) else _no_number(got.outcome)

@@ -12,9 +12,9 @@ from typing import Literal
 from cnnbench.orchestrator.hooks import Progress
 from cnnbench.orchestrator.messages import Failure, Job, News
 from cnnbench.orchestrator.planning import make_plan
-from cnnbench.orchestrator.single import as_record, ask, hosting, memory_limit, train_case
+from cnnbench.orchestrator.single import as_record, ask, hosting, limit_of, train_case
 from cnnbench.record import Record
-from cnnbench.spec import Case, Request, Variant
+from cnnbench.spec import Request, Variant
 from cnnbench.variants import support
 
 Tell = Callable[[Progress], None]
@@ -37,7 +37,7 @@ def train_seeds(
             job = Job(
                 case=seeded,
                 scratch=scratch,
-                memory_limit_bytes=_limit(seeded),
+                memory_limit_bytes=limit_of(seeded),
                 epochs=epochs,
                 checkpoint=str(checkpoint(seeded.seed)),
                 data_dir=request.data_dir,
@@ -83,14 +83,10 @@ def test_weights(
             job = Job(
                 case=tested,
                 scratch=scratch,
-                memory_limit_bytes=_limit(tested),
+                memory_limit_bytes=limit_of(tested),
                 part=part,
                 data_dir=request.data_dir,
                 shift=0 if at else shift,
             )
             got = train_case(host, job, _teller(tell, f"{model} {variant.name}", at=at, of=len(variants), begin=begin))
             yield as_record(tested, environment, got, launch=0, started=started)
-
-
-def _limit(case: Case) -> int | None:
-    return memory_limit() if case.device == "cpu" else None

@@ -55,6 +55,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "find_ceilings": lambda *_, **__: None,
         "measured_ceilings": made.measured_ceilings,
         "memory_limit": lambda: 123,
+        "limit_of": lambda _: 123,
         "time": SimpleNamespace(monotonic=lambda: made.now, time=lambda: made.now),
     }
     for name, stand_in in pretended.items():

@@ -141,7 +141,8 @@ def test_a_piece_that_fails_is_a_record_and_the_run_goes_on_with_its_time(world:
     world.run(asked("mlp"))
     (failed,) = [record for record in world.kept if record.status != "ok"]
     assert (failed.case.role, failed.status, failed.error) == ("numerics", "failed", "ValueError: boom (net.py:3)")
-    # Of 90 s counting took three and both memories six; what the error took is not counted. Two cells, a twin and a canary take 3.2 s to start.
+    # Of 90 s counting took three and both memories six; what the error took is not counted. Two cells, a twin and a
+    # canary take 3.2 s to start.
     assert world.sampling_s == [pytest.approx(90.0 - 9.0 - 3.2, abs=0.001)]
 
 
