@@ -29,8 +29,7 @@ GRACE = 0.25
 first sample is known roughly only, and a row is worth more than punctuality. Our choice."""
 
 WHOLE_S = 60.0
-"""Longest wait for counting one network, or for its memory or numerical error: the largest of torchvision's takes ten
-seconds, and one that hangs for ever should not cost more. Our choice."""
+"""Longest wait for one network's counts, memory or error: torchvision's largest takes ten seconds. Our choice."""
 
 CHECK_SHARE = 0.2
 """Share of the budget after which no more errors and memories are measured: timing comes first. Our choice."""
