@@ -149,11 +149,12 @@ def native_variants(*, device: Device, threads: int, environment: Environment) -
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A network under a variant: what to call, how an input is laid out, and the context to be inside of.
+    """A network under a `variant`: what to call, how an input is laid out, and the context to be inside of.
 
     `context` is entered once, outside every loop: autocast forgets its casts of the weights whenever it is left.
     """
 
+    variant: Variant
     call: Callable[[torch.Tensor], object]
     model: nn.Module
     place: Callable[[torch.Tensor], torch.Tensor]
@@ -176,7 +177,7 @@ def prepare(model: nn.Module, variant: Variant, device: Device) -> Prepared:
         images = images.to(device=device, dtype=dtype)
         return images.to(memory_format=layout) if images.dim() == _NCHW else images
 
-    return Prepared(call=call, model=model, place=place, context=_autocast(variant, device))
+    return Prepared(variant=variant, call=call, model=model, place=place, context=_autocast(variant, device))
 
 
 _NCHW = 4

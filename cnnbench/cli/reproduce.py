@@ -156,37 +156,33 @@ def _train(
     data_dir: str | None,
     seeds: int,
 ) -> Iterator[Record]:
-    """Train every network that has figures of training with every seed that is not done, and yield the records."""
+    """Train every network that has figures of training from its first missing seed on, and yield the records."""
     done = {(r.case.model, r.case.seed) for r in already if r.case.task == "accuracy" and r.status == "ok"}
-    asked = [
-        (spec, seed)
-        for spec in specs
-        if spec.name not in missing and spec.recipe and any(f.quantity in TRAINED for f in spec.printed)
-        for seed in range(seeds)
-        if (spec.name, seed) not in done
-    ]
+    asked: list[tuple[ModelSpec, int]] = []
+    for spec in specs:
+        first = next((seed for seed in range(seeds) if (spec.name, seed) not in done), None)
+        wanted = spec.recipe is not None and any(figure.quantity in TRAINED for figure in spec.printed)
+        if wanted and spec.name not in missing and first is not None:
+            asked.append((spec, first))
     with display() as shown, sigterm_interrupts():
-        for at, (spec, seed) in enumerate(asked):
+        for at, (spec, first) in enumerate(asked):
 
             def tell(progress: Progress, at: int = at) -> None:
                 shown.tell(_of(progress, at, len(asked)))
 
-            assert spec.recipe is not None
-            trained = train_seeds(
-                _request(spec, seed, data_dir),
-                epochs=None,
-                seeds=1,
-                resume=True,
-                checkpoint=lambda seed, spec=spec: checkpoint_path(folder, spec.name, seed),  # type: ignore[misc]
-                tell=tell,
-            )
-            for record in trained:
+            def checkpoint(seed: int, spec: ModelSpec = spec) -> Path:
+                return checkpoint_path(folder, spec.name, seed)
+
+            request = _request(spec, first, data_dir)
+            for record in train_seeds(
+                request, epochs=None, seeds=seeds - first, checkpoint=checkpoint, resume=True, tell=tell
+            ):
                 shown.line(record_line(record))
                 yield record
 
 
 def _of(progress: Progress, at: int, count: int) -> Progress:
-    """Return the progress of training number `at` of `count` as that of all; later ones may take as long."""
+    """Return the progress of network number `at` of `count` as that of all; later ones may take as long."""
     whole = progress.elapsed_s + progress.remaining_s
     return Progress(
         text=f"{at + 1} of {count}, {progress.text}",

@@ -43,6 +43,7 @@ ANSWER_S = 600.0
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: usable cores]")
 @click.option("--weights", default="none", show_default=True, help="Start from: none, default (downloads), or a file.")
+@click.option("--variant", default="eager", show_default=True, help="Make steps under it: channels_last, amp, compile.")
 @click.option("--resume", is_flag=True, help="Go on with what an interruption left in the run folder (--output).")
 @click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an epoch: 90s, 20m.  [default: 10m]")
 @click.option(
@@ -62,6 +63,7 @@ def command(
     device: Literal["cpu", "cuda"],
     threads: int | None,
     weights: str,
+    variant: str,
     resume: bool,
     timeout: float,
     output: Path | None,
@@ -76,12 +78,12 @@ def command(
     Examples:
       cnnbench train lenet
       cnnbench train simple_cnn --seeds 3
-      cnnbench train cifar_cnn --dataset cifar10 --data-dir ~/datasets
+      cnnbench train cifar_cnn --dataset cifar10 --data-dir ~/datasets --variant channels_last
       cnnbench train ./my_model.py:build --epochs 20
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     request = Request(
         title=f"train {model}",
-        sections=(Section(models=(model,), variants=("eager",)),),
+        sections=(Section(models=(model,), variants=(variant,)),),
         device=device,
         accuracy=dataset,
         data_dir=data_dir,

@@ -14,8 +14,8 @@ from cnnbench.orchestrator.messages import Failure, Job, News
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.single import as_record, ask, hosting, limit_of, train_case
 from cnnbench.record import Record
-from cnnbench.spec import Request, Variant
-from cnnbench.variants import support
+from cnnbench.spec import Case, Request, Variant
+from cnnbench.variants import parse_variant, support
 
 Tell = Callable[[Progress], None]
 
@@ -25,15 +25,21 @@ def train_seeds(
 ) -> Iterator[Record]:
     """Train the one model of `request` once per seed, from `request.seed` on, and yield each record as it is there.
 
-    With `resume` a training that an interruption left beside its checkpoint is gone on with.
+    It is trained under the one variant of `request`; one that cannot be had here is a record that says why. With
+    `resume` a training that an interruption left beside its checkpoint is gone on with.
     """
     model = request.sections[0].models[0]
     begin = time.monotonic()
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, (model,))
-        case = make_plan(request, environment, shapes).accuracy[0]
+        case = _under_its_variant(make_plan(request, environment, shapes).accuracy[0], request)
+        possible = support(case.variant, device=case.device, environment=environment)
         for at in range(seeds):
             seeded = replace(case, seed=request.seed + at)
+            if possible.status == "unsupported":
+                refused = Failure(status="unsupported", error=possible.reason)
+                yield as_record(seeded, environment, refused, launch=0, started=time.time())
+                continue
             job = Job(
                 case=seeded,
                 scratch=scratch,
@@ -46,6 +52,11 @@ def train_seeds(
             started = time.time()
             got = train_case(host, job, _teller(tell, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin))
             yield as_record(seeded, environment, got, launch=0, started=started)
+
+
+def _under_its_variant(case: Case, request: Request) -> Case:
+    name = request.sections[0].variants[0]
+    return replace(case, variant=parse_variant(name, device=case.device, threads=case.variant.threads))
 
 
 def _teller(tell: Tell, what: str, *, at: int, of: int, begin: float) -> Callable[[News], None]:

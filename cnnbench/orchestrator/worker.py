@@ -66,14 +66,27 @@ def _serve(connection: Connection) -> None:
     asked, runner = request.case, runner_for(request.case)
     match runner.kind:
         case "sampled":
+            _keep_to_cores(asked.variant.threads)
             _serve_samples(connection, request)
         case "fixed":
+            _keep_to_cores(asked.variant.threads)
             connection.send(Built())
             _sample(connection, request, runner.load()(asked))
         case "whole":
             connection.send(Done(outcome=_whole(connection, request)))
         case "machine":
             connection.send(Done(outcome=runner.load()(asked, clock_for(asked.device))))
+
+
+def _keep_to_cores(threads: int) -> None:
+    """Keep to as many cores as there are threads, the same ones in every worker whose samples are compared.
+
+    A worker stays on the core that it woke up on, and cores differ by what their neighbours do: of two equal workers of
+    LeNet with one thread, each on a core of its choice, one was called FASTER in 8 of 140 cases, and in none of 80 on
+    one core (two shared cores).
+    """
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def _limit_memory(limit_bytes: int | None) -> None:

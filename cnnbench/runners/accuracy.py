@@ -24,7 +24,7 @@ from cnnbench.runners.resume import FileKeeper, Identity, state_path
 from cnnbench.runners.testing import measure_scores
 from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.spec import Device, ModelSpec, Recipe, UnsupportedError
-from cnnbench.variants import prepare
+from cnnbench.variants import REFERENCE, Prepared, prepare
 
 BY_EPOCH = (
     "train_loss",
@@ -55,6 +55,7 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
     tell: Tell = no_news,
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    prepared: Prepared | None = None,
 ) -> Outcome:
     """Train `model` on `dataset` by the recipe of `spec` (or `DEFAULT_RECIPE`) and return how it does on the test.
 
@@ -62,7 +63,7 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
     from the weights that `model` has: for equal results build it under the same seed. `epochs` None means `epochs_for`.
     With `limit_s`, the time of training is predicted first from a few steps, which leave no trace in the weights. With
     `checkpoint`, the trained weights are written there, and beside it training in progress after every epoch and when
-    `stop` says so; with `resume` that is gone on with.
+    `stop` says so; with `resume` that is gone on with. With `prepared` steps are made under its variant.
 
     Raises:
         UnsupportedError: the pictures do not fit the network, it has too few outputs, or training would exceed
@@ -83,23 +84,34 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
         check_fits(model, splits, recipe, epochs=rounds, limit_s=limit_s, clock=clock)
     keeper = None
     if checkpoint is not None:
-        identity = _identity(spec, dataset, recipe, seed)
+        identity = _identity(spec, dataset, recipe, seed, prepared)
         keeper = FileKeeper(state_path(checkpoint), identity, resume=resume, stop=stop)
-    fitted = fit(model, splits, recipe, epochs=rounds, seed=seed, clock=clock, on_epoch=on_epoch, keeper=keeper)
+    fitted = fit(
+        model,
+        splits,
+        recipe,
+        epochs=rounds,
+        seed=seed,
+        clock=clock,
+        on_epoch=on_epoch,
+        keeper=keeper,
+        prepared=prepared,
+    )
     scores = score(model, splits.test)
     if checkpoint is not None and keeper is not None:
         info = _info(spec, dataset, recipe, seed, rounds, scores, classes=_width(model, splits.val))
         checkpoints.save(checkpoint, model, info)
         keeper.forget()
-    notes = (_how(spec, recipe, dataset, splits, rounds), *read.notes)
+    notes = (_how(spec, recipe, dataset, splits, rounds, prepared), *read.notes)
     return Outcome(measurements=_measurements(fitted, scores), notes=notes)
 
 
-def _identity(spec: ModelSpec, dataset: DatasetSpec, recipe: Recipe, seed: int) -> Identity:
+def _identity(spec: ModelSpec, dataset: DatasetSpec, recipe: Recipe, seed: int, prepared: Prepared | None) -> Identity:
     return Identity(
         model=spec.name,
         dataset=dataset.name,
         recipe=recipe,
+        variant="eager" if prepared is None else prepared.variant.name,
         seed=seed,
         threads=torch.get_num_threads(),
         torch=str(torch.__version__),
@@ -170,7 +182,9 @@ def _measurements(fitted: FitResult, scores: Scores) -> tuple[Measurement, ...]:
     )
 
 
-def _how(spec: ModelSpec, recipe: Recipe, dataset: DatasetSpec, splits: Splits, epochs: int) -> str:
+def _how(
+    spec: ModelSpec, recipe: Recipe, dataset: DatasetSpec, splits: Splits, epochs: int, prepared: Prepared | None
+) -> str:
     """Return the sentence that says how the network was trained."""
     whose = "its tutorial's recipe" if spec.recipe is not None else "the default recipe"
     momentum = f" momentum {recipe.momentum:g}" if recipe.momentum else ""
@@ -179,7 +193,8 @@ def _how(spec: ModelSpec, recipe: Recipe, dataset: DatasetSpec, splits: Splits, 
     return (
         f"Trained on {len(splits.train)} pictures of {dataset.name} by {whose}: {recipe.loss.replace('_', '-')}, "
         f"{recipe.optimizer} {recipe.learning_rate:g}{momentum}, batch {recipe.batch_size}, {rounds_text(epochs)}, "
-        f"{order}, {normalised}, {_words(_augmentation(recipe, dataset))}."
+        f"{order}, {normalised}, {_words(_augmentation(recipe, dataset))}"
+        f"{'' if prepared is None else f', under {prepared.variant.name}'}."
     )
 
 
@@ -201,8 +216,9 @@ def run(assignment: Assignment) -> Outcome:
         text = f"epoch {seen.epoch}/{seen.epochs} loss {seen.train_loss:.4f} validation {100 * seen.val_top1:.1f} %"
         assignment.hear(text, seen.epoch / seen.epochs)
 
+    prepared = prepare(assignment.build(), case.variant, case.device)
     return measure_accuracy(
-        prepare(assignment.build(), case.variant, case.device).model,
+        prepared.model,
         assignment.spec,
         data.find(case.dataset or ""),
         seed=case.seed,
@@ -215,5 +231,6 @@ def run(assignment: Assignment) -> Outcome:
         data_dir=assignment.data_dir,
         resume=assignment.resume,
         stop=assignment.stop,
+        prepared=None if case.variant.name == REFERENCE else prepared,
         tell=lambda text, _: assignment.hear(text, 0.0),
     )

@@ -15,6 +15,7 @@ from cnnbench.data.batches import Split, Splits, batches
 from cnnbench.runners.evaluate import score
 from cnnbench.runners.train import Trainer, training_mode
 from cnnbench.spec import CnnbenchError, Recipe
+from cnnbench.variants import Prepared
 
 CHECK_EVERY = 50
 """Steps between two looks at the losses: each look waits for the device. Our choice."""
@@ -81,14 +82,14 @@ class Fitting:
     `order_state` is what `order` was before this epoch's pictures were put in order.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, seed: int) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, seed: int, prepared: Prepared | None = None) -> None:
         """Be before the first step.
 
         Raises:
             UsageError: every parameter is frozen.
         """
         torch.manual_seed(seed)
-        self.trainer = Trainer(model, recipe)
+        self.trainer = Trainer(model, recipe, prepared)
         self.order = torch.Generator().manual_seed(seed) if recipe.shuffled else None
         self.draw = torch.Generator().manual_seed(seed)
         self.order_state = None if self.order is None else self.order.get_state()
@@ -120,13 +121,15 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
     clock: Clock,
     on_epoch: Callable[[EpochSeen], None] | None = None,
     keeper: Keeper | None = None,
+    prepared: Prepared | None = None,
 ) -> FitResult:
     """Train `model` from the weights that it has, for `epochs` over `splits.train`, which lies on the model's device.
 
     The seed fixes dropout, the order of the pictures and their augmentation; the first weights are the caller's. Loss,
     optimiser, batch size and shuffling are the recipe's. Frozen layers stay in evaluation mode, so that their batch
     statistics do not move. A last batch of a single picture is left out where the recipe's batches are larger, because
-    batch normalisation cannot take it. The network is left in evaluation mode.
+    batch normalisation cannot take it. The network is left in evaluation mode. With `prepared` steps are made under its
+    variant; validation is always in the network's own precision.
 
     A `keeper` restores what an earlier part left, keeps every finished epoch, and may stop training after any step;
     what is gone on with ends as if it had never stopped.
@@ -136,7 +139,7 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
         StoppedError: the keeper said so, and has kept how far it was.
         UsageError: there is nothing to train.
     """
-    fitting = Fitting(model, recipe, seed)
+    fitting = Fitting(model, recipe, seed, prepared)
     if keeper is not None:
         keeper.restore(fitting)
     while fitting.epoch <= epochs:

@@ -27,6 +27,7 @@ class Identity:
     model: str
     dataset: str
     recipe: Recipe
+    variant: str
     seed: int
     threads: int
     torch: str

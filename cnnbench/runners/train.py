@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from cnnbench.runners.evaluate import Loss, main_logits
 from cnnbench.spec import Recipe, UsageError
+from cnnbench.variants import Prepared
 
 DEFAULT_RECIPE = Recipe(
     dataset="any",
@@ -27,10 +28,11 @@ tuned for none, so their accuracies say how a network takes to it, not the best 
 class Trainer:
     """A network, its recipe's loss and its optimiser, ready to make steps.
 
-    Parameters that need no gradient are not given to the optimiser.
+    Parameters that need no gradient are not given to the optimiser. `prepared` is the network under a variant, None for
+    as it is; autocast is entered in every step anew, because a cast that is kept would be of the weights before.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, prepared: Prepared | None = None) -> None:
         """Make the optimiser anew.
 
         Raises:
@@ -38,17 +40,31 @@ class Trainer:
         """
         self.model = model
         self.recipe = recipe
+        self._prepared = prepared
+        half = prepared is not None and prepared.variant.precision == "amp_fp16"
+        self._scaler = torch.amp.GradScaler() if half else None
         self.optimizer = optimizer_for(model, recipe, fused=True)
         self.loss: Loss = functional.nll_loss if recipe.loss == "nll" else functional.cross_entropy
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Make one step on a batch and return its mean loss and its right predictions, both on the device."""
         self.optimizer.zero_grad()
-        scores = main_logits(self.model(images))
+        scores = self._scores(images)
         loss = self.loss(scores, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        if self._scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        else:
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
         return loss.detach(), (scores.detach().argmax(dim=1) == labels).sum()
+
+    def _scores(self, images: Tensor) -> Tensor:
+        if self._prepared is None:
+            return main_logits(self.model(images))
+        with self._prepared.context():
+            return main_logits(self._prepared.call(self._prepared.place(images))).float()
 
     def learning_rate(self) -> float:
         """Return the rate of the next step."""

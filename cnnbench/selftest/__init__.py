@@ -33,13 +33,13 @@ _ALL = (
     ),
     Experiment(
         id="V2",
-        title="A/A on this machine: two workers of lenet, new ones for each comparison of 12 blocks",
+        title="A/A on this machine: lenet against itself, 12 blocks in four sets of two new workers",
         holds_if="of 100 intervals at most 11 exclude 1, at most 3 verdicts other than SAME or NOT DISTINGUISHABLE",
         module="real",
         function="same_twice",
         loads=True,
-        short_s=60.0,
-        full_s=280.0,
+        short_s=110.0,
+        full_s=550.0,
     ),
     Experiment(
         id="V3",

@@ -18,7 +18,7 @@ from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.spec import CnnbenchError, Recipe, UsageError
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.05)
-IDENTITY = Identity(model="m", dataset="d", recipe=RECIPE, seed=7, threads=1, torch="2.11.0")
+IDENTITY = Identity(model="m", dataset="d", recipe=RECIPE, variant="eager", seed=7, threads=1, torch="2.11.0")
 EPOCHS = 3
 STEPS = 5  # of an epoch of 18 pictures
 

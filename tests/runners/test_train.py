@@ -14,6 +14,7 @@ from cnnbench.runners import train
 from cnnbench.runners.fit import DivergedError, EpochSeen, FitResult, fit
 from cnnbench.runners.train import DEFAULT_RECIPE, Trainer, optimizer_for, training_mode
 from cnnbench.spec import Recipe, UsageError
+from cnnbench.variants import parse_variant, prepare
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
@@ -235,3 +236,18 @@ def test_auxiliary_outputs_are_left_alone() -> None:
     result = run(model, epochs=20)
     assert result.by_epoch("val_top1")[-1] == 1.0
     assert same(weights(model.auxiliary), before)
+
+
+@pytest.mark.parametrize("name", ["channels_last", "amp"])
+def test_steps_under_a_variant_learn_too(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    prepared = prepare(model, parse_variant(name, device="cpu", threads=1), "cpu")
+    dtypes: set[tuple[bool, torch.dtype]] = set()
+    hook = model[0].register_forward_hook(lambda part, _, output: dtypes.add((part.training, output.dtype)))
+    result = fit(model, splits(), RECIPE, epochs=40, seed=7, clock=wall_clock(), prepared=prepared)
+    hook.remove()
+    assert result.by_epoch("val_top1")[-1] == 1.0
+    # steps are under the variant, validation is not
+    assert dtypes == {(True, torch.bfloat16 if name == "amp" else torch.float32), (False, torch.float32)}
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())

@@ -23,29 +23,35 @@ def pair(shift: float = 0.0, *, slower: float = 1.0) -> real.Pair:
     return real.Pair(differences=tuple(d + shift for d in EVEN), rows_s=(ROW, tuple(slower * t for t in ROW)))
 
 
+def sets(shift: float = 0.0) -> list[real.Pair]:
+    """Return the sets of a comparison: what a process start shifts is to both sides, but for `shift`."""
+    return [pair(shift + start) for start in (0.004, -0.004, 0.003, -0.003)]
+
+
 def pretend(monkeypatch: pytest.MonkeyPatch, pairs: list[real.Pair]) -> None:
-    def pretended(setting: Setting, *, one_after_the_other: bool) -> Iterator[real.Pair]:
+    def pretended(_: Setting, count: int, blocks: int, *, one_after_the_other: bool) -> Iterator[real.Pair]:
+        assert (len(pairs), blocks) == (count, 12 if one_after_the_other else 3)
         yield from pairs
 
     monkeypatch.setattr(real, "_pairs", pretended)
 
 
 def test_equal_workers_hold_and_the_figure_counts_both_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, [pair()] * 19 + [pair(0.5)])
+    pretend(monkeypatch, sets() * 19 + sets(0.5))
     found = real.same_twice("", Setting())
     assert (found.values, found.holds) == ((1.0, 1.0), True)
     assert (found.shown, found.bound) == ("1, 1; median half-width 0.6 %", "at most 3, at most 1")
 
 
 def test_too_many_false_alarms_or_verdicts_do_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, [pair()] * 16 + [pair(0.02)] * 4)
+    pretend(monkeypatch, sets() * 16 + sets(0.02) * 4)
     assert (real.same_twice("", Setting()).values, real.same_twice("", Setting()).holds) == ((4.0, 0.0), False)
-    pretend(monkeypatch, [pair()] * 18 + [pair(-0.5)] * 2)
+    pretend(monkeypatch, sets() * 18 + sets(-0.5) * 2)
     assert (real.same_twice("", Setting()).values, real.same_twice("", Setting()).holds) == ((2.0, 2.0), False)
 
 
 def test_the_full_form_has_the_bounds_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, [pair()] * 89 + [pair(0.02)] * 11)
+    pretend(monkeypatch, sets() * 89 + sets(0.02) * 11)
     found = real.same_twice("", Setting(form="full"))
     assert (found.bound, found.holds) == ("at most 11, at most 3", True)
     pretend(monkeypatch, [pair(slower=1.5)] * 12 + [pair()] * 88)
