@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from safetensors import SafetensorError, safe_open
 
-from cnnbench.spec import ModelSpec, Recipe, Shape, UsageError
+from cnnbench.spec import Recipe, Shape, UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _KEY = "cnnbench"
 
@@ -27,6 +28,7 @@ class CheckpointInfo:
     input_shape: Shape
     classes: int
     dataset: str | None = None
+    class_names: tuple[str, ...] = ()
     recipe: Recipe | None = None
     epochs: int | None = None
     seed: int | None = None
@@ -41,16 +43,26 @@ def save(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
+    try:
+        write_tensors(path, model.state_dict(), {_KEY: msgspec.json.encode(info).decode()})
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"Cannot write the checkpoint {path}: {error}.") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write `tensors` with `metadata` to a safetensors file, whole or not at all.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
     from safetensors.torch import save_file
 
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={_KEY: msgspec.json.encode(info).decode()})
+        save_file(plain, part, metadata=metadata)
         part.replace(path)  # in one folder, so a reader sees the old file or the new one
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"Cannot write the checkpoint {path}: {error}.") from error
     finally:
         with contextlib.suppress(OSError):  # the folder may not be there
             part.unlink()
@@ -77,19 +89,6 @@ def load(path: Path) -> CheckpointInfo:
         return msgspec.json.decode(metadata[_KEY], type=CheckpointInfo)
     except msgspec.MsgspecError as error:
         raise UsageError(f"{path}: what the checkpoint says about itself cannot be read: {error}.") from error
-
-
-def load_into(model: nn.Module, path: Path) -> None:
-    """Put the weights and buffers at `path` into `model`, as every run does that is given a file of weights.
-
-    Raises:
-        UsageError: there is no such file, it cannot be read, or names or shapes differ.
-    """
-    from cnnbench.models.weights import load_weights
-
-    # A file needs no spec: that is for weights known by the network's name.
-    spec = ModelSpec(name=str(path), family="", source="", input_shape=(), build=lambda: model)
-    load_weights(model, spec, str(path.absolute()))
 
 
 def _check_exists(path: Path) -> None:

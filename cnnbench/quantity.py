@@ -112,6 +112,15 @@ _ALL = (
 QUANTITIES = MappingProxyType({q.name: q for q in _ALL})
 """Every quantity by name, read-only."""
 
+BY_EPOCH = (
+    *("train_loss", "train_top1", "val_loss", "val_top1"),
+    *("epoch_s", "train_img_per_s", "data_share", "learning_rate"),
+)
+"""What is kept of every epoch of a training."""
+
+DIRECTIONS = ("right", "left", "down", "up")
+"""Ways in which pictures are moved, in the order of `shift_correct`."""
+
 DASH = "-"
 """Stands for a value that was not measured."""
 

@@ -181,7 +181,7 @@ def test_training_on_a_folder_of_photographs(folder: Path) -> None:
     (record,) = Store(folder / "out").load().records
     assert record.notes[1:] == (
         "The validation pictures are the test pictures, a fixed fifth; nothing is chosen by them.",
-        "Left out because they cannot be decoded: rose/bad.jpg (the file is empty).",
+        "Left out because they cannot be decoded: rose/bad.jpg (the file is empty, or cannot be read).",
     )
     assert record.samples("tested") == (8.0,)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -175,8 +176,11 @@ def _counted_row(spec: ModelSpec, figure: Printed, base: str, record: Record | N
 
 def _reason(spec: ModelSpec, figure: Printed) -> str:
     """Return the note beside the figure, or the erratum that speaks of it."""
-    words = {word for value in figure.values for word in (f"{value:g}", f"{value:.2f}")}
-    found = next((e for e in spec.errata if any(word in e.mistake for word in words)), None)
+    if len(figure.values) > 1:
+        return figure.note
+    words = "|".join(re.escape(word) for word in (f"{figure.values[0]:g}", f"{figure.values[0]:.2f}"))
+    whole = re.compile(rf"(?<![\d.,])(?:{words})(?![\d]|[.,]\d)")
+    found = next((e for e in spec.errata if whole.search(e.mistake)), None)
     return f"erratum ({found.where}): {found.mistake}" if found else figure.note
 
 

@@ -144,6 +144,10 @@ def _as_text(spec: DatasetSpec, facts: Facts) -> Iterator[str]:
     if facts.files:
         rows = [(str(file.path), file.md5, _verdict(file.as_published)) for file in facts.files]
         yield f"\n{render(('file', 'md5', 'as published'), rows, 'table')}"
+    if not facts.parts:
+        yield "\nIt was not read: a file is damaged, or another one."
+        yield f"Delete it and run 'cnnbench data fetch {spec.name}'."
+        return
     names = spec.class_names or tuple(str(k) for k in range(spec.classes))
     parts = [
         (part.name, part.pictures, "x".join(map(str, part.shape)), f"{part.low:g} to {part.high:g}")

@@ -12,17 +12,17 @@ import click
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data, machine, stats
 from cnnbench.cli.main import EXIT_FAILED
-from cnnbench.cli.options import Words, data_dir_option
+from cnnbench.cli.options import DURATION, Words, data_dir_option
 from cnnbench.cli.progress import display
 from cnnbench.cli.tables import render
 from cnnbench.orchestrator.training import test_weights
-from cnnbench.quantity import show
+from cnnbench.quantity import DIRECTIONS, show
 from cnnbench.record import Record
 from cnnbench.spec import Budget, Request, Section, UsageError
 from cnnbench.variants import parse_variant, split_variants
 
 ANSWER_S = 600.0
-"""Longest wait for one variant's test."""
+"""Longest wait for news of a test, which come with every batch."""
 
 
 @click.command("evaluate", no_args_is_help=True)
@@ -34,6 +34,7 @@ ANSWER_S = 600.0
 )
 @click.option("--variants", type=Words(), default="eager", help="Like eager,amp,channels_last.  [default: eager]")
 @click.option("--shift", type=click.IntRange(1), help="Also with all pictures moved by 1 to so many pixels.")
+@click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an answer.  [default: 10m]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to test.")
 @click.option(
     "--format", "output_format", type=click.Choice(("table", "csv", "json")), default="table", help="How to print."
@@ -46,6 +47,7 @@ def command(
     part: Literal["train", "val", "test"],
     variants: tuple[str, ...],
     shift: int | None,
+    timeout: float,
     device: Literal["cpu", "cuda"],
     output_format: str,
 ) -> int:
@@ -76,7 +78,7 @@ def command(
         data_dir=data_dir,
         weights=str(checkpoint),
         input_shape=info.input_shape,
-        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S, launches=1),
+        budget=Budget(total_s=timeout, timeout_s=timeout, launches=1),
     )
     with display() as shown:
         records = list(test_weights(request, chosen, part, shift=shift or 0, tell=shown.tell))
@@ -116,12 +118,9 @@ def moved(record: Record) -> list[tuple[int, tuple[float, ...]]]:
     correct, tested = record.samples("shift_correct"), record.samples("tested")
     if not correct:
         return []
-    most = len(correct) // len(_DIRECTIONS)
-    columns = [correct[at * most : (at + 1) * most] for at in range(len(_DIRECTIONS))]
+    most = len(correct) // len(DIRECTIONS)
+    columns = [correct[at * most : (at + 1) * most] for at in range(len(DIRECTIONS))]
     return [(at + 1, tuple(column[at] / tested[0] for column in columns)) for at in range(most)]
-
-
-_DIRECTIONS = ("right", "left", "down", "up")
 
 
 def confusion(record: Record) -> list[list[int]]:
@@ -141,7 +140,7 @@ def _text(records: Sequence[Record], output_format: str) -> str:
                 table["by_class"] = [record.samples("class_correct"), record.samples("class_total")]
                 table["confusion"] = confusion(record)
                 table["moved"] = {
-                    pixels: dict(zip(_DIRECTIONS, shares, strict=True)) for pixels, shares in moved(record)
+                    pixels: dict(zip(DIRECTIONS, shares, strict=True)) for pixels, shares in moved(record)
                 }
         return json.dumps(tables, indent=2)
     if output_format == "csv":
@@ -155,7 +154,7 @@ def _moved(record: Record) -> str:
     rows = [(pixels, *(show(share, "share") for share in shares)) for pixels, shares in moved(record)]
     if not rows:
         return ""
-    return f"With all pictures moved by so many pixels:\n{render(('pixels', *_DIRECTIONS), rows, 'table')}"
+    return f"With all pictures moved by so many pixels:\n{render(('pixels', *DIRECTIONS), rows, 'table')}"
 
 
 def _classes(record: Record) -> str:

@@ -48,10 +48,10 @@ def command(
       cnnbench predict mobilenet_v2 cat.jpg dog.jpg --weights default
       cnnbench predict results/latest/simple_cnn-seed0.safetensors digit.png --top 3
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
-    dataset = None
+    dataset, names = None, tuple[str, ...]()
     if model.endswith(".safetensors"):
         info = checkpoints.load(Path(model))
-        model, weights, dataset = info.model, model, info.dataset
+        model, weights, dataset, names = info.model, model, info.dataset, info.class_names
     models.check_name(model)
     if weights in (None, "none"):
         raise UsageError(f"Without weights '{model}' knows nothing. Give --weights default, or a file.")
@@ -62,19 +62,23 @@ def command(
     found = predict_classes(model, weights or "", device, tuple(map(str, images)), top=top, dataset=dataset)
     if isinstance(found, str):
         raise CnnbenchError(found)
-    click.echo(text(images, found, output_format))
+    click.echo(text(images, found, names, output_format))
     return 0
 
 
-def text(images: Sequence[Path], found: Outcome, output_format: str) -> str:
-    """Return the classes of all pictures, best first."""
+def text(images: Sequence[Path], found: Outcome, names: Sequence[str], output_format: str) -> str:
+    """Return the classes of all pictures, best first; `names` are those that a checkpoint knows."""
     measured = {m.quantity: m for m in found.measurements}
     classes, shares = measured["top_class"].samples, measured["top_share"].samples
     each = measured["top_class"].units
     rows = [
-        (str(images[at // each]), at % each + 1, int(classes[at]), found.notes[at] or None, shares[at])
-        for at in range(len(classes))
+        (str(images[at // each]), at % each + 1, int(k), _name(int(k), names) or found.notes[at] or None, shares[at])
+        for at, k in enumerate(classes)
     ]
     if output_format == "table":
         return render(HEADERS, [(*row[:4], show(row[4], "share")) for row in rows], "table")
     return render(HEADERS, rows, output_format)
+
+
+def _name(number: int, names: Sequence[str]) -> str:
+    return names[number] if number < len(names) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ import click
 from cnnbench import data
 from cnnbench.analysis.reproduction import OTHER_SIZE, TRAINED, Reproduced, reproduce
 from cnnbench.cli.called import recorded_command, typed_command
-from cnnbench.cli.main import EXIT_INTERRUPTED
+from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.measure import run_folder, sigterm_interrupts
 from cnnbench.cli.options import data_dir_option
 from cnnbench.cli.progress import display, record_line
@@ -23,8 +24,8 @@ from cnnbench.orchestrator.ask import count_models
 from cnnbench.orchestrator.hooks import Progress
 from cnnbench.orchestrator.training import train_seeds
 from cnnbench.record import Record, Run
-from cnnbench.spec import Budget, CnnbenchError, MissingError, ModelSpec, Request, Section, unknown_name
-from cnnbench.store import Store
+from cnnbench.spec import Budget, CnnbenchError, MissingError, ModelSpec, Request, Section, UsageError, unknown_name
+from cnnbench.store import Store, finished
 
 COLUMNS = ("model", "quantity", "printed", "measured", "low", "high", "verdict", "note")
 FORMATS = ("table", "csv", "markdown")
@@ -52,12 +53,13 @@ def command(
     output: Path | None,
     output_format: str,
 ) -> int:
-    """Measure every figure that the tutorials print, and say of each whether it is reproduced.
+    """Put what is measured beside every figure that the tutorials print, and say of each whether it is reproduced.
 
     Counts, layer tables and megabytes must be equal in the digits that are printed. A loss or an accuracy must lie
     where one more training of ours would lie with 95 %: mean +- t s sqrt(1 + 1/n) of the seeds, widened by half of the
     last printed digit. Networks are trained by the tutorial's recipe on its own dataset, at its full epochs, if the
-    dataset is there; that takes an hour or so for all of them. Without names all tutorials are done.
+    dataset is there; that takes an hour or so for all of them. What is not measured says so and why: figures within an
+    epoch, fine-tuning, and what needs published weights. Without names all tutorials are done.
 
     \b
     Examples:
@@ -66,6 +68,7 @@ def command(
       cnnbench reproduce perceptron lenet --seeds 5 --format csv > reproduced.csv
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     specs = chosen(names)
+    data.places(data_dir)  # says whether it is a folder
     folder = output or run_folder("reproduce", datetime.now(UTC))
     store = Store(folder)
     already = list(store.load().records)
@@ -83,21 +86,24 @@ def command(
                 records.append(record)
         except KeyboardInterrupt:
             interrupted = True
+    failed = {record.case.model: record.error for record in finished(records).values() if record.status != "ok"}
+    missing = {**missing, **{name: error or "" for name, error in failed.items()}}
     rows = reproduce(specs, records, missing)
     _write(rows, folder)
     click.echo(text(rows, output_format))
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("reproduced", "differs", "not run")}
     click.echo(f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items())}. Records: {folder}", err=True)
     if interrupted:
-        click.echo(f"Interrupted. Go on with:\n  {typed_command()} -o {folder}", err=True)
-    return EXIT_INTERRUPTED if interrupted else 0
+        go_on = typed_command() if output is not None else f"{typed_command()} -o {folder}"
+        click.echo(f"Interrupted. Go on with:\n  {go_on}", err=True)
+    return EXIT_INTERRUPTED if interrupted else EXIT_FAILED if failed else 0
 
 
 def chosen(names: Sequence[str]) -> list[ModelSpec]:
     """Return the built-ins of the tutorials and models in `names`, of all tutorials for none.
 
     Raises:
-        UsageError: a name is neither a tutorial nor a built-in.
+        UsageError: a name is neither a tutorial nor a built-in, or nothing is printed of any of them.
     """
     found: list[ModelSpec] = []
     for name in names or TUTORIALS:
@@ -107,7 +113,10 @@ def chosen(names: Sequence[str]) -> list[ModelSpec]:
             found.append(MODELS[name])
         else:
             raise unknown_name("tutorial or model", name, (*TUTORIALS, *MODELS))
-    return [spec for spec in dict.fromkeys(found) if spec.printed]
+    told = [spec for spec in dict.fromkeys(found) if spec.printed]
+    if not told:
+        raise UsageError(f"No figures are printed of {', '.join(names)}: there is nothing to reproduce.")
+    return told
 
 
 def _count(specs: Sequence[ModelSpec], already: Sequence[Record], store: Store) -> list[Record]:
@@ -156,16 +165,16 @@ def _train(
     data_dir: str | None,
     seeds: int,
 ) -> Iterator[Record]:
-    """Train every network that has figures of training from its first missing seed on, and yield the records."""
+    """Train every network that has figures of training with every missing seed, and yield the records."""
     done = {(r.case.model, r.case.seed) for r in already if r.case.task == "accuracy" and r.status == "ok"}
-    asked: list[tuple[ModelSpec, int]] = []
+    asked: list[tuple[ModelSpec, int, int]] = []
     for spec in specs:
-        first = next((seed for seed in range(seeds) if (spec.name, seed) not in done), None)
         wanted = spec.recipe is not None and any(figure.quantity in TRAINED for figure in spec.printed)
-        if wanted and spec.name not in missing and first is not None:
-            asked.append((spec, first))
+        if wanted and spec.name not in missing:
+            lacking = [seed for seed in range(seeds) if (spec.name, seed) not in done]
+            asked += [(spec, first, count) for first, count in stretches(lacking)]
     with display() as shown, sigterm_interrupts():
-        for at, (spec, first) in enumerate(asked):
+        for at, (spec, first, count) in enumerate(asked):
 
             def tell(progress: Progress, at: int = at) -> None:
                 shown.tell(_of(progress, at, len(asked)))
@@ -174,11 +183,15 @@ def _train(
                 return checkpoint_path(folder, spec.name, seed)
 
             request = _request(spec, first, data_dir)
-            for record in train_seeds(
-                request, epochs=None, seeds=seeds - first, checkpoint=checkpoint, resume=True, tell=tell
-            ):
+            for record in train_seeds(request, epochs=None, seeds=count, checkpoint=checkpoint, resume=True, tell=tell):
                 shown.line(record_line(record))
                 yield record
+
+
+def stretches(seeds: Sequence[int]) -> list[tuple[int, int]]:
+    """Return each stretch of seeds that follow one another: its first seed, and how many there are."""
+    grouped = groupby(enumerate(seeds), key=lambda pair: pair[1] - pair[0])
+    return [(members[0][1], len(members)) for _, pairs in grouped if (members := list(pairs))]
 
 
 def _of(progress: Progress, at: int, count: int) -> Progress:

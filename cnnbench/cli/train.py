@@ -22,7 +22,7 @@ from cnnbench.cli.prepare import Options, check, tell_cut_threads
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.tables import render
 from cnnbench.orchestrator.training import train_seeds
-from cnnbench.quantity import show
+from cnnbench.quantity import BY_EPOCH, show
 from cnnbench.record import Record, Run
 from cnnbench.spec import Budget, CnnbenchError, MissingError, Request, Section, UsageError
 from cnnbench.store import Store, finished
@@ -183,15 +183,9 @@ def _curves(records: Sequence[Record]) -> str:
     rows = [
         (record.case.seed, epoch, *values)
         for record in records
-        for epoch, values in enumerate(zip_longest(*(record.samples(q) for q in _CURVES)), start=1)
+        for epoch, values in enumerate(zip_longest(*(record.samples(q) for q in BY_EPOCH)), start=1)
     ]
-    return render(("seed", "epoch", *_CURVES), rows, "csv") + "\n"
-
-
-_CURVES = (
-    *("train_loss", "train_top1", "val_loss", "val_top1"),
-    *("epoch_s", "train_img_per_s", "data_share", "learning_rate"),
-)
+    return render(("seed", "epoch", *BY_EPOCH), rows, "csv") + "\n"
 
 
 def _table(records: Sequence[Record], folder: Path, output_format: str) -> str:

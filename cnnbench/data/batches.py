@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -135,7 +136,10 @@ def splits_of(read: Read, classes: int) -> Splits:
 
 
 def _split(pictures: Pictures, classes: int) -> Split:
-    images, labels = (torch.from_numpy(values) for values in (pictures.images_NCHW, pictures.labels_N))
+    with warnings.catch_warnings():
+        # pictures that are mapped from a file cannot be written, and nothing here does
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        images, labels = (torch.from_numpy(values) for values in (pictures.images_NCHW, pictures.labels_N))
     return Split(images_NCHW=images, labels_N=labels, classes=classes)
 
 

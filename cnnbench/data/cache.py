@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import PIL
+import psutil
 
 from cnnbench.spec import CnnbenchError, Shape
 
 PIXELS = "pixels.bin"
 """The file of a folder that holds the pixels of all pictures, one after the other."""
+
+_PART = ".part-"
+_VERSION = 2
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -24,19 +29,30 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return (Path(folder) if folder else Path("~/.cache").expanduser()) / "cnnbench" / "pictures"
 
 
+def key_of(parts: Iterable[bytes]) -> str:
+    """Return the name of a folder of the cache: a checksum of `parts`, and of what decodes pictures."""
+    found = hashlib.blake2b(f"{_VERSION} {PIL.__version__}".encode(), digest_size=16)
+    for part in parts:
+        found.update(len(part).to_bytes(8, "big") + part)
+    return found.hexdigest()
+
+
 @contextmanager
 def whole(folder: Path, needed_bytes: int) -> Iterator[Path]:
     """Have a folder to write into, which becomes `folder` at the end if nothing goes wrong; else nothing is left.
 
+    What processes that were killed left is removed first.
+
     Raises:
         CnnbenchError: it cannot be written.
     """
-    part: Path | None = None
+    part = folder.parent / f"{_PART}{os.getpid()}-{folder.name}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+        _remove_left_over(folder.parent)
+        part.mkdir()
         yield part
-        if folder.exists():  # of a run that was killed, or of one that was faster
+        if folder.exists():  # of a process that was faster
             shutil.rmtree(folder)
         part.replace(folder)
     except OSError as error:
@@ -45,10 +61,20 @@ def whole(folder: Path, needed_bytes: int) -> Iterator[Path]:
             f"{needed_bytes / 1e6:.0f} MB; make room, or name another cache folder with XDG_CACHE_HOME."
         ) from error
     finally:
-        if part is not None and part.exists():
-            shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Remove the unfinished folders of processes that are gone, and an earlier one of this process."""
+    for path in parent.glob(f"{_PART}*"):
+        owner = path.name.removeprefix(_PART).partition("-")[0]
+        if not owner.isdigit() or int(owner) == os.getpid() or not psutil.pid_exists(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def mapped(folder: Path, count: int, shape: Shape) -> npt.NDArray[np.uint8]:
-    """Return the pixels (count, C, H, W) in `folder`; copied on write, so torch may have them and the file stays."""
-    return np.memmap(folder / PIXELS, np.uint8, mode="c", shape=(count, *shape))
+    """Return the pixels (count, C, H, W) in `folder`, to be read only.
+
+    A private mapping that can be written counts whole against the memory that a worker may take.
+    """
+    return np.memmap(folder / PIXELS, np.uint8, mode="r", shape=(count, *shape))

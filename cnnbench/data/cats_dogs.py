@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cnnbench.data.dataset import DatasetSpec, Download, File, Places, Read, Source, Tell
 from cnnbench.spec import Shape
 
@@ -14,17 +12,14 @@ _ABOVE = ("", "cats_dogs", "cats-dogs")
 
 
 def look(where: Places) -> Source | None:
-    """Return the folder that holds `Cat` and `Dog`, or else the zip."""
-    folders = [place / above for place in where for above in _ABOVE]
-    for path in (path for folder in folders for path in (folder / _TOP, folder)):
-        if all((path / name).is_dir() for name in CLASS_NAMES):
-            return Source(form=f"the folder {_TOP}", files=(File(path=path),), home=_TOP)
-    found = next((path for folder in folders for path in _zips(folder)), None)
-    return Source(form="the zip", files=(File(path=found),)) if found else None
-
-
-def _zips(folder: Path) -> list[Path]:
-    return sorted(folder.glob("kagglecatsanddogs*.zip"))
+    """Return the folder that holds `Cat` and `Dog`, or else the zip, in the first place that has one of them."""
+    for folder in (place / above for place in where for above in _ABOVE):
+        for path in (folder / _TOP, folder):
+            if all((path / name).is_dir() for name in CLASS_NAMES):
+                return Source(form=f"the folder {_TOP}", files=(File(path=path),), home=_TOP)
+        if zips := sorted(folder.glob("kagglecatsanddogs*.zip")):
+            return Source(form="the zip", files=(File(path=zips[0]),))
+    return None
 
 
 def read(source: Source, wanted: Shape, tell: Tell) -> Read:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -43,9 +45,9 @@ _ABOVE = ("", "cifar10", "CIFAR10", "cifar-10")
 
 
 def look(where: Places) -> Source | None:
-    """Return where CIFAR-10 lies: the batches before the archive, and JPEG only where neither is there."""
-    for find in (_batches, _archive, _jpeg):
-        for place in where:
+    """Return where CIFAR-10 lies: in the first place that has it, batches before the archive, and JPEG last."""
+    for place in where:
+        for find in (_batches, _archive, _jpeg):
             for above in _ABOVE:
                 if (found := find(place / above)) is not None:
                     return found
@@ -113,7 +115,7 @@ def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
                 content = archive.extractfile(member) if member.isfile() and name.name in _BATCHES else None
                 if content is not None:
                     yield name.name, content.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UsageError(f"{path} is damaged: {error}") from error
 
 
@@ -150,18 +152,18 @@ def _jpeg_part(file: File, tell: Tell, at: int) -> Pictures:
     """
     import numpy as np
 
-    from cnnbench.data.cache import PIXELS, cache_folder, mapped
+    from cnnbench.data.cache import PIXELS, cache_folder, key_of, mapped
     from cnnbench.data.dataset import Pictures
 
     count = (COUNTS.train, COUNTS.test)[at]
     try:
         with np.load(file.path, allow_pickle=False) as held:
             stream, offsets, labels = (held[name] for name in ("jpeg", "offsets", "labels"))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{file.path} is damaged, or no archive of JPEG pictures: {error}") from error
     _check_streams(file.path, stream, offsets, labels, count)
     check_labels(labels.tolist(), len(CLASS_NAMES), file.path)
-    folder = cache_folder() / f"{md5_of(file.path)}-{count}"
+    folder = cache_folder() / key_of([b"cifar10", md5_of(file.path).encode(), str(count).encode()])
     if not (folder / PIXELS).is_file():
         _decode(file.path, stream, offsets, folder, lambda share: tell(f"decoding {file.path.name}", (at + share) / 2))
     return Pictures(images_NCHW=mapped(folder, count, SHAPE), labels_N=labels.astype(np.int64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
 from cnnbench.data.dataset import DatasetSpec, Download, Source
@@ -43,6 +44,7 @@ def _fetch_one(spec: DatasetSpec, download: Download, home: Path, folder: Path) 
             for url in download.urls:
                 try:
                     download_url(url, part, download.name, download.md5)
+                    _check_whole(Path(part) / download.name)
                     break
                 except (RuntimeError, OSError) as error:  # a wrong checksum; no network, or no space
                     problems.append(f"{url}: {error}")
@@ -53,6 +55,12 @@ def _fetch_one(spec: DatasetSpec, download: Download, home: Path, folder: Path) 
             (Path(part) / download.name).replace(home / download.name)
     except OSError as error:
         raise CnnbenchError(f"Cannot write into '{home}': {error.strerror}.") from error
+
+
+def _check_whole(path: Path) -> None:
+    """Raise RuntimeError for a zip that was cut short, which nothing tells where no checksum is published."""
+    if path.suffix == ".zip" and not zipfile.is_zipfile(path):
+        raise RuntimeError("the file that came is no whole zip")
 
 
 def take_over(source: Source, folder: Path) -> tuple[Path, ...]:
@@ -67,11 +75,13 @@ def take_over(source: Source, folder: Path) -> tuple[Path, ...]:
     if there := next((goal for goal in goals if goal.exists()), None):
         raise UsageError(f"'{there}' is there already. Move it away, or name another folder with --data-dir.")
     try:
-        for file, goal in zip(source.files, goals, strict=True):
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            part = goal.with_name(f".part-{goal.name}")
-            (shutil.copytree if whole else shutil.copyfile)(file.path, part)
-            part.replace(goal)
+        home = goals[0].parent
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=home) as part:
+            for file, goal in zip(source.files, goals, strict=True):
+                (shutil.copytree if whole else shutil.copyfile)(file.path, Path(part) / goal.name)
+            for goal in goals:  # all are there by now
+                (Path(part) / goal.name).replace(goal)
     except OSError as error:
         raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror or error}.") from error
     return tuple(goals)

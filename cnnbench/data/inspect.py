@@ -35,7 +35,10 @@ class PartFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """All that was found about a dataset; parts that are the same pictures stand once."""
+    """All that was found about a dataset; parts that are the same pictures stand once.
+
+    Without parts it was not read, because a file is not the one that was published.
+    """
 
     source: Source
     files: tuple[Checked, ...]
@@ -46,18 +49,21 @@ class Facts:
 
 
 def inspect(spec: DatasetSpec, source: Source, tell: Tell) -> Facts:
-    """Read the dataset and return what it is.
+    """Look at the dataset's files, read it if they are as published, and return what it is.
 
     Raises:
-        UsageError: a file is damaged, or not what it must be.
+        UsageError: a file without a published checksum is damaged, or not what it must be.
     """
+    files = tuple(_checked(file.path, file.md5) for file in source.files)
+    if any(file.as_published is False for file in files):
+        return Facts(source=source, files=files, parts=(), notes=(), left_out=(), misnamed=())
     read = spec.read(source, spec.shape, tell)
     named = [("train", read.train), ("val", read.val), ("test", read.test)]
     if read.val is read.test:
         named.pop(1)
     return Facts(
         source=source,
-        files=tuple(_checked(file.path, file.md5) for file in source.files),
+        files=files,
         parts=tuple(_facts(name, pictures, spec.classes) for name, pictures in named),
         notes=read.notes,
         left_out=read.left_out,

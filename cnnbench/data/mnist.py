@@ -63,12 +63,13 @@ FASHION = Published(
 def look_for(published: Published, where: Places) -> Source | None:
     """Return the four files of a dataset, of each the gzipped or else the unpacked one.
 
-    Files that lie in a data folder itself are taken only if their test labels are not those of another dataset.
+    Files that lie in a data folder itself are taken only if their test labels are the dataset's: other datasets have
+    files of the same names. Where the checksum is not known, they must not be another's.
     """
     for place in where:
         for folder in (*published.folders, ""):
             files = _in_folder(place / folder, published)
-            if files and (folder or not _of_another(files[-1], published)):
+            if files and (folder or _is_own(files[-1], published)):
                 zipped = sum(file.path.suffix == ".gz" for file in files)
                 form = {0: "unpacked files", len(files): "gzipped files"}.get(zipped, "gzipped and unpacked files")
                 return Source(form=form, files=files, home=published.folders[0])
@@ -87,10 +88,13 @@ def _in_folder(folder: Path, published: Published) -> tuple[File, ...]:
     return tuple(found) if len(found) == len(_FILES) else ()
 
 
-def _of_another(labels: File, published: Published) -> bool:
-    """Return whether the test labels are known to be those of another dataset in this format."""
+def _is_own(labels: File, published: Published) -> bool:
+    """Return whether the test labels are those of the dataset, or may be."""
+    found = md5_of(labels.path)
+    if labels.md5 is not None:
+        return found == labels.md5
     others = [other for other in (MNIST, FASHION) if other is not published]
-    return md5_of(labels.path) in {sums[-1] for other in others for sums in (other.gzipped, other.unpacked) if sums}
+    return found not in {sums[-1] for other in others for sums in (other.gzipped, other.unpacked) if sums}
 
 
 def read_files(name: str, source: Source, tell: Tell) -> Read:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -14,9 +16,8 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import PIL
 
-from cnnbench.data.cache import PIXELS, cache_folder, mapped, whole
+from cnnbench.data.cache import PIXELS, cache_folder, key_of, mapped, whole
 from cnnbench.data.dataset import LeftOut, Pictures, Read, Source, Tell
 from cnnbench.data.pictures import RESIZE, decode_all
 from cnnbench.spec import Shape, UsageError
@@ -28,8 +29,6 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".
 """Names that are taken for pictures; what is in the file decides how it is read."""
 
 SAME_NOTE = "The validation pictures are the test pictures, a fixed fifth; nothing is chosen by them."
-
-_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +63,7 @@ class Folder:
             for folder in self._root.iterdir()
             if folder.is_dir()
             for file in folder.iterdir()
+            if file.is_file()
         ]
 
     def content(self, name: str) -> bytes:
@@ -100,15 +100,15 @@ def opened(source: Source, top: str = "") -> Iterator[Folder | Zip]:
     """Have the pictures of `source`, which is one folder, or one zip that holds them below `top`.
 
     Raises:
-        UsageError: the zip is damaged.
+        UsageError: the zip is damaged, or has a password.
     """
     path = source.files[0].path
     try:
         held: AbstractContextManager[Folder | Zip] = closing(Folder(path) if path.is_dir() else Zip(path, top))
         with held as pictures:
             yield pictures
-    except zipfile.BadZipFile as error:
-        raise UsageError(f"{path} is damaged: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last one: it has a password
+        raise UsageError(f"{path} is damaged: {error}. Delete it and fetch it anew.") from error
 
 
 def entries(names: Sequence[str], classes: Sequence[str]) -> tuple[Entry, ...]:
@@ -123,7 +123,7 @@ def entries(names: Sequence[str], classes: Sequence[str]) -> tuple[Entry, ...]:
         found += [
             Entry(name=n, label=label, test=at % FOLDS == FOLDS - 1) for at, n in enumerate(sorted(own, key=_by_number))
         ]
-    return tuple(sorted(found, key=lambda entry: hashlib.blake2b(entry.name.encode()).digest()))
+    return tuple(sorted(found, key=lambda entry: hashlib.blake2b(os.fsencode(entry.name)).digest()))
 
 
 def _by_number(name: str) -> tuple[int, str]:
@@ -158,7 +158,8 @@ def read_pictures(  # what is read, as what, and where it is kept
             _fill(folder, pictures, wanted, shape, lambda share: tell(f"decoding {len(wanted)} pictures once", share))
     kept = msgspec.json.decode((folder / "index.json").read_bytes(), type=Kept)
     count, labels = len(kept.labels) - kept.tests, np.array(kept.labels, dtype=np.int64)
-    few = [name for label, name in enumerate(classes) if not {label} <= {*labels[:count]} & {*labels[count:]}]
+    in_both = set(labels[:count].tolist()) & set(labels[count:].tolist())
+    few = [name for label, name in enumerate(classes) if label not in in_both]
     if few:
         raise UsageError(
             f"{source.files[0].path} holds too few pictures that can be read of {', '.join(few)}: one of {FOLDS} is "
@@ -180,11 +181,22 @@ def _notes(kept: Kept) -> tuple[str, ...]:
 
 def _key(pictures: Folder | Zip, wanted: Sequence[Entry], shape: Shape) -> str:
     """Return a checksum of the content of all pictures, their names and parts, and of how they are resized."""
-    found = hashlib.blake2b(f"{_VERSION} {shape} {RESIZE} {PIL.__version__}".encode(), digest_size=16)
-    for entry in wanted:
-        found.update(f"\n{entry.name}\0{entry.label}\0{entry.test}\0".encode())
-        found.update(hashlib.blake2b(pictures.content(entry.name)).digest())
-    return found.hexdigest()
+
+    def parts() -> Iterator[bytes]:
+        yield f"{shape} {RESIZE}".encode()
+        for entry in wanted:
+            yield os.fsencode(entry.name) + f"\0{entry.label}\0{entry.test}".encode()
+            yield hashlib.blake2b(_content(pictures, entry.name)).digest()
+
+    return key_of(parts())
+
+
+def _content(pictures: Folder | Zip, name: str) -> bytes:
+    """Return the bytes of a picture, none where the file cannot be read: then it is left out like an empty one."""
+    try:
+        return pictures.content(name)
+    except OSError:
+        return b""
 
 
 def _fill(
@@ -201,7 +213,7 @@ def _fill(
                 file.write(pixels.tobytes())
                 good.append(ordered[at])
 
-            contents = ((entry.name, pictures.content(entry.name)) for entry in ordered)
+            contents = ((entry.name, _content(pictures, entry.name)) for entry in ordered)
             left_out = decode_all(_watched(contents, misnamed), len(ordered), shape, place, tell)
         kept = Kept(
             labels=tuple(entry.label for entry in good),

@@ -80,7 +80,7 @@ def _decode(content: bytes | memoryview, shape: Shape) -> _Found:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         said = re.sub(r" <_io\.BytesIO[^>]*>", "", " ".join(str(error).split()))
-        return (said or type(error).__name__) if len(content) else "the file is empty"
+        return (said or type(error).__name__) if len(content) else "the file is empty, or cannot be read"
 
 
 def decode(content: bytes | memoryview, shape: Shape) -> npt.NDArray[np.uint8]:

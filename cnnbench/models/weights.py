@@ -38,7 +38,7 @@ def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
     if not path.is_file():
         raise UsageError(f"There is no weight file '{choice}'. Give 'none', 'default' or the path of a file.")
     state = _read(path)
-    if _has_another_head(spec) and _is_published(model, state):
+    if _has_another_head(spec) and _is_published(model, state) and not _same_head(model, state):
         state = _with_own_head(model, state)
     _fit(model, state, str(path))
     model.load_state_dict(state)
@@ -53,6 +53,16 @@ def _is_published(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
     """Return whether the head in `state` is that of a published network, by its number of classes."""
     head = _head(model)
     return any(key.startswith(head) and value.shape[:1] == (PUBLISHED_CLASSES,) for key, value in state.items())
+
+
+def _same_head(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether the head in `state` fits that of `model`."""
+    head = _head(model)
+    one, other = (
+        {key: value.shape for key, value in held.items() if key.startswith(head)}
+        for held in (model.state_dict(), state)
+    )
+    return one == other
 
 
 def _head(model: nn.Module) -> str:

@@ -37,6 +37,10 @@ class Job:
     warm_cap_s: float = 30.0
 
 
+STOPPED = "Stopped in epoch"
+"""How the failure begins of a training that stopped because it was told to, and has kept how far it was."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stop:
     """To a worker that trains: stop after the step that you make, and keep how far you are."""

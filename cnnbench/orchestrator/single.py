@@ -14,7 +14,7 @@ from cnnbench import machine
 from cnnbench.models import MODELS
 from cnnbench.models.outside import FILE_INPUT_SHAPE
 from cnnbench.orchestrator.host import Host, start_host
-from cnnbench.orchestrator.messages import Answer, Done, Failure, Job, News, Question, Stop
+from cnnbench.orchestrator.messages import STOPPED, Answer, Done, Failure, Job, News, Question, Stop
 from cnnbench.orchestrator.planning import threads_of
 from cnnbench.record import Environment, Outcome, Record
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, UsageError
@@ -95,6 +95,9 @@ def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Fai
     """Return what the training that `job` describes gave; `hear` gets its news, epoch by epoch.
 
     An interruption is passed on to a training that has a checkpoint, which then keeps how far it is.
+
+    Raises:
+        CnnbenchError: it was interrupted, and could not keep how far it was.
     """
     worker = host.start()
     try:
@@ -104,8 +107,12 @@ def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Fai
     except KeyboardInterrupt:
         if job.checkpoint is not None:
             worker.send(Stop())
-            while isinstance(worker.receive(STOP_S), News):
+            while isinstance(last := worker.receive(STOP_S), News):
                 pass
+            # one that does not answer in time is validating: its last epoch was kept before that
+            if isinstance(last, Failure) and last.status != "timeout" and not last.error.startswith(STOPPED):
+                said = f"Interrupted, and how far the training was could not be kept: {last.error}"
+                raise CnnbenchError(said) from None
         raise
     finally:
         worker.close()

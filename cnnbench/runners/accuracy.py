@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,30 +13,19 @@ from cnnbench import checkpoint as checkpoints
 from cnnbench import data
 from cnnbench._version import __version__
 from cnnbench.clock import Clock
-from cnnbench.data.batches import Augmentation, Split, Splits, adapted, batch_count, splits_of, view_for
-from cnnbench.data.dataset import DatasetSpec, Read, Tell, no_news
+from cnnbench.data.batches import Augmentation, Split, adapted, batch_count
+from cnnbench.data.dataset import DatasetSpec, Tell, no_news
+from cnnbench.quantity import BY_EPOCH
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
+from cnnbench.runners.datasets import augmentation_of, recipe_of, wanted
 from cnnbench.runners.evaluate import Scores, score
 from cnnbench.runners.fit import EpochSeen, FitResult, fit
 from cnnbench.runners.limit import check_fits, first_batch, forward, rounds_text
 from cnnbench.runners.resume import FileKeeper, Identity, state_path
 from cnnbench.runners.testing import measure_scores
-from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.spec import Device, ModelSpec, Recipe, UnsupportedError
 from cnnbench.variants import REFERENCE, Prepared, prepare
-
-BY_EPOCH = (
-    "train_loss",
-    "train_top1",
-    "val_loss",
-    "val_top1",
-    "epoch_s",
-    "train_img_per_s",
-    "data_share",
-    "learning_rate",
-)
-"""What is kept of every epoch: fields of `EpochSeen`, and quantities of these names."""
 
 
 def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and by whose clock
@@ -72,24 +61,32 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
         MissingError: the dataset is not there.
         UsageError: a file of the dataset is damaged, the checkpoint cannot be written, or every parameter is frozen.
     """
-    recipe = spec.recipe or DEFAULT_RECIPE
-    view = view_for(spec.input_shape, dataset.shape, recipe.mean, recipe.std)
+    recipe = recipe_of(spec)
     _check_outputs(spec.classes, dataset)
-    read = data.read(dataset, spec.input_shape, data_dir=data_dir, tell=tell)
-    splits = adapted(_parts(read, recipe, dataset), view, device, _augmentation(recipe, dataset))
+    found = wanted(spec, dataset, data_dir=data_dir, tell=tell)
+    splits = adapted(found.splits, found.view, device, augmentation_of(recipe, dataset))
     model.to(device)
-    _check_outputs(_width(model, splits.val), dataset)
-    rounds = epochs_for(recipe, dataset) if epochs is None else epochs
+    width = _width(model, splits.val)
+    _check_outputs(width, dataset)
+    training = _Training(
+        spec=spec,
+        dataset=dataset,
+        recipe=recipe,
+        epochs=epochs_for(recipe, dataset) if epochs is None else epochs,
+        seed=seed,
+        device=device,
+        variant=REFERENCE if prepared is None else prepared.variant.name,
+        pictures=len(splits.train),
+        notes=found.notes,
+    )
+    rounds = training.epochs
     if limit_s is not None:
         check_fits(model, splits, recipe, epochs=rounds, limit_s=limit_s, clock=clock)
     keeper = None
     if checkpoint is not None:
-        identity = _identity(spec, dataset, recipe, seed, prepared)
-        keeper = FileKeeper(state_path(checkpoint), identity, resume=resume, stop=stop)
+        keeper = FileKeeper(state_path(checkpoint), training.identity(), epochs=rounds, resume=resume, stop=stop)
     fitted = fit(
-        model,
-        splits,
-        recipe,
+        *(model, splits, recipe),
         epochs=rounds,
         seed=seed,
         clock=clock,
@@ -99,56 +96,70 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
     )
     scores = score(model, splits.test)
     if checkpoint is not None and keeper is not None:
-        info = _info(spec, dataset, recipe, seed, rounds, scores, classes=_width(model, splits.val))
-        checkpoints.save(checkpoint, model, info)
-        keeper.forget()
-    notes = (_how(spec, recipe, dataset, splits, rounds, prepared), *read.notes)
-    return Outcome(measurements=_measurements(fitted, scores), notes=notes)
+        checkpoints.save(checkpoint, model, training.info(classes=width, top1=scores.top1))
+        if not stop():  # who said so will not hear of the result: going on tests the weights once more
+            keeper.forget()
+    return Outcome(measurements=_measurements(fitted, scores), notes=(training.sentence(), *found.notes))
 
 
-def _identity(spec: ModelSpec, dataset: DatasetSpec, recipe: Recipe, seed: int, prepared: Prepared | None) -> Identity:
-    return Identity(
-        model=spec.name,
-        dataset=dataset.name,
-        recipe=recipe,
-        variant="eager" if prepared is None else prepared.variant.name,
-        seed=seed,
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Training:
+    """What is trained, on what and how; `notes` are those of the dataset."""
 
+    spec: ModelSpec
+    dataset: DatasetSpec
+    recipe: Recipe
+    epochs: int
+    seed: int
+    device: Device
+    variant: str
+    pictures: int
+    notes: tuple[str, ...]
 
-def _info(
-    spec: ModelSpec, dataset: DatasetSpec, recipe: Recipe, seed: int, epochs: int, scores: Scores, *, classes: int
-) -> checkpoints.CheckpointInfo:
-    return checkpoints.CheckpointInfo(
-        model=spec.name,
-        input_shape=spec.input_shape,
-        classes=classes,
-        dataset=dataset.name,
-        recipe=recipe,
-        epochs=epochs,
-        seed=seed,
-        top1=scores.top1,
-        cnnbench=__version__,
-        torch=str(torch.__version__),
-    )
+    def identity(self) -> Identity:
+        """Return what must be the same where it is gone on with."""
+        return Identity(
+            model=self.spec.name,
+            dataset=self.dataset.name,
+            data=(f"{self.pictures} pictures", *self.notes),
+            recipe=self.recipe,
+            variant=self.variant,
+            device=self.device,
+            seed=self.seed,
+            threads=torch.get_num_threads(),
+            torch=str(torch.__version__),
+        )
 
+    def info(self, *, classes: int, top1: float) -> checkpoints.CheckpointInfo:
+        """Return what the checkpoint says of itself."""
+        return checkpoints.CheckpointInfo(
+            model=self.spec.name,
+            input_shape=self.spec.input_shape,
+            classes=classes,
+            dataset=self.dataset.name,
+            class_names=self.dataset.class_names,
+            recipe=self.recipe,
+            epochs=self.epochs,
+            seed=self.seed,
+            top1=top1,
+            cnnbench=__version__,
+            torch=str(torch.__version__),
+        )
 
-def _parts(read: Read, recipe: Recipe, dataset: DatasetSpec) -> Splits:
-    """Return the dataset's parts, or those that the recipe makes of its own dataset."""
-    splits = splits_of(read, dataset.classes)
-    if not recipe.halves or dataset.name != recipe.dataset:
-        return splits
-    half = len(splits.test) // 2
-    return replace(splits, val=splits.test.part(slice(half)), test=splits.test.part(slice(half, None)))
-
-
-def _augmentation(recipe: Recipe, dataset: DatasetSpec) -> Augmentation | None:
-    """Return what the recipe does to pictures of its own dataset at random: a digit that is mirrored is none."""
-    if dataset.name != recipe.dataset or not (recipe.flip or recipe.crop_padding):
-        return None
-    return Augmentation(flip=recipe.flip, padding=recipe.crop_padding)
+    def sentence(self) -> str:
+        """Return the sentence that says how the network was trained."""
+        recipe = self.recipe
+        whose = "its tutorial's recipe" if self.spec.recipe is not None else "the default recipe"
+        momentum = f" momentum {recipe.momentum:g}" if recipe.momentum else ""
+        order = "shuffled" if recipe.shuffled else "in stored order"
+        normalised = "normalised" if recipe.mean else "not normalised"
+        under = "" if self.variant == REFERENCE else f", under {self.variant}"
+        return (
+            f"Trained on {self.pictures} pictures of {self.dataset.name} by {whose}: {recipe.loss.replace('_', '-')}, "
+            f"{recipe.optimizer} {recipe.learning_rate:g}{momentum}, batch {recipe.batch_size}, "
+            f"{rounds_text(self.epochs)}, {order}, {normalised}, "
+            f"{_words(augmentation_of(recipe, self.dataset))}{under}."
+        )
 
 
 def epochs_for(recipe: Recipe, dataset: DatasetSpec) -> int:
@@ -179,22 +190,6 @@ def _measurements(fitted: FitResult, scores: Scores) -> tuple[Measurement, ...]:
         Measurement(quantity="tested", samples=(float(scores.tested),)),
         Measurement(quantity="top1", samples=(scores.top1,)),
         *(Measurement(quantity=quantity, samples=fitted.by_epoch(quantity)) for quantity in BY_EPOCH),
-    )
-
-
-def _how(
-    spec: ModelSpec, recipe: Recipe, dataset: DatasetSpec, splits: Splits, epochs: int, prepared: Prepared | None
-) -> str:
-    """Return the sentence that says how the network was trained."""
-    whose = "its tutorial's recipe" if spec.recipe is not None else "the default recipe"
-    momentum = f" momentum {recipe.momentum:g}" if recipe.momentum else ""
-    order = "shuffled" if recipe.shuffled else "in stored order"
-    normalised = "normalised" if recipe.mean else "not normalised"
-    return (
-        f"Trained on {len(splits.train)} pictures of {dataset.name} by {whose}: {recipe.loss.replace('_', '-')}, "
-        f"{recipe.optimizer} {recipe.learning_rate:g}{momentum}, batch {recipe.batch_size}, {rounds_text(epochs)}, "
-        f"{order}, {normalised}, {_words(_augmentation(recipe, dataset))}"
-        f"{'' if prepared is None else f', under {prepared.variant.name}'}."
     )
 
 

@@ -12,7 +12,9 @@ from cnnbench.data.batches import Split, batches
 from cnnbench.spec import UnsupportedError
 
 EVALUATION_BATCH = 256
-"""Pictures a batch where the caller has no wish; it changes speed only. Our choice."""
+EVALUATION_PIXELS = 2**20
+"""Pictures and pixels that a batch holds at most where the caller has no wish: 256 pictures of 64x64, 20 of 224x224, of
+which VGG-16's first layers are half a gigabyte. It changes speed and memory only. Our choice."""
 
 BINS = 15
 """Ranges of confidence for the calibration error: as in the paper that made it common."""
@@ -71,11 +73,19 @@ def main_logits(output: object) -> Tensor:
     return logits
 
 
-def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH, loss: Loss | None = None) -> Scores:
+def score(
+    model: nn.Module,
+    split: Split,
+    *,
+    batch_size: int | None = None,
+    loss: Loss | None = None,
+    tell: Callable[[float], None] = lambda _: None,
+) -> Scores:
     """Return the scores of `model` on `split`, which lies on the model's device as the model wants to see it.
 
-    The network is left in evaluation mode.
+    The network is left in evaluation mode. `tell` hears the share that is done after every batch.
     """
+    size = batch_size or _fitting_batch(split)
     classes = split.classes
     model.eval()
     pairs = torch.zeros(classes * (classes + 1), dtype=torch.int64)
@@ -85,7 +95,7 @@ def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH,
     confidences: list[Tensor] = []
     predictions: list[Tensor] = []
     with torch.no_grad():
-        for images, labels in batches(split, batch_size):
+        for at, (images, labels) in enumerate(batches(split, size), start=1):
             logits = main_logits(model(images))
             width = logits.shape[1]
             best = logits.argmax(dim=1)
@@ -97,6 +107,7 @@ def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH,
             in_top += int((top == labels[:, None]).sum())
             if loss is not None:
                 lost += loss(logits, labels) * len(labels)
+            tell(min(1.0, at * size / len(split)))
     table = pairs.reshape(classes, classes + 1)
     hits = table.diagonal()
     correct, tested = int(hits.sum()), len(split)
@@ -112,6 +123,12 @@ def score(model: nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH,
         calibration_error=calibration_error(torch.cat(confidences), torch.cat(predictions) == split.labels_N),
         predicted=tuple(torch.cat(predictions).tolist()),
     )
+
+
+def _fitting_batch(split: Split) -> int:
+    """Return how many pictures make a batch of at most `EVALUATION_BATCH` pictures and `EVALUATION_PIXELS` pixels."""
+    height, width = split.images_NCHW.shape[2:] if split.view is None else split.view.input_shape[1:]
+    return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (height * width)))
 
 
 def calibration_error(confidences_N: Tensor, right_N: Tensor) -> float:  # noqa: N803  # a tensor's axes are part of its name

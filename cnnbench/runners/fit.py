@@ -150,6 +150,8 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
         if stopped and keeper is not None:
             keeper.save(fitting)
             raise StoppedError(f"Stopped in epoch {fitting.epoch} of {epochs} after step {fitting.sums.steps}.")
+        if keeper is not None:
+            keeper.save(fitting)  # validation may take long, and may be ended
         fitting.seen.append(_seen(fitting, splits.val, epochs))
         fitting.epoch += 1
         fitting.sums = Sums()

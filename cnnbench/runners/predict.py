@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from cnnbench import data
 from cnnbench.data.batches import PICTURE_CHANNELS, View
 from cnnbench.data.pictures import decode
 from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.models.weights import PUBLISHED_CLASSES
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
+from cnnbench.runners.datasets import recipe_of
 from cnnbench.runners.evaluate import main_logits
 from cnnbench.spec import ModelSpec, UnsupportedError
 from cnnbench.variants import prepare
+
+BATCH = 16
+"""Pictures at once: large networks need some 100 MB for each. Our choice."""
 
 
 def run(assignment: Assignment) -> Outcome:
@@ -24,7 +28,8 @@ def run(assignment: Assignment) -> Outcome:
 
     `top_class` are the classes, picture after picture, `top_share` the network's confidence in them (softmax), and the
     notes the names of these classes, "" where none is known. Pictures are resized and cut as photographs of a dataset
-    are, and normalised as the network's recipe does, or as torchvision's published weights expect.
+    are. They are normalised as in training, where the case names the dataset of it or the network has a recipe, and
+    else as torchvision's published weights expect.
 
     Raises:
         UnsupportedError: the network's input is no picture, or a file cannot be decoded; the message names it.
@@ -34,11 +39,16 @@ def run(assignment: Assignment) -> Outcome:
         raise UnsupportedError(f"The input of {spec.name} is no picture, which has 1 or 3 channels.")
     prepared = prepare(assignment.build(), case.variant, case.device)
     prepared.model.eval()
-    images = torch.from_numpy(np.stack([_pixels(path, spec) for path in assignment.images]))
+    view = _view(spec, trained_here=case.dataset is not None)
+    parts: list[Tensor] = []
     with torch.no_grad(), prepared.context():
-        scores = main_logits(prepared.call(prepared.place(_view(spec)(images)))).float().cpu()
+        for at in range(0, len(assignment.images), BATCH):
+            pixels = np.stack([_pixels(path, spec) for path in assignment.images[at : at + BATCH]])
+            images = prepared.place(view(torch.from_numpy(pixels)))
+            parts.append(main_logits(prepared.call(images)).float().cpu())
+    scores = torch.cat(parts)
     best = scores.softmax(dim=1).topk(min(assignment.top, scores.shape[1]), dim=1)
-    names = class_names(case.dataset, scores.shape[1])
+    names = class_names(scores.shape[1]) if case.dataset is None else ()
     classes = [int(k) for row in best.indices.tolist() for k in row]
     return Outcome(
         measurements=(
@@ -56,18 +66,15 @@ def _pixels(path: str, spec: ModelSpec) -> np.ndarray:
         raise UnsupportedError(f"{path} is no picture that can be decoded: {type(error).__name__}.") from error
 
 
-def _view(spec: ModelSpec) -> View:
-    if spec.recipe is not None:
-        return View(input_shape=spec.input_shape, mean=spec.recipe.mean, std=spec.recipe.std)
-    if spec.pretrained is not None:
+def _view(spec: ModelSpec, *, trained_here: bool) -> View:
+    if spec.recipe is None and spec.pretrained is not None and not trained_here:
         return View(input_shape=spec.input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return View(input_shape=spec.input_shape)
+    recipe = recipe_of(spec)
+    return View(input_shape=spec.input_shape, mean=recipe.mean, std=recipe.std)
 
 
-def class_names(dataset: str | None, outputs: int) -> tuple[str, ...]:
-    """Return the names of the classes: the dataset's, or ImageNet's for a network with as many outputs."""
-    if dataset is not None:
-        return data.find(dataset).class_names
+def class_names(outputs: int) -> tuple[str, ...]:
+    """Return the names of ImageNet's classes for a network with as many outputs, none for others."""
     if outputs != PUBLISHED_CLASSES:
         return ()
     from torchvision.models import get_model_weights

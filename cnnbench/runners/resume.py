@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,9 +10,10 @@ from pathlib import Path
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from cnnbench.checkpoint import write_tensors
 from cnnbench.runners.fit import EpochSeen, Fitting, Sums
 from cnnbench.spec import CnnbenchError, Recipe, UsageError
 
@@ -22,12 +22,17 @@ _KEY = "cnnbench-training"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """What a training is of: another one cannot go on with it. `torch` and `threads` decide about the last bits."""
+    """What a training is of: another one cannot go on with it. `torch` and `threads` decide about the last bits.
+
+    `data` says in words which pictures they are.
+    """
 
     model: str
     dataset: str
+    data: tuple[str, ...]
     recipe: Recipe
     variant: str
+    device: str
     seed: int
     threads: int
     torch: str
@@ -49,10 +54,11 @@ def state_path(checkpoint: Path) -> Path:
 class FileKeeper:
     """Keeps a training in a file; see `fit.Keeper`."""
 
-    def __init__(self, path: Path, identity: Identity, *, resume: bool, stop: Callable[[], bool]) -> None:
-        """Keep the training of `identity` in `path`, and go on with what is there if `resume`."""
+    def __init__(self, path: Path, identity: Identity, *, epochs: int, resume: bool, stop: Callable[[], bool]) -> None:
+        """Keep the training of `identity` over `epochs` in `path`, and go on with what is there if `resume`."""
         self._path = path
         self._identity = identity
+        self._epochs = epochs
         self._resume = resume
         self.stop = stop
 
@@ -60,7 +66,7 @@ class FileKeeper:
         """Put `fitting` where the file left off, if it is there and going on is asked for.
 
         Raises:
-            UsageError: the file is damaged, or of another training.
+            UsageError: the file is damaged, of another training, or further than it is to go.
         """
         if not self._resume or not self._path.is_file():
             return
@@ -72,6 +78,11 @@ class FileKeeper:
         except (OSError, SafetensorError, msgspec.MsgspecError) as error:
             raise UsageError(f"{self._path} is no training to go on with: {error}. Start without --resume.") from error
         self._check(kept.identity)
+        if kept.epoch - (0 if kept.sums.steps else 1) > self._epochs:
+            raise UsageError(
+                f"The training in {self._path} is in epoch {kept.epoch} already, and {self._epochs} are asked for. "
+                "Give at least as many epochs as it was begun with, or start without --resume."
+            )
         _put_back(fitting, tensors)
         fitting.epoch, fitting.sums, fitting.seen = kept.epoch, kept.sums, list(kept.seen)
 
@@ -91,16 +102,10 @@ class FileKeeper:
             CnnbenchError: the file cannot be written.
         """
         kept = _Kept(identity=self._identity, epoch=fitting.epoch, sums=fitting.sums, seen=tuple(fitting.seen))
-        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(_taken(fitting), part, metadata={_KEY: msgspec.json.encode(kept).decode()})
-            part.replace(self._path)
+            write_tensors(self._path, _taken(fitting), {_KEY: msgspec.json.encode(kept).decode()})
         except (OSError, SafetensorError) as error:
             raise CnnbenchError(f"Training in progress cannot be kept in {self._path}: {error}.") from error
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
 
     def forget(self) -> None:
         """Delete the file: the training has ended."""
@@ -119,7 +124,7 @@ def _taken(fitting: Fitting) -> dict[str, Tensor]:
         found["random.order"] = fitting.order_state
     if next(trainer.model.parameters()).device.type == "cuda":
         found["random.cuda"] = torch.cuda.get_rng_state()
-    return {name: value.detach().cpu().clone().contiguous() for name, value in found.items()}
+    return found
 
 
 def _put_back(fitting: Fitting, tensors: Mapping[str, Tensor]) -> None:

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench import data
-from cnnbench.data.batches import Split, View, adapt, shifted, splits_of, view_for
+from cnnbench.data.batches import Split, View, adapt, shifted
+from cnnbench.quantity import DIRECTIONS
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
+from cnnbench.runners.datasets import wanted
 from cnnbench.runners.evaluate import Scores, main_logits, score
-from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.variants import Prepared, prepare
 
-DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
-"""Ways to move a picture: steps to the right and down."""
+STEPS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
+"""Steps to the right and down of each of `quantity.DIRECTIONS`."""
 
 
 class _Under(nn.Module):
@@ -36,7 +37,7 @@ def measure_scores(assignment: Assignment) -> Outcome:
 
     `class_correct` and `class_total` are by class; `confusion` is (class, predicted), row by row, with one column more
     where the network has outputs beyond the dataset's classes; `predicted` is by picture. With a `shift`,
-    `shift_correct` holds for each of `DIRECTIONS` in turn how many are right when all are moved by 1, 2 ... pixels.
+    `shift_correct` holds for each of the directions in turn how many are right when all are moved by 1, 2 ... pixels.
 
     Raises:
         UnsupportedError: the pictures do not fit the network.
@@ -44,17 +45,17 @@ def measure_scores(assignment: Assignment) -> Outcome:
     case, spec, part = assignment.case, assignment.spec, assignment.part or "test"
     prepared = prepare(assignment.build(), case.variant, case.device)
     dataset = data.find(case.dataset or "")
-    recipe = spec.recipe or DEFAULT_RECIPE
-    view = view_for(spec.input_shape, dataset.shape, recipe.mean, recipe.std)
-    read = data.read(dataset, spec.input_shape, data_dir=assignment.data_dir)
-    split: Split = getattr(splits_of(read, dataset.classes), part)
+    tell = assignment.hear
+    shown = wanted(spec, dataset, data_dir=assignment.data_dir, tell=lambda text, _: tell(text, 0.0))
+    split: Split = getattr(shown.splits, part)
     model = _Under(prepared)
     with torch.no_grad():
-        found = _quantities(score(model, adapt(split, view, case.device)))
+        scores = score(model, adapt(split, shown.view, case.device), tell=lambda share: tell("testing", share))
+        found = _quantities(scores)
         if assignment.shift:
-            found["shift_correct"] = _moved(model, split, view, assignment)
+            found["shift_correct"] = _moved(model, split, shown.view, assignment)
     measurements = tuple(Measurement(quantity=quantity, samples=samples) for quantity, samples in found.items())
-    return Outcome(measurements=measurements, notes=(f"Tested on the {part} pictures of {dataset.name}.", *read.notes))
+    return Outcome(measurements=measurements, notes=(f"Tested on the {part} pictures of {dataset.name}.", *shown.notes))
 
 
 def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
@@ -76,7 +77,7 @@ def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
 def _moved(model: nn.Module, split: Split, view: View, assignment: Assignment) -> tuple[float, ...]:
     """Return how many pictures are right for each direction and number of pixels."""
     found: list[float] = []
-    for at, (right, down) in enumerate(DIRECTIONS.values()):
+    for at, (right, down) in enumerate(STEPS[name] for name in DIRECTIONS):
         for pixels in range(1, assignment.shift + 1):
             share = (at + pixels / (assignment.shift + 1)) / len(DIRECTIONS)
             assignment.hear(f"moved by {pixels} pixels", share)

@@ -102,6 +102,8 @@ def test_what_differs_names_the_erratum_that_speaks_of_it() -> None:
     assert (row.printed, row.verdict, row.note) == ("0.20", "differs", "erratum (2.1): 0.20 M of an old counter")
     (row,) = only(printed("old", mult_adds_m=0.2), counted())
     assert row.note == "old"
+    (row,) = only(printed("odd", params=2), counted(), errata=(replace(wrong, mistake="12, 0.2, 2,000 and 2.5"),))
+    assert row.note == "odd"
 
 
 def test_figures_of_training_must_lie_where_one_more_would() -> None:

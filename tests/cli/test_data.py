@@ -60,20 +60,33 @@ def test_what_a_dataset_holds_is_told(
     assert "[0:00" in errors  # progress
 
 
+def test_a_file_that_is_not_as_published_is_marked_and_nothing_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_mnist(tmp_path / "d" / "MNIST", monkeypatch)
+    (tmp_path / "d" / "MNIST" / f"{FILES[2]}.gz").write_bytes(b"another")
+    code, out, _ = call(f"data verify mnist --data-dir {tmp_path / 'd'}", capsys)
+    assert code == 1
+    assert [line.split()[-1] for line in out.splitlines()[5:9]] == ["yes", "yes", "NO", "yes"]
+    assert out.endswith(
+        "\nIt was not read: a file is damaged, or another one.\nDelete it and run 'cnnbench data fetch mnist'.\n"
+    )
+
+
 def test_corrupt_pictures_are_named_and_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put_pictures(tmp_path / "own", {"rose": RED, "iris": BLUE})
     bad = tmp_path / "own" / "rose" / "666.jpg"
     bad.write_bytes(b"")
     code, out, _ = call(f"data verify folder:{tmp_path / 'own'}", capsys)
     assert code == 0
-    assert out.endswith("1 corrupt pictures are left out:\n  rose/666.jpg: the file is empty\n")
+    assert out.endswith("1 corrupt pictures are left out:\n  rose/666.jpg: the file is empty, or cannot be read\n")
     assert bad.exists()
     code, out, _ = call(f"data verify folder:{tmp_path / 'own'} --format json", capsys)
     found = json.loads(out)
     assert (code, found["class_names"], found["left_out"]) == (
         0,
         ["iris", "rose"],
-        [{"name": "rose/666.jpg", "reason": "the file is empty"}],
+        [{"name": "rose/666.jpg", "reason": "the file is empty, or cannot be read"}],
     )
     assert found["parts"][0]["by_class"] == [8, 8]
 

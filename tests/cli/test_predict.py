@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.cli import predict as module
 from cnnbench.cli.main import exit_code
 from cnnbench.record import Measurement, Outcome
@@ -72,3 +73,23 @@ def test_classes_are_shown_by_picture(files: list[tuple[object, ...]], capsys: p
 def test_what_is_wrong_is_said(line: str, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(line.split()) == code
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_checkpoint_names_its_classes_itself(
+    files: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = CheckpointInfo(
+        model="lenet",
+        input_shape=(3, 32, 32),
+        classes=10,
+        dataset="folder:gone",
+        class_names=tuple("abcdefgh"),
+        cnnbench="0",
+        torch="0",
+    )
+    monkeypatch.setattr("cnnbench.checkpoint.load", lambda _: info)
+    Path("mine.safetensors").write_text("x")
+    assert exit_code(["predict", "mine.safetensors", "a.jpg", "b.jpg", "--format", "csv"]) == 0
+    names = [line.split(",")[3] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names == ["tabby", "tiger cat", "h", "tabby"]  # classes beyond those of the checkpoint keep their own
+    assert files == [("lenet", "mine.safetensors", "cpu", ("a.jpg", "b.jpg"), 5, "folder:gone")]

@@ -25,6 +25,18 @@ def test_names_are_tutorials_or_models() -> None:
     assert {spec.name for spec in everything} == {name for name, spec in MODELS.items() if spec.printed}
     with pytest.raises(UsageError, match=r"^Unknown tutorial or model 'mslern'\. Did you mean mslearn"):
         module.chosen(["mslern"])
+    with pytest.raises(
+        UsageError, match=r"^No figures are printed of cifar-cnn, tudui: there is nothing to reproduce\.$"
+    ):
+        module.chosen(["cifar-cnn", "tudui"])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [([], []), ([0, 1, 2], [(0, 3)]), ([1, 2], [(1, 2)]), ([0, 2, 3, 5], [(0, 1), (2, 2), (5, 1)])],
+)
+def test_seeds_that_follow_one_another_are_trained_together(seeds: list[int], expected: list[tuple[int, int]]) -> None:
+    assert module.stretches(seeds) == expected
 
 
 Size = tuple[int, int] | None
@@ -132,4 +144,17 @@ def test_an_interruption_shows_what_there_is_and_how_to_go_on(
     assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--format", "csv", "-o", "out"]) == 130
     out, errors = capsys.readouterr()
     assert {row["note"] for row in rows_of(out)} == {"one seed gives no interval: take --seeds 3"}
-    assert errors.endswith("Interrupted. Go on with:\n  cnnbench reproduce simple_cnn --data-dir . -o out\n")
+    assert errors.endswith("Interrupted. Go on with:\n  cnnbench reproduce simple_cnn --data-dir .\n")
+
+
+def test_a_training_that_fails_is_told_with_its_reason_and_by_the_exit_code(
+    world: dict[str, list[object]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(request: Request, **_: object) -> Iterator[Record]:
+        made = case("simple_cnn", task="accuracy", dataset="mnist", seed=request.seed)
+        yield record(made, status="oom", error="no memory left")
+
+    monkeypatch.setattr(module, "train_seeds", failing)
+    assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--format", "csv", "-o", "out"]) == 1
+    rows = rows_of(capsys.readouterr().out)
+    assert {(row["verdict"], row["note"]) for row in rows} == {("not run", "no memory left")}

@@ -174,12 +174,20 @@ def test_jpeg_archives_are_read_and_named_as_what_they_are(tmp_path: Path, monke
     assert "JPEG-compressed CIFAR-10" in found.notes[1]
 
 
-def test_real_cifar_is_taken_before_jpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_cifar_is_taken_before_jpeg_and_the_first_place_before_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_jpeg(tmp_path / "one" / "cifar-10-jpeg", monkeypatch)
+    put_jpeg(tmp_path / "two" / "cifar-10-jpeg", monkeypatch)
     put_batches(tmp_path / "two", monkeypatch)
-    source = SPEC.look((tmp_path / "one", tmp_path / "two"))
-    assert source is not None
-    assert source.form == "unpacked batches"
+
+    def form(*places: str) -> str:
+        source = SPEC.look(tuple(tmp_path / place for place in places))
+        assert source is not None
+        return source.form
+
+    assert form("none", "two") == "unpacked batches"
+    assert form("one", "two") == "JPEG-compressed CIFAR-10"
 
 
 @pytest.mark.parametrize(

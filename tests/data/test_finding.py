@@ -97,6 +97,17 @@ def test_without_a_network_it_says_what_to_put_where(tmp_path: Path, network: Ne
     assert list((tmp_path / "FashionMNIST" / "raw").iterdir()) == []
 
 
+def test_a_zip_that_was_cut_short_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(_: str, root: str, filename: str, md5: str | None) -> None:
+        assert md5 is None  # none is published
+        (Path(root) / filename).write_bytes(b"PK\x03\x04 the rest is missing")
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", cut)
+    with pytest.raises(MissingError, match=r"could not be downloaded \(.*: the file that came is no whole zip\)"):
+        fetch(data.find("cats_dogs"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_needs_no_files_cannot_be_fetched(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^There is nothing to fetch for 'digits': it needs no files\.$"):
         fetch(data.find("digits"), tmp_path)

@@ -65,6 +65,13 @@ def test_loose_files_are_those_of_the_dataset_whose_checksum_they_have(
     assert FASHION_SPEC.look((tmp_path,)) is None
 
 
+def test_loose_files_of_another_dataset_are_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_mnist(tmp_path / "known", monkeypatch, gzipped=False)
+    put_mnist(tmp_path / "other", monkeypatch, gzipped=False, known=False, seed=8)
+    assert SPEC.look((tmp_path / "other",)) is None
+    assert FASHION_SPEC.look((tmp_path / "other",)) is not None  # whose unpacked checksums nobody publishes
+
+
 def test_another_file_than_the_published_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_mnist(tmp_path, monkeypatch)
     path = tmp_path / f"{FILES[0]}.gz"

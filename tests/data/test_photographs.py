@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torchvision import transforms
 
 from cnnbench import data
 from cnnbench.data import cats_dogs, photographs
+from cnnbench.data.batches import Augmentation, View, adapted, batches, splits_of
 from cnnbench.data.dataset import File, LeftOut, Read, Source, no_news
 from cnnbench.data.photographs import entries, read_pictures
 from cnnbench.data.pictures import decode, decode_all
@@ -75,7 +77,7 @@ def test_what_cannot_be_decoded_is_left_out_by_name_and_never_deleted(pets: Path
     found = read(pets, tmp_path / "cache")
     assert len(found.train) + len(found.test) == 21
     assert {p.name: p.reason for p in found.left_out} == {
-        "Cat/20.jpg": "the file is empty",
+        "Cat/20.jpg": "the file is empty, or cannot be read",
         "Dog/21.jpg": "cannot identify image file",
         "Dog/22.jpg": next(p.reason for p in found.left_out if p.name == "Dog/22.jpg"),
     }
@@ -106,11 +108,31 @@ def test_pictures_are_decoded_once_until_a_file_changes(
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
-def test_what_is_written_into_a_picture_does_not_reach_the_cache(pets: Path, tmp_path: Path) -> None:
+def test_the_cache_cannot_be_written_into_and_batches_are_copies(pets: Path, tmp_path: Path) -> None:
     found = read(pets, tmp_path / "cache")
+    assert not found.train.images_NCHW.flags.writeable
     before = found.train.images_NCHW.copy()
-    torch.from_numpy(found.train.images_NCHW).fill_(7)
+    splits = adapted(splits_of(found, 2), View(input_shape=(3, 16, 16)), "cpu", Augmentation(flip=True))
+    for images, _ in batches(splits.train, 4, draw=torch.Generator().manual_seed(0)):
+        images.fill_(7)
     assert (read(pets, tmp_path / "cache").train.images_NCHW == before).all()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_is_writing_stays(pets: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for owner in ("999999999", str(os.getpid()), str(os.getppid())):
+        (cache / f".part-{owner}-x").mkdir(parents=True)
+    read(pets, cache)
+    assert [path.name for path in cache.glob(".part-*")] == [f".part-{os.getppid()}-x"]
+
+
+def test_a_file_that_cannot_be_read_and_a_folder_named_like_a_picture_cost_nothing_else(
+    pets: Path, tmp_path: Path
+) -> None:
+    (pets / "Cat" / "folder.jpg").mkdir()
+    (pets / "Cat" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    found = read(pets, tmp_path / "cache")
+    assert (len(found.train) + len(found.test), found.left_out) == (20, ())
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_do(pets: Path, tmp_path: Path) -> None:
@@ -184,7 +206,9 @@ def test_cats_and_dogs_are_found_as_folder_or_zip(pets: Path, tmp_path: Path) ->
 def test_a_damaged_zip_says_so(tmp_path: Path) -> None:
     path = tmp_path / "kagglecatsanddogs_5340.zip"
     path.write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(UsageError, match=f"^{path} is damaged: File is not a zip file$"):
+    with pytest.raises(
+        UsageError, match=f"^{path} is damaged: File is not a zip file\\. Delete it and fetch it anew\\.$"
+    ):
         read(path, tmp_path / "cache")
 
 

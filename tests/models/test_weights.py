@@ -153,6 +153,16 @@ def test_a_file_of_the_published_network_gives_a_transfer_network_all_but_its_he
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == spec.trainable_params
 
 
+def test_a_head_that_fits_is_never_left_out(tmp_path: Path) -> None:
+    published = MODELS["resnet18"]
+    spec = replace(published, name="my_resnet", pretrained="resnet18")
+    state = published.build().state_dict()
+    torch.save(state, tmp_path / "trained.pth")
+    model = published.build()
+    load_weights(model, spec, str(tmp_path / "trained.pth"))
+    assert same(model, state)
+
+
 def test_a_transfer_network_s_own_weights_are_loaded_whole_and_another_head_is_refused(tmp_path: Path) -> None:
     spec = MODELS["resnet18_transfer"]
     state = spec.build().state_dict()

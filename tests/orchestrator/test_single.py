@@ -12,6 +12,7 @@ from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Done, Failure, Job, News, Reply, Request, Stop
 from cnnbench.orchestrator.single import STOP_S, as_record, train_case
 from cnnbench.record import Caution, Layer, Measurement, Outcome, Record
+from cnnbench.spec import CnnbenchError
 from tests.made import MACHINE, case
 
 CASE = case("net", role="numerics", seed=7)
@@ -124,3 +125,10 @@ def test_an_interruption_ends_a_training_without_a_checkpoint_at_once() -> None:
     with pytest.raises(KeyboardInterrupt):
         train_case(cast("Host", host), job, lambda _: None)
     assert (host.sent, host.closed) == ([job], True)
+
+
+def test_an_interruption_says_when_a_training_could_not_be_kept() -> None:
+    full = Failure(status="failed", error="Training in progress cannot be kept in x: No space left on device.")
+    with pytest.raises(CnnbenchError) as caught:
+        train_case(cast("Host", Trains([KeyboardInterrupt(), full])), JOB, lambda _: None)
+    assert str(caught.value) == f"Interrupted, and how far the training was could not be kept: {full.error}"

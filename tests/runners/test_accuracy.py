@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from cnnbench import data
 from cnnbench._version import __version__
-from cnnbench.checkpoint import CheckpointInfo, load, load_into
+from cnnbench.checkpoint import CheckpointInfo, load
 from cnnbench.clock import FakeTime, wall_clock
 from cnnbench.data import DATASETS, Counts, DatasetSpec
 from cnnbench.data.batches import Augmentation, splits_of
 from cnnbench.data.dataset import Pictures, Read, built_in
+from cnnbench.models.weights import load_weights
+from cnnbench.quantity import BY_EPOCH
 from cnnbench.record import Outcome
-from cnnbench.runners.accuracy import BY_EPOCH, _augmentation, _parts, epochs_for, measure_accuracy
+from cnnbench.runners.accuracy import epochs_for, measure_accuracy
+from cnnbench.runners.datasets import augmentation_of, parts_of
 from cnnbench.runners.fit import EpochSeen
 from cnnbench.runners.limit import check_fits
 from cnnbench.runners.train import DEFAULT_RECIPE
@@ -34,6 +37,7 @@ def part(count: int) -> Pictures:
 SMALL = DatasetSpec(
     name="small",
     classes=2,
+    class_names=("dark", "bright"),
     shape=(1, 2, 2),
     counts=Counts(train=18, val=8, test=6),
     source="made here",
@@ -130,6 +134,7 @@ def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
         input_shape=(1, 2, 2),
         classes=2,
         dataset="small",
+        class_names=("dark", "bright"),
         recipe=RECIPE,
         epochs=4,
         seed=5,
@@ -137,7 +142,7 @@ def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
         cnnbench=__version__,
         torch=str(torch.__version__),
     )
-    load_into(other, path)
+    load_weights(other, spec(), str(path))
     assert same(model, other)
 
 
@@ -253,10 +258,10 @@ def test_a_recipe_s_augmentation_and_halves_are_for_its_own_dataset_only() -> No
     own = replace(RECIPE, dataset="small", flip=True, crop_padding=4, halves=True)
     other = replace(own, dataset="mnist")
     read = data.read(SMALL, SMALL.shape)
-    assert _augmentation(own, SMALL) == Augmentation(flip=True, padding=4)
-    assert _augmentation(other, SMALL) is None
-    assert _augmentation(RECIPE, SMALL) is None
-    halved, whole = _parts(read, own, SMALL), _parts(read, other, SMALL)
+    assert augmentation_of(own, SMALL) == Augmentation(flip=True, padding=4)
+    assert augmentation_of(other, SMALL) is None
+    assert augmentation_of(RECIPE, SMALL) is None
+    halved, whole = parts_of(read, own, SMALL), parts_of(read, other, SMALL)
     assert (len(whole.val), len(whole.test)) == (8, 6)
     assert torch.equal(halved.val.images_NCHW, whole.test.images_NCHW[:3])
     assert torch.equal(halved.test.images_NCHW, whole.test.images_NCHW[3:])

@@ -64,16 +64,24 @@ def test_classes_come_best_first_picture_after_picture(files: list[Path]) -> Non
     assert found.notes == ("", "", "", "")
 
 
-def test_classes_are_named_by_the_dataset(files: list[Path]) -> None:
-    asked = assigned(Brightest(), files)
-    found = predict.run(replace(asked, case=replace(asked.case, dataset="cifar10")))
-    assert found.notes == ("bird", "plane", "car", "bird")
+def test_many_pictures_are_taken_in_batches(files: list[Path]) -> None:
+    model = Brightest()
+    found = predict.run(assigned(model, files * 10, top=1))
+    assert [len(images) for images in model.seen] == [16, 4]
+    assert found.measurements[0].samples == (2.0, 1.0) * 10
+
+
+def test_a_published_network_that_was_trained_here_sees_pictures_as_in_training(files: list[Path]) -> None:
+    model = Brightest()
+    asked = assigned(model, files[1:], pretrained="resnet18")
+    predict.run(replace(asked, case=replace(asked.case, dataset="folder:x")))
+    assert model.seen[0][0, :, 8, 8].tolist() == pytest.approx([10 / 255, 200 / 255, 60 / 255])
 
 
 def test_imagenet_s_classes_are_known_by_their_number() -> None:
-    names = predict.class_names(None, 1000)
+    names = predict.class_names(1000)
     assert (len(names), names[281], names[282]) == (1000, "tabby", "tiger cat")
-    assert predict.class_names(None, 999) == ()
+    assert predict.class_names(999) == ()
 
 
 @pytest.mark.parametrize(

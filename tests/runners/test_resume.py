@@ -18,7 +18,17 @@ from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.spec import CnnbenchError, Recipe, UsageError
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.05)
-IDENTITY = Identity(model="m", dataset="d", recipe=RECIPE, variant="eager", seed=7, threads=1, torch="2.11.0")
+IDENTITY = Identity(
+    model="m",
+    dataset="d",
+    data=("18 pictures",),
+    recipe=RECIPE,
+    variant="eager",
+    device="cpu",
+    seed=7,
+    threads=1,
+    torch="2.11.0",
+)
 EPOCHS = 3
 STEPS = 5  # of an epoch of 18 pictures
 
@@ -58,7 +68,7 @@ def train(
         return model.steps == stop_at
 
     identity = replace(IDENTITY, recipe=recipe)
-    keeper = None if path is None else FileKeeper(path, identity, resume=resume, stop=stop)
+    keeper = None if path is None else FileKeeper(path, identity, epochs=EPOCHS, resume=resume, stop=stop)
     return fit(model, splits(), recipe, epochs=EPOCHS, seed=7, clock=model.time.clock(), keeper=keeper)
 
 
@@ -148,19 +158,57 @@ Change = Callable[[Identity], Identity]
         (lambda i: replace(i, seed=8), "seed: 7 and not 8"),
         (lambda i: replace(i, model="n"), "model: m and not n"),
         (lambda i: replace(i, threads=2), "threads: 1 and not 2"),
+        (lambda i: replace(i, device="cuda"), "device: cpu and not cuda"),
+        (lambda i: replace(i, data=("9 pictures",)), "data: ('18 pictures',) and not ('9 pictures',)"),
     ],
 )
 def test_another_training_is_not_gone_on_with(tmp_path: Path, change: Change, said: str) -> None:
     path = tmp_path / "m.state.safetensors"
     with pytest.raises(StoppedError):
         train(Counted(FakeTime()), RECIPE, path, stop_at=7)
-    keeper = FileKeeper(path, change(IDENTITY), resume=True, stop=lambda: False)
+    keeper = FileKeeper(path, change(IDENTITY), epochs=EPOCHS, resume=True, stop=lambda: False)
     model = Counted(FakeTime())
     with pytest.raises(UsageError) as caught:
         fit(model, splits(), RECIPE, epochs=EPOCHS, seed=7, clock=model.time.clock(), keeper=keeper)
     assert str(caught.value) == (
         f"The training in {path} was begun with another {said}. Give what it was begun with, or start without --resume."
     )
+
+
+@pytest.mark.parametrize(("stop_at", "epochs"), [(7, 1), (12, 2)])
+def test_a_training_is_not_cut_short_by_going_on(tmp_path: Path, stop_at: int, epochs: int) -> None:
+    path = tmp_path / "m.state.safetensors"
+    with pytest.raises(StoppedError):
+        train(Counted(FakeTime()), RECIPE, path, stop_at=stop_at)
+    keeper = FileKeeper(path, IDENTITY, epochs=epochs, resume=True, stop=lambda: False)
+    model = Counted(FakeTime())
+    with pytest.raises(UsageError) as caught:
+        fit(model, splits(), RECIPE, epochs=epochs, seed=7, clock=model.time.clock(), keeper=keeper)
+    assert str(caught.value) == (
+        f"The training in {path} is in epoch {epochs + 1} already, and {epochs} are asked for. Give at least as many "
+        "epochs as it was begun with, or start without --resume."
+    )
+
+
+def test_an_epoch_is_kept_before_it_is_validated(tmp_path: Path) -> None:
+    path = tmp_path / "m.state.safetensors"
+    whole, first, second = (Counted(FakeTime()) for _ in range(3))
+    train(whole, RECIPE)
+
+    class EndedError(Exception):
+        pass
+
+    def end(model: nn.Module, *_: object) -> None:
+        if not model.training:
+            raise EndedError
+
+    hook = first.register_forward_hook(end)
+    with pytest.raises(EndedError):
+        train(first, RECIPE, path)
+    hook.remove()
+    train(second, RECIPE, path)
+    assert second.steps == (EPOCHS - 1) * STEPS
+    assert same(whole, second)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 20])
@@ -184,5 +232,5 @@ def test_a_finished_training_is_forgotten(tmp_path: Path) -> None:
     model = Counted(FakeTime())
     train(model, RECIPE, path)
     assert [file.name for file in tmp_path.iterdir()] == ["m.state.safetensors"]
-    FileKeeper(path, IDENTITY, resume=True, stop=lambda: False).forget()
+    FileKeeper(path, IDENTITY, epochs=EPOCHS, resume=True, stop=lambda: False).forget()
     assert list(tmp_path.iterdir()) == []
