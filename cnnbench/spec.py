@@ -159,13 +159,14 @@ class Request:
 
     `accuracy` is a dataset or None. `input_shape` (channels, height, width) overrides the models' own. `lenient`: an
     unsupported cell is no failure, because the list of variants is a plan's and not the user's. `data_dir` is looked
-    through for datasets first.
+    through for datasets first. `deterministic`: train with algorithms that give the same bits again.
     """
 
     title: str
     sections: tuple[Section, ...]
     device: Literal["cpu", "cuda", "all"] = "cpu"
     accuracy: str | None = None
+    deterministic: bool = False
     data_dir: str | None = None
     weights: str = "none"
     input_shape: Shape | None = None

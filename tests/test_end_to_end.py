@@ -166,6 +166,24 @@ def test_training_and_testing_a_checkpoint(folder: Path) -> None:
     assert sum(map(sum, tables[0]["confusion"])) == 359
 
 
+def test_a_deterministic_training_gives_the_same_file_again(folder: Path) -> None:
+    for name in ("one", "two"):
+        done = run(f"train simple_cnn --epochs 1 --deterministic --variant channels_last --output {name}", folder)
+        assert done.returncode == 0, done.stderr
+    files = [(folder / name / "simple_cnn-seed0.safetensors").read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+    (record,) = Store(folder / "one").load().records
+    assert record.notes[0].endswith("no augmentation, under channels_last, by deterministic algorithms.")
+    assert record.case.variant.name == "channels_last"
+
+
+def test_a_variant_that_cannot_be_had_here_is_told(folder: Path) -> None:
+    done = run("train lenet --epochs 1 --variant tf32 --output out --format csv", folder)
+    assert done.returncode == 1
+    assert "tf32 needs a CUDA device, asked for on cpu" in done.stderr
+    assert [row["status"] for row in table(done.stdout)] == ["unsupported"]
+
+
 def test_training_on_a_folder_of_photographs(folder: Path) -> None:
     put_pictures(folder / "own", {"rose": (200, 30, 30), "iris": (30, 30, 200)}, count=20)
     (folder / "own" / "rose" / "bad.jpg").write_bytes(b"")

@@ -22,7 +22,7 @@ from cnnbench.cli.prepare import Options, check, tell_cut_threads
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.tables import render
 from cnnbench.orchestrator.training import train_seeds
-from cnnbench.quantity import BY_EPOCH, show
+from cnnbench.quantity import BY_EPOCH, show, show_range
 from cnnbench.record import Record, Run
 from cnnbench.spec import Budget, CnnbenchError, MissingError, Request, Section, UsageError
 from cnnbench.store import Store, finished
@@ -44,6 +44,7 @@ ANSWER_S = 600.0
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: usable cores]")
 @click.option("--weights", default="none", show_default=True, help="Start from: none, default (downloads), or a file.")
 @click.option("--variant", default="eager", show_default=True, help="Make steps under it: channels_last, amp, compile.")
+@click.option("--deterministic", is_flag=True, help="Only algorithms that give the same bits again, on CUDA too.")
 @click.option("--resume", is_flag=True, help="Go on with what an interruption left in the run folder (--output).")
 @click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an epoch: 90s, 20m.  [default: 10m]")
 @click.option(
@@ -64,6 +65,7 @@ def command(
     threads: int | None,
     weights: str,
     variant: str,
+    deterministic: bool,
     resume: bool,
     timeout: float,
     output: Path | None,
@@ -86,6 +88,7 @@ def command(
         sections=(Section(models=(model,), variants=(variant,)),),
         device=device,
         accuracy=dataset,
+        deterministic=deterministic,
         data_dir=data_dir,
         weights=weights,
         threads=threads,
@@ -208,8 +211,9 @@ def _table(records: Sequence[Record], folder: Path, output_format: str) -> str:
     text = render(headers, shown, "table")
     tops = [top[0] for record in records if (top := record.samples("top1"))]
     if len(tops) > 1:
-        spread = f"mean {100 * statistics.mean(tops):.1f} %, standard deviation {100 * statistics.stdev(tops):.1f} %"
-        text += f"\n\ntop-1 over {len(tops)} seeds: {spread}"
+        mean = stats.t_interval(tops)
+        text += f"\n\ntop-1 over {len(tops)} seeds: mean {show_range(mean.center, mean.low, mean.high, 'share')}, "
+        text += f"standard deviation {100 * statistics.stdev(tops):.1f} %"
     errors = [f"seed {record.case.seed}: {record.error}" for record in records if record.error]
     notes = list(dict.fromkeys(note for record in records for note in record.notes))
     return "\n".join([text, "", *errors, *notes]).rstrip()

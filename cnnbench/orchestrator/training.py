@@ -48,6 +48,7 @@ def train_seeds(
                 checkpoint=str(checkpoint(seeded.seed)),
                 data_dir=request.data_dir,
                 resume=resume,
+                deterministic=request.deterministic,
             )
             started = time.time()
             got = train_case(host, job, _teller(tell, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin))

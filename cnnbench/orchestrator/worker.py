@@ -113,6 +113,9 @@ def _pin(job: Job) -> None:
     if torch.get_num_threads() != threads:
         raise CnnbenchError(f"Asked for {threads} threads, torch runs {torch.get_num_threads()}.")
     torch.manual_seed(job.case.seed)
+    if job.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS refuses to be deterministic
+        torch.use_deterministic_algorithms(mode=True)
 
 
 def _cache_name(case: Case) -> str:

@@ -125,6 +125,7 @@ class _Training:
             recipe=self.recipe,
             variant=self.variant,
             device=self.device,
+            deterministic=torch.are_deterministic_algorithms_enabled(),
             seed=self.seed,
             threads=torch.get_num_threads(),
             torch=str(torch.__version__),
@@ -154,6 +155,7 @@ class _Training:
         order = "shuffled" if recipe.shuffled else "in stored order"
         normalised = "normalised" if recipe.mean else "not normalised"
         under = "" if self.variant == REFERENCE else f", under {self.variant}"
+        under += ", by deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""
         return (
             f"Trained on {self.pictures} pictures of {self.dataset.name} by {whose}: {recipe.loss.replace('_', '-')}, "
             f"{recipe.optimizer} {recipe.learning_rate:g}{momentum}, batch {recipe.batch_size}, "

@@ -33,6 +33,7 @@ class Identity:
     recipe: Recipe
     variant: str
     device: str
+    deterministic: bool
     seed: int
     threads: int
     torch: str

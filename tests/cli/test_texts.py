@@ -207,6 +207,12 @@ def test_trainings_in_a_table() -> None:
     )
 
 
+def test_three_seeds_give_the_mean_an_interval() -> None:
+    text = train._table([trained(0, 90), trained(1, 80), trained(2, 85)], Path("out"), "table")
+    # +- t(0.975, 2) x 5 / sqrt(3)
+    assert "top-1 over 3 seeds: mean 85.0 % (72.6-97.4), standard deviation 5.0 %" in text
+
+
 def test_trainings_in_csv() -> None:
     assert train._table([trained(0, 100), BROKEN], Path("out"), "csv") == table(
         "seed,status,epochs,train_loss,val_top1,top1,top1_low,top1_high,train_s,checkpoint",

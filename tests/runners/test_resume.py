@@ -25,6 +25,7 @@ IDENTITY = Identity(
     recipe=RECIPE,
     variant="eager",
     device="cpu",
+    deterministic=False,
     seed=7,
     threads=1,
     torch="2.11.0",
