@@ -15,11 +15,11 @@ class Job:
     """To a worker, first: what to do in this process, and under which limits.
 
     `scratch`: a folder for compile caches. `memory_limit_bytes` of private memory (None: no limit). `epochs`, `limit_s`
-    and `checkpoint` are for training: None means the dataset's own number, no limit, and no file; `resume`: training in
-    progress that lies beside the checkpoint is gone on with; `deterministic`: with algorithms that give the same bits
-    again. With `part` the weights are tested on that part of the dataset and not trained, with `shift` on pictures moved
-    by up to so many pixels, too. `data_dir` is looked through for datasets. `images`: files to predict the `top` classes
-    of. `warm_cap_s` ends a warm-up that does not settle.
+    and `checkpoint` are for training: None means the dataset's own number, no limit, and no file; `resume`: training
+    in progress that lies beside the checkpoint is gone on with; `deterministic`: with algorithms that give the same
+    bits again. With `part` the weights are tested on that part of the dataset and not trained, with `shift` on pictures
+    moved by up to so many pixels, too. `data_dir` is looked through for datasets. `images`: files to predict the `top`
+    classes of. `warm_cap_s` ends a warm-up that does not settle.
     """
 
     case: Case
