@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -134,10 +135,20 @@ def _cached_bytes(group: Path) -> int:
 
 
 def default_threads(groups: tuple[Path, ...] | None = None) -> int:
-    """Return the threads that a cell gets unless asked: affinity, cut to the floor of the quota, at least one."""
+    """Return the threads that a cell gets unless asked: affinity, cut to the floor of the quota, at least one.
+
+    Processes that train together on this machine share them.
+    """
     quota = cpu_quota(groups)
     cores = usable_cores()
-    return max(1, min(cores, int(quota) if quota is not None else cores))
+    threads = min(cores, int(quota) if quota is not None else cores)
+    return max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def team_place(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Return (rank, size) of the processes that torchrun has started together: (0, 1) for one alone."""
+    size = int(environ.get("WORLD_SIZE", "1"))
+    return (int(environ["RANK"]) if size > 1 else 0), size
 
 
 def all_cores() -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,31 @@ def test_a_deterministic_training_gives_the_same_file_again(folder: Path) -> Non
     (record,) = Store(folder / "one").load().records
     assert record.notes[0].endswith("no augmentation, under channels_last, by deterministic algorithms.")
     assert record.case.variant.name == "channels_last"
+
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "cnnbench")
+
+
+def test_two_processes_train_like_one(folder: Path) -> None:
+    line = "train multilayer_cnn --epochs 3 --threads 1"
+    alone = run(f"{line} --output alone", folder)
+    assert alone.returncode == 0, alone.stderr
+    done = subprocess.run(
+        [*TORCHRUN, *line.split(), "--output", "both"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    one, both = (Store(folder / name).load().records for name in ("alone", "both"))
+    assert (len(one), len(both)) == (1, 1)
+    losses = [record.samples("train_loss") for record in (*one, *both)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert both[0].samples("tested") == (359.0,)
+    assert both[0].notes[0].endswith(", by 2 processes.")
+    assert done.stdout.count("multilayer_cnn-seed0.safetensors") == 1
 
 
 def test_a_variant_that_cannot_be_had_here_is_told(folder: Path) -> None:

@@ -106,6 +106,14 @@ def test_threads_are_never_more_than_the_cores(tmp_path: Path, monkeypatch: pyte
     assert default_threads(()) == 3
 
 
+def test_processes_that_train_together_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnbench.machine.usable_cores", lambda: 5)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert default_threads(()) == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert default_threads(()) == 1
+
+
 def test_usable_cores_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 5, 7}, raising=False)
     assert usable_cores() == 3

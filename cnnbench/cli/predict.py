@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -48,10 +49,8 @@ def command(
       cnnbench predict mobilenet_v2 cat.jpg dog.jpg --weights default
       cnnbench predict results/latest/simple_cnn-seed0.safetensors digit.png --top 3
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
-    dataset, names = None, tuple[str, ...]()
     if model.endswith(".safetensors"):
-        info = checkpoints.load(Path(model))
-        model, weights, dataset, names = info.model, model, info.dataset, info.class_names
+        model, weights = checkpoints.load(Path(model)).model, model
     models.check_name(model)
     if weights in (None, "none"):
         raise UsageError(f"Without weights '{model}' knows nothing. Give --weights default, or a file.")
@@ -59,11 +58,21 @@ def command(
         raise UsageError(f"Weights '{weights}': no such file. Take default, or the path of a file.")
     if missing := [str(path) for path in images if not path.is_file()]:
         raise UsageError(f"There is no file {', '.join(missing)}.")
+    dataset, names = _trained_on(Path(weights or ""))
     found = predict_classes(model, weights or "", device, tuple(map(str, images)), top=top, dataset=dataset)
     if isinstance(found, str):
         raise CnnbenchError(found)
     click.echo(text(images, found, names, output_format))
     return 0
+
+
+def _trained_on(weights: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Return the dataset that a file of weights was trained on here, and its classes; nothing for any other file."""
+    with suppress(UsageError):
+        if weights.suffix == ".safetensors":
+            info = checkpoints.load(weights)
+            return info.dataset, info.class_names
+    return None, ()
 
 
 def text(images: Sequence[Path], found: Outcome, names: Sequence[str], output_format: str) -> str:

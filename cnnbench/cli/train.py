@@ -13,7 +13,7 @@ from typing import Literal
 import click
 from click.core import ParameterSource
 
-from cnnbench import stats
+from cnnbench import machine, stats
 from cnnbench.cli.called import recorded_command, typed_command
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.measure import point_latest, run_folder, sigterm_interrupts
@@ -76,12 +76,17 @@ def command(
     After each epoch the training is kept beside the checkpoint. Ctrl-C stops it after the step that it makes, keeps it
     too, and prints the command that goes on; on a CPU the weights end as those of a training that was never stopped.
 
+    Started by torchrun, several processes train one network together: each takes its part of every batch, gradients
+    are averaged (gloo on a CPU, NCCL on CUDA), and the first process alone validates, tests and writes. Losses are
+    those of one process but for rounding; dropout and batch statistics differ. Ctrl-C costs the epoch in flight then.
+
     \b
     Examples:
       cnnbench train lenet
       cnnbench train simple_cnn --seeds 3
       cnnbench train cifar_cnn --dataset cifar10 --data-dir ~/datasets --variant channels_last
       cnnbench train ./my_model.py:build --epochs 20
+      cnnbench train simple_cnn --dataset mnist --seeds 3
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     request = Request(
         title=f"train {model}",
@@ -96,6 +101,13 @@ def command(
         budget=Budget(total_s=timeout, timeout_s=timeout, launches=1),
     )
     check(request, Options(command="", output=output))
+    rank, size = machine.team_place()
+    if size > 1 and seeds > 1:
+        raise UsageError(
+            f"Several processes train one seed together; --seeds {seeds} needs as many calls, with --seed."
+        )
+    if rank > 0:
+        return _help_out(request, output, epochs=epochs, resume=resume)
     tell_cut_threads(request)
     now = datetime.now(UTC)
     folder = output or run_folder(f"train-{Path(model).name}", now)
@@ -113,6 +125,20 @@ def command(
         return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
     missing = range(seed, seed + seeds)[len(records) :]
     return _told(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
+
+
+def _help_out(request: Request, output: Path | None, *, epochs: int | None, resume: bool) -> int:
+    """Train as one of several processes that is not the first: say and write nothing."""
+    model = request.sections[0].models[0]
+    records = train_seeds(
+        request,
+        epochs=epochs,
+        seeds=1,
+        resume=resume,
+        checkpoint=lambda seed: checkpoint_path(output or Path(), model, seed),
+        tell=lambda _: None,
+    )
+    return 0 if all(record.status == "ok" for record in records) else EXIT_FAILED
 
 
 def resume_command(context: click.Context, missing: range, folder: Path) -> str:

@@ -94,7 +94,8 @@ def _shape(name: str, reply: Answer | Failure) -> Shape:
 def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:
     """Return what the training that `job` describes gave; `hear` gets its news, epoch by epoch.
 
-    An interruption is passed on to a training that has a checkpoint, which then keeps how far it is.
+    An interruption is passed on to a training that has a checkpoint, which then keeps how far it is; one that several
+    processes make together has kept its last epoch.
 
     Raises:
         CnnbenchError: it was interrupted, and could not keep how far it was.
@@ -105,7 +106,7 @@ def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Fai
         while isinstance(reply := worker.receive(max(job.case.budget.timeout_s, job.limit_s or 0.0)), News):
             hear(reply)
     except KeyboardInterrupt:
-        if job.checkpoint is not None:
+        if job.checkpoint is not None and machine.team_place()[1] == 1:
             worker.send(Stop())
             while isinstance(last := worker.receive(STOP_S), News):
                 pass

@@ -23,6 +23,7 @@ from cnnbench.runners.evaluate import Scores, score
 from cnnbench.runners.fit import EpochSeen, FitResult, fit
 from cnnbench.runners.limit import check_fits, first_batch, forward, rounds_text
 from cnnbench.runners.resume import FileKeeper, Identity, state_path
+from cnnbench.runners.team import Team, join
 from cnnbench.runners.testing import measure_scores
 from cnnbench.spec import Device, ModelSpec, Recipe, UnsupportedError
 from cnnbench.variants import REFERENCE, Prepared, prepare
@@ -45,6 +46,7 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
     prepared: Prepared | None = None,
+    team: Team | None = None,
 ) -> Outcome:
     """Train `model` on `dataset` by the recipe of `spec` (or `DEFAULT_RECIPE`) and return how it does on the test.
 
@@ -52,7 +54,8 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
     from the weights that `model` has: for equal results build it under the same seed. `epochs` None means `epochs_for`.
     With `limit_s`, the time of training is predicted first from a few steps, which leave no trace in the weights. With
     `checkpoint`, the trained weights are written there, and beside it training in progress after every epoch and when
-    `stop` says so; with `resume` that is gone on with. With `prepared` steps are made under its variant.
+    `stop` says so; with `resume` that is gone on with. With `prepared` steps are made under its variant. In
+    a `team` all processes train, and the first one validates, tests and writes; the others return nothing.
 
     Raises:
         UnsupportedError: the pictures do not fit the network, it has too few outputs, or training would exceed
@@ -76,15 +79,18 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
         seed=seed,
         device=device,
         variant=REFERENCE if prepared is None else prepared.variant.name,
+        processes=1 if team is None else team.size,
         pictures=len(splits.train),
         notes=found.notes,
     )
-    rounds = training.epochs
+    rounds, leads = training.epochs, team is None or team.rank == 0
     if limit_s is not None:
         check_fits(model, splits, recipe, epochs=rounds, limit_s=limit_s, clock=clock)
     keeper = None
     if checkpoint is not None:
-        keeper = FileKeeper(state_path(checkpoint), training.identity(), epochs=rounds, resume=resume, stop=stop)
+        keeper = FileKeeper(
+            state_path(checkpoint), training.identity(), epochs=rounds, resume=resume, stop=stop, writes=leads
+        )
     fitted = fit(
         *(model, splits, recipe),
         epochs=rounds,
@@ -93,7 +99,10 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
         on_epoch=on_epoch,
         keeper=keeper,
         prepared=prepared,
+        team=team,
     )
+    if not leads:
+        return Outcome()
     scores = score(model, splits.test)
     if checkpoint is not None and keeper is not None:
         checkpoints.save(checkpoint, model, training.info(classes=width, top1=scores.top1))
@@ -113,6 +122,7 @@ class _Training:
     seed: int
     device: Device
     variant: str
+    processes: int
     pictures: int
     notes: tuple[str, ...]
 
@@ -125,6 +135,7 @@ class _Training:
             recipe=self.recipe,
             variant=self.variant,
             device=self.device,
+            processes=self.processes,
             deterministic=torch.are_deterministic_algorithms_enabled(),
             seed=self.seed,
             threads=torch.get_num_threads(),
@@ -155,6 +166,7 @@ class _Training:
         order = "shuffled" if recipe.shuffled else "in stored order"
         normalised = "normalised" if recipe.mean else "not normalised"
         under = "" if self.variant == REFERENCE else f", under {self.variant}"
+        under += f", by {self.processes} processes" if self.processes > 1 else ""
         under += ", by deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""
         return (
             f"Trained on {self.pictures} pictures of {self.dataset.name} by {whose}: {recipe.loss.replace('_', '-')}, "
@@ -229,5 +241,6 @@ def run(assignment: Assignment) -> Outcome:
         resume=assignment.resume,
         stop=assignment.stop,
         prepared=None if case.variant.name == REFERENCE else prepared,
+        team=join(case.device),
         tell=lambda text, _: assignment.hear(text, 0.0),
     )

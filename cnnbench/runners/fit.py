@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cnnbench.clock import Clock
 from cnnbench.data.batches import Split, Splits, batches
 from cnnbench.runners.evaluate import score
+from cnnbench.runners.team import Team
 from cnnbench.runners.train import Trainer, training_mode
 from cnnbench.spec import CnnbenchError, Recipe
 from cnnbench.variants import Prepared
@@ -82,14 +83,22 @@ class Fitting:
     `order_state` is what `order` was before this epoch's pictures were put in order.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, seed: int, prepared: Prepared | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        seed: int,
+        prepared: Prepared | None = None,
+        team: Team | None = None,
+    ) -> None:
         """Be before the first step.
 
         Raises:
             UsageError: every parameter is frozen.
         """
         torch.manual_seed(seed)
-        self.trainer = Trainer(model, recipe, prepared)
+        self.team = team
+        self.trainer = Trainer(model, recipe, prepared, team)
         self.order = torch.Generator().manual_seed(seed) if recipe.shuffled else None
         self.draw = torch.Generator().manual_seed(seed)
         self.order_state = None if self.order is None else self.order.get_state()
@@ -122,6 +131,7 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
     on_epoch: Callable[[EpochSeen], None] | None = None,
     keeper: Keeper | None = None,
     prepared: Prepared | None = None,
+    team: Team | None = None,
 ) -> FitResult:
     """Train `model` from the weights that it has, for `epochs` over `splits.train`, which lies on the model's device.
 
@@ -132,14 +142,15 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
     variant; validation is always in the network's own precision.
 
     A `keeper` restores what an earlier part left, keeps every finished epoch, and may stop training after any step;
-    what is gone on with ends as if it had never stopped.
+    what is gone on with ends as if it had never stopped. In a `team` each process trains on its part of every batch;
+    the first one validates, and the keeper is not asked to stop, because all would have to after the same step.
 
     Raises:
         DivergedError: a loss is not finite.
         StoppedError: the keeper said so, and has kept how far it was.
         UsageError: there is nothing to train.
     """
-    fitting = Fitting(model, recipe, seed, prepared)
+    fitting = Fitting(model, recipe, seed, prepared, team)
     if keeper is not None:
         keeper.restore(fitting)
     while fitting.epoch <= epochs:
@@ -165,15 +176,16 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
 
 def _seen(fitting: Fitting, validation: Split, epochs: int) -> EpochSeen:
     sums, trainer = fitting.sums, fitting.trainer
-    scores = score(trainer.model, validation, loss=trainer.loss)
+    leads = fitting.team is None or fitting.team.rank == 0
+    scores = score(trainer.model, validation, loss=trainer.loss) if leads else None
     spent_s = max(sums.spent_s, 1e-9)  # a clock that stands still must not divide by nothing
     return EpochSeen(
         epoch=fitting.epoch,
         epochs=epochs,
         train_loss=sums.loss / sums.pictures,
         train_top1=sums.correct / sums.pictures,
-        val_loss=scores.loss or 0.0,
-        val_top1=scores.top1,
+        val_loss=(scores.loss or 0.0) if scores else 0.0,
+        val_top1=scores.top1 if scores else 0.0,
         epoch_s=sums.spent_s,
         train_img_per_s=sums.pictures / spent_s,
         data_share=min(1.0, sums.data_s / spent_s),
@@ -182,7 +194,7 @@ def _seen(fitting: Fitting, validation: Split, epochs: int) -> EpochSeen:
 
 
 _Step = tuple[Tensor, Tensor, int]
-"""Mean loss, right predictions (both on the device) and pictures of a step."""
+"""Mean loss, right predictions (both on the device) and pictures of a step; in a team, of this process's part."""
 
 
 def _epoch(fitting: Fitting, split: Split, clock: Clock, keeper: Keeper | None) -> bool:
@@ -205,12 +217,12 @@ def _epoch(fitting: Fitting, split: Split, clock: Clock, keeper: Keeper | None) 
     start = before = looked = clock.now_ns()
     for images, labels in coming:
         data_ns += clock.now_ns() - before
-        waiting.append((*trainer.step(images, labels), len(labels)))
+        waiting.append(trainer.step(images, labels))
         if len(waiting) == CHECK_EVERY:
             _add(fitting, waiting)
             waiting = []
         before = clock.now_ns()
-        if keeper is not None and before - looked > LOOK_S * 1e9:
+        if keeper is not None and fitting.team is None and before - looked > LOOK_S * 1e9:
             looked = before
             if keeper.stop():
                 stopped = True
@@ -226,14 +238,18 @@ def _epoch(fitting: Fitting, split: Split, clock: Clock, keeper: Keeper | None) 
 def _add(fitting: Fitting, steps: list[_Step]) -> None:
     """Add `steps` to the sums of the epoch, after looking whether every loss is a number."""
     sums = fitting.sums
-    values = torch.stack([loss for loss, _, _ in steps]).tolist()
-    for value, (_, _, count) in zip(values, steps, strict=True):
+    losses, right = (torch.stack([step[at] for step in steps]).double() for at in (0, 1))
+    counts = torch.tensor([count for _, _, count in steps], dtype=torch.float64, device=losses.device)
+    table = torch.stack([losses * counts, right, counts])
+    if fitting.team is not None:
+        table = fitting.team.total(table)
+    for lost, correct, count in table.T.tolist():
         sums.steps += 1
-        if not math.isfinite(value):
+        if not math.isfinite(lost):
             raise DivergedError(
-                f"The loss became {value} in epoch {fitting.epoch}, step {sums.steps}, at learning rate "
+                f"The loss became {lost} in epoch {fitting.epoch}, step {sums.steps}, at learning rate "
                 f"{fitting.trainer.learning_rate():g}; a lower learning rate may help."
             )
-        sums.loss += value * count
-        sums.pictures += count
-    sums.correct += int(torch.stack([correct for _, correct, _ in steps]).sum())
+        sums.loss += lost
+        sums.correct += int(correct)
+        sums.pictures += int(count)

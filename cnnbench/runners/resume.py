@@ -33,6 +33,7 @@ class Identity:
     recipe: Recipe
     variant: str
     device: str
+    processes: int
     deterministic: bool
     seed: int
     threads: int
@@ -55,8 +56,21 @@ def state_path(checkpoint: Path) -> Path:
 class FileKeeper:
     """Keeps a training in a file; see `fit.Keeper`."""
 
-    def __init__(self, path: Path, identity: Identity, *, epochs: int, resume: bool, stop: Callable[[], bool]) -> None:
-        """Keep the training of `identity` over `epochs` in `path`, and go on with what is there if `resume`."""
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        *,
+        epochs: int,
+        resume: bool,
+        stop: Callable[[], bool],
+        writes: bool = True,
+    ) -> None:
+        """Keep the training of `identity` over `epochs` in `path`, and go on with what is there if `resume`.
+
+        One process of a team `writes`; all of them read.
+        """
+        self._writes = writes
         self._path = path
         self._identity = identity
         self._epochs = epochs
@@ -102,6 +116,8 @@ class FileKeeper:
         Raises:
             CnnbenchError: the file cannot be written.
         """
+        if not self._writes:
+            return
         kept = _Kept(identity=self._identity, epoch=fitting.epoch, sums=fitting.sums, seen=tuple(fitting.seen))
         try:
             write_tensors(self._path, _taken(fitting), {_KEY: msgspec.json.encode(kept).decode()})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cnnbench.runners.evaluate import Loss, main_logits
+from cnnbench.runners.team import Team
 from cnnbench.spec import Recipe, UsageError
 from cnnbench.variants import Prepared
 
@@ -32,7 +35,9 @@ class Trainer:
     as it is; autocast is entered in every step anew, because a cast that is kept would be of the weights before.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, prepared: Prepared | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, prepared: Prepared | None = None, team: Team | None = None
+    ) -> None:
         """Make the optimiser anew.
 
         Raises:
@@ -41,30 +46,46 @@ class Trainer:
         self.model = model
         self.recipe = recipe
         self._prepared = prepared
+        self._team = team
+        self._call: Callable[[Tensor], object] = model if prepared is None else prepared.call
+        if team is not None:
+            self._call = team.wrap(self._call)
         half = prepared is not None and prepared.variant.precision == "amp_fp16"
         self._scaler = torch.amp.GradScaler() if half else None
         self.optimizer = optimizer_for(model, recipe, fused=True)
         self.loss: Loss = functional.nll_loss if recipe.loss == "nll" else functional.cross_entropy
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Make one step on a batch and return its mean loss and its right predictions, both on the device."""
+    def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Make one step on a batch; return its mean loss, its right predictions (on the device) and its pictures.
+
+        In a team these are of this process's part of the batch.
+        """
+        weight = 1.0
+        if self._team is not None:
+            share = self._team.share(images, labels)
+            images, labels, weight = share.images, share.labels, share.weight
         self.optimizer.zero_grad()
         scores = self._scores(images)
         loss = self.loss(scores, labels)
+        self._backward(loss if self._team is None else loss * weight)
+        right = (scores.detach().argmax(dim=1) == labels).sum()
+        count = len(labels) if weight else 0
+        return loss.detach(), right * (count > 0), count
+
+    def _backward(self, loss: Tensor) -> None:
         if self._scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-        else:
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
-        return loss.detach(), (scores.detach().argmax(dim=1) == labels).sum()
+            return
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
 
     def _scores(self, images: Tensor) -> Tensor:
         if self._prepared is None:
-            return main_logits(self.model(images))
+            return main_logits(self._call(images))
         with self._prepared.context():
-            return main_logits(self._prepared.call(self._prepared.place(images))).float()
+            return main_logits(self._call(self._prepared.place(images))).float()
 
     def learning_rate(self) -> float:
         """Return the rate of the next step."""

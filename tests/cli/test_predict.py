@@ -92,4 +92,6 @@ def test_a_checkpoint_names_its_classes_itself(
     assert exit_code(["predict", "mine.safetensors", "a.jpg", "b.jpg", "--format", "csv"]) == 0
     names = [line.split(",")[3] for line in capsys.readouterr().out.splitlines()[1:]]
     assert names == ["tabby", "tiger cat", "h", "tabby"]  # classes beyond those of the checkpoint keep their own
-    assert files == [("lenet", "mine.safetensors", "cpu", ("a.jpg", "b.jpg"), 5, "folder:gone")]
+    asked = ("lenet", "mine.safetensors", "cpu", ("a.jpg", "b.jpg"), 5, "folder:gone")
+    assert exit_code(["predict", "lenet", "a.jpg", "b.jpg", "--weights", "mine.safetensors"]) == 0
+    assert files == [asked, asked]

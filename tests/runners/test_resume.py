@@ -25,6 +25,7 @@ IDENTITY = Identity(
     recipe=RECIPE,
     variant="eager",
     device="cpu",
+    processes=1,
     deterministic=False,
     seed=7,
     threads=1,

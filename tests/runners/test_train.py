@@ -83,9 +83,9 @@ def test_one_step_by_hand(optimizer: str) -> None:
     recipe = replace(RECIPE, optimizer="adam" if optimizer == "adam" else "sgd", learning_rate=0.25)
     model = nn.Linear(1, 2, bias=False)
     nn.init.zeros_(model.weight)
-    loss, correct = Trainer(model, recipe).step(torch.ones(1, 1), torch.tensor([0]))
+    loss, correct, count = Trainer(model, recipe).step(torch.ones(1, 1), torch.tensor([0]))
     assert float(loss) == pytest.approx(0.6931472)
-    assert int(correct) == 1
+    assert (int(correct), count) == (1, 1)
     moved = 0.25 if optimizer == "adam" else 0.125  # Adam's first step is its rate; the gradient is a half
     assert model.weight.flatten().tolist() == pytest.approx([moved, -moved])
 

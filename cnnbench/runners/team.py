@@ -1,0 +1,65 @@
+"""Training in more than one process: which part of a batch is this one's, and sums over all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cnnbench import machine
+from cnnbench.spec import Device
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """This process's part of a batch; `weight` is what its mean loss counts for in a mean over all processes."""
+
+    images: Tensor
+    labels: Tensor
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Team:
+    """The processes that train one network together, of which this is number `rank` of `size`."""
+
+    rank: int
+    size: int
+
+    def share(self, images: Tensor, labels: Tensor) -> Share:
+        """Return every `size`-th picture of a batch that all processes have, from picture number `rank` on.
+
+        Gradients are averaged over processes, and parts may differ by a picture: the weight makes the average that of
+        the whole batch. A process without a picture takes the first one with weight 0, because all must take part.
+        """
+        own = labels[self.rank :: self.size]
+        if not len(own):
+            return Share(images=images[:1], labels=labels[:1], weight=0.0)
+        return Share(images=images[self.rank :: self.size], labels=own, weight=len(own) * self.size / len(labels))
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum of `values` over all processes."""
+        torch.distributed.all_reduce(values)
+        return values
+
+    def wrap(self, model: Callable[[Tensor], object]) -> nn.Module:
+        """Return `model`, a network, so that its gradients are averaged over all processes in every backward pass."""
+        assert isinstance(model, nn.Module)
+        return nn.parallel.DistributedDataParallel(model)
+
+
+def join(device: Device, environ: Mapping[str, str] = os.environ) -> Team | None:
+    """Meet the other processes that `torchrun` has started, by gloo on a CPU and NCCL on CUDA; None if there are none.
+
+    Each process takes the CUDA device of its local rank.
+    """
+    rank, size = machine.team_place(environ)
+    if size == 1:
+        return None
+    if device == "cuda":
+        torch.cuda.set_device(int(environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    return Team(rank=rank, size=size)
