@@ -53,6 +53,7 @@ _ALL = (
     _q("top1", "1", "higher", "share", "test pictures whose class got the highest score"),
     _q("correct", "1", "higher", "count", "test pictures classified correctly"),
     _q("tested", "1", "", "count", "test pictures"),
+    _q("trained", "1", "", "count", "training pictures"),
     _q("top5_correct", "1", "higher", "count", "test pictures whose class is among the five highest scores"),
     _q("calibration_error", "1", "lower", "share", "mean distance of confidence and share of right predictions"),
     _q("predicted", "1", "", "count", "class given to each test picture, in order"),

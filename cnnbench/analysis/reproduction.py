@@ -33,6 +33,8 @@ _TRAINED_DECIMALS = 3
 
 _DIVIDED = "divided by the batch once too often"
 _FIRST_ONLY = "first epoch only"
+_CALLED_VALIDATION = "called validation on the page, but on the training pictures"
+"""What is said of figures whose corrected reading is that of held-out pictures, so that is what stands beside them."""
 
 _NOT_MEASURED = {
     "by_step": "lines within an epoch are not recorded",
@@ -196,7 +198,8 @@ def _trained_rows(spec: ModelSpec, figure: Printed, recipe: Recipe, evidence: Ev
         decimals = max(_TRAINED_DECIMALS, _decimals(printed))
         scale = 1 / recipe.batch_size if _DIVIDED in figure.note else 1.0
         place = at if several else -1
-        values = [r.samples(_QUANTITY.get(base, base))[place] * scale for r in evidence.trained]
+        measured = base.replace("train_", "val_") if _CALLED_VALIDATION in figure.note else _QUANTITY.get(base, base)
+        values = [r.samples(measured)[place] * scale for r in evidence.trained]
         rows.append(_trained_row(spec, name, printed, decimals, values, figure.note, evidence))
     return rows
 
@@ -214,7 +217,8 @@ def _trained_row(  # a row's parts
     low, high = prediction_interval(values)
     half_digit = 0.5 * 10.0**-decimals
     inside = low - half_digit <= printed <= high + half_digit
-    about = f"{note}; {len(values)} seeds" if note else f"{len(values)} seeds"
+    pictures = round(evidence.trained[0].samples("trained")[0])
+    about = "; ".join(filter(None, (note, f"{len(values)} seeds on {pictures:,} pictures")))
     return Reproduced(
         model=spec.name,
         quantity=name,

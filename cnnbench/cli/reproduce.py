@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -42,6 +43,9 @@ _NO_PICTURES = "the network takes features and no pictures"
 @click.option("--architecture-only", is_flag=True, help="Only what follows from the networks: no data, some seconds.")
 @data_dir_option
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each network.")
+@click.option(
+    "--weights", "files", metavar="NETWORK=FILE", multiple=True, help="Published weights, like mobilenet_v2=w.pth."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; an earlier one is gone on with.")
 @click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
 def command(
@@ -50,6 +54,7 @@ def command(
     architecture_only: bool,
     data_dir: str | None,
     seeds: int,
+    files: tuple[str, ...],
     output: Path | None,
     output_format: str,
 ) -> int:
@@ -69,6 +74,7 @@ def command(
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     specs = chosen(names)
     data.places(data_dir)  # says whether it is a folder
+    weights = published(files)
     folder = output or run_folder("reproduce", datetime.now(UTC))
     store = Store(folder)
     already = list(store.load().records)
@@ -79,24 +85,28 @@ def command(
     missing = dict.fromkeys((spec.name for spec in specs), "left out by --architecture-only")
     interrupted = False
     if not architecture_only:
-        missing = _missing(specs, data_dir)
+        missing = _missing(specs, data_dir, weights)
+        asked = _Asked(specs=tuple(specs), missing=missing, weights=weights, data_dir=data_dir, seeds=seeds)
         try:
-            for record in _train(specs, missing, records, folder, data_dir=data_dir, seeds=seeds):
+            for record in _train(asked, records, folder):
                 store.append(record)
                 records.append(record)
         except KeyboardInterrupt:
             interrupted = True
-    failed = {record.case.model: record.error for record in finished(records).values() if record.status != "ok"}
-    missing = {**missing, **{name: error or "" for name, error in failed.items()}}
-    rows = reproduce(specs, records, missing)
-    _write(rows, folder)
-    click.echo(text(rows, output_format))
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("reproduced", "differs", "not run")}
-    click.echo(f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items())}. Records: {folder}", err=True)
+    failed = {record.case.model: record.error or "" for record in finished(records).values() if record.status != "ok"}
+    _show(reproduce(specs, records, {**missing, **failed}), folder, output_format)
     if interrupted:
         go_on = typed_command() if output is not None else f"{typed_command()} -o {folder}"
         click.echo(f"Interrupted. Go on with:\n  {go_on}", err=True)
     return EXIT_INTERRUPTED if interrupted else EXIT_FAILED if failed else 0
+
+
+def _show(rows: Sequence[Reproduced], folder: Path, output_format: str) -> None:
+    """Write and print the rows, and say how many have which verdict."""
+    _write(rows, folder)
+    click.echo(text(rows, output_format))
+    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("reproduced", "differs", "not run")}
+    click.echo(f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items())}. Records: {folder}", err=True)
 
 
 def chosen(names: Sequence[str]) -> list[ModelSpec]:
@@ -138,7 +148,22 @@ def _count(specs: Sequence[ModelSpec], already: Sequence[Record], store: Store) 
     return records
 
 
-def _missing(specs: Sequence[ModelSpec], data_dir: str | None) -> dict[str, str]:
+def published(files: Sequence[str]) -> dict[str, str]:
+    """Return the file of each network's published weights.
+
+    Raises:
+        UsageError: it is not written NETWORK=FILE, or there is no such file.
+    """
+    found: dict[str, str] = {}
+    for given in files:
+        name, equals, path = given.partition("=")
+        if not equals or not Path(path).is_file():
+            raise UsageError(f"--weights '{given}': write NETWORK=FILE with a file that is there: mobilenet_v2=w.pth.")
+        found[name] = path
+    return found
+
+
+def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[str, str]) -> dict[str, str]:
     """Return why networks with figures of training cannot be trained here, by name."""
     found: dict[str, str] = {}
     for spec in specs:
@@ -146,8 +171,8 @@ def _missing(specs: Sequence[ModelSpec], data_dir: str | None) -> dict[str, str]
             continue
         if len(spec.input_shape) != 3 or spec.input_shape[0] not in (1, 3):  # noqa: PLR2004  # a picture's
             found[spec.name] = _NO_PICTURES
-        elif spec.pretrained is not None:
-            found[spec.name] = "needs published weights, which are never downloaded unasked"
+        elif spec.pretrained is not None and spec.pretrained not in weights:
+            found[spec.name] = f"needs published weights: --weights {spec.pretrained}=FILE"
         else:
             try:
                 data.locate(data.find(spec.recipe.dataset), data.places(data_dir))
@@ -156,33 +181,36 @@ def _missing(specs: Sequence[ModelSpec], data_dir: str | None) -> dict[str, str]
     return found
 
 
-def _train(
-    specs: Sequence[ModelSpec],
-    missing: Mapping[str, str],
-    already: Sequence[Record],
-    folder: Path,
-    *,
-    data_dir: str | None,
-    seeds: int,
-) -> Iterator[Record]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """What is to be trained: networks but for those that lack something, from which weights, on what, how often."""
+
+    specs: tuple[ModelSpec, ...]
+    missing: Mapping[str, str]
+    weights: Mapping[str, str]
+    data_dir: str | None
+    seeds: int
+
+
+def _train(asked: _Asked, already: Sequence[Record], folder: Path) -> Iterator[Record]:
     """Train every network that has figures of training with every missing seed, and yield the records."""
     done = {(r.case.model, r.case.seed) for r in already if r.case.task == "accuracy" and r.status == "ok"}
-    asked: list[tuple[ModelSpec, int, int]] = []
-    for spec in specs:
+    ahead: list[tuple[ModelSpec, int, int]] = []
+    for spec in asked.specs:
         wanted = spec.recipe is not None and any(figure.quantity in TRAINED for figure in spec.printed)
-        if wanted and spec.name not in missing:
-            lacking = [seed for seed in range(seeds) if (spec.name, seed) not in done]
-            asked += [(spec, first, count) for first, count in stretches(lacking)]
+        if wanted and spec.name not in asked.missing:
+            lacking = [seed for seed in range(asked.seeds) if (spec.name, seed) not in done]
+            ahead += [(spec, first, count) for first, count in stretches(lacking)]
     with display() as shown, sigterm_interrupts():
-        for at, (spec, first, count) in enumerate(asked):
+        for at, (spec, first, count) in enumerate(ahead):
 
             def tell(progress: Progress, at: int = at) -> None:
-                shown.tell(_of(progress, at, len(asked)))
+                shown.tell(_of(progress, at, len(ahead)))
 
             def checkpoint(seed: int, spec: ModelSpec = spec) -> Path:
                 return checkpoint_path(folder, spec.name, seed)
 
-            request = _request(spec, first, data_dir)
+            request = _request(spec, first, asked)
             for record in train_seeds(request, epochs=None, seeds=count, checkpoint=checkpoint, resume=True, tell=tell):
                 shown.line(record_line(record))
                 yield record
@@ -204,13 +232,14 @@ def _of(progress: Progress, at: int, count: int) -> Progress:
     )
 
 
-def _request(spec: ModelSpec, seed: int, data_dir: str | None) -> Request:
+def _request(spec: ModelSpec, seed: int, asked: _Asked) -> Request:
     assert spec.recipe is not None
     return Request(
         title="reproduce",
         sections=(Section(models=(spec.name,), variants=("eager",)),),
         accuracy=spec.recipe.dataset,
-        data_dir=data_dir,
+        data_dir=asked.data_dir,
+        weights=asked.weights.get(spec.pretrained or "", "none"),
         seed=seed,
         budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S, launches=1),
     )

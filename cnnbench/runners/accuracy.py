@@ -108,7 +108,9 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
         checkpoints.save(checkpoint, model, training.info(classes=width, top1=scores.top1))
         if not stop():  # who said so will not hear of the result: going on tests the weights once more
             keeper.forget()
-    return Outcome(measurements=_measurements(fitted, scores), notes=(training.sentence(), *found.notes))
+    return Outcome(
+        measurements=_measurements(fitted, scores, len(splits.train)), notes=(training.sentence(), *found.notes)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,8 +200,9 @@ def _check_outputs(outputs: int | None, dataset: DatasetSpec) -> None:
         )
 
 
-def _measurements(fitted: FitResult, scores: Scores) -> tuple[Measurement, ...]:
+def _measurements(fitted: FitResult, scores: Scores, trained: int) -> tuple[Measurement, ...]:
     return (
+        Measurement(quantity="trained", samples=(float(trained),)),
         Measurement(quantity="correct", samples=(float(scores.correct),)),
         Measurement(quantity="tested", samples=(float(scores.tested),)),
         Measurement(quantity="top1", samples=(scores.top1,)),

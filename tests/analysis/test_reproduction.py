@@ -52,6 +52,8 @@ def trained(seed: int, *, losses: tuple[float, ...] = (0.5, 0.25), top1: float =
     found = (
         Measurement(quantity="train_loss", samples=losses),
         Measurement(quantity="train_top1", samples=(0.8, 0.9)),
+        Measurement(quantity="val_top1", samples=(0.6, 0.7)),
+        once("trained", 1_234),
         once("top1", top1),
     )
     made = case("net", task="accuracy", dataset="mnist", shape=(3, 8, 8), seed=seed)
@@ -115,7 +117,7 @@ def test_figures_of_training_must_lie_where_one_more_would() -> None:
     assert first.high == pytest.approx(0.61986, abs=1e-4)
     assert (first.verdict, second.verdict) == ("reproduced", "differs" if second.high < 0.3 else "reproduced")  # type: ignore[operator]
     assert second.high == pytest.approx(0.25 + 0.04968 + 0.0005, abs=1e-4)
-    assert first.note == "3 seeds; JPEG."
+    assert first.note == "3 seeds on 1,234 pictures; JPEG."
 
 
 def test_a_loss_that_the_page_divides_twice_is_compared_as_the_page_has_it() -> None:
@@ -125,7 +127,7 @@ def test_a_loss_that_the_page_divides_twice_is_compared_as_the_page_has_it() -> 
         "train_loss epoch 1": ("0.0500", "reproduced"),
         "train_loss epoch 2": ("0.0250", "reproduced"),
     }
-    assert rows[0].note == "divided by the batch once too often; 3 seeds; JPEG."
+    assert rows[0].note == "divided by the batch once too often; 3 seeds on 1,234 pictures; JPEG."
 
 
 def test_the_test_s_accuracy_is_the_last_one() -> None:
@@ -136,6 +138,13 @@ def test_the_test_s_accuracy_is_the_last_one() -> None:
 def test_a_figure_of_the_first_epoch_alone_is_compared_with_the_first() -> None:
     (row,) = only(printed("first epoch only", train_top1=0.8), trained(0), trained(1))
     assert (row.quantity, row.measured, row.verdict) == ("train_top1 epoch 1", "0.8000", "reproduced")
+
+
+def test_what_the_page_calls_validation_is_compared_with_held_out_pictures() -> None:
+    note = "called validation on the page, but on the training pictures"
+    (row,) = only(printed(note, train_top1=0.98245), trained(0), trained(1))
+    assert (row.quantity, row.printed, row.measured, row.verdict) == ("train_top1", "0.98245", "0.700000", "differs")
+    assert row.note == f"{note}; 2 seeds on 1,234 pictures; JPEG."
 
 
 def test_one_seed_is_shown_and_gives_no_verdict() -> None:

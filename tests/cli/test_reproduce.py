@@ -62,7 +62,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[obj
             asked["trained"].append((model, seed, request.data_dir))
             losses = Measurement(quantity="train_loss", samples=(0.2325, 0.0526, 0.0366, 0.0273, 0.0221))
             made = case(model, task="accuracy", dataset=request.accuracy, seed=seed)
-            yield record(made, losses, once("top1", 0.9896 + seed / 1000), notes=("Trained.", "Test."))
+            yield record(
+                made, losses, once("trained", 60_000), once("top1", 0.9896 + seed / 1000), notes=("Trained.", "Test.")
+            )
 
     def locate(spec: object, _: object) -> None:
         if getattr(spec, "name", "") != "mnist":
@@ -118,8 +120,35 @@ def test_without_data_it_says_what_is_missing(
     ]
     notes = {(row["model"], row["quantity"]): row["note"] for row in rows if row["verdict"] == "not run"}
     assert notes["lenet", "val_top1 epoch 3"] == "it is not there"
-    assert notes["vgg16_transfer", "val_top1"] == "needs published weights, which are never downloaded unasked"
+    assert notes["vgg16_transfer", "val_top1"] == "needs published weights: --weights vgg16=FILE"
     assert notes["vgg16_linear", "train_top1 epoch 1"] == "the network takes features and no pictures"
+
+
+@pytest.mark.parametrize("given", ["w.pth", "mobilenet_v2=gone.pth"])
+def test_weights_are_named_with_their_network(given: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        module.published([given])
+    assert str(caught.value) == (
+        f"--weights '{given}': write NETWORK=FILE with a file that is there: mobilenet_v2=w.pth."
+    )
+
+
+def test_a_transfer_network_is_trained_where_its_weights_are_given(
+    world: dict[str, list[object]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("w.pth").write_text("x")
+    weights: list[str] = []
+
+    def train_seeds(request: Request, **_: object) -> Iterator[Record]:
+        weights.append(request.weights)
+        return iter(())
+
+    monkeypatch.setattr(module, "train_seeds", train_seeds)
+    monkeypatch.setattr("cnnbench.data.locate", lambda *_: None)
+    line = ["reproduce", "mobilenet_v2_transfer", "lenet", "--weights", "mobilenet_v2=w.pth", "-o", "out"]
+    assert exit_code(line) == 0
+    assert weights == ["w.pth", "none"]
+    capsys.readouterr()
 
 
 def test_the_architecture_alone_trains_nothing(

@@ -94,7 +94,8 @@ def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
         network(), spec(), SMALL, seed=5, device="cpu", epochs=4, clock=FakeTime().clock(), on_epoch=told.append
     )
     found = samples(outcome)
-    assert list(found) == ["correct", "tested", "top1", *BY_EPOCH]
+    assert list(found) == ["trained", "correct", "tested", "top1", *BY_EPOCH]
+    assert found["trained"] == (18.0,)
     assert (found["correct"], found["tested"], found["top1"]) == ((6.0,), (6.0,), (1.0,))
     assert all(found[quantity] == tuple(getattr(seen, quantity) for seen in told) for quantity in BY_EPOCH)
     assert found["epoch_s"] == (0.0, 0.0, 0.0, 0.0)
