@@ -108,9 +108,16 @@ def command(
         )
     if rank > 0:
         return _help_out(request, output, epochs=epochs, resume=resume)
+    return _lead(request, output, epochs=epochs, seeds=seeds, resume=resume, output_format=output_format)
+
+
+def _lead(
+    request: Request, output: Path | None, *, epochs: int | None, seeds: int, resume: bool, output_format: str
+) -> int:
+    """Train every seed, write and show what came of it, and say how to go on if that ended early."""
     tell_cut_threads(request)
     now = datetime.now(UTC)
-    folder = output or run_folder(f"train-{Path(model).name}", now)
+    folder = output or run_folder(f"train-{Path(request.sections[0].models[0]).name}", now)
     store = Store(folder)
     for caution in store.load().cautions:
         click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
@@ -123,7 +130,7 @@ def command(
         click.echo(f"Records, curves and checkpoints: {folder}", err=True)
     if ended is None:
         return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
-    missing = range(seed, seed + seeds)[len(records) :]
+    missing = range(request.seed, request.seed + seeds)[len(records) :]
     return _told(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
 
 

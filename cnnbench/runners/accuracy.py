@@ -12,9 +12,8 @@ from torch import nn
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data
 from cnnbench._version import __version__
-from cnnbench.clock import Clock
 from cnnbench.data.batches import Augmentation, Split, adapted, batch_count
-from cnnbench.data.dataset import DatasetSpec, Tell, no_news
+from cnnbench.data.dataset import DatasetSpec
 from cnnbench.quantity import BY_EPOCH
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
@@ -25,76 +24,56 @@ from cnnbench.runners.limit import check_fits, first_batch, forward, rounds_text
 from cnnbench.runners.resume import FileKeeper, Identity, state_path
 from cnnbench.runners.team import Team, join
 from cnnbench.runners.testing import measure_scores
-from cnnbench.spec import Device, ModelSpec, Recipe, UnsupportedError
+from cnnbench.spec import Case, ModelSpec, Recipe, UnsupportedError
 from cnnbench.variants import REFERENCE, Prepared, prepare
 
 
-def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and by whose clock
+def measure_accuracy(
+    assignment: Assignment,
     model: nn.Module,
-    spec: ModelSpec,
     dataset: DatasetSpec,
     *,
-    seed: int,
-    device: Device,
-    epochs: int | None = None,
-    limit_s: float | None = None,
-    clock: Clock,
     on_epoch: Callable[[EpochSeen], None] | None = None,
-    checkpoint: Path | None = None,
-    data_dir: str | None = None,
-    tell: Tell = no_news,
-    resume: bool = False,
-    stop: Callable[[], bool] = lambda: False,
     prepared: Prepared | None = None,
     team: Team | None = None,
 ) -> Outcome:
-    """Train `model` on `dataset` by the recipe of `spec` (or `DEFAULT_RECIPE`) and return how it does on the test.
+    """Train `model` on `dataset` as the assignment says, by its network's recipe, and return how it does on the test.
 
-    The dataset is found in `data_dir` or where `data.places` says; `tell` hears how far reading it is. Training starts
-    from the weights that `model` has: for equal results build it under the same seed. `epochs` None means `epochs_for`.
-    With `limit_s`, the time of training is predicted first from a few steps, which leave no trace in the weights. With
-    `checkpoint`, the trained weights are written there, and beside it training in progress after every epoch and when
-    `stop` says so; with `resume` that is gone on with. With `prepared` steps are made under its variant. In
-    a `team` all processes train, and the first one validates, tests and writes; the others return nothing.
+    Training starts from the weights that `model` has. Within a limit its time is predicted first, from steps that leave
+    no trace. With a checkpoint, the weights are written there, and beside it training in progress. With `prepared`
+    steps are made under its variant. In a `team` all processes train; the first one validates, tests and writes.
 
     Raises:
-        UnsupportedError: the pictures do not fit the network, it has too few outputs, or training would exceed
-            `limit_s`; the message says which.
+        UnsupportedError: the pictures do not fit the network, it has too few outputs, or it would exceed the limit.
         DivergedError: the loss became infinite or no number.
         MissingError: the dataset is not there.
-        UsageError: a file of the dataset is damaged, the checkpoint cannot be written, or every parameter is frozen.
+        UsageError: a file of it is damaged, the checkpoint cannot be written, or every parameter is frozen.
     """
-    recipe = recipe_of(spec)
+    case, spec, clock = assignment.case, assignment.spec, assignment.clock
+    recipe, leads = recipe_of(spec), team is None or team.rank == 0
     _check_outputs(spec.classes, dataset)
-    found = wanted(spec, dataset, data_dir=data_dir, tell=tell)
-    splits = adapted(found.splits, found.view, device, augmentation_of(recipe, dataset))
-    model.to(device)
-    width = _width(model, splits.val)
-    _check_outputs(width, dataset)
+    found = wanted(spec, dataset, data_dir=assignment.data_dir, tell=lambda text, _: assignment.hear(text, 0.0))
+    splits = adapted(found.splits, found.view, case.device, augmentation_of(recipe, dataset))
+    model.to(case.device)
+    _check_outputs(width := _width(model, splits.val), dataset)
     training = _Training(
         spec=spec,
         dataset=dataset,
         recipe=recipe,
-        epochs=epochs_for(recipe, dataset) if epochs is None else epochs,
-        seed=seed,
-        device=device,
+        epochs=assignment.epochs or epochs_for(recipe, dataset),
+        case=case,
         variant=REFERENCE if prepared is None else prepared.variant.name,
         processes=1 if team is None else team.size,
         pictures=len(splits.train),
         notes=found.notes,
     )
-    rounds, leads = training.epochs, team is None or team.rank == 0
-    if limit_s is not None:
-        check_fits(model, splits, recipe, epochs=rounds, limit_s=limit_s, clock=clock)
-    keeper = None
-    if checkpoint is not None:
-        keeper = FileKeeper(
-            state_path(checkpoint), training.identity(), epochs=rounds, resume=resume, stop=stop, writes=leads
-        )
+    if assignment.limit_s is not None:
+        check_fits(model, splits, recipe, epochs=training.epochs, limit_s=assignment.limit_s, clock=clock)
+    keeper = training.keeper(assignment, writes=leads)
     fitted = fit(
         *(model, splits, recipe),
-        epochs=rounds,
-        seed=seed,
+        epochs=training.epochs,
+        seed=case.seed,
         clock=clock,
         on_epoch=on_epoch,
         keeper=keeper,
@@ -104,13 +83,11 @@ def measure_accuracy(  # noqa: PLR0913 - what is trained, on what, how long, and
     if not leads:
         return Outcome()
     scores = score(model, splits.test)
-    if checkpoint is not None and keeper is not None:
-        checkpoints.save(checkpoint, model, training.info(classes=width, top1=scores.top1))
-        if not stop():  # who said so will not hear of the result: going on tests the weights once more
+    if assignment.checkpoint is not None and keeper is not None:
+        checkpoints.save(Path(assignment.checkpoint), model, training.info(classes=width, top1=scores.top1))
+        if not assignment.stop():  # who said so will not hear of the result: going on tests the weights once more
             keeper.forget()
-    return Outcome(
-        measurements=_measurements(fitted, scores, len(splits.train)), notes=(training.sentence(), *found.notes)
-    )
+    return Outcome(measurements=_measurements(fitted, scores, training.pictures), notes=training.told())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,27 +98,36 @@ class _Training:
     dataset: DatasetSpec
     recipe: Recipe
     epochs: int
-    seed: int
-    device: Device
+    case: Case
     variant: str
     processes: int
     pictures: int
     notes: tuple[str, ...]
 
-    def identity(self) -> Identity:
-        """Return what must be the same where it is gone on with."""
-        return Identity(
+    def keeper(self, assignment: Assignment, *, writes: bool) -> FileKeeper | None:
+        """Return what keeps the training beside its checkpoint, if it has one."""
+        if assignment.checkpoint is None:
+            return None
+        identity = Identity(
             model=self.spec.name,
             dataset=self.dataset.name,
             data=(f"{self.pictures} pictures", *self.notes),
             recipe=self.recipe,
             variant=self.variant,
-            device=self.device,
+            device=self.case.device,
             processes=self.processes,
             deterministic=torch.are_deterministic_algorithms_enabled(),
-            seed=self.seed,
+            seed=self.case.seed,
             threads=torch.get_num_threads(),
             torch=str(torch.__version__),
+        )
+        return FileKeeper(
+            state_path(Path(assignment.checkpoint)),
+            identity,
+            epochs=self.epochs,
+            resume=assignment.resume,
+            stop=assignment.stop,
+            writes=writes,
         )
 
     def info(self, *, classes: int, top1: float) -> checkpoints.CheckpointInfo:
@@ -154,11 +140,15 @@ class _Training:
             class_names=self.dataset.class_names,
             recipe=self.recipe,
             epochs=self.epochs,
-            seed=self.seed,
+            seed=self.case.seed,
             top1=top1,
             cnnbench=__version__,
             torch=str(torch.__version__),
         )
+
+    def told(self) -> tuple[str, ...]:
+        """Return what belongs beside the result: how the network was trained, and what is said of the dataset."""
+        return self.sentence(), *self.notes
 
     def sentence(self) -> str:
         """Return the sentence that says how the network was trained."""
@@ -230,20 +220,10 @@ def run(assignment: Assignment) -> Outcome:
 
     prepared = prepare(assignment.build(), case.variant, case.device)
     return measure_accuracy(
+        assignment,
         prepared.model,
-        assignment.spec,
         data.find(case.dataset or ""),
-        seed=case.seed,
-        device=case.device,
-        epochs=assignment.epochs,
-        limit_s=assignment.limit_s,
-        clock=assignment.clock,
         on_epoch=on_epoch,
-        checkpoint=None if assignment.checkpoint is None else Path(assignment.checkpoint),
-        data_dir=assignment.data_dir,
-        resume=assignment.resume,
-        stop=assignment.stop,
         prepared=None if case.variant.name == REFERENCE else prepared,
         team=join(case.device),
-        tell=lambda text, _: assignment.hear(text, 0.0),
     )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,19 +13,21 @@ from torch import Tensor, nn
 from cnnbench import data
 from cnnbench._version import __version__
 from cnnbench.checkpoint import CheckpointInfo, load
-from cnnbench.clock import FakeTime, wall_clock
+from cnnbench.clock import Clock, FakeTime, wall_clock
 from cnnbench.data import DATASETS, Counts, DatasetSpec
 from cnnbench.data.batches import Augmentation, splits_of
 from cnnbench.data.dataset import Pictures, Read, built_in
 from cnnbench.models.weights import load_weights
 from cnnbench.quantity import BY_EPOCH
 from cnnbench.record import Outcome
-from cnnbench.runners.accuracy import epochs_for, measure_accuracy
+from cnnbench.runners import Assignment, accuracy
+from cnnbench.runners.accuracy import epochs_for
 from cnnbench.runners.datasets import augmentation_of, parts_of
 from cnnbench.runners.fit import EpochSeen
 from cnnbench.runners.limit import check_fits
 from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.spec import ModelSpec, Recipe, Shape, UnsupportedError
+from tests.made import case
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
@@ -66,17 +70,34 @@ def spec(
     )
 
 
+def measure_accuracy(
+    model: nn.Module,
+    asked: ModelSpec,
+    dataset: DatasetSpec,
+    *,
+    seed: int,
+    epochs: int,
+    clock: Clock,
+    on_epoch: Callable[[EpochSeen], None] | None = None,
+    **more: Any,
+) -> Outcome:
+    made = case(asked.name, task="accuracy", dataset=dataset.name, shape=asked.input_shape, seed=seed)
+    assignment = Assignment(
+        spec=asked, case=made, build=lambda: model, clock=clock, hear=lambda *_: None, epochs=epochs, **more
+    )
+    return accuracy.measure_accuracy(assignment, model, dataset, on_epoch=on_epoch)
+
+
 def measure(model: nn.Module, *, limit_s: float | None = None, checkpoint: Path | None = None) -> Outcome:
     return measure_accuracy(
         model,
         spec(),
         SMALL,
         seed=5,
-        device="cpu",
         epochs=4,
         limit_s=limit_s,
         clock=wall_clock(),
-        checkpoint=checkpoint,
+        checkpoint=None if checkpoint is None else str(checkpoint),
     )
 
 
@@ -91,7 +112,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
     told: list[EpochSeen] = []
     outcome = measure_accuracy(
-        network(), spec(), SMALL, seed=5, device="cpu", epochs=4, clock=FakeTime().clock(), on_epoch=told.append
+        network(), spec(), SMALL, seed=5, epochs=4, clock=FakeTime().clock(), on_epoch=told.append
     )
     found = samples(outcome)
     assert list(found) == ["trained", "correct", "tested", "top1", *BY_EPOCH]
@@ -109,7 +130,7 @@ def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
 
 
 def test_a_network_without_recipe_gets_the_default_one() -> None:
-    outcome = measure_accuracy(network(), spec(recipe=None), SMALL, seed=5, device="cpu", epochs=1, clock=wall_clock())
+    outcome = measure_accuracy(network(), spec(recipe=None), SMALL, seed=5, epochs=1, clock=wall_clock())
     assert outcome.notes == (
         "Trained on 18 pictures of small by the default recipe: cross-entropy, sgd 0.01 momentum 0.9, batch 64, "
         "1 epoch, shuffled, not normalised, no augmentation.",
@@ -157,7 +178,7 @@ def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
 )
 def test_a_network_that_the_dataset_does_not_fit_is_refused(asked: ModelSpec, message: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
-        measure_accuracy(asked.build(), asked, SMALL, seed=0, device="cpu", epochs=1, clock=wall_clock())
+        measure_accuracy(asked.build(), asked, SMALL, seed=0, epochs=1, clock=wall_clock())
     assert str(caught.value) == message
 
 
@@ -249,7 +270,7 @@ def test_digits_are_learnt() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     asked = replace(spec(classes=10, recipe=replace(RECIPE, batch_size=16)), input_shape=(1, 8, 8))
-    outcome = measure_accuracy(model, asked, DATASETS["digits"], seed=0, device="cpu", epochs=3, clock=wall_clock())
+    outcome = measure_accuracy(model, asked, DATASETS["digits"], seed=0, epochs=3, clock=wall_clock())
     found = samples(outcome)
     assert found["tested"] == (359.0,)
     assert 0.9 < found["top1"][0] < 1.0
@@ -270,5 +291,5 @@ def test_a_recipe_s_augmentation_and_halves_are_for_its_own_dataset_only() -> No
 
 def test_augmentation_is_told() -> None:
     asked = spec(recipe=replace(RECIPE, dataset="small", flip=True, crop_padding=1))
-    outcome = measure_accuracy(network(), asked, SMALL, seed=5, device="cpu", epochs=1, clock=wall_clock())
+    outcome = measure_accuracy(network(), asked, SMALL, seed=5, epochs=1, clock=wall_clock())
     assert outcome.notes[0].endswith("not normalised, mirrored at random and cut out at random after padding by 1.")
