@@ -28,8 +28,9 @@ from torchvision import transforms
 
 from cnnbench import data, machine
 from cnnbench.clock import wall_clock
-from cnnbench.data.batches import Augmentation, Splits, adapted, batch_count, batches, splits_of, view_for
+from cnnbench.data.batches import Splits, adapted, batch_count, batches
 from cnnbench.models import MODELS
+from cnnbench.runners.datasets import augmentation_of, wanted
 from cnnbench.runners.fit import fit
 from cnnbench.runners.train import Trainer, optimizer_for
 from cnnbench.spec import Recipe
@@ -123,11 +124,9 @@ def measure(options: argparse.Namespace) -> None:
             recipe = spec.recipe
             assert recipe is not None
             dataset = data.find(recipe.dataset)
-            splits = splits_of(data.read(dataset, spec.input_shape, data_dir=options.data_dir), dataset.classes)
-            view = view_for(spec.input_shape, dataset.shape, recipe.mean, recipe.std)
-            augmented = recipe.flip or recipe.crop_padding
-            augmentation = Augmentation(flip=recipe.flip, padding=recipe.crop_padding) if augmented else None
-            prepared = adapted(splits, view, "cpu", augmentation)
+            found = wanted(spec, dataset, data_dir=options.data_dir)
+            splits = found.splits
+            prepared = adapted(splits, found.view, "cpu", augmentation_of(recipe, dataset))
             warm_up(name, recipe, prepared)
             ways: list[tuple[str, Callable[[], float]]] = [
                 ("ours", lambda: ours(name, recipe, prepared, channels_last=False)),  # noqa: B023  # called in this turn
