@@ -81,9 +81,13 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warm:
-    """To a worker: make the first call and warm up; `shape` of the samples, where an earlier worker found it."""
+    """To a worker: make the first call and warm up; `shape` of the samples, where an earlier worker found it.
+
+    `least_s` is the shortest warm-up, None for the usual one.
+    """
 
     shape: SampleShape | None = None
+    least_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

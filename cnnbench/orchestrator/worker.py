@@ -194,7 +194,7 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
         connection.send(Tried())
         return
     assert isinstance(request, Warm)
-    least_s = WARM_S if case.role == "canary" else None
+    least_s = WARM_S if case.role == "canary" else request.least_s
     ready = make_ready(timed_work, clock, shape=request.shape, least_s=least_s, cap_s=job.warm_cap_s)
     watch = watch_for(case.device, case.variant.threads)
     fall_idle()

@@ -238,7 +238,8 @@ def _epoch(fitting: Fitting, split: Split, clock: Clock, keeper: Keeper | None) 
 def _add(fitting: Fitting, steps: list[_Step]) -> None:
     """Add `steps` to the sums of the epoch, after looking whether every loss is a number."""
     sums = fitting.sums
-    losses, right = (torch.stack([step[at] for step in steps]).double() for at in (0, 1))
+    losses = torch.stack([loss for loss, _, _ in steps]).double()
+    right = torch.stack([correct for _, correct, _ in steps]).double()
     counts = torch.tensor([count for _, _, count in steps], dtype=torch.float64, device=losses.device)
     table = torch.stack([losses * counts, right, counts])
     if fitting.team is not None:

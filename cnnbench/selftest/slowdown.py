@@ -12,7 +12,7 @@ from cnnbench.orchestrator.cell import Seen, by_set
 from cnnbench.orchestrator.group import Limits, measure_group
 from cnnbench.orchestrator.host import start_host
 from cnnbench.orchestrator.planning import Group
-from cnnbench.orchestrator.single import memory_limit
+from cnnbench.orchestrator.single import ask, memory_limit
 from cnnbench.runners.sampling import WARM_CAP_S
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.bounds import most_wrong
@@ -80,6 +80,7 @@ def _run(percent: int, *, seed: int) -> Effect | None:
     group = Group(cases=(base, slower), twin=replace(base, role="twin"), canary=replace(base, role="canary"))
     host = start_host(threads=1, compiles=False)
     try:
+        ask(host, ())  # as a run does before its groups: the wait for the new server is no part of starting workers
         with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
             limits = Limits(
                 sampling_s=RUN_S,

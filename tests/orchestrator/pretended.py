@@ -16,7 +16,7 @@ from cnnbench.runners.sampling import Sample, SampleShape
 from cnnbench.spec import Case
 from tests.made import AMP, LAST, case
 
-READY = Ready(first_call_s=0.5, warmup_s=0.25, iteration_s=1.0, shape=SampleShape(rewarm=1, readings=2, group=3))
+READY = Ready(first_call_s=0.5, warmup_s=0.125, iteration_s=1.0, shape=SampleShape(rewarm=1, readings=2, group=3))
 """Six iterations of a second: a minute has no time for more than one set of workers."""
 
 QUICK = replace(READY, iteration_s=0.0625, shape=SampleShape(rewarm=1, readings=3, group=1))
@@ -104,6 +104,11 @@ class PretendedWorker:
     def shape(self) -> SampleShape | None:
         """The shape that the worker was told to keep."""
         return next(r.shape for r in self.requests if isinstance(r, Warm))
+
+    @property
+    def least_s(self) -> float | None:
+        """The shortest warm-up that the worker was told of."""
+        return next(r.least_s for r in self.requests if isinstance(r, Warm))
 
 
 class Stage:

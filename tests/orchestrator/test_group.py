@@ -193,8 +193,8 @@ def test_the_columns_of_an_outcome(clock: Use) -> None:
     both = (0, 1)
     assert seen[0].outcome.measurements == (
         Measurement(quantity="first_call_s", samples=(0.5,)),
-        Measurement(quantity="warmup_s", samples=(0.25,)),
-        Measurement(quantity="passes_s", samples=(6.500000001,)),  # 0.25 + 2 x 0.125 + 2 x (1 + 2)
+        Measurement(quantity="warmup_s", samples=(0.125,)),
+        Measurement(quantity="passes_s", samples=(6.375000001,)),  # 0.125 + 2 x 0.125 + 2 x (1 + 2)
         Measurement(quantity="reading_s", samples=(1.5e-07,)),
         Measurement(quantity="latency_s", samples=(1.0, 2.0), units=6, blocks=both),
         Measurement(quantity="sample_s", samples=(2.0, 4.000000001), units=6, blocks=both),

@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from cnnbench.orchestrator import group
+from cnnbench.orchestrator.cell import Cell
 from cnnbench.orchestrator.group import number_of_sets
 from cnnbench.orchestrator.messages import Built
 from cnnbench.record import Caution, Measurement
 from cnnbench.runners.sampling import SampleShape
+from tests.made import COMPILE, case
 from tests.orchestrator.pretended import BOOM, QUICK, SILENT, Script, Stage, Use, blocks, wide
 
 STEADY = Script(ready=QUICK, take_s=0.25, warm_s=0.25)
@@ -98,10 +101,33 @@ def test_later_sets_keep_the_shape_of_the_first_and_its_first_call(clock: Use) -
     assert [worker.shape for worker in stage.of("eager")] == [None, QUICK.shape, QUICK.shape, QUICK.shape]
     assert seen.outcome.measurements[:3] == (
         Measurement(quantity="first_call_s", samples=(0.5,)),
-        Measurement(quantity="warmup_s", samples=(1.75,)),  # 0.25 + 3 x 0.5
-        Measurement(quantity="passes_s", samples=(61.25,)),  # and 28 x (0.125 + 2)
+        Measurement(quantity="warmup_s", samples=(1.625,)),  # 0.125 + 3 x 0.5
+        Measurement(quantity="passes_s", samples=(61.125,)),  # and 28 x (0.125 + 2)
     )
     assert {m.units for m in seen.outcome.measurements if m.quantity in {"latency_s", "sample_s"}} == {3}
+
+
+def test_later_workers_of_a_cell_warm_up_briefly_on_a_cpu(clock: Use) -> None:
+    stage = clock(Stage(STEADY, STEADY, twin=STEADY, canary=STEADY))
+    stage.measure(sampling_s=2 * FOUR_SETS_S)
+    for name in ("eager", "channels_last", "twin"):
+        assert [worker.least_s for worker in stage.of(name)] == [None, 0.15, 0.15, 0.15], name
+    assert {worker.least_s for worker in stage.of("canary")} == {None}
+    on_cuda = clock(Stage(STEADY, STEADY, device="cuda"))
+    on_cuda.measure(sampling_s=FOUR_SETS_S)
+    assert {worker.least_s for worker in on_cuda.of("eager")} == {None}
+
+
+def test_a_later_start_saves_most_of_warming_up_and_of_compiling() -> None:
+    warm = replace(QUICK, first_call_s=20.0, warmup_s=0.55)
+    cells = [
+        Cell(case=case("net"), ready=warm),
+        Cell(case=case("net", COMPILE), ready=replace(warm, warmup_s=0.1)),
+        Cell(case=replace(case("net"), role="canary"), ready=warm),
+        Cell(case=replace(case("net"), device="cuda"), ready=warm),
+        Cell(case=case("net")),
+    ]
+    assert group._saved_s(cells) == pytest.approx(0.4 + 0.6 * 20.0)
 
 
 def test_what_every_set_says_is_told_once(clock: Use) -> None:
