@@ -91,7 +91,8 @@ def outcome_of(monkeypatch: pytest.MonkeyPatch, shift: int) -> dict[str, tuple[f
         )
     )
     assert outcome.notes == ("Tested on the test pictures of tiny.", "Made here.")
-    assert len(told) == 4 * shift
+    assert sum(text.startswith("moved by") for text in told) == 4 * shift
+    assert told[0] == "testing"
     return {m.quantity: m.samples for m in outcome.measurements}
 
 
