@@ -63,8 +63,8 @@ def command(
     Counts, layer tables and megabytes must be equal in the digits that are printed. A loss or an accuracy must lie
     where one more training of ours would lie with 95 %: mean +- t s sqrt(1 + 1/n) of the seeds, widened by half of the
     last printed digit. Networks are trained by the tutorial's recipe on its own dataset, at its full epochs, if the
-    dataset is there; that takes an hour or so for all of them. What is not measured says so and why: figures within an
-    epoch, fine-tuning, and what needs published weights. Without names all tutorials are done.
+    dataset is there. What is not measured says so and why: figures within an epoch, fine-tuning, and what needs
+    published weights. Without names all tutorials are done.
 
     \b
     Examples:
