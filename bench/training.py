@@ -124,9 +124,9 @@ def measure(options: argparse.Namespace) -> None:
             recipe = spec.recipe
             assert recipe is not None
             dataset = data.find(recipe.dataset)
-            found = wanted(spec, dataset, data_dir=options.data_dir)
-            splits = found.splits
-            prepared = adapted(splits, found.view, "cpu", augmentation_of(recipe, dataset))
+            shown = wanted(spec, dataset, data_dir=options.data_dir)
+            splits = shown.splits
+            prepared = adapted(splits, shown.view, "cpu", augmentation_of(recipe, dataset))
             warm_up(name, recipe, prepared)
             ways: list[tuple[str, Callable[[], float]]] = [
                 ("ours", lambda: ours(name, recipe, prepared, channels_last=False)),  # noqa: B023  # called in this turn

@@ -17,6 +17,14 @@ Precision = Literal["fp32", "tf32", "amp_bf16", "amp_fp16", "bf16"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 Shape = tuple[int, ...]
 
+_PICTURE_CHANNELS = (1, 3)
+_PICTURE_DIMENSIONS = 3
+
+
+def is_picture(shape: Shape) -> bool:
+    """Return whether `shape` is (channels, height, width) with the one or three channels of a picture."""
+    return len(shape) == _PICTURE_DIMENSIONS and shape[0] in _PICTURE_CHANNELS
+
 
 class CnnbenchError(Exception):
     """An error whose message is written for the user: what was given, what is allowed, what to do next."""

@@ -25,7 +25,18 @@ from cnnbench.orchestrator.ask import count_models
 from cnnbench.orchestrator.hooks import Progress
 from cnnbench.orchestrator.training import train_seeds
 from cnnbench.record import Record, Run
-from cnnbench.spec import Budget, CnnbenchError, MissingError, ModelSpec, Request, Section, UsageError, unknown_name
+from cnnbench.spec import (
+    Budget,
+    CnnbenchError,
+    MissingError,
+    ModelSpec,
+    Recipe,
+    Request,
+    Section,
+    UsageError,
+    is_picture,
+    unknown_name,
+)
 from cnnbench.store import Store, finished
 
 COLUMNS = ("model", "quantity", "printed", "measured", "low", "high", "verdict", "note")
@@ -163,19 +174,25 @@ def published(files: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _trained_by(spec: ModelSpec) -> Recipe | None:
+    """Return the recipe of a network with figures of training, None for one without."""
+    return spec.recipe if any(figure.quantity in TRAINED for figure in spec.printed) else None
+
+
 def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[str, str]) -> dict[str, str]:
     """Return why networks with figures of training cannot be trained here, by name."""
     found: dict[str, str] = {}
     for spec in specs:
-        if spec.recipe is None or not any(figure.quantity in TRAINED for figure in spec.printed):
+        recipe = _trained_by(spec)
+        if recipe is None:
             continue
-        if len(spec.input_shape) != 3 or spec.input_shape[0] not in (1, 3):  # noqa: PLR2004  # a picture's
+        if not is_picture(spec.input_shape):
             found[spec.name] = _NO_PICTURES
         elif spec.pretrained is not None and spec.pretrained not in weights:
             found[spec.name] = f"needs published weights: --weights {spec.pretrained}=FILE"
         else:
             try:
-                data.locate(data.find(spec.recipe.dataset), data.places(data_dir))
+                data.locate(data.find(recipe.dataset), data.places(data_dir))
             except MissingError as error:
                 found[spec.name] = str(error)
     return found
@@ -197,8 +214,7 @@ def _train(asked: _Asked, already: Sequence[Record], folder: Path) -> Iterator[R
     done = {(r.case.model, r.case.seed) for r in already if r.case.task == "accuracy" and r.status == "ok"}
     ahead: list[tuple[ModelSpec, int, int]] = []
     for spec in asked.specs:
-        wanted = spec.recipe is not None and any(figure.quantity in TRAINED for figure in spec.printed)
-        if wanted and spec.name not in asked.missing:
+        if _trained_by(spec) is not None and spec.name not in asked.missing:
             lacking = [seed for seed in range(asked.seeds) if (spec.name, seed) not in done]
             ahead += [(spec, first, count) for first, count in stretches(lacking)]
     with display() as shown, sigterm_interrupts():

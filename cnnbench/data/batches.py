@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cnnbench.data.dataset import Pictures, Read
-from cnnbench.spec import Shape, UnsupportedError, UsageError
+from cnnbench.spec import Shape, UnsupportedError, UsageError, is_picture
 
 HELD_BYTES = 64 * 2**20
 """A split whose adapted pictures take at most this is adapted once; a larger one batch by batch.
@@ -21,8 +21,6 @@ Our choice: 1,797 pictures of 3x32x32 take 21 MiB, of 3x224x224 more than 1 GiB.
 adapted by batch: that takes a few microseconds, and whole they would take four times the memory.
 """
 
-PICTURE_CHANNELS = (1, 3)
-_PICTURE_DIMENSIONS = 3
 _BYTES_PER_FLOAT = 4
 
 
@@ -151,7 +149,7 @@ def view_for(input_shape: Shape, stored: Shape, mean: tuple[float, ...], std: tu
         UsageError: mean and std are not given for each channel.
     """
     text = "x".join(map(str, input_shape))
-    if len(input_shape) != _PICTURE_DIMENSIONS or input_shape[0] not in PICTURE_CHANNELS:
+    if not is_picture(input_shape):
         raise UnsupportedError(f"The network's input {text} is no picture: a picture has 1 or 3 channels.")
     if input_shape[0] < stored[0]:
         raise UnsupportedError(f"The network's input {text} is grey, and the dataset's pictures are in colour.")

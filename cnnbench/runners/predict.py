@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnbench.data.batches import PICTURE_CHANNELS, View
+from cnnbench.data.batches import View
 from cnnbench.data.pictures import decode
 from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.models.weights import PUBLISHED_CLASSES
@@ -16,7 +16,7 @@ from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
 from cnnbench.runners.datasets import recipe_of
 from cnnbench.runners.evaluate import main_logits
-from cnnbench.spec import ModelSpec, UnsupportedError
+from cnnbench.spec import ModelSpec, UnsupportedError, is_picture
 from cnnbench.variants import prepare
 
 BATCH = 16
@@ -35,7 +35,7 @@ def run(assignment: Assignment) -> Outcome:
         UnsupportedError: the network's input is no picture, or a file cannot be decoded; the message names it.
     """
     case, spec = assignment.case, assignment.spec
-    if len(spec.input_shape) != 3 or spec.input_shape[0] not in PICTURE_CHANNELS:  # noqa: PLR2004  # (C, H, W)
+    if not is_picture(spec.input_shape):
         raise UnsupportedError(f"The input of {spec.name} is no picture, which has 1 or 3 channels.")
     prepared = prepare(assignment.build(), case.variant, case.device)
     prepared.model.eval()
