@@ -1,13 +1,21 @@
-"""How fast training is: an epoch of ours, the tutorial's own way, and what the arithmetic alone takes.
+"""How fast training is: an epoch of ours, the tutorial's own way, what the arithmetic alone takes; and to an accuracy.
 
-    python bench/training.py --data-dir DATA --output training.jsonl            # every recipe, three rounds
-    python bench/training.py --data-dir DATA perceptron one_conv --rounds 1
-    python bench/training.py summary training.jsonl
+    python bench/training.py epochs --data-dir DATA --output training.jsonl       # every recipe, three rounds
+    python bench/training.py epochs --data-dir DATA perceptron one_conv --rounds 1
+    python bench/training.py fast --data-dir DATA --output fast.jsonl             # to the accuracy that pages print
+    python bench/training.py fast --data-dir DATA --held-out lenet --set learning_rate=0.003 --set epochs=5
+    python bench/training.py summary training.jsonl fast.jsonl
 
-An epoch each, in turns, in one process: `ours` as `cnnbench train` makes it, as it is and with channels_last; `theirs`
-as the pages do it (a data set of Pillow pictures with torchvision's transforms, a DataLoader in the main process,
-`.item()` after every batch, torch's default optimiser); `floor`: as many of torch's default steps on one batch that is
-already there. Each round is one line a recipe, written when it ends. Nothing else should run on the machine meanwhile.
+`epochs`: an epoch each, in turns, in one process: `ours` as `cnnbench train` makes it, as it is and with channels_last;
+`theirs` as the pages do it (a data set of Pillow pictures with torchvision's transforms, a DataLoader in the main
+process, `.item()` after every batch, torch's default optimiser); `floor`: as many of torch's default steps on one batch
+that is already there. Each round is one line a recipe, written when it ends.
+
+`fast`: for each seed a training by the dataset's fast recipe, from the network built to the test scored, and before
+them the page's whole schedule its own way. With `--held-out` it is trained on the first five sixths of the training
+pictures and scored on the last sixth, which is how a fast recipe is looked for: the test pictures are not touched.
+
+Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +25,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +37,16 @@ from torchvision import transforms
 
 from cnnbench import data, machine
 from cnnbench.clock import wall_clock
-from cnnbench.data.batches import Splits, adapted, batch_count, batches
+from cnnbench.data.batches import Splits, adapt, adapted, batch_count, batches, view_for
 from cnnbench.models import MODELS
 from cnnbench.runners.datasets import augmentation_of, wanted
+from cnnbench.runners.evaluate import score
 from cnnbench.runners.fit import fit
+from cnnbench.runners.pooling import pool_first
+from cnnbench.runners.recipes import recipe_for
 from cnnbench.runners.train import Trainer, optimizer_for
 from cnnbench.spec import Recipe
+from cnnbench.variants import parse_variant, prepare
 
 RECIPES = ("perceptron", "one_conv", "multilayer_cnn", "digit_cnn", "simple_cnn", "lenet", "cifar_cnn")
 WAYS = ("ours", "ours_channels_last", "theirs", "floor")
@@ -76,22 +89,28 @@ def criterion(recipe: Recipe) -> Callable[[torch.Tensor, torch.Tensor], torch.Te
     return nn.NLLLoss() if recipe.loss == "nll" else nn.CrossEntropyLoss()
 
 
-def theirs(name: str, recipe: Recipe, splits: Splits) -> float:
+def theirs(name: str, recipe: Recipe, splits: Splits, *, epochs: int = 1, scores: bool = False) -> tuple[float, float]:
+    """Return the seconds of so many epochs the page's way, and the share of test pictures that are right then."""
     pictures = Pictures(splits.train.images_NCHW, splits.train.labels_N, transform_of(recipe))
     loader = DataLoader(pictures, batch_size=recipe.batch_size, shuffle=recipe.shuffled)
     model, loss_of = build(name).train(), criterion(recipe)
     optimizer = optimizer_for(model, recipe)
     begin = time.perf_counter()
-    total, right = 0.0, 0
-    for images, labels in loader:
-        optimizer.zero_grad()
-        scores = model(images)
-        loss = loss_of(scores, labels)
-        loss.backward()
-        optimizer.step()
-        total += loss.item()
-        right += (scores.argmax(1) == labels).sum().item()
-    return time.perf_counter() - begin
+    for _ in range(epochs):
+        total, right = 0.0, 0
+        for images, labels in loader:
+            optimizer.zero_grad()
+            found = model(images)
+            loss = loss_of(found, labels)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+            right += (found.argmax(1) == labels).sum().item()
+    spent_s = time.perf_counter() - begin
+    if not scores:
+        return spent_s, 0.0
+    view = view_for(MODELS[name].input_shape, tuple(splits.test.images_NCHW.shape[1:]), recipe.mean, recipe.std)
+    return spent_s, score(model, adapt(splits.test, view, "cpu")).top1
 
 
 def floor(name: str, recipe: Recipe, prepared: Splits) -> float:
@@ -109,11 +128,15 @@ def floor(name: str, recipe: Recipe, prepared: Splits) -> float:
 
 def ours(name: str, recipe: Recipe, prepared: Splits, *, channels_last: bool) -> float:
     model = build(name)
+    pool_first(model)
+    prepared_model = None
     if channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        variant = parse_variant("channels_last", device="cpu", threads=torch.get_num_threads())
+        prepared_model = prepare(model, variant, "cpu")
     # validation is not timed: one batch of it is enough here
     small = Splits(train=prepared.train, val=prepared.val.part(slice(100)), test=prepared.test)
-    return fit(model, small, recipe, epochs=1, seed=0, clock=wall_clock()).by_epoch("epoch_s")[0]
+    fitted = fit(model, small, recipe, epochs=1, seed=0, clock=wall_clock(), prepared=prepared_model)
+    return fitted.by_epoch("epoch_s")[0]
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -131,7 +154,7 @@ def measure(options: argparse.Namespace) -> None:
             ways: list[tuple[str, Callable[[], float]]] = [
                 ("ours", lambda: ours(name, recipe, prepared, channels_last=False)),  # noqa: B023  # called in this turn
                 ("ours_channels_last", lambda: ours(name, recipe, prepared, channels_last=True)),  # noqa: B023
-                ("theirs", lambda: theirs(name, recipe, splits)),  # noqa: B023
+                ("theirs", lambda: theirs(name, recipe, splits)[0]),  # noqa: B023
                 ("floor", lambda: floor(name, recipe, prepared)),  # noqa: B023
             ]
             if at % 2:
@@ -149,8 +172,76 @@ def warm_up(name: str, recipe: Recipe, prepared: Splits) -> None:
         trainer.step(images, labels)
 
 
-def summary(file: Path) -> None:
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+FAST = ("simple_cnn", "one_conv", "lenet")
+AIMS = {"simple_cnn": 0.9896, "one_conv": 0.973, "lenet": 0.522}
+"""The final accuracies that the pages print."""
+
+
+def measure_fast(options: argparse.Namespace) -> None:
+    torch.set_num_threads(machine.default_threads())
+    changes = dict(pair.split("=", 1) for pair in options.set)
+    for name in options.names or FAST:
+        spec = MODELS[name]
+        assert spec.recipe is not None
+        dataset = data.find(spec.recipe.dataset)
+        shown = wanted(spec, dataset, data_dir=options.data_dir)
+        recipe = replace(recipe_for(spec, dataset, "fast"), **{key: json.loads(text) for key, text in changes.items()})
+        splits = held_out(shown.splits) if options.held_out else shown.splits
+        found: dict[str, object] = {"model": name, "held_out": options.held_out, "recipe": asdict(recipe)}
+        if not options.held_out:
+            spent_s, top1 = theirs(name, spec.recipe, splits, epochs=spec.recipe.epochs, scores=True)
+            found |= {"theirs_s": round(spent_s, 2), "theirs_top1": top1}
+        prepared = adapted(splits, shown.view, "cpu", augmentation_of(recipe, dataset))
+        runs = [to_the_end(name, recipe, prepared, seed) for seed in range(options.seeds)]
+        found |= {"ours_s": [round(spent_s, 2) for spent_s, _ in runs], "ours_top1": [top1 for _, top1 in runs]}
+        print(found, flush=True)
+        with options.output.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(found) + "\n")
+
+
+def held_out(splits: Splits) -> Splits:
+    count = len(splits.train) * 5 // 6
+    rest = splits.train.part(slice(count, None))
+    return Splits(train=splits.train.part(slice(count)), val=rest, test=rest)
+
+
+def to_the_end(name: str, recipe: Recipe, splits: Splits, seed: int) -> tuple[float, float]:
+    """Return the seconds of a fast training and the test after it, and the share that is right."""
+    # validation after every epoch is for people to look at: one batch of it is enough here
+    small = Splits(train=splits.train, val=splits.val.part(slice(100)), test=splits.test)
+    begin = time.perf_counter()
+    torch.manual_seed(seed)
+    model = MODELS[name].build()
+    pool_first(model)
+    prepared = None
+    if recipe.channels_last:
+        variant = parse_variant("channels_last", device="cpu", threads=torch.get_num_threads())
+        prepared = prepare(model, variant, "cpu")
+    fit(model, small, recipe, epochs=recipe.epochs, seed=seed, clock=wall_clock(), prepared=prepared)
+    top1 = score(model, splits.test).top1
+    return time.perf_counter() - begin, top1
+
+
+def summary(files: list[Path]) -> None:
+    for file in files:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        (summary_of_fast if "ours_top1" in rows[0] else summary_of_epochs)(rows)
+
+
+def summary_of_fast(rows: list[dict[str, Any]]) -> None:
+    print(
+        "| network | page prints | its way | accuracy then | fast, median | accuracy, median and range | times less |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for row in rows:
+        tops, ours = row["ours_top1"], statistics.median(row["ours_s"])
+        middle = f"{100 * statistics.median(tops):.2f} % ({100 * min(tops):.2f}-{100 * max(tops):.2f})"
+        whole = f"{row['theirs_s']:.0f} s | {100 * row['theirs_top1']:.2f} %" if "theirs_s" in row else "- | -"
+        less = f"{row['theirs_s'] / ours:.1f}" if "theirs_s" in row else "-"
+        print(f"| {row['model']} | {100 * AIMS[row['model']]:.2f} % | {whole} | {ours:.1f} s | {middle} | {less} |")
+
+
+def summary_of_epochs(rows: list[dict[str, Any]]) -> None:
     print("| recipe | ours | ours, channels_last | theirs | floor | theirs / ours | ours / floor |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in dict.fromkeys(row["model"] for row in rows):
@@ -164,15 +255,19 @@ def summary(file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="MODEL", help="recipes, all by default; or: summary FILE")
+    parser.add_argument("what", choices=["epochs", "fast", "summary"])
+    parser.add_argument("names", nargs="*", metavar="MODEL", help="networks, all by default; for summary: files")
     parser.add_argument("--data-dir", help="where MNIST and CIFAR-10 lie")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--held-out", action="store_true", help="score on a sixth of the training pictures")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the fast recipe")
     parser.add_argument("--output", type=Path, default=Path("training.jsonl"))
-    options = parser.parse_args()
-    if options.names[:1] == ["summary"]:
-        summary(Path(options.names[1]))
+    options = parser.parse_intermixed_args()
+    if options.what == "summary":
+        summary([Path(name) for name in options.names])
     else:
-        measure(options)
+        (measure if options.what == "epochs" else measure_fast)(options)
 
 
 if __name__ == "__main__":

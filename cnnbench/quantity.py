@@ -73,6 +73,12 @@ _ALL = (
     _q("learning_rate", "1", "", "number", "rate of the last step of each epoch"),
     _q("val_top1", "1", "higher", "share", "share of validation pictures classified correctly by epoch"),
     _q("epoch_s", "s", "lower", "seconds", "training steps and data path of an epoch, without validation"),
+    _q("features_s", "s", "lower", "seconds", "what the frozen part makes of all pictures, computed once"),
+    _q("step_step", "1", "", "count", "steps of the training before each record within epochs"),
+    _q("step_train_loss", "1", "lower", "number", "mean loss of the training pictures since the record before"),
+    _q("step_train_top1", "1", "higher", "share", "training pictures classified correctly since the record before"),
+    _q("step_val_loss", "1", "lower", "number", "mean loss of the validation pictures after the step"),
+    _q("step_val_top1", "1", "higher", "share", "validation pictures classified correctly after the step"),
     _q("speedup", "1", "higher", "ratio", "time of the reference over time of this cell, paired by block"),
     _q("peak_memory_bytes", "B", "lower", "bytes", "highest memory of a worker of its own, above what it had before"),
     _q("reserved_memory_bytes", "B", "lower", "bytes", "most that CUDA's caching allocator reserved"),
@@ -118,6 +124,9 @@ BY_EPOCH = (
     *("epoch_s", "train_img_per_s", "data_share", "learning_rate"),
 )
 """What is kept of every epoch of a training."""
+
+BY_STEP = ("step", "train_loss", "train_top1", "val_loss", "val_top1")
+"""What is kept within epochs, as quantities that begin with `step_`."""
 
 DIRECTIONS = ("right", "left", "down", "up")
 """Ways in which pictures are moved, in the order of `shift_correct`."""

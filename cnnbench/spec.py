@@ -14,6 +14,7 @@ Task = Literal["complexity", "infer", "train", "accuracy"]
 Role = Literal["timed", "twin", "canary", "memory", "numerics", "ceilings", "predict"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "tf32", "amp_bf16", "amp_fp16", "bf16"]
+RecipeName = Literal["tutorial", "as-printed", "fast"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 Shape = tuple[int, ...]
 
@@ -62,10 +63,18 @@ def unknown_name(kind: str, given: str, known: Iterable[str], more: str = "") ->
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How a tutorial trains a network; `transform` says in words what is done to a picture, pixels in [0, 1] first.
+    """How a network is trained; `transform` says in words what is done to a picture, pixels in [0, 1] first.
 
     `flip` and `crop_padding`: training pictures of its dataset are mirrored at random, and cut out at random after so
     many black pixels were put around. `halves`: the first half of the test pictures validates, the second one tests.
+    `one_cycle`: the rate goes up from 0 to `learning_rate` and down to 0 again. `features_once`: what the frozen part
+    makes of each picture is computed once, and the head is trained on that. After `epochs`, all layers are trained for
+    `unfrozen_epochs` more at `unfrozen_rate`.
+
+    The rest is how pages err: they train on the test pictures (`trains_on_test`), validate on the training pictures
+    (`validates_on_train`), change validation and test pictures at random too (`augments_all`), let the batch statistics
+    of frozen layers move (`frozen_statistics_move`), or give losses divided by the batch size once more
+    (`divides_losses`).
     """
 
     dataset: str
@@ -82,6 +91,34 @@ class Recipe:
     flip: bool = False
     crop_padding: int = 0
     halves: bool = False
+    one_cycle: bool = False
+    channels_last: bool = False
+    features_once: bool = False
+    unfrozen_epochs: int = 0
+    unfrozen_rate: float | None = None
+    trains_on_test: bool = False
+    validates_on_train: bool = False
+    augments_all: bool = False
+    frozen_statistics_move: bool = False
+    divides_losses: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What a training changes in its recipe (None: nothing), and what is recorded of it beside.
+
+    `by_step`: so many steps lie between two records of loss and accuracy within an epoch; 0: there are none.
+    """
+
+    epochs: int | None = None
+    unfrozen_epochs: int | None = None
+    unfrozen_rate: float | None = None
+    features_once: bool = False
+    by_step: int = 0
+
+
+AS_THE_RECIPE = Training()
+"""Nothing is changed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +147,9 @@ class ModelSpec:
     layers at batch 1 (1 MAC = one multiply-add); `mult_adds` is torchinfo's count, which the tutorials print. `build`
     returns a freshly initialised network with gradients set as the tutorial trains it. `None` means not known before
     building.
-    `pretrained` is the name in torchvision's registry whose weights fit, if any.
+    `pretrained` is the name in torchvision's registry whose weights fit, if any. `features_of` names the network whose
+    features this one is trained on, if it takes features and no pictures. Where a page errs, `printed_recipe` and
+    `printed_build` follow it all the same.
     """
 
     name: str
@@ -128,6 +167,9 @@ class ModelSpec:
     deviations: tuple[str, ...] = ()
     errata: tuple[Erratum, ...] = ()
     pretrained: str | None = None
+    features_of: str | None = None
+    printed_recipe: Recipe | None = None
+    printed_build: Callable[[], nn.Module] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,13 +209,15 @@ class Request:
 
     `accuracy` is a dataset or None. `input_shape` (channels, height, width) overrides the models' own. `lenient`: an
     unsupported cell is no failure, because the list of variants is a plan's and not the user's. `data_dir` is looked
-    through for datasets first. `deterministic`: train with algorithms that give the same bits again.
+    through for datasets first. `deterministic`: train with algorithms that give the same bits again. `recipe` says by
+    which of a network's recipes it is trained.
     """
 
     title: str
     sections: tuple[Section, ...]
     device: Literal["cpu", "cuda", "all"] = "cpu"
     accuracy: str | None = None
+    recipe: RecipeName = "tutorial"
     deterministic: bool = False
     data_dir: str | None = None
     weights: str = "none"
@@ -202,6 +246,7 @@ class Case:
     batch_size: int
     input_shape: Shape
     dataset: str | None = None
+    recipe: RecipeName = "tutorial"
     weights: str = "none"
     role: Role = "timed"
     seed: int

@@ -230,6 +230,43 @@ def test_training_on_a_folder_of_photographs(folder: Path) -> None:
     assert record.samples("tested") == (8.0,)
 
 
+def test_transfer_by_features_and_by_unfreezing(folder: Path) -> None:
+    put_pictures(folder / "photos" / "PetImages", {"Cat": (200, 30, 30), "Dog": (30, 30, 200)}, count=10)
+    on = "--dataset cats_dogs --data-dir photos --format csv"
+    linear = run(f"train vgg16_linear {on} --epochs 2 --output linear", folder)
+    assert linear.returncode == 0, linear.stderr
+    (row,) = table(linear.stdout)
+    (record,) = Store(folder / "linear").load().records
+    assert "2 epochs, in stored order, normalised, no augmentation, on features computed once." in record.notes[0]
+    assert record.samples("features_s")[0] > 0.0
+    tested = run(f"evaluate {row['checkpoint']} --data-dir photos --format json", folder)
+    assert tested.returncode == 0, tested.stderr
+    assert str(json.loads(tested.stdout)[0]["top1"]) == row["top1"]
+    whole = run(f"train vgg16_transfer {on} --output whole", folder)
+    assert whole.returncode == 0, whole.stderr
+    (record,) = Store(folder / "whole").load().records
+    assert record.samples("learning_rate") == (0.01, 0.0001)
+    assert record.notes[0].endswith(
+        "1 epoch, in stored order, normalised, no augmentation, then 1 epoch with all layers at 0.0001."
+    )
+    both = run(f"train mobilenet_v2_transfer {on} --features-once --epochs 3 --unfreeze 1 --output both", folder)
+    assert both.returncode == 0, both.stderr
+    (record,) = Store(folder / "both").load().records
+    assert record.samples("learning_rate") == (0.01, 0.01, 0.01, 0.0001)
+
+
+def test_records_within_epochs_and_the_fast_recipe(folder: Path) -> None:
+    done = run("train digit_cnn --recipe fast --epochs 2 --by-step 10 --output out --format csv", folder)
+    assert done.returncode == 0, done.stderr
+    rows = table((folder / "out" / "steps.csv").read_text(encoding="utf-8"))
+    assert [row["step"] for row in rows] == ["10", "20", "30", "34", "44", "54", "64", "68"]
+    (record,) = Store(folder / "out").load().records
+    assert record.case.recipe == "fast"
+    refused = run("train ./nets.py:Coloured --dataset synthetic --recipe fast --output no", folder)
+    assert refused.returncode == 1
+    assert "There is no fast recipe for synthetic, only for digits, mnist, " in refused.stderr + refused.stdout
+
+
 def test_a_plan_file(folder: Path) -> None:
     plan = folder / "mine.toml"
     plan.write_text(

@@ -57,6 +57,7 @@ EVERY_CASE = Case(
     batch_size=64,
     input_shape=(3, 32, 48),
     dataset="digits",
+    recipe="fast",
     weights="pretrained",
     role="twin",
     seed=12,

@@ -53,6 +53,7 @@ def test_identity_keeps_the_seed() -> None:
         {"batch_size": 2},
         {"input_shape": (1, 28, 28)},
         {"dataset": "digits"},
+        {"recipe": "fast"},
         {"weights": "pretrained"},
     ],
     ids=lambda change: next(iter(change)),

@@ -15,6 +15,9 @@ from cnnbench.stats import prediction_interval
 
 Verdict = Literal["reproduced", "differs", "not run"]
 
+UNFROZEN = "_unfrozen"
+"""Ends the name of a figure of after the epochs in which all layers are trained."""
+
 OTHER_SIZE = "_244"
 """Ends the name of a figure that a page prints for pictures of 244x244 instead of the network's own size."""
 
@@ -37,8 +40,7 @@ _CALLED_VALIDATION = "called validation on the page, but on the training picture
 """What is said of figures whose corrected reading is that of held-out pictures, so that is what stands beside them."""
 
 _NOT_MEASURED = {
-    "by_step": "lines within an epoch are not recorded",
-    "unfrozen": "training on with all layers is not done yet",
+    "by_step": "running means within an epoch of the page's own 20,000 pictures",
     "first": "a first call outside the run by epochs is not made",
     "predicted_class": "needs the page's picture and published weights",
 }
@@ -91,8 +93,8 @@ def _evidence(spec: ModelSpec, records: Sequence[Record], missing: str) -> Evide
         r.case.seed: r
         for r in own
         if recipe is not None
-        and (r.case.task, r.case.dataset) == ("accuracy", recipe.dataset)
-        and len(r.samples("train_loss")) == recipe.epochs
+        and (r.case.task, r.case.dataset, r.case.recipe) == ("accuracy", recipe.dataset, "tutorial")
+        and len(r.samples("train_loss")) == recipe.epochs + recipe.unfrozen_epochs
     }
     return Evidence(
         counted=counted.get(spec.input_shape),
@@ -107,7 +109,7 @@ def _rows(spec: ModelSpec, figure: Printed, evidence: Evidence) -> list[Reproduc
     if base in _COUNTED:
         record = evidence.counted if base == figure.quantity else evidence.counted_other
         return [_counted_row(spec, figure, base, record)]
-    if base in TRAINED and spec.recipe is not None:
+    if base.removesuffix(UNFROZEN) in TRAINED and spec.recipe is not None:
         return _trained_rows(spec, figure, spec.recipe, evidence)
     why = next((reason for part, reason in _NOT_MEASURED.items() if part in figure.quantity), "nothing measures it")
     return [_not_run(spec, figure.quantity, _words(figure.values, None), why)]
@@ -190,14 +192,15 @@ def _reason(spec: ModelSpec, figure: Printed) -> str:
 
 
 def _trained_rows(spec: ModelSpec, figure: Printed, recipe: Recipe, evidence: Evidence) -> list[Reproduced]:
-    base = figure.quantity
+    base = figure.quantity.removesuffix(UNFROZEN)
+    last = -1 if base != figure.quantity or base in _QUANTITY else recipe.epochs - 1
     several = len(figure.values) > 1 or _FIRST_ONLY in figure.note
     rows = []
     for at, printed in enumerate(figure.values):
-        name = f"{base} epoch {at + 1}" if several else base
+        name = f"{figure.quantity} epoch {at + 1}" if several else figure.quantity
         decimals = max(_TRAINED_DECIMALS, _decimals(printed))
         scale = 1 / recipe.batch_size if _DIVIDED in figure.note else 1.0
-        place = at if several else -1
+        place = at if several else last
         measured = base.replace("train_", "val_") if _CALLED_VALIDATION in figure.note else _QUANTITY.get(base, base)
         values = [r.samples(measured)[place] * scale for r in evidence.trained]
         rows.append(_trained_row(spec, name, printed, decimals, values, figure.note, evidence))

@@ -18,7 +18,8 @@ from cnnbench.cli.measure import run_folder, sigterm_interrupts
 from cnnbench.cli.options import data_dir_option
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.tables import render
-from cnnbench.cli.train import ANSWER_S, checkpoint_path
+from cnnbench.cli.train import ANSWER_S
+from cnnbench.cli.trained import checkpoint_path
 from cnnbench.models import MODELS
 from cnnbench.models.tutorials import TUTORIALS
 from cnnbench.orchestrator.ask import count_models
@@ -34,7 +35,6 @@ from cnnbench.spec import (
     Request,
     Section,
     UsageError,
-    is_picture,
     unknown_name,
 )
 from cnnbench.store import Store, finished
@@ -45,8 +45,6 @@ OTHER_INPUT = (244, 244)
 
 _WIDTHS = (None, 26, 30, 30, None, None, None, 50)
 """Widths of the table's columns, so that layer tables do not fill the screen."""
-
-_NO_PICTURES = "the network takes features and no pictures"
 
 
 @click.command("reproduce")
@@ -74,8 +72,8 @@ def command(
     Counts, layer tables and megabytes must be equal in the digits that are printed. A loss or an accuracy must lie
     where one more training of ours would lie with 95 %: mean +- t s sqrt(1 + 1/n) of the seeds, widened by half of the
     last printed digit. Networks are trained by the tutorial's recipe on its own dataset, at its full epochs, if the
-    dataset is there. What is not measured says so and why: figures within an epoch, fine-tuning, and what needs
-    published weights. Without names all tutorials are done.
+    dataset is there. What is not measured says so and why: figures within an epoch, and what needs published weights.
+    Without names all tutorials are done.
 
     \b
     Examples:
@@ -186,9 +184,7 @@ def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[
         recipe = _trained_by(spec)
         if recipe is None:
             continue
-        if not is_picture(spec.input_shape):
-            found[spec.name] = _NO_PICTURES
-        elif spec.pretrained is not None and spec.pretrained not in weights:
+        if spec.pretrained is not None and spec.pretrained not in weights:
             found[spec.name] = f"needs published weights: --weights {spec.pretrained}=FILE"
         else:
             try:
@@ -227,7 +223,7 @@ def _train(asked: _Asked, already: Sequence[Record], folder: Path) -> Iterator[R
                 return checkpoint_path(folder, spec.name, seed)
 
             request = _request(spec, first, asked)
-            for record in train_seeds(request, epochs=None, seeds=count, checkpoint=checkpoint, resume=True, tell=tell):
+            for record in train_seeds(request, seeds=count, checkpoint=checkpoint, resume=True, tell=tell):
                 shown.line(record_line(record))
                 yield record
 

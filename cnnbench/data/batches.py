@@ -130,7 +130,9 @@ class Splits:
 
 def splits_of(read: Read, classes: int) -> Splits:
     """Return what was read as tensors over the same memory."""
-    return Splits(train=_split(read.train, classes), val=_split(read.val, classes), test=_split(read.test, classes))
+    test = _split(read.test, classes)
+    val = test if read.val is read.test else _split(read.val, classes)
+    return Splits(train=_split(read.train, classes), val=val, test=test)
 
 
 def _split(pictures: Pictures, classes: int) -> Split:
@@ -161,15 +163,19 @@ def view_for(input_shape: Shape, stored: Shape, mean: tuple[float, ...], std: tu
     return View(input_shape=input_shape, mean=mean, std=std)
 
 
-def adapted(splits: Splits, view: View, device: str, augmentation: Augmentation | None = None) -> Splits:
-    """Return `splits` on `device` as `view` shows them, training pictures with `augmentation`.
+def adapted(
+    splits: Splits, view: View, device: str, augmentation: Augmentation | None = None, *, augments_all: bool = False
+) -> Splits:
+    """Return `splits` on `device` as `view` shows them, training pictures (or all) with `augmentation`.
 
     Small ones (`HELD_BYTES`) that must be resized are adapted now, others by batch.
     """
+    others = augmentation if augments_all else None
+    test = adapt(splits.test, view, device, others)
     return Splits(
         train=adapt(splits.train, view, device, augmentation),
-        val=adapt(splits.val, view, device),
-        test=adapt(splits.test, view, device),
+        val=test if splits.val is splits.test else adapt(splits.val, view, device, others),
+        test=test,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnbench.data.dataset import DatasetSpec, Download, File, Places, Read, Source, Tell
+from cnnbench.data.dataset import DatasetSpec, Download, Fast, File, Places, Read, Source, Tell
 from cnnbench.spec import Shape
 
 CLASS_NAMES = ("Cat", "Dog")
@@ -29,6 +29,9 @@ def read(source: Source, wanted: Shape, tell: Tell) -> Read:
     return read_pictures("cats_dogs", source, CLASS_NAMES, (3, *wanted[1:]), tell, top=_TOP)
 
 
+FAST = Fast(optimizer="adam", learning_rate=0.01, batch_size=32, epochs=10, features_once=True)
+
+
 SPEC = DatasetSpec(
     name="cats_dogs",
     classes=len(CLASS_NAMES),
@@ -39,6 +42,7 @@ SPEC = DatasetSpec(
     description="photographs of cats and dogs, resized and cut to each network's input; a fifth held out",
     look=look,
     read=read,
+    fast=FAST,
     needs=f"the folder {_TOP} with {' and '.join(CLASS_NAMES)}, or {_ZIP}",
     downloads=(
         Download(

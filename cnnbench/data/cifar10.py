@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from cnnbench.data.dataset import Counts, DatasetSpec, Download, File, Places, Read, Source, Tell, check_labels
+from cnnbench.data.dataset import Counts, DatasetSpec, Download, Fast, File, Places, Read, Source, Tell, check_labels
 from cnnbench.data.finding import check_md5, md5_of
 from cnnbench.data.mnist import SAME_NOTE
 from cnnbench.spec import Shape, UsageError
@@ -190,6 +190,9 @@ def _check_streams(path: Path, stream: Any, offsets: Any, labels: Any, count: in
         raise UsageError(f"{path}: the offsets do not divide the {len(stream)} bytes of its pictures.")
 
 
+FAST = Fast(optimizer="adam", learning_rate=0.004, batch_size=128, epochs=4, channels_last=True)
+
+
 SPEC = DatasetSpec(
     name="cifar10",
     classes=len(CLASS_NAMES),
@@ -200,6 +203,7 @@ SPEC = DatasetSpec(
     description="60,000 colour pictures of ten kinds of things, 32x32",
     look=look,
     read=read,
+    fast=FAST,
     needs=f"{ARCHIVE}, the folder {_FOLDER}, or {' and '.join(_JPEG_FILES)}",
     downloads=(Download(name=ARCHIVE, urls=(f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}",), md5=ARCHIVE_MD5),),
 )

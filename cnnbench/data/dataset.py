@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cnnbench.spec import Shape, UsageError
 
@@ -96,6 +96,21 @@ class Download:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Fast:
+    """What a dataset's fast recipe sets in that of a network, so that good accuracy comes soon."""
+
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float
+    momentum: float = 0.0
+    batch_size: int
+    epochs: int
+    shuffled: bool = True
+    one_cycle: bool = True
+    channels_last: bool = False
+    features_once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetSpec:
     """One dataset: `shape` is (channels, height, width) of a picture as stored.
 
@@ -106,6 +121,7 @@ class DatasetSpec:
 
     `epochs` and `steps` stand in for a recipe's epochs where the dataset is much smaller than the recipe's own:
     that many epochs, but no more than `steps` optimiser steps in all. `None` means that the recipe's epochs are used.
+    `fast` None: the dataset has no fast recipe.
     """
 
     name: str
@@ -122,6 +138,7 @@ class DatasetSpec:
     downloads: tuple[Download, ...] = ()
     epochs: int | None = None
     steps: int | None = None
+    fast: Fast | None = None
 
 
 def built_in(_: Places) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnbench.data.dataset import Counts, DatasetSpec, Read, Source, Tell, built_in
+from cnnbench.data.dataset import Counts, DatasetSpec, Fast, Read, Source, Tell, built_in
 from cnnbench.spec import Shape
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ def read(_source: Source, _wanted: Shape, _tell: Tell) -> Read:
     return Read(train=part(fold < VALIDATION_FOLD), val=part(fold == VALIDATION_FOLD), test=part(fold == TEST_FOLD))
 
 
+FAST = Fast(optimizer="adam", learning_rate=0.01, batch_size=32, epochs=15)
+
+
 SPEC = DatasetSpec(
     name="digits",
     classes=CLASSES,
@@ -71,4 +74,5 @@ SPEC = DatasetSpec(
     read=read,
     epochs=DIGITS_EPOCHS,
     steps=DIGITS_STEPS,
+    fast=FAST,
 )

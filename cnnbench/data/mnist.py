@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnbench.data.dataset import Counts, DatasetSpec, Download, File, Places, Read, Source, Tell, check_labels
+from cnnbench.data.dataset import Counts, DatasetSpec, Download, Fast, File, Places, Read, Source, Tell, check_labels
 from cnnbench.data.finding import check_md5, md5_of
 from cnnbench.spec import Shape
 
@@ -139,6 +139,9 @@ def _fashion(source: Source, _: Shape, tell: Tell) -> Read:
     return read_files("fashion_mnist", source, tell)
 
 
+FAST = Fast(optimizer="adam", learning_rate=0.004, batch_size=256, epochs=3, channels_last=True)
+
+
 SPEC = DatasetSpec(
     name="mnist",
     classes=CLASSES,
@@ -149,6 +152,7 @@ SPEC = DatasetSpec(
     description="70,000 handwritten digits, 28x28, grey",
     look=lambda where: look_for(MNIST, where),
     read=_mnist,
+    fast=FAST,
     needs="the four files of MNIST, gzipped or unpacked, in MNIST/raw or in the folder itself",
     home=MNIST.folders[0],
     downloads=_downloads(
@@ -169,6 +173,7 @@ FASHION_SPEC = DatasetSpec(
     description="70,000 pieces of clothing, 28x28, grey",
     look=lambda where: look_for(FASHION, where),
     read=_fashion,
+    fast=FAST,
     needs="the four files of Fashion-MNIST, gzipped or unpacked, in FashionMNIST/raw or in the folder itself",
     home=FASHION.folders[0],
     downloads=_downloads(FASHION, ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)),

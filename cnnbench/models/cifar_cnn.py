@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cnnbench.spec import Erratum, ModelSpec, Recipe
@@ -43,6 +44,32 @@ def _tudui() -> nn.Module:
     )
 
 
+_RECIPE = Recipe(
+    dataset="cifar10",
+    transform="random horizontal flip, random crop of 32 after padding by 4, normalise",
+    flip=True,
+    crop_padding=4,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2023, 0.1994, 0.2010),
+    loss="cross_entropy",
+    optimizer="adam",
+    learning_rate=0.001,
+    batch_size=100,
+    epochs=10,
+    shuffled=True,
+)
+
+_TUDUI_RECIPE = Recipe(
+    dataset="cifar10",
+    transform="none",
+    loss="cross_entropy",
+    optimizer="sgd",
+    learning_rate=0.01,
+    batch_size=1,
+    epochs=10,
+    shuffled=False,
+)
+
 SPECS = (
     ModelSpec(
         name="cifar_cnn",
@@ -55,20 +82,7 @@ SPECS = (
         trainable_params=2_122_186,
         macs=7_705_600,
         mult_adds=7_755_274,
-        recipe=Recipe(
-            dataset="cifar10",
-            transform="random horizontal flip, random crop of 32 after padding by 4, normalise",
-            flip=True,
-            crop_padding=4,
-            mean=(0.4914, 0.4822, 0.4465),
-            std=(0.2023, 0.1994, 0.2010),
-            loss="cross_entropy",
-            optimizer="adam",
-            learning_rate=0.001,
-            batch_size=100,
-            epochs=10,
-            shuffled=True,
-        ),
+        recipe=_RECIPE,
         errata=(
             Erratum(
                 where="cifar-cnn, transform",
@@ -87,6 +101,7 @@ SPECS = (
                 corrected="both layouts are found",
             ),
         ),
+        printed_recipe=replace(_RECIPE, augments_all=True),
     ),
     ModelSpec(
         name="tudui",
@@ -99,16 +114,7 @@ SPECS = (
         trainable_params=145_578,
         macs=12_354_176,
         mult_adds=12_399_306,
-        recipe=Recipe(
-            dataset="cifar10",
-            transform="none",
-            loss="cross_entropy",
-            optimizer="sgd",
-            learning_rate=0.01,
-            batch_size=1,
-            epochs=10,
-            shuffled=False,
-        ),
+        recipe=_TUDUI_RECIPE,
         errata=(
             Erratum(
                 where="tudui, data",
@@ -121,5 +127,6 @@ SPECS = (
                 corrected="adds up plain numbers",
             ),
         ),
+        printed_recipe=replace(_TUDUI_RECIPE, trains_on_test=True),
     ),
 )

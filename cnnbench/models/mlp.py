@@ -22,7 +22,7 @@ def _perceptron() -> nn.Module:
     )
 
 
-def _mlp() -> nn.Module:
+def _mlp(dim: int = 1) -> nn.Module:
     from torch import nn
 
     return nn.Sequential(  # 1x28x28
@@ -30,8 +30,12 @@ def _mlp() -> nn.Module:
         nn.Linear(784, 100),  # 100
         nn.ReLU(),
         nn.Linear(100, 10),  # 10
-        nn.LogSoftmax(dim=1),
+        nn.LogSoftmax(dim=dim),
     )
+
+
+def _mlp_as_printed() -> nn.Module:
+    return _mlp(dim=0)
 
 
 def _mlp_256() -> nn.Module:
@@ -55,6 +59,8 @@ MNIST_RECIPE = Recipe(
     epochs=5,
     shuffled=False,
 )
+
+MNIST_AS_PRINTED = replace(MNIST_RECIPE, divides_losses=True)
 
 LOSS_DIVIDED_TWICE = Erratum(
     where="mslearn, train_epoch, train_long and validate",
@@ -121,6 +127,7 @@ SPECS = (
             ),
         ),
         errata=(*_DATA_ERRATA, LOSS_DIVIDED_TWICE),
+        printed_recipe=MNIST_AS_PRINTED,
     ),
     ModelSpec(
         name="mlp",
@@ -142,6 +149,8 @@ SPECS = (
         ),
         deviations=("log-softmax over dimension 1; the page takes dimension 0",),
         errata=(*_MLP_ERRATA, LOSS_DIVIDED_TWICE),
+        printed_recipe=MNIST_AS_PRINTED,
+        printed_build=_mlp_as_printed,
     ),
     ModelSpec(
         name="mlp_256",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cnnbench.models.figures import printed
@@ -97,6 +98,7 @@ SPECS = (
             ),
         ),
         errata=(LOSS_DIVIDED_TWICE,),
+        printed_recipe=replace(_MSLEARN_RECIPE, divides_losses=True),
     ),
     ModelSpec(
         name="multilayer_cnn",
@@ -122,6 +124,7 @@ SPECS = (
             *printed("first epoch only, divided by the batch once too often", train_loss=0.001, val_loss=0.000),
         ),
         errata=(LOSS_DIVIDED_TWICE,),
+        printed_recipe=replace(_MSLEARN_RECIPE, divides_losses=True),
     ),
     ModelSpec(
         name="simple_cnn",

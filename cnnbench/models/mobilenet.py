@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cnnbench.models.figures import printed
@@ -61,6 +62,19 @@ _PRINTED = (
     ),
 )
 
+_RECIPE = Recipe(
+    dataset="cats_dogs",
+    transform=RESIZE_AND_CROP,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    loss="cross_entropy",
+    optimizer="adam",
+    learning_rate=0.01,
+    batch_size=32,
+    epochs=1,
+    shuffled=False,
+)
+
 SPECS = (
     ModelSpec(
         name="mobilenet_v2",
@@ -88,18 +102,7 @@ SPECS = (
         trainable_params=2_562,
         macs=299_496_832,
         mult_adds=299_530_946,
-        recipe=Recipe(
-            dataset="cats_dogs",
-            transform=RESIZE_AND_CROP,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            loss="cross_entropy",
-            optimizer="adam",
-            learning_rate=0.01,
-            batch_size=32,
-            epochs=1,
-            shuffled=False,
-        ),
+        recipe=_RECIPE,
         printed=_PRINTED,
         errata=(
             Erratum(
@@ -117,5 +120,6 @@ SPECS = (
             LOSS_DIVIDED_TWICE,
         ),
         pretrained="mobilenet_v2",
+        printed_recipe=replace(_RECIPE, divides_losses=True, validates_on_train=True, frozen_statistics_move=True),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cnnbench.models.figures import printed
@@ -154,6 +155,35 @@ _VGG16_ERRATA = (
     ),
 )
 
+_LINEAR_RECIPE = Recipe(
+    dataset="cats_dogs",
+    transform=f"{RESIZE_AND_CROP}; features of 800 pictures by VGG-16 in batches of 8, split 700 to 100",
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    loss="nll",
+    optimizer="adam",
+    learning_rate=0.01,
+    batch_size=32,
+    epochs=10,
+    shuffled=False,
+    features_once=True,
+)
+
+_TRANSFER_RECIPE = Recipe(
+    dataset="cats_dogs",
+    transform=RESIZE_AND_CROP,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    loss="cross_entropy",
+    optimizer="adam",
+    learning_rate=0.01,
+    batch_size=16,
+    epochs=1,
+    shuffled=False,
+    unfrozen_epochs=1,
+    unfrozen_rate=0.0001,
+)
+
 SPECS = (
     ModelSpec(
         name="vgg16",
@@ -181,18 +211,7 @@ SPECS = (
         trainable_params=50_178,
         macs=50_176,
         mult_adds=50_178,
-        recipe=Recipe(
-            dataset="cats_dogs",
-            transform=f"{RESIZE_AND_CROP}; features of 800 pictures by VGG-16 in batches of 8, split 700 to 100",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            loss="nll",
-            optimizer="adam",
-            learning_rate=0.01,
-            batch_size=32,
-            epochs=10,
-            shuffled=False,
-        ),
+        recipe=_LINEAR_RECIPE,
         printed=(
             *printed(
                 train_top1=(0.879, 0.981, 0.999, *(1.000,) * 7),
@@ -211,6 +230,9 @@ SPECS = (
             ),
             LOSS_DIVIDED_TWICE,
         ),
+        pretrained="vgg16",
+        features_of="vgg16",
+        printed_recipe=replace(_LINEAR_RECIPE, divides_losses=True),
     ),
     ModelSpec(
         name="vgg16_transfer",
@@ -223,20 +245,10 @@ SPECS = (
         trainable_params=50_178,
         macs=15_346_680_832,
         mult_adds=15_360_228_354,
-        recipe=Recipe(
-            dataset="cats_dogs",
-            transform=RESIZE_AND_CROP,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            loss="cross_entropy",
-            optimizer="adam",
-            learning_rate=0.01,
-            batch_size=16,
-            epochs=1,
-            shuffled=False,
-        ),
+        recipe=_TRANSFER_RECIPE,
         printed=_TRANSFER_PRINTED,
         errata=_TRANSFER_ERRATA,
         pretrained="vgg16",
+        printed_recipe=replace(_TRANSFER_RECIPE, divides_losses=True),
     ),
 )

@@ -7,25 +7,25 @@ from typing import Literal
 
 from cnnbench.record import Caution, Environment, Outcome, Status
 from cnnbench.runners.sampling import Sample, SampleShape
-from cnnbench.spec import Case, Shape
+from cnnbench.spec import AS_THE_RECIPE, Case, Shape, Training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """To a worker, first: what to do in this process, and under which limits.
 
-    `scratch`: a folder for compile caches. `memory_limit_bytes` of private memory (None: no limit). `epochs`, `limit_s`
-    and `checkpoint` are for training: None means the dataset's own number, no limit, and no file; `resume`: training
-    in progress that lies beside the checkpoint is gone on with; `deterministic`: with algorithms that give the same
-    bits again. With `part` the weights are tested on that part of the dataset and not trained, with `shift` on pictures
-    moved by up to so many pixels, too. `data_dir` is looked through for datasets. `images`: files to predict the `top`
-    classes of. `warm_cap_s` ends a warm-up that does not settle.
+    `scratch`: a folder for compile caches. `memory_limit_bytes` of private memory (None: no limit). `training`,
+    `limit_s` and `checkpoint` are for training: what it changes in the recipe, None for no limit, None for no file;
+    `resume`: training in progress that lies beside the checkpoint is gone on with; `deterministic`: with algorithms
+    that give the same bits again. With `part` the weights are tested on that part of the dataset and not trained, with
+    `shift` on pictures moved by up to so many pixels, too. `data_dir` is looked through for datasets. `images`: files
+    to predict the `top` classes of. `warm_cap_s` ends a warm-up that does not settle.
     """
 
     case: Case
     scratch: str
     memory_limit_bytes: int | None = None
-    epochs: int | None = None
+    training: Training = AS_THE_RECIPE
     limit_s: float | None = None
     checkpoint: str | None = None
     part: Literal["train", "val", "test"] | None = None

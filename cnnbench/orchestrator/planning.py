@@ -64,7 +64,7 @@ def make_plan(request: Request, environment: Environment, shapes: Mapping[str, S
     groups = _groups(request, [c for c in cells if judged[c].status != "unsupported"])
     names = tuple(dict.fromkeys(c.model for c in cells))
     single = {name: _single(request, name, shapes) for name in names}
-    accuracy = request.accuracy and [_trained(single[n], request.accuracy, devices[0]) for n in names]
+    accuracy = request.accuracy and [_trained(single[n], request, request.accuracy, devices[0]) for n in names]
     return Plan(
         request=request,
         complexity=tuple(single.values()),
@@ -121,10 +121,10 @@ def _single(request: Request, name: str, shapes: Mapping[str, Shape]) -> Case:
     )
 
 
-def _trained(single: Case, dataset: str, device: Device) -> Case:
+def _trained(single: Case, request: Request, dataset: str, device: Device) -> Case:
     recipe = MODELS[single.model].recipe if single.model in MODELS else None
     batch = recipe.batch_size if recipe else 64
-    return replace(single, task="accuracy", dataset=dataset, device=device, batch_size=batch)
+    return replace(single, task="accuracy", dataset=dataset, device=device, batch_size=batch, recipe=request.recipe)
 
 
 def threads_of(request: Request) -> int:

@@ -14,14 +14,20 @@ from cnnbench.orchestrator.messages import Failure, Job, News
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.single import as_record, ask, hosting, limit_of, train_case
 from cnnbench.record import Record
-from cnnbench.spec import Case, Request, Variant
+from cnnbench.spec import AS_THE_RECIPE, Case, Request, Training, Variant
 from cnnbench.variants import parse_variant, support
 
 Tell = Callable[[Progress], None]
 
 
 def train_seeds(
-    request: Request, *, epochs: int | None, seeds: int, checkpoint: Callable[[int], Path], resume: bool, tell: Tell
+    request: Request,
+    *,
+    training: Training = AS_THE_RECIPE,
+    seeds: int,
+    checkpoint: Callable[[int], Path],
+    resume: bool,
+    tell: Tell,
 ) -> Iterator[Record]:
     """Train the one model of `request` once per seed, from `request.seed` on, and yield each record as it is there.
 
@@ -44,7 +50,7 @@ def train_seeds(
                 case=seeded,
                 scratch=scratch,
                 memory_limit_bytes=limit_of(seeded),
-                epochs=epochs,
+                training=training,
                 checkpoint=str(checkpoint(seeded.seed)),
                 data_dir=request.data_dir,
                 resume=resume,

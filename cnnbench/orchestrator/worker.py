@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench import models
 from cnnbench.clock import Clock, clock_for
+from cnnbench.models.stacked import under
 from cnnbench.models.weights import load_weights
 from cnnbench.orchestrator.failures import describe
 from cnnbench.orchestrator.messages import (
@@ -151,7 +152,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
             build=lambda: build(spec, case),
             clock=clock_for(case.device),
             hear=lambda text, done: connection.send(News(text=text, done=done)),
-            epochs=job.epochs,
+            training=job.training,
             limit_s=job.limit_s,
             checkpoint=job.checkpoint,
             part=job.part,
@@ -167,8 +168,11 @@ def _whole(connection: Connection, job: Job) -> Outcome:
 
 
 def build(spec: ModelSpec, case: Case) -> nn.Module:
-    """Return the case's network with the weights asked for."""
-    model = spec.build()
+    """Return the case's network with the weights asked for; where it takes features, under what computes them."""
+    made = spec.printed_build if case.recipe == "as-printed" and spec.printed_build is not None else spec.build
+    model = made()
+    if case.task == "accuracy" and spec.features_of is not None:
+        model = under(models.find_model(spec.features_of).build(), model)
     load_weights(model, spec, case.weights)
     return model
 

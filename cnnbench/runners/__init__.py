@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnnbench.clock import Clock
-from cnnbench.spec import Case, ModelSpec, Role, Task
+from cnnbench.spec import AS_THE_RECIPE, Case, ModelSpec, Role, Task, Training
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +20,8 @@ class Assignment:
     """What a runner is given whose task is one piece of work.
 
     `build` returns the case's network with its weights. `hear` is told news and the share that is done. For training:
-    `epochs` (None: the dataset's own number), `limit_s` (None: no limit), `checkpoint` (None: no file); with `part` the
-    weights are tested on that part of the dataset and not trained. `data_dir` is looked through for the dataset first.
+    what it changes in the recipe, `limit_s` (None: no limit), `checkpoint` (None: no file); with `part` the weights are
+    tested on that part of the dataset and not trained. `data_dir` is looked through for the dataset first.
     `resume`: training in progress that lies beside the checkpoint is gone on with; `stop` says whether it is to stop.
     `shift`: weights are tested on pictures moved by up to so many pixels, too. `images` are files to predict the `top`
     classes of.
@@ -32,7 +32,7 @@ class Assignment:
     build: Callable[[], nn.Module]
     clock: Clock
     hear: Callable[[str, float], None]
-    epochs: int | None = None
+    training: Training = AS_THE_RECIPE
     limit_s: float | None = None
     checkpoint: str | None = None
     part: Literal["train", "val", "test"] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,21 +11,24 @@ from torch import nn
 
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data
-from cnnbench._version import __version__
-from cnnbench.data.batches import Augmentation, Split, adapted, batch_count
+from cnnbench.data.batches import Split, Splits, adapted
 from cnnbench.data.dataset import DatasetSpec
-from cnnbench.quantity import BY_EPOCH
+from cnnbench.quantity import BY_EPOCH, BY_STEP
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
-from cnnbench.runners.datasets import augmentation_of, recipe_of, wanted
+from cnnbench.runners.account import Account
+from cnnbench.runners.datasets import augmentation_of, view_of, wanted
 from cnnbench.runners.evaluate import Scores, score
-from cnnbench.runners.fit import EpochSeen, FitResult, fit
-from cnnbench.runners.limit import check_fits, first_batch, forward, rounds_text
-from cnnbench.runners.resume import FileKeeper, Identity, state_path
+from cnnbench.runners.features import features_of, head_of
+from cnnbench.runners.fit import fit_phases
+from cnnbench.runners.fitting import EpochSeen, FitResult, Phase
+from cnnbench.runners.limit import check_fits, first_batch, forward
+from cnnbench.runners.pooling import pool_first
+from cnnbench.runners.recipes import changed, recipe_for
 from cnnbench.runners.team import Team, join
 from cnnbench.runners.testing import measure_scores
-from cnnbench.spec import Case, ModelSpec, Recipe, UnsupportedError
-from cnnbench.variants import REFERENCE, Prepared, prepare
+from cnnbench.spec import ModelSpec, Recipe, UnsupportedError, UsageError
+from cnnbench.variants import REFERENCE, Prepared, parse_variant, prepare
 
 
 def measure_accuracy(
@@ -47,140 +50,107 @@ def measure_accuracy(
         UnsupportedError: the pictures do not fit the network, it has too few outputs, or it would exceed the limit.
         DivergedError: the loss became infinite or no number.
         MissingError: the dataset is not there.
-        UsageError: a file of it is damaged, the checkpoint cannot be written, or every parameter is frozen.
+        UsageError: a file of it is damaged, the checkpoint cannot be written, every parameter is frozen, the dataset
+            has no fast recipe, or features are to be computed once where that cannot be.
     """
-    case, spec, clock = assignment.case, assignment.spec, assignment.clock
-    recipe, leads = recipe_of(spec), team is None or team.rank == 0
-    _check_outputs(spec.classes, dataset)
-    found = wanted(spec, dataset, data_dir=assignment.data_dir, tell=lambda text, _: assignment.hear(text, 0.0))
-    splits = adapted(found.splits, found.view, case.device, augmentation_of(recipe, dataset))
+    case, clock = assignment.case, assignment.clock
+    check_suits(assignment.spec, dataset)
+    recipe = _recipe(assignment, dataset, prepared, team)
+    splits, notes = _data(assignment, dataset, recipe)
     model.to(case.device)
     _check_outputs(width := _width(model, splits.val), dataset)
-    training = _Training(
-        spec=spec,
+    account = Account(
+        spec=assignment.spec,
         dataset=dataset,
         recipe=recipe,
-        epochs=assignment.epochs or epochs_for(recipe, dataset),
         case=case,
         variant=REFERENCE if prepared is None else prepared.variant.name,
+        pooled=pool_first(model),
         processes=1 if team is None else team.size,
         pictures=len(splits.train),
-        notes=found.notes,
+        notes=notes,
     )
     if assignment.limit_s is not None:
-        check_fits(model, splits, recipe, epochs=training.epochs, limit_s=assignment.limit_s, clock=clock)
-    keeper = training.keeper(assignment, writes=leads)
-    fitted = fit(
-        *(model, splits, recipe),
-        epochs=training.epochs,
-        seed=case.seed,
-        clock=clock,
-        on_epoch=on_epoch,
-        keeper=keeper,
-        prepared=prepared,
-        team=team,
+        check_fits(model, splits, recipe, epochs=account.epochs, limit_s=assignment.limit_s, clock=clock)
+    leads = team is None or team.rank == 0
+    keeper = account.keeper(assignment, writes=leads)
+    start = clock.now_ns()
+    phases = _phases(model, splits, recipe, prepared, assignment.hear)
+    clock.synchronize()
+    features_s = (clock.now_ns() - start) / 1e9 if recipe.features_once else None
+    by_step = assignment.training.by_step
+    fitted = fit_phases(
+        phases, seed=case.seed, clock=clock, by_step=by_step, on_epoch=on_epoch, keeper=keeper, team=team
     )
     if not leads:
         return Outcome()
-    scores = score(model, splits.test)
+    scores = _tested(phases[-1], seed=case.seed)
     if assignment.checkpoint is not None and keeper is not None:
-        checkpoints.save(Path(assignment.checkpoint), model, training.info(classes=width, top1=scores.top1))
+        checkpoints.save(Path(assignment.checkpoint), model, account.info(classes=width, top1=scores.top1))
         if not assignment.stop():  # who said so will not hear of the result: going on tests the weights once more
             keeper.forget()
-    return Outcome(measurements=_measurements(fitted, scores, training.pictures), notes=training.told())
+    return Outcome(measurements=_measurements(fitted, scores, account.pictures, features_s), notes=account.told())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Training:
-    """What is trained, on what and how; `notes` are those of the dataset."""
+def _tested(phase: Phase, *, seed: int) -> Scores:
+    draw = torch.Generator().manual_seed(seed) if phase.recipe.augments_all else None
+    return score(phase.model, phase.splits.test, draw=draw)
 
-    spec: ModelSpec
-    dataset: DatasetSpec
-    recipe: Recipe
-    epochs: int
-    case: Case
-    variant: str
-    processes: int
-    pictures: int
-    notes: tuple[str, ...]
 
-    def keeper(self, assignment: Assignment, *, writes: bool) -> FileKeeper | None:
-        """Return what keeps the training beside its checkpoint, if it has one."""
-        if assignment.checkpoint is None:
-            return None
-        identity = Identity(
-            model=self.spec.name,
-            dataset=self.dataset.name,
-            data=(f"{self.pictures} pictures", *self.notes),
-            recipe=self.recipe,
-            variant=self.variant,
-            device=self.case.device,
-            processes=self.processes,
-            deterministic=torch.are_deterministic_algorithms_enabled(),
-            seed=self.case.seed,
-            threads=torch.get_num_threads(),
-            torch=str(torch.__version__),
+def _data(assignment: Assignment, dataset: DatasetSpec, recipe: Recipe) -> tuple[Splits, tuple[str, ...]]:
+    """Return the dataset as the network is to see it, and what is said of it."""
+    found = wanted(
+        assignment.spec,
+        dataset,
+        data_dir=assignment.data_dir,
+        recipe=recipe,
+        tell=lambda text, _: assignment.hear(text, 0.0),
+    )
+    augmentation, device = augmentation_of(recipe, dataset), assignment.case.device
+    splits = adapted(found.splits, found.view, device, augmentation, augments_all=recipe.augments_all)
+    return splits, found.notes
+
+
+def _recipe(assignment: Assignment, dataset: DatasetSpec, prepared: Prepared | None, team: Team | None) -> Recipe:
+    own = recipe_for(assignment.spec, dataset, assignment.case.recipe)
+    recipe = changed(own, assignment.training, dataset, fast=assignment.case.recipe == "fast")
+    if recipe.features_once and (prepared is not None or team is not None):
+        raise UsageError("Features are computed once by one process in fp32: leave --variant and torchrun out.")
+    return recipe
+
+
+def _phases(
+    model: nn.Module, splits: Splits, recipe: Recipe, prepared: Prepared | None, hear: Callable[[str, float], None]
+) -> tuple[Phase, ...]:
+    """Return the parts of the training: the network as it is, or its head on features; then all layers, if wanted."""
+    if recipe.features_once:
+        first = Phase(
+            model=head_of(model), splits=features_of(model, splits, hear), recipe=recipe, epochs=recipe.epochs
         )
-        return FileKeeper(
-            state_path(Path(assignment.checkpoint)),
-            identity,
-            epochs=self.epochs,
-            resume=assignment.resume,
-            stop=assignment.stop,
-            writes=writes,
-        )
-
-    def info(self, *, classes: int, top1: float) -> checkpoints.CheckpointInfo:
-        """Return what the checkpoint says of itself."""
-        return checkpoints.CheckpointInfo(
-            model=self.spec.name,
-            input_shape=self.spec.input_shape,
-            classes=classes,
-            dataset=self.dataset.name,
-            class_names=self.dataset.class_names,
-            recipe=self.recipe,
-            epochs=self.epochs,
-            seed=self.case.seed,
-            top1=top1,
-            cnnbench=__version__,
-            torch=str(torch.__version__),
-        )
-
-    def told(self) -> tuple[str, ...]:
-        """Return what belongs beside the result: how the network was trained, and what is said of the dataset."""
-        return self.sentence(), *self.notes
-
-    def sentence(self) -> str:
-        """Return the sentence that says how the network was trained."""
-        recipe = self.recipe
-        whose = "its tutorial's recipe" if self.spec.recipe is not None else "the default recipe"
-        momentum = f" momentum {recipe.momentum:g}" if recipe.momentum else ""
-        order = "shuffled" if recipe.shuffled else "in stored order"
-        normalised = "normalised" if recipe.mean else "not normalised"
-        under = "" if self.variant == REFERENCE else f", under {self.variant}"
-        under += f", by {self.processes} processes" if self.processes > 1 else ""
-        under += ", by deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""
-        return (
-            f"Trained on {self.pictures} pictures of {self.dataset.name} by {whose}: {recipe.loss.replace('_', '-')}, "
-            f"{recipe.optimizer} {recipe.learning_rate:g}{momentum}, batch {recipe.batch_size}, "
-            f"{rounds_text(self.epochs)}, {order}, {normalised}, "
-            f"{_words(augmentation_of(recipe, self.dataset))}{under}."
-        )
-
-
-def epochs_for(recipe: Recipe, dataset: DatasetSpec) -> int:
-    """Return the epochs where the user gives none: the dataset's, within its steps, or else the recipe's."""
-    if dataset.epochs is None:
-        return recipe.epochs
-    if dataset.steps is None or dataset.counts is None:
-        return dataset.epochs
-    per_epoch = batch_count(dataset.counts.train, recipe.batch_size, keep_single=False)
-    return max(1, min(dataset.epochs, dataset.steps // per_epoch))
+    else:
+        first = Phase(model=model, splits=splits, recipe=recipe, epochs=recipe.epochs, prepared=prepared)
+    if not recipe.unfrozen_epochs:
+        return (first,)
+    slower = replace(recipe, learning_rate=recipe.unfrozen_rate or recipe.learning_rate)
+    after = Phase(
+        model=model, splits=splits, recipe=slower, epochs=recipe.unfrozen_epochs, prepared=prepared, unfreeze=True
+    )
+    return first, after
 
 
 def _width(model: nn.Module, split: Split) -> int:
     """Return the number of the network's outputs."""
     return forward(model, first_batch(split, 1)[0]).shape[1]
+
+
+def check_suits(spec: ModelSpec, dataset: DatasetSpec) -> None:
+    """Check what is known of a network before it is built.
+
+    Raises:
+        UnsupportedError: the pictures do not fit it, or it has too few outputs.
+    """
+    _check_outputs(spec.classes, dataset)
+    view_of(spec, dataset)
 
 
 def _check_outputs(outputs: int | None, dataset: DatasetSpec) -> None:
@@ -190,22 +160,22 @@ def _check_outputs(outputs: int | None, dataset: DatasetSpec) -> None:
         )
 
 
-def _measurements(fitted: FitResult, scores: Scores, trained: int) -> tuple[Measurement, ...]:
+def _measurements(fitted: FitResult, scores: Scores, trained: int, features_s: float | None) -> tuple[Measurement, ...]:
+    once = () if features_s is None else (Measurement(quantity="features_s", samples=(features_s,)),)
+    steps = tuple(
+        Measurement(quantity=f"step_{name}", samples=tuple(float(getattr(seen, name)) for seen in fitted.steps))
+        for name in BY_STEP
+        if fitted.steps
+    )
     return (
         Measurement(quantity="trained", samples=(float(trained),)),
         Measurement(quantity="correct", samples=(float(scores.correct),)),
         Measurement(quantity="tested", samples=(float(scores.tested),)),
         Measurement(quantity="top1", samples=(scores.top1,)),
         *(Measurement(quantity=quantity, samples=fitted.by_epoch(quantity)) for quantity in BY_EPOCH),
+        *once,
+        *steps,
     )
-
-
-def _words(augmentation: Augmentation | None) -> str:
-    if augmentation is None:
-        return "no augmentation"
-    flipped = ("mirrored at random",) if augmentation.flip else ()
-    cut = (f"cut out at random after padding by {augmentation.padding}",) if augmentation.padding else ()
-    return " and ".join((*flipped, *cut))
 
 
 def run(assignment: Assignment) -> Outcome:
@@ -218,12 +188,18 @@ def run(assignment: Assignment) -> Outcome:
         text = f"epoch {seen.epoch}/{seen.epochs} loss {seen.train_loss:.4f} validation {100 * seen.val_top1:.1f} %"
         assignment.hear(text, seen.epoch / seen.epochs)
 
-    prepared = prepare(assignment.build(), case.variant, case.device)
+    dataset = data.find(case.dataset or "")
+    check_suits(assignment.spec, dataset)  # before a large network is built in vain
+    variant = case.variant
+    if recipe_for(assignment.spec, dataset, case.recipe).channels_last and not variant.channels_last:
+        name = f"channels_last+{variant.name}"
+        variant = parse_variant(name, device=case.device, threads=variant.threads)
+    prepared = prepare(assignment.build(), variant, case.device)
     return measure_accuracy(
         assignment,
         prepared.model,
-        data.find(case.dataset or ""),
+        dataset,
         on_epoch=on_epoch,
-        prepared=None if case.variant.name == REFERENCE else prepared,
+        prepared=None if variant.name == REFERENCE else prepared,
         team=join(case.device),
     )

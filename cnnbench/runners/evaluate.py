@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.data.batches import Split, batches
-from cnnbench.spec import UnsupportedError
+from cnnbench.spec import UnsupportedError, is_picture
 
 EVALUATION_BATCH = 256
 EVALUATION_PIXELS = 2**20
@@ -79,13 +79,15 @@ def score(
     *,
     batch_size: int | None = None,
     loss: Loss | None = None,
+    draw: torch.Generator | None = None,
     tell: Callable[[float], None] = lambda _: None,
 ) -> Scores:
     """Return the scores of `model` on `split`, which lies on the model's device as the model wants to see it.
 
-    The network is left in evaluation mode. `tell` hears the share that is done after every batch.
+    Pictures are not augmented without `draw`. The network is left in evaluation mode. `tell` hears the share that is
+    done after every batch.
     """
-    size = batch_size or _fitting_batch(split)
+    size = batch_size or fitting_batch(split)
     classes = split.classes
     model.eval()
     pairs = torch.zeros(classes * (classes + 1), dtype=torch.int64)
@@ -95,7 +97,7 @@ def score(
     confidences: list[Tensor] = []
     predictions: list[Tensor] = []
     with torch.no_grad():
-        for at, (images, labels) in enumerate(batches(split, size), start=1):
+        for at, (images, labels) in enumerate(batches(split, size, draw=draw), start=1):
             logits = main_logits(model(images))
             width = logits.shape[1]
             best = logits.argmax(dim=1)
@@ -125,9 +127,10 @@ def score(
     )
 
 
-def _fitting_batch(split: Split) -> int:
+def fitting_batch(split: Split) -> int:
     """Return how many pictures make a batch of at most `EVALUATION_BATCH` pictures and `EVALUATION_PIXELS` pixels."""
-    height, width = split.images_NCHW.shape[2:] if split.view is None else split.view.input_shape[1:]
+    shape = split.images_NCHW.shape[1:] if split.view is None else split.view.input_shape
+    height, width = shape[1:] if is_picture(tuple(shape)) else (1, 1)  # features are small
     return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (height * width)))
 
 

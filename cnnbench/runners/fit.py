@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from cnnbench.clock import Clock
-from cnnbench.data.batches import Split, Splits, batches
+from cnnbench.data.batches import Splits, batches
 from cnnbench.runners.evaluate import score
+from cnnbench.runners.fitting import EpochSeen, FitResult, Fitting, Phase, StepSeen, Sums
 from cnnbench.runners.team import Team
-from cnnbench.runners.train import Trainer, training_mode
+from cnnbench.runners.train import training_mode
 from cnnbench.spec import CnnbenchError, Recipe
 from cnnbench.variants import Prepared
 
@@ -31,80 +31,6 @@ class DivergedError(CnnbenchError):
 
 class StoppedError(CnnbenchError):
     """Training was asked to stop, and stopped after a step."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EpochSeen:
-    """What one epoch (counted from 1) gave: means over its pictures as they were trained on, then on the validation's.
-
-    `epoch_s` is the seconds of its steps and data path, without validation; `data_share` is the data path's share of
-    them as the host sees it. `learning_rate` is that of its last step.
-    """
-
-    epoch: int
-    epochs: int
-    train_loss: float
-    train_top1: float
-    val_loss: float
-    val_top1: float
-    epoch_s: float
-    train_img_per_s: float
-    data_share: float
-    learning_rate: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FitResult:
-    """What training gave, by epoch."""
-
-    epochs: tuple[EpochSeen, ...]
-
-    def by_epoch(self, quantity: str) -> tuple[float, ...]:
-        """Return the values of one of the fields of `EpochSeen`."""
-        return tuple(float(getattr(seen, quantity)) for seen in self.epochs)
-
-
-@dataclass(kw_only=True, slots=True)
-class Sums:
-    """What the steps of an epoch add up to until now; `spent_s` is their time, `data_s` the data path's part of it."""
-
-    loss: float = 0.0
-    correct: int = 0
-    pictures: int = 0
-    steps: int = 0
-    spent_s: float = 0.0
-    data_s: float = 0.0
-
-
-class Fitting:
-    """A training between two steps: all that a later one depends on.
-
-    `order` and `draw` are where the order of the pictures (None: as stored) and their augmentation come from;
-    `order_state` is what `order` was before this epoch's pictures were put in order.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        recipe: Recipe,
-        seed: int,
-        prepared: Prepared | None = None,
-        team: Team | None = None,
-    ) -> None:
-        """Be before the first step.
-
-        Raises:
-            UsageError: every parameter is frozen.
-        """
-        torch.manual_seed(seed)
-        self.team = team
-        self.trainer = Trainer(model, recipe, prepared, team)
-        self.order = torch.Generator().manual_seed(seed) if recipe.shuffled else None
-        self.draw = torch.Generator().manual_seed(seed)
-        self.order_state = None if self.order is None else self.order.get_state()
-        self.epoch = 1
-        self.sums = Sums()
-        self.seen: list[EpochSeen] = []
 
 
 class Keeper(Protocol):
@@ -133,13 +59,29 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
     prepared: Prepared | None = None,
     team: Team | None = None,
 ) -> FitResult:
-    """Train `model` from the weights that it has, for `epochs` over `splits.train`, which lies on the model's device.
+    """Train `model` from the weights that it has, for `epochs` over `splits.train`: `fit_phases` with a single one."""
+    phase = Phase(model=model, splits=splits, recipe=recipe, epochs=epochs, prepared=prepared)
+    return fit_phases((phase,), seed=seed, clock=clock, on_epoch=on_epoch, keeper=keeper, team=team)
+
+
+def fit_phases(
+    phases: Sequence[Phase],
+    *,
+    seed: int,
+    clock: Clock,
+    by_step: int = 0,
+    on_epoch: Callable[[EpochSeen], None] | None = None,
+    keeper: Keeper | None = None,
+    team: Team | None = None,
+) -> FitResult:
+    """Train the networks of `phases` in turn, from the weights that they have; pictures lie on the networks' device.
 
     The seed fixes dropout, the order of the pictures and their augmentation; the first weights are the caller's. Loss,
-    optimiser, batch size and shuffling are the recipe's. Frozen layers stay in evaluation mode, so that their batch
-    statistics do not move. A last batch of a single picture is left out where the recipe's batches are larger, because
-    batch normalisation cannot take it. The network is left in evaluation mode. With `prepared` steps are made under its
-    variant; validation is always in the network's own precision.
+    optimiser, rate, batch size and shuffling are the recipe's. Frozen layers stay in evaluation mode, so that their
+    batch statistics do not move, but where the recipe says that they do. A last batch of a single picture is left out
+    where the recipe's batches are larger, because batch normalisation cannot take it. Networks are left in evaluation
+    mode. With a phase's `prepared` steps are made under its variant; validation is always in the network's own
+    precision. With `by_step`, loss and accuracy are recorded every so many steps and at the end of every epoch, too.
 
     A `keeper` restores what an earlier part left, keeps every finished epoch, and may stop training after any step;
     what is gone on with ends as if it had never stopped. In a `team` each process trains on its part of every batch;
@@ -150,46 +92,88 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
         StoppedError: the keeper said so, and has kept how far it was.
         UsageError: there is nothing to train.
     """
-    fitting = Fitting(model, recipe, seed, prepared, team)
+    fitting = Fitting(phases, seed, team)
     if keeper is not None:
         keeper.restore(fitting)
+    epochs = fitting.epochs
     while fitting.epoch <= epochs:
-        training_mode(model)
+        _to_training(fitting)
         # Timed: shuffling, making batches, steps, reading losses. Not timed: changing modes, validation, keeping.
         clock.synchronize()
-        stopped = _epoch(fitting, splits.train, clock, keeper)
+        stopped = _epoch(fitting, clock, keeper, by_step)
         if stopped and keeper is not None:
             keeper.save(fitting)
             raise StoppedError(f"Stopped in epoch {fitting.epoch} of {epochs} after step {fitting.sums.steps}.")
         if keeper is not None:
             keeper.save(fitting)  # validation may take long, and may be ended
-        fitting.seen.append(_seen(fitting, splits.val, epochs))
-        fitting.epoch += 1
+        if by_step and fitting.sums.late_pictures:
+            _record_steps(fitting)
+        fitting.seen.append(_seen(fitting))
         fitting.sums = Sums()
         fitting.order_state = None if fitting.order is None else fitting.order.get_state()
+        fitting.go_to(fitting.epoch + 1)
         if keeper is not None:
             keeper.save(fitting)
         if on_epoch is not None:
             on_epoch(fitting.seen[-1])
-    return FitResult(epochs=tuple(fitting.seen))
+    return FitResult(epochs=tuple(fitting.seen), steps=tuple(fitting.seen_by_step))
 
 
-def _seen(fitting: Fitting, validation: Split, epochs: int) -> EpochSeen:
-    sums, trainer = fitting.sums, fitting.trainer
-    leads = fitting.team is None or fitting.team.rank == 0
-    scores = score(trainer.model, validation, loss=trainer.loss) if leads else None
+def _to_training(fitting: Fitting) -> None:
+    if fitting.phase.recipe.frozen_statistics_move:
+        fitting.phase.model.train()
+    else:
+        training_mode(fitting.phase.model)
+
+
+def _validated(fitting: Fitting) -> tuple[float, float]:
+    """Return mean loss and share of right predictions on the validation pictures; zeros where another process does."""
+    if fitting.team is not None and fitting.team.rank > 0:
+        return 0.0, 0.0
+    draw = torch.Generator().manual_seed(fitting.epoch) if fitting.phase.recipe.augments_all else None
+    scores = score(fitting.phase.model, fitting.phase.splits.val, loss=fitting.trainer.loss, draw=draw)
+    return scores.loss or 0.0, scores.top1
+
+
+def _record_steps(fitting: Fitting) -> None:
+    sums = fitting.sums
+    loss, top1 = _validated(fitting)
+    before = fitting.seen_by_step[-1].step if fitting.seen_by_step else 0
+    scale = _loss_scale(fitting)
+    fitting.seen_by_step.append(
+        StepSeen(
+            step=before + sums.late_steps,
+            train_loss=scale * sums.late_loss / sums.late_pictures,
+            train_top1=sums.late_correct / sums.late_pictures,
+            val_loss=scale * loss,
+            val_top1=top1,
+        )
+    )
+    sums.late_steps, sums.late_loss, sums.late_correct, sums.late_pictures = 0, 0.0, 0, 0
+
+
+def _loss_scale(fitting: Fitting) -> float:
+    recipe = fitting.phase.recipe
+    return 1 / recipe.batch_size if recipe.divides_losses else 1.0
+
+
+def _seen(fitting: Fitting) -> EpochSeen:
+    sums = fitting.sums
+    loss, top1 = _validated(fitting)
     spent_s = max(sums.spent_s, 1e-9)  # a clock that stands still must not divide by nothing
+    scale = _loss_scale(fitting)
+    fitting.set_rate(sums.steps - 1)  # that of the last step, also where an earlier process made it
     return EpochSeen(
         epoch=fitting.epoch,
-        epochs=epochs,
-        train_loss=sums.loss / sums.pictures,
+        epochs=fitting.epochs,
+        train_loss=scale * sums.loss / sums.pictures,
         train_top1=sums.correct / sums.pictures,
-        val_loss=(scores.loss or 0.0) if scores else 0.0,
-        val_top1=scores.top1 if scores else 0.0,
+        val_loss=scale * loss,
+        val_top1=top1,
         epoch_s=sums.spent_s,
         train_img_per_s=sums.pictures / spent_s,
         data_share=min(1.0, sums.data_s / spent_s),
-        learning_rate=trainer.learning_rate(),
+        learning_rate=fitting.trainer.learning_rate(),
     )
 
 
@@ -197,15 +181,15 @@ _Step = tuple[Tensor, Tensor, int]
 """Mean loss, right predictions (both on the device) and pictures of a step; in a team, of this process's part."""
 
 
-def _epoch(fitting: Fitting, split: Split, clock: Clock, keeper: Keeper | None) -> bool:
+def _epoch(fitting: Fitting, clock: Clock, keeper: Keeper | None, by_step: int) -> bool:
     """Make the steps of an epoch that are still to be made; return whether the keeper stopped it.
 
-    Nothing waits for the device but a look at the losses every so often.
+    Nothing waits for the device but a look at the losses every so often. Validation within an epoch is not timed.
     """
     sums, trainer = fitting.sums, fitting.trainer
     spent_before_s = sums.spent_s
     coming = batches(
-        split,
+        fitting.phase.splits.train,
         trainer.recipe.batch_size,
         order=fitting.order,
         draw=fitting.draw,
@@ -213,15 +197,25 @@ def _epoch(fitting: Fitting, split: Split, clock: Clock, keeper: Keeper | None) 
         first=sums.steps,
     )
     waiting: list[_Step] = []
-    stopped, data_ns = False, 0
+    stopped, data_ns, paused_ns = False, 0, 0
     start = before = looked = clock.now_ns()
     for images, labels in coming:
         data_ns += clock.now_ns() - before
+        fitting.set_rate(sums.steps + len(waiting))
         waiting.append(trainer.step(images, labels))
-        if len(waiting) == CHECK_EVERY:
+        due = bool(by_step) and sums.late_steps + len(waiting) == by_step
+        if due or len(waiting) == CHECK_EVERY:
             _add(fitting, waiting)
             waiting = []
         before = clock.now_ns()
+        if due:
+            clock.synchronize()
+            paused = clock.now_ns()
+            _record_steps(fitting)
+            _to_training(fitting)
+            clock.synchronize()
+            before = clock.now_ns()
+            paused_ns += before - paused
         if keeper is not None and fitting.team is None and before - looked > LOOK_S * 1e9:
             looked = before
             if keeper.stop():
@@ -231,7 +225,7 @@ def _epoch(fitting: Fitting, split: Split, clock: Clock, keeper: Keeper | None) 
         _add(fitting, waiting)
     clock.synchronize()
     sums.data_s += data_ns / 1e9
-    sums.spent_s = spent_before_s + (clock.now_ns() - start) / 1e9
+    sums.spent_s = spent_before_s + (clock.now_ns() - start - paused_ns) / 1e9
     return stopped
 
 
@@ -254,3 +248,7 @@ def _add(fitting: Fitting, steps: list[_Step]) -> None:
         sums.loss += lost
         sums.correct += int(correct)
         sums.pictures += int(count)
+        sums.late_steps += 1
+        sums.late_loss += lost
+        sums.late_correct += int(correct)
+        sums.late_pictures += int(count)

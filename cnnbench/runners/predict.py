@@ -14,8 +14,8 @@ from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.models.weights import PUBLISHED_CLASSES
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
-from cnnbench.runners.datasets import recipe_of
 from cnnbench.runners.evaluate import main_logits
+from cnnbench.runners.recipes import recipe_of
 from cnnbench.spec import ModelSpec, UnsupportedError, is_picture
 from cnnbench.variants import prepare
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cnnbench.checkpoint import write_tensors
-from cnnbench.runners.fit import EpochSeen, Fitting, Sums
+from cnnbench.runners.fitting import EpochSeen, Fitting, StepSeen, Sums
 from cnnbench.spec import CnnbenchError, Recipe, UsageError
 
 _KEY = "cnnbench-training"
@@ -32,6 +32,7 @@ class Identity:
     data: tuple[str, ...]
     recipe: Recipe
     variant: str
+    by_step: int = 0
     device: str
     processes: int
     deterministic: bool
@@ -46,6 +47,7 @@ class _Kept:
     epoch: int
     sums: Sums
     seen: tuple[EpochSeen, ...]
+    by_step: tuple[StepSeen, ...] = ()
 
 
 def state_path(checkpoint: Path) -> Path:
@@ -98,8 +100,9 @@ class FileKeeper:
                 f"The training in {self._path} is in epoch {kept.epoch} already, and {self._epochs} are asked for. "
                 "Give at least as many epochs as it was begun with, or start without --resume."
             )
+        fitting.go_to(kept.epoch)
         _put_back(fitting, tensors)
-        fitting.epoch, fitting.sums, fitting.seen = kept.epoch, kept.sums, list(kept.seen)
+        fitting.sums, fitting.seen, fitting.seen_by_step = kept.sums, list(kept.seen), list(kept.by_step)
 
     def _check(self, then: Identity) -> None:
         for field in fields(then):
@@ -118,7 +121,13 @@ class FileKeeper:
         """
         if not self._writes:
             return
-        kept = _Kept(identity=self._identity, epoch=fitting.epoch, sums=fitting.sums, seen=tuple(fitting.seen))
+        kept = _Kept(
+            identity=self._identity,
+            epoch=fitting.epoch,
+            sums=fitting.sums,
+            seen=tuple(fitting.seen),
+            by_step=tuple(fitting.seen_by_step),
+        )
         try:
             write_tensors(self._path, _taken(fitting), {_KEY: msgspec.json.encode(kept).decode()})
         except (OSError, SafetensorError) as error:

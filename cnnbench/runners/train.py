@@ -87,6 +87,11 @@ class Trainer:
         with self._prepared.context():
             return main_logits(self._call(self._prepared.place(images))).float()
 
+    def set_rate(self, rate: float) -> None:
+        """Make the next steps at `rate`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
     def learning_rate(self) -> float:
         """Return the rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])

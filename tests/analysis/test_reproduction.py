@@ -140,6 +140,16 @@ def test_a_figure_of_the_first_epoch_alone_is_compared_with_the_first() -> None:
     assert (row.quantity, row.measured, row.verdict) == ("train_top1 epoch 1", "0.8000", "reproduced")
 
 
+def test_figures_of_the_head_and_of_all_layers_are_those_of_their_last_epochs() -> None:
+    figures = printed(val_top1=0.6, val_top1_unfrozen=0.7, test_top1=0.9)
+    asked = replace(spec(*figures), recipe=replace(RECIPE, epochs=1, unfrozen_epochs=1, unfrozen_rate=0.001))
+    assert verdicts(reproduce([asked], [trained(0), trained(1)], {})) == {
+        "val_top1": ("0.6000", "reproduced"),
+        "val_top1_unfrozen": ("0.7000", "reproduced"),
+        "test_top1": ("0.9000", "reproduced"),
+    }
+
+
 def test_what_the_page_calls_validation_is_compared_with_held_out_pictures() -> None:
     note = "called validation on the page, but on the training pictures"
     (row,) = only(printed(note, train_top1=0.98245), trained(0), trained(1))
@@ -163,8 +173,9 @@ def test_one_seed_is_shown_and_gives_no_verdict() -> None:
         replace(trained(1), status="failed"),
         replace(trained(1), case=case("net", task="accuracy", dataset="digits", seed=1)),
         replace(trained(1), case=case("other", task="accuracy", dataset="mnist", seed=1)),
+        replace(trained(1), case=replace(trained(1).case, recipe="fast")),
     ],
-    ids=["fewer epochs", "failed", "another dataset", "another network"],
+    ids=["fewer epochs", "failed", "another dataset", "another network", "another recipe"],
 )
 def test_only_whole_trainings_on_the_recipe_s_dataset_count(other: Record) -> None:
     (row,) = only(printed(test_top1=0.9), trained(0), other)
@@ -180,8 +191,13 @@ def test_what_was_not_measured_says_why() -> None:
     assert [(row.quantity, row.printed, row.verdict, row.note) for row in rows] == [
         ("test_top1", "0.900", "not run", "no data here"),
         ("predicted_class", "282", "not run", "needs the page's picture and published weights"),
-        ("val_top1_unfrozen", "0.97", "not run", "training on with all layers is not done yet"),
-        ("train_top1_by_step", "0.5 0.9", "not run", "lines within an epoch are not recorded"),
+        ("val_top1_unfrozen", "0.970", "not run", "no data here"),
+        (
+            "train_top1_by_step",
+            "0.5 0.9",
+            "not run",
+            "running means within an epoch of the page's own 20,000 pictures",
+        ),
         ("val_top1_first", "0.8942", "not run", "a first call outside the run by epochs is not made"),
         ("params", "122", "not run", "the network was not counted"),
     ]

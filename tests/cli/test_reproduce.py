@@ -121,7 +121,7 @@ def test_without_data_it_says_what_is_missing(
     notes = {(row["model"], row["quantity"]): row["note"] for row in rows if row["verdict"] == "not run"}
     assert notes["lenet", "val_top1 epoch 3"] == "it is not there"
     assert notes["vgg16_transfer", "val_top1"] == "needs published weights: --weights vgg16=FILE"
-    assert notes["vgg16_linear", "train_top1 epoch 1"] == "the network takes features and no pictures"
+    assert notes["vgg16_linear", "train_top1 epoch 1"] == "needs published weights: --weights vgg16=FILE"
 
 
 @pytest.mark.parametrize("given", ["w.pth", "mobilenet_v2=gone.pth"])

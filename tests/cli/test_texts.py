@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.cli import evaluate, train
+from cnnbench.cli import evaluate
+from cnnbench.cli import trained as shown
 from cnnbench.cli.progress import clock_text, display, length_text, record_line
 from cnnbench.cli.tables import render
 from cnnbench.orchestrator.hooks import Progress
@@ -190,7 +191,7 @@ BROKEN = record(case("mine.py:f", task="accuracy", seed=2), status="failed", err
 
 
 def test_trainings_in_a_table() -> None:
-    assert train._table([trained(0, 90), trained(1, 80), BROKEN], Path("out"), "table") == table(
+    assert shown.table_text([trained(0, 90), trained(1, 80), BROKEN], Path("out"), "table") == table(
         "  seed  status      epochs  train_loss    val_top1    top1    top1_low    top1_high    train_s    checkpoint",
         "------  --------  --------  ------------  ----------  ------  ----------  -----------  ---------"
         "  -------------------------------",
@@ -208,13 +209,13 @@ def test_trainings_in_a_table() -> None:
 
 
 def test_three_seeds_give_the_mean_an_interval() -> None:
-    text = train._table([trained(0, 90), trained(1, 80), trained(2, 85)], Path("out"), "table")
+    text = shown.table_text([trained(0, 90), trained(1, 80), trained(2, 85)], Path("out"), "table")
     # +- t(0.975, 2) x 5 / sqrt(3)
     assert "top-1 over 3 seeds: mean 85.0 % (72.6-97.4), standard deviation 5.0 %" in text
 
 
 def test_trainings_in_csv() -> None:
-    assert train._table([trained(0, 100), BROKEN], Path("out"), "csv") == table(
+    assert shown.table_text([trained(0, 100), BROKEN], Path("out"), "csv") == table(
         "seed,status,epochs,train_loss,val_top1,top1,top1_low,top1_high,train_s,checkpoint",
         "0,ok,2,0.5,0.75,1.0,0.9630065017930143,1.0,0.75,out/mine.py-f-seed0.safetensors",
         "2,failed,,,,,,,,",
@@ -222,7 +223,7 @@ def test_trainings_in_csv() -> None:
 
 
 def test_curves_have_a_row_for_each_epoch_and_nothing_where_an_earlier_version_kept_less() -> None:
-    assert train._curves([trained(0, 90), BROKEN, trained(3, 80)]) == table(
+    assert shown.curves_text([trained(0, 90), BROKEN, trained(3, 80)]) == table(
         "seed,epoch,train_loss,train_top1,val_loss,val_top1,epoch_s,train_img_per_s,data_share,learning_rate",
         "0,1,1.5,,,0.5,0.25,,,",
         "0,2,0.5,,,0.75,0.5,,,",
@@ -241,4 +242,4 @@ def test_curves_have_a_row_for_each_epoch_and_nothing_where_an_earlier_version_k
     ],
 )
 def test_where_weights_go(model: str, expected: str) -> None:
-    assert train.checkpoint_path(Path("out"), model, 7) == Path(expected)
+    assert shown.checkpoint_path(Path("out"), model, 7) == Path(expected)

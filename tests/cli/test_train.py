@@ -8,7 +8,7 @@ import pytest
 
 from cnnbench.cli.main import exit_code
 from cnnbench.record import Measurement, Record, Run
-from cnnbench.spec import CnnbenchError, Request
+from cnnbench.spec import CnnbenchError, Request, Training
 from cnnbench.store import Store
 from tests.made import case, once, record
 
@@ -125,3 +125,46 @@ def test_curves_that_cannot_be_written_are_an_error_and_the_records_stay(
         "Error: Cannot write into 'mine': Is a directory. The records are not touched.\n"
     )
     assert len(Store(Path("mine")).load().records) == 1
+
+
+def test_options_that_change_the_recipe_are_passed_on_and_named_in_the_command_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, object]] = []
+
+    def train_seeds(request: Request, *, training: Training, **_: object) -> Iterator[Record]:
+        asked.append((request.recipe, training))
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cnnbench.cli.train.train_seeds", train_seeds)
+    options = "--recipe as-printed --unfreeze 2 --unfreeze-rate 0.001 --features-once --by-step 50"
+    assert call(f"train lenet {options} --deterministic -o mine", monkeypatch) == 130
+    changed = Training(unfrozen_epochs=2, unfrozen_rate=0.001, features_once=True, by_step=50)
+    assert asked == [("as-printed", changed)]
+    assert capsys.readouterr().err.endswith(
+        f"Go on with:\n  cnnbench train lenet {options} --deterministic --seed 0 --seeds 1 --resume -o mine\n"
+    )
+    assert call("train lenet -o mine", monkeypatch) == 130
+    assert asked[1] == ("tutorial", Training())
+
+
+def test_records_within_epochs_are_a_file_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"step": (50.0, 93.0), "train_loss": (1.5, 1.0), "train_top1": (0.25, 0.5)}
+    values |= {"val_loss": (1.25, 0.75), "val_top1": (0.375, 0.625)}
+    found = tuple(Measurement(quantity=f"step_{name}", samples=samples) for name, samples in values.items())
+
+    def train_seeds(request: Request, **_: object) -> Iterator[Record]:
+        whole = trained(request.seed)
+        yield replace(whole, measurements=(*whole.measurements, *found))
+
+    monkeypatch.setattr("cnnbench.cli.train.train_seeds", train_seeds)
+    assert call("train lenet --by-step 50 -o mine", monkeypatch) == 0
+    assert Path("mine/steps.csv").read_text() == (
+        "seed,step,train_loss,train_top1,val_loss,val_top1\n0,50,1.5,0.25,1.25,0.375\n0,93,1.0,0.5,0.75,0.625\n"
+    )
+
+
+@pytest.mark.parametrize("options", ["--recipe quick", "--unfreeze-rate 0", "--unfreeze -1", "--by-step 0"])
+def test_what_no_recipe_can_be_is_refused(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(f"train lenet {options}", monkeypatch) == 2

@@ -40,3 +40,7 @@ def test_listing_datasets_loads_no_heavy_library() -> None:
     code = "import sys, cnnbench.data; print(sorted({'torch', 'numpy', 'sklearn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_every_published_dataset_and_the_digits_have_a_fast_recipe() -> None:
+    assert [spec.name for spec in data.DATASETS.values() if spec.fast is None] == ["synthetic"]

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+from collections import OrderedDict
+from dataclasses import fields
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from cnnbench.models import MODELS, join
 from cnnbench.models.digit_net import DigitCNN
+from cnnbench.models.stacked import under
+from cnnbench.models.weights import load_weights
 from cnnbench.record import Layer, Outcome
 from cnnbench.runners.complexity import measure_complexity
-from cnnbench.spec import ModelSpec, Shape
+from cnnbench.runners.features import head_of
+from cnnbench.spec import ModelSpec, Recipe, Shape
 
 NAMES = [
     *("perceptron", "mlp", "mlp_256", "one_conv", "multilayer_cnn", "simple_cnn", "digit_cnn"),
@@ -222,3 +230,49 @@ def test_importing_the_models_imports_nothing_heavy() -> None:
 def test_two_builds_share_nothing() -> None:
     first, second = MODELS["lenet"].build(), MODELS["lenet"].build()
     assert not {p.data_ptr() for p in first.parameters()} & {p.data_ptr() for p in second.parameters()}
+
+
+def test_the_mlp_as_printed_normalises_over_the_batch() -> None:
+    build = MODELS["mlp"].printed_build
+    assert build is not None
+    with torch.no_grad():
+        scores = build().eval()(torch.rand(3, 1, 28, 28))
+    torch.testing.assert_close(scores.exp().sum(dim=0), torch.ones(10))
+
+
+def test_recipes_as_printed_differ_where_pages_err_only() -> None:
+    found = {
+        name: {f.name for f in fields(Recipe) if getattr(spec.printed_recipe, f.name) != getattr(spec.recipe, f.name)}
+        for name, spec in MODELS.items()
+        if spec.printed_recipe is not None
+    }
+    divided = {"divides_losses"}
+    assert found == {
+        **dict.fromkeys(("perceptron", "mlp", "one_conv", "multilayer_cnn", "lenet"), divided),
+        **dict.fromkeys(("vgg16_linear", "vgg16_transfer"), divided),
+        "mobilenet_v2_transfer": {*divided, "validates_on_train", "frozen_statistics_move"},
+        "cifar_cnn": {"augments_all"},
+        "tudui": {"trains_on_test"},
+    }
+
+
+def test_a_network_that_takes_features_is_put_under_the_one_that_makes_them(tmp_path: Path) -> None:
+    first = nn.Conv2d(3, 2, 1)
+    base = nn.Sequential(OrderedDict(features=nn.Sequential(first, nn.ReLU()), classifier=nn.Linear(8, 1000)))
+    published = tmp_path / "published.pth"
+    torch.save(base.state_dict(), published)
+    head = nn.Sequential(nn.Flatten(), nn.Linear(8, 2))
+    model = under(copy.deepcopy(base), head)
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == [
+        "classifier.1.weight",
+        "classifier.1.bias",
+    ]
+    copied = model.get_submodule("features.0").get_parameter("weight")
+    with torch.no_grad():
+        copied.zero_()
+    load_weights(model, MODELS["vgg16_linear"], str(published))
+    assert torch.equal(copied, first.weight)
+    assert head_of(model) is head
+    own = tmp_path / "own.pth"
+    torch.save(model.state_dict(), own)
+    load_weights(under(base, nn.Sequential(nn.Flatten(), nn.Linear(8, 2))), MODELS["vgg16_linear"], str(own))

@@ -16,17 +16,18 @@ from cnnbench.checkpoint import CheckpointInfo, load
 from cnnbench.clock import Clock, FakeTime, wall_clock
 from cnnbench.data import DATASETS, Counts, DatasetSpec
 from cnnbench.data.batches import Augmentation, splits_of
-from cnnbench.data.dataset import Pictures, Read, built_in
+from cnnbench.data.dataset import Fast, Pictures, Read, built_in
 from cnnbench.models.weights import load_weights
-from cnnbench.quantity import BY_EPOCH
+from cnnbench.quantity import BY_EPOCH, BY_STEP
 from cnnbench.record import Outcome
 from cnnbench.runners import Assignment, accuracy
-from cnnbench.runners.accuracy import epochs_for
 from cnnbench.runners.datasets import augmentation_of, parts_of
-from cnnbench.runners.fit import EpochSeen
+from cnnbench.runners.fitting import EpochSeen
 from cnnbench.runners.limit import check_fits
+from cnnbench.runners.recipes import epochs_for, recipe_for
 from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import ModelSpec, Recipe, Shape, UnsupportedError
+from cnnbench.spec import ModelSpec, Recipe, Shape, Training, UnsupportedError, UsageError
+from cnnbench.variants import parse_variant, prepare
 from tests.made import case
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
@@ -76,15 +77,15 @@ def measure_accuracy(
     dataset: DatasetSpec,
     *,
     seed: int,
-    epochs: int,
+    epochs: int | None,
     clock: Clock,
     on_epoch: Callable[[EpochSeen], None] | None = None,
     **more: Any,
 ) -> Outcome:
     made = case(asked.name, task="accuracy", dataset=dataset.name, shape=asked.input_shape, seed=seed)
-    assignment = Assignment(
-        spec=asked, case=made, build=lambda: model, clock=clock, hear=lambda *_: None, epochs=epochs, **more
-    )
+    made = replace(made, recipe=more.pop("recipe", "tutorial"))
+    more["training"] = replace(more.get("training", Training()), epochs=epochs)
+    assignment = Assignment(spec=asked, case=made, build=lambda: model, clock=clock, hear=lambda *_: None, **more)
     return accuracy.measure_accuracy(assignment, model, dataset, on_epoch=on_epoch)
 
 
@@ -157,7 +158,7 @@ def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
         classes=2,
         dataset="small",
         class_names=("dark", "bright"),
-        recipe=RECIPE,
+        recipe=replace(RECIPE, epochs=4),
         epochs=4,
         seed=5,
         top1=samples(outcome)["top1"][0],
@@ -293,3 +294,122 @@ def test_augmentation_is_told() -> None:
     asked = spec(recipe=replace(RECIPE, dataset="small", flip=True, crop_padding=1))
     outcome = measure_accuracy(network(), asked, SMALL, seed=5, epochs=1, clock=wall_clock())
     assert outcome.notes[0].endswith("not normalised, mirrored at random and cut out at random after padding by 1.")
+
+
+QUICK = replace(SMALL, fast=Fast(optimizer="adam", learning_rate=0.02, batch_size=6, epochs=7, channels_last=True))
+
+
+def test_the_fast_recipe_is_the_dataset_s_and_keeps_how_pictures_are_shown() -> None:
+    own = replace(RECIPE, mean=(0.5,), std=(0.5,), epochs=3)
+    found = recipe_for(spec(recipe=own), QUICK, "fast")
+    assert found == replace(
+        own,
+        optimizer="adam",
+        learning_rate=0.02,
+        momentum=0.0,
+        batch_size=6,
+        epochs=7,
+        one_cycle=True,
+        channels_last=True,
+    )
+    outcome = measure_accuracy(
+        network(), spec(recipe=own), QUICK, seed=5, epochs=None, clock=wall_clock(), recipe="fast"
+    )
+    assert len(samples(outcome)["train_loss"]) == 7
+    assert outcome.notes[0] == (
+        "Trained on 18 pictures of small by the dataset's fast recipe: cross-entropy, adam 0.02 at most, one cycle, "
+        "batch 6, 7 epochs, shuffled, normalised, no augmentation."
+    )
+    with pytest.raises(UsageError, match=r"^There is no fast recipe for small, only for digits, mnist, .*cats_dogs\."):
+        recipe_for(spec(), SMALL, "fast")
+
+
+def test_fast_recipes_run_under_channels_last_where_that_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "find", lambda _: QUICK)
+    made = case("tiny", task="accuracy", dataset="small", shape=(1, 2, 2), seed=5)
+    for recipe, under in (("fast", ", under channels_last."), ("tutorial", "no augmentation.")):
+        assignment = Assignment(
+            spec=spec(),
+            case=replace(made, recipe=recipe),  # type: ignore[arg-type]
+            build=network,
+            clock=wall_clock(),
+            hear=lambda *_: None,
+            training=Training(epochs=1),
+        )
+        assert accuracy.run(assignment).notes[0].endswith(under)
+
+
+def test_the_page_s_mistakes_are_made_when_asked_for() -> None:
+    wrong = replace(RECIPE, dataset="small", divides_losses=True, trains_on_test=True, validates_on_train=True)
+    asked = replace(spec(recipe=replace(RECIPE, dataset="small")), printed_recipe=wrong)
+    outcome = measure_accuracy(network(), asked, SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-printed")
+    assert samples(outcome)["trained"] == (6.0,)
+    assert outcome.notes == (
+        "Trained on 6 pictures of small by its tutorial's recipe as printed: cross-entropy, divided by the batch size, "
+        "sgd 0.1 momentum 0.9, batch 4, 1 epoch, shuffled, not normalised, no augmentation.",
+        "Trained on the test pictures, as the page does.",
+        "Validated on the training pictures, as the page does.",
+        "Made here.",
+    )
+    usual = measure_accuracy(network(), spec(), SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-printed")
+    assert "by its tutorial's recipe as printed: cross-entropy, sgd" in usual.notes[0]
+
+
+def transfer() -> nn.Sequential:
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU())
+    return nn.Sequential(base.requires_grad_(requires_grad=False), nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_head_is_trained_and_then_all_layers(tmp_path: Path, *, once: bool) -> None:
+    model, path = transfer(), tmp_path / "tiny.safetensors"
+    frozen = model[0].get_parameter("1.weight")
+    before = frozen.detach().clone()
+    training = Training(unfrozen_epochs=2, unfrozen_rate=0.05, features_once=once)
+    outcome = measure_accuracy(
+        model, spec(), SMALL, seed=5, epochs=3, clock=wall_clock(), training=training, checkpoint=str(path)
+    )
+    found = samples(outcome)
+    assert found["learning_rate"] == (0.1, 0.1, 0.1, 0.05, 0.05)
+    assert not torch.equal(frozen, before)
+    assert ("features_s" in found) is once
+    on = ", on features computed once" if once else ""
+    assert outcome.notes[0].endswith(f"no augmentation{on}, then 2 epochs with all layers at 0.05.")
+    again = transfer()
+    load_weights(again, spec(), str(path))
+    assert same(model, again)
+    assert load(path).epochs == 5
+
+
+def test_the_rate_with_all_layers_is_a_hundredth_where_nobody_says() -> None:
+    training = Training(unfrozen_epochs=1)
+    outcome = measure_accuracy(transfer(), spec(), SMALL, seed=5, epochs=1, clock=wall_clock(), training=training)
+    assert samples(outcome)["learning_rate"] == (0.1, 0.001)
+
+
+def test_features_are_computed_once_by_one_process_in_fp32_only() -> None:
+    model = transfer()
+    prepared = prepare(model, parse_variant("amp", device="cpu", threads=1), "cpu")
+    made = case("tiny", task="accuracy", dataset="small", shape=(1, 2, 2), seed=5)
+    assignment = Assignment(
+        spec=spec(),
+        case=made,
+        build=lambda: model,
+        clock=wall_clock(),
+        hear=lambda *_: None,
+        training=Training(features_once=True),
+    )
+    with pytest.raises(UsageError) as caught:
+        accuracy.measure_accuracy(assignment, model, SMALL, prepared=prepared)
+    assert str(caught.value) == ("Features are computed once by one process in fp32: leave --variant and torchrun out.")
+
+
+def test_records_within_epochs_are_quantities() -> None:
+    outcome = measure_accuracy(
+        network(), spec(), SMALL, seed=5, epochs=2, clock=wall_clock(), training=Training(by_step=3)
+    )
+    found = samples(outcome)
+    assert found["step_step"] == (3.0, 5.0, 8.0, 10.0)
+    assert found["step_val_top1"][1] == found["val_top1"][0]
+    assert {len(found[f"step_{name}"]) for name in BY_STEP} == {4}

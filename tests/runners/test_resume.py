@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from cnnbench.clock import Clock, FakeTime
 from cnnbench.data.batches import Augmentation, Split, Splits
-from cnnbench.runners.fit import FitResult, StoppedError, fit
+from cnnbench.runners.fit import StoppedError, fit
+from cnnbench.runners.fitting import FitResult
 from cnnbench.runners.resume import FileKeeper, Identity, state_path
 from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.spec import CnnbenchError, Recipe, UsageError

@@ -11,7 +11,8 @@ from cnnbench.clock import FakeTime, wall_clock
 from cnnbench.data.batches import Split, Splits, batches
 from cnnbench.runners import fit as fitting
 from cnnbench.runners import train
-from cnnbench.runners.fit import DivergedError, EpochSeen, FitResult, fit
+from cnnbench.runners.fit import DivergedError, fit
+from cnnbench.runners.fitting import EpochSeen, FitResult
 from cnnbench.runners.train import DEFAULT_RECIPE, Trainer, optimizer_for, training_mode
 from cnnbench.spec import Recipe, UsageError
 from cnnbench.variants import parse_variant, prepare

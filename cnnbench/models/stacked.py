@@ -1,0 +1,20 @@
+"""Put a network that takes features under the one that makes them of pictures."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def under(base: nn.Module, head: nn.Module) -> nn.Module:
+    """Return the frozen `features` of `base` and `head` on them as one network, which takes what `base` takes.
+
+    Its parts are named as those of torchvision's networks, so that published weights fit all but the head.
+    """
+    from torch import nn
+
+    features = base.get_submodule("features").requires_grad_(requires_grad=False)
+    return nn.Sequential(OrderedDict(features=features, classifier=head))

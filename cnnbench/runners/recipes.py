@@ -1,0 +1,64 @@
+"""Which recipe a network is trained by: its tutorial's, the page's with its mistakes, or the dataset's fast one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from cnnbench import data
+from cnnbench.data.batches import batch_count
+from cnnbench.data.dataset import DatasetSpec
+from cnnbench.runners.train import DEFAULT_RECIPE
+from cnnbench.spec import ModelSpec, Recipe, RecipeName, Training, UsageError
+
+UNFROZEN_SHARE = 0.01
+"""Rate with all layers as a share of the head's, where neither recipe nor user gives one: as in the tutorial that
+freezes and unfreezes VGG-16 (Adam 0.01, then 0.0001)."""
+
+
+def recipe_of(spec: ModelSpec) -> Recipe:
+    """Return the recipe of a network, the default one where no tutorial trains it."""
+    return spec.recipe or DEFAULT_RECIPE
+
+
+def recipe_for(spec: ModelSpec, dataset: DatasetSpec, name: RecipeName) -> Recipe:
+    """Return the recipe `name` of a network on a dataset.
+
+    `fast` is the network's own with what the dataset sets: pictures are shown and losses computed as before.
+    `as-printed` is the network's own where its page does not err.
+
+    Raises:
+        UsageError: the dataset has no fast recipe.
+    """
+    own = recipe_of(spec)
+    if name == "as-printed":
+        return spec.printed_recipe or own
+    if name == "tutorial":
+        return own
+    if dataset.fast is None:
+        known = ", ".join(other.name for other in data.DATASETS.values() if other.fast is not None)
+        raise UsageError(f"There is no fast recipe for {dataset.name}, only for {known}. Take --recipe tutorial.")
+    return replace(own, **asdict(dataset.fast))
+
+
+def changed(recipe: Recipe, training: Training, dataset: DatasetSpec, *, fast: bool) -> Recipe:
+    """Return `recipe` with what the user changes in it, and with the dataset's number of epochs where nobody says."""
+    own = recipe.epochs if fast else epochs_for(recipe, dataset)
+    unfrozen = recipe.unfrozen_epochs if training.unfrozen_epochs is None else training.unfrozen_epochs
+    rate = training.unfrozen_rate or recipe.unfrozen_rate or recipe.learning_rate * UNFROZEN_SHARE
+    return replace(
+        recipe,
+        epochs=training.epochs or own,
+        unfrozen_epochs=unfrozen,
+        unfrozen_rate=rate if unfrozen else None,
+        features_once=recipe.features_once or training.features_once,
+    )
+
+
+def epochs_for(recipe: Recipe, dataset: DatasetSpec) -> int:
+    """Return the epochs where the user gives none: the dataset's, within its steps, or else the recipe's."""
+    if dataset.epochs is None:
+        return recipe.epochs
+    if dataset.steps is None or dataset.counts is None:
+        return dataset.epochs
+    per_epoch = batch_count(dataset.counts.train, recipe.batch_size, keep_single=False)
+    return max(1, min(dataset.epochs, dataset.steps // per_epoch))
