@@ -213,10 +213,8 @@ def to_the_end(name: str, recipe: Recipe, splits: Splits, seed: int) -> tuple[fl
     torch.manual_seed(seed)
     model = MODELS[name].build()
     pool_first(model)
-    prepared = None
-    if recipe.channels_last:
-        variant = parse_variant("channels_last", device="cpu", threads=torch.get_num_threads())
-        prepared = prepare(model, variant, "cpu")
+    name_of_variant = "+".join(part for part in ("channels_last", "amp") if getattr(recipe, part)) or "eager"
+    prepared = prepare(model, parse_variant(name_of_variant, device="cpu", threads=torch.get_num_threads()), "cpu")
     fit(model, small, recipe, epochs=recipe.epochs, seed=seed, clock=wall_clock(), prepared=prepared)
     top1 = score(model, splits.test).top1
     return time.perf_counter() - begin, top1

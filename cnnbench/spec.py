@@ -67,9 +67,9 @@ class Recipe:
 
     `flip` and `crop_padding`: training pictures of its dataset are mirrored at random, and cut out at random after so
     many black pixels were put around. `halves`: the first half of the test pictures validates, the second one tests.
-    `one_cycle`: the rate goes up from 0 to `learning_rate` and down to 0 again. `features_once`: what the frozen part
-    makes of each picture is computed once, and the head is trained on that. After `epochs`, all layers are trained for
-    `unfrozen_epochs` more at `unfrozen_rate`.
+    `amp`: autocast, where the device does it itself. `one_cycle`: the rate goes up from 0 to `learning_rate` and down
+    to 0 again. `features_once`: what the frozen part makes of each picture is computed once, and the head is trained on
+    that. After `epochs`, all layers are trained for `unfrozen_epochs` more at `unfrozen_rate`.
 
     The rest is how pages err: they train on the test pictures (`trains_on_test`), validate on the training pictures
     (`validates_on_train`), change validation and test pictures at random too (`augments_all`), let the batch statistics
@@ -93,6 +93,7 @@ class Recipe:
     halves: bool = False
     one_cycle: bool = False
     channels_last: bool = False
+    amp: bool = False
     features_once: bool = False
     unfrozen_epochs: int = 0
     unfrozen_rate: float | None = None

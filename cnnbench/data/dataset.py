@@ -107,6 +107,7 @@ class Fast:
     shuffled: bool = True
     one_cycle: bool = True
     channels_last: bool = False
+    amp: bool = False
     features_once: bool = False
 
 

@@ -24,11 +24,12 @@ from cnnbench.runners.fit import fit_phases
 from cnnbench.runners.fitting import EpochSeen, FitResult, Phase
 from cnnbench.runners.limit import check_fits, first_batch, forward
 from cnnbench.runners.pooling import pool_first
+from cnnbench.runners.probe import probe
 from cnnbench.runners.recipes import changed, recipe_for
 from cnnbench.runners.team import Team, join
 from cnnbench.runners.testing import measure_scores
-from cnnbench.spec import ModelSpec, Recipe, UnsupportedError, UsageError
-from cnnbench.variants import REFERENCE, Prepared, parse_variant, prepare
+from cnnbench.spec import Case, ModelSpec, Recipe, UnsupportedError, UsageError, Variant
+from cnnbench.variants import NATIVE, REFERENCE, Prepared, parse_variant, prepare, support
 
 
 def measure_accuracy(
@@ -190,10 +191,7 @@ def run(assignment: Assignment) -> Outcome:
 
     dataset = data.find(case.dataset or "")
     check_suits(assignment.spec, dataset)  # before a large network is built in vain
-    variant = case.variant
-    if recipe_for(assignment.spec, dataset, case.recipe).channels_last and not variant.channels_last:
-        name = f"channels_last+{variant.name}"
-        variant = parse_variant(name, device=case.device, threads=variant.threads)
+    variant = _variant(case, recipe_for(assignment.spec, dataset, case.recipe))
     prepared = prepare(assignment.build(), variant, case.device)
     return measure_accuracy(
         assignment,
@@ -203,3 +201,16 @@ def run(assignment: Assignment) -> Outcome:
         prepared=None if variant.name == REFERENCE else prepared,
         team=join(case.device),
     )
+
+
+def _variant(case: Case, recipe: Recipe) -> Variant:
+    """Return the case's variant with what the recipe adds to it; autocast only where the device does it itself."""
+    parts = [case.variant.name]
+    if recipe.channels_last and not case.variant.channels_last:
+        parts.append("channels_last")
+    if recipe.amp and case.variant.precision == "fp32":
+        parts.append("amp")
+    variant = parse_variant("+".join(parts), device=case.device, threads=case.variant.threads)
+    if "amp" in parts and support(variant, device=case.device, environment=probe()) != NATIVE:
+        return _variant(case, replace(recipe, amp=False))
+    return variant

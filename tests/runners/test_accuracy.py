@@ -28,7 +28,7 @@ from cnnbench.runners.recipes import epochs_for, recipe_for
 from cnnbench.runners.train import DEFAULT_RECIPE
 from cnnbench.spec import ModelSpec, Recipe, Shape, Training, UnsupportedError, UsageError
 from cnnbench.variants import parse_variant, prepare
-from tests.made import case
+from tests.made import case, record
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
@@ -337,6 +337,24 @@ def test_fast_recipes_run_under_channels_last_where_that_is_theirs(monkeypatch: 
             training=Training(epochs=1),
         )
         assert accuracy.run(assignment).notes[0].endswith(under)
+
+
+@pytest.mark.parametrize(
+    ("native", "asked", "under"),
+    [
+        (True, "eager", "channels_last+amp"),
+        (False, "eager", "channels_last"),
+        (True, "bf16", "channels_last+bf16"),
+        (True, "channels_last+amp", "channels_last+amp"),
+    ],
+)
+def test_a_recipe_s_autocast_is_for_devices_that_do_it_themselves(
+    monkeypatch: pytest.MonkeyPatch, asked: str, under: str, *, native: bool
+) -> None:
+    monkeypatch.setattr(accuracy, "probe", lambda: replace(record(case("tiny")).environment, native_bf16=native))
+    recipe = replace(RECIPE, channels_last=True, amp=True)
+    variant = parse_variant(asked, device="cpu", threads=1)
+    assert accuracy._variant(replace(case("tiny"), variant=variant), recipe).name == under
 
 
 def test_the_page_s_mistakes_are_made_when_asked_for() -> None:
