@@ -265,12 +265,12 @@ def text(rows: Sequence[Reproduced], output_format: str) -> str:
     """Return the rows as a table for people, CSV, or Markdown."""
     if output_format == "csv":
         return render(COLUMNS, [_cells(row) for row in rows], "csv")
+    cells = [["-" if cell in (None, "") else _shown(cell) for cell in _cells(row)] for row in rows]
+    if output_format == "markdown":  # not padded: the longest layer table would widen every line to its length
+        escaped = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+        return "\n".join(f"| {' | '.join(line)} |" for line in (COLUMNS, ["---"] * len(COLUMNS), *escaped))
     from tabulate import tabulate
 
-    cells = [["-" if cell in (None, "") else _shown(cell) for cell in _cells(row)] for row in rows]
-    if output_format == "markdown":
-        escaped = [[cell.replace("|", "\\|") for cell in row] for row in cells]
-        return tabulate(escaped, headers=COLUMNS, tablefmt="github", disable_numparse=True)
     return tabulate(cells, headers=COLUMNS, disable_numparse=True, maxcolwidths=list(_WIDTHS) if cells else None)
 
 
