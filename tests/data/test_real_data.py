@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -95,3 +96,17 @@ def test_datasets_fit_into_their_memory(name: str, most_mb: int) -> None:
     rose, count = json.loads(done.stdout)
     assert count >= 50_000
     assert rose <= most_mb * 1_000_000
+
+
+def test_the_fast_recipe_reaches_what_the_page_prints(tmp_path: Path) -> None:
+    command = "train one_conv --dataset mnist --recipe fast --format csv --output"
+    done = subprocess.run(
+        [sys.executable, "-m", "cnnbench", *command.split(), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert float(row["top1"]) >= 0.973
