@@ -1,5 +1,6 @@
 """Pure numbers: medians and ratios with exact intervals, percentiles, shares, verdicts; nothing about models."""
 
+from cnnbench.stats.clusters import FEWEST_CLUSTERS, prediction_interval, random_effects, t_interval
 from cnnbench.stats.order import (
     CONFIDENCE,
     FEWEST_FOR_INTERVAL,
@@ -23,7 +24,6 @@ from cnnbench.stats.order import (
 )
 from cnnbench.stats.paired import (
     DETECTABLE,
-    FEWEST_CLUSTERS,
     Basis,
     Effect,
     Merged,
@@ -31,8 +31,6 @@ from cnnbench.stats.paired import (
     compare_paired,
     lag1,
     merge_correlated,
-    prediction_interval,
-    t_interval,
 )
 from cnnbench.stats.signed_rank import LARGEST_EXACT, hodges_lehmann, signed_rank_tail, walsh_averages, walsh_rank
 from cnnbench.stats.verdict import LEVEL, PValues, Verdict, holm, p_values, verdicts
@@ -71,6 +69,7 @@ __all__ = [
     "p99",
     "p_values",
     "prediction_interval",
+    "random_effects",
     "signed_rank_tail",
     "spread_of",
     "t_interval",

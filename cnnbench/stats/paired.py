@@ -6,12 +6,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cnnbench.stats.clusters import FEWEST_CLUSTERS, random_effects, t_interval
 from cnnbench.stats.order import FEWEST_FOR_INTERVAL, Interval
 from cnnbench.stats.signed_rank import hodges_lehmann
 
@@ -26,9 +26,6 @@ series of six by chance."""
 
 Basis = Literal["blocks", "sets", "launches"]
 """What an interval rests on: blocks within one set of workers or two, or the centres of three or more clusters."""
-
-FEWEST_CLUSTERS = 3
-"""Clusters for a t-interval: two leave one degree of freedom, whose interval is 12.7 standard errors wide each side."""
 
 DETECTABLE = 1.43
 """Smallest effect that is told from none four times in five, in half-widths: (1.960 + 0.842) / 1.960, the normal
@@ -126,48 +123,14 @@ def merge_correlated(values: Sequence[float]) -> Merged:
     return Merged(values=tuple(left.tolist()), merged=merged)
 
 
-@lru_cache(maxsize=4096)
-def _t_quantile(degrees: int) -> float:
-    """Return the 0.975 quantile of Student's t."""
-    from scipy.special import stdtrit  # here: a report of single launches need not wait for it
-
-    return float(stdtrit(degrees, 0.975))
-
-
-def t_interval(centers: Sequence[float]) -> Interval:
-    """Return the mean of the clusters' centres +- t(0.975, L-1) s / sqrt(L); no interval below three (Student 1908).
-
-    Raises:
-        ValueError: no centres.
-    """
-    count = len(centers)
-    if count == 0:
-        raise ValueError("The mean of no centres")
-    center = statistics.fmean(centers)
-    if count < FEWEST_CLUSTERS:
-        return Interval(center=center)
-    half = _t_quantile(count - 1) * statistics.stdev(centers) / math.sqrt(count)
-    return Interval(center=center, low=center - half, high=center + half)
-
-
-def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the interval in which one more value lies with 95 %: mean +- t(0.975, n-1) s sqrt(1 + 1/n).
-
-    For normally distributed values; n at least two (Hahn and Meeker, Statistical Intervals, 4.8).
-    """
-    count = len(values)
-    half = _t_quantile(count - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / count)
-    center = statistics.fmean(values)
-    return center - half, center + half
-
-
 def compare_paired(launches: Sequence[Sequence[Sequence[float]]]) -> Effect | None:
     """Return the effect from the d's of each set of workers of each launch, in time order; None where there are none.
 
     d = ln(base time / variant time) of one block. What is fixed when processes start (memory placement, the choice of
     an algorithm) is alike in all blocks of a set, so blocks of one set cannot tell it from a difference: three or more
-    launches are compared by their Hodges-Lehmann centres with a t-interval, else three or more sets likewise, and only
-    else the blocks themselves, merged where correlated, with the signed-rank interval.
+    launches are compared by their Hodges-Lehmann centres with a t-interval, else three or more sets by theirs, each
+    weighed by how well its blocks tell it, and only else the blocks themselves, merged where correlated, with the
+    signed-rank interval.
     """
     by_launch = [[d for worker_set in launch for d in worker_set] for launch in launches]
     by_set = [worker_set for launch in launches for worker_set in launch]
@@ -195,7 +158,8 @@ def compare_paired(launches: Sequence[Sequence[Sequence[float]]]) -> Effect | No
 
 def _between(basis: Basis, clusters: Sequence[Sequence[float]]) -> Effect:
     centers = tuple(hodges_lehmann(cluster).center for cluster in clusters)
-    found = t_interval(centers)
+    variances = _variances(clusters) if basis == "sets" else None
+    found = t_interval(centers) if variances is None else random_effects(centers, variances)
     return Effect(
         center=found.center,
         low=found.low,
@@ -206,6 +170,20 @@ def _between(basis: Basis, clusters: Sequence[Sequence[float]]) -> Effect:
         merged=1,
         values=centers,
     )
+
+
+def _variances(sets: Sequence[Sequence[float]]) -> list[float] | None:
+    """Return the variance of each set's centre as its blocks tell it, s^2 / n; None where blocks do not vary.
+
+    That is the mean's: the Hodges-Lehmann estimate's is at most 1.05 times that for normal noise, and smaller for noise
+    with heavier tails. By chance a few blocks may vary far too little, so fewer than `FEWEST_FOR_INTERVAL` count as
+    varying no less than those of the median set (with three to five blocks in each of eight sets, 92 to 94 of 100
+    simulated intervals covered the truth without that and 96 with it).
+    """
+    varied = [float(np.var(blocks, ddof=1)) if len(blocks) > 1 else 0.0 for blocks in sets]
+    usual = statistics.median(varied)
+    known = [v if len(blocks) >= FEWEST_FOR_INTERVAL else max(v, usual) for v, blocks in zip(varied, sets, strict=True)]
+    return [v / len(blocks) for v, blocks in zip(known, sets, strict=True)] if min(known) > 0 else None
 
 
 def break_even(compile_s: float, saved_s: Interval) -> Interval:

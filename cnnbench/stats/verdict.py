@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from cnnbench.stats.clusters import t_quantile
 from cnnbench.stats.paired import Effect
 from cnnbench.stats.signed_rank import signed_rank_tail, walsh_averages
 
@@ -53,11 +53,12 @@ def _by_clusters(effect: Effect, limit: float) -> tuple[float, float]:
     """Return the p-values of d > `limit` and of d < `limit`."""
     from scipy.special import stdtr  # here: a report of single launches need not wait for it
 
-    error = statistics.stdev(effect.values) / math.sqrt(effect.clusters)
+    degrees = effect.clusters - 1
+    assert effect.half_width is not None
+    error = effect.half_width / t_quantile(degrees)
     beyond = effect.center - limit
     if error == 0:
         return (0.0 if beyond > 0 else 1.0), (0.0 if beyond < 0 else 1.0)
-    degrees = effect.clusters - 1
     return min(1.0, 2 * float(stdtr(degrees, -beyond / error))), min(1.0, 2 * float(stdtr(degrees, beyond / error)))
 
 
