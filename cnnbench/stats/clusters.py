@@ -43,7 +43,7 @@ def random_effects(centers: Sequence[float], variances: Sequence[float]) -> Inte
     v is the `variances` of each centre, all above 0, and tau^2 what the clusters differ by beside them: with u = 1 / v,
     m = sum u c / sum u and Q = sum u (c - m)^2, tau^2 = (Q - (L - 1)) / (sum u - sum u^2 / sum u), at least 0
     (DerSimonian and Laird 1986). The interval is +- t(0.975, L-1) sqrt(q / sum w), q = sum w (c - mean)^2 / (L - 1),
-    at least 1 (Knapp and Hartung 2003). Where all v are alike that is `t_interval`, or a little wider. None below three.
+    at least 1 (Knapp and Hartung 2003). With equal v that is `t_interval`, or a little wider. None below three.
 
     Raises:
         ValueError: no centres, or another number of variances.
