@@ -55,7 +55,9 @@ def _within(twin: TwinNoise) -> str:
 
 
 def _silent(twin: TwinNoise) -> str:
-    return " (so no verdicts)" if twin.silences else ""
+    if twin.silences:
+        return " (so no verdicts)"
+    return " (so nothing is SAME)" if twin.excludes and twin.basis != "blocks" else ""
 
 
 def _canaries(canaries: Sequence[CanaryNoise]) -> str:

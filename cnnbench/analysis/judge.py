@@ -24,8 +24,8 @@ DELTA_CUDA = 0.005
 class Margin:
     """The relative difference that counts in a group, and whether its A/A check forbids every verdict.
 
-    `same`: the difference within which cells are the same. It is never raised: what two equal workers differ by makes
-    a difference harder to find, and that there is none no easier to say.
+    `same`: the difference within which cells are the same; 0: none can be. It is never raised: what two equal workers
+    differ by makes a difference harder to find, and that there is none no easier to say.
     """
 
     delta: float
@@ -52,20 +52,25 @@ def margin_of(twin: Effect | None, delta: float, *, twin_expected: bool = False)
 
     A run cannot tell differences that it shows between two equal workers, so the margin is never below what these were
     apart: the centre of the A/A interval, whose width a cell's own interval has already. Where that interval excludes
-    no difference, what it rests on decides. Over several sets of workers
-    or launches it covers what a process start shifts, so equal workers that differ prove that something else is wrong,
-    and no verdict of the group stands. Within one set it does not cover such a shift, which is expected (1 % or so),
-    and the raised margin allows for it; only a shift that is wholly beyond `delta` forbids the verdicts too.
+    no difference, what it rests on decides. Within one set of workers it does not cover what a process start shifts,
+    which is expected (1 % or so), and the raised margin allows for it. Over several sets or launches it does, so it is
+    too narrow (by chance one in twenty is), and others may be as far off: no cell is the same then, and the margin is
+    raised to its far end, which a real difference is beyond all the same. An interval that lies wholly beyond `delta`
+    forbids every verdict: equal workers differ by more than what counts.
 
     Without an A/A interval nothing shows how far equal workers differ, so there are no verdicts either where a twin is
     expected; records of before there were twins keep theirs.
     """
     if twin is None or twin.low is None or twin.high is None:
         return Margin(delta=delta, same=delta, silenced=twin_expected)
-    floor = math.expm1(abs(twin.center))
-    beyond = min(abs(twin.low), abs(twin.high)) > math.log1p(delta)
-    silenced = excludes_none(twin) and (twin.basis != "blocks" or beyond)
-    return Margin(delta=max(delta, floor), same=delta, silenced=silenced)
+    ends = sorted((abs(twin.low), abs(twin.high)))
+    doubted = excludes_none(twin) and twin.basis != "blocks"
+    apart = ends[1] if doubted else abs(twin.center)
+    return Margin(
+        delta=max(delta, math.expm1(apart)),
+        same=0.0 if doubted else delta,
+        silenced=excludes_none(twin) and ends[0] > math.log1p(delta),
+    )
 
 
 def judge(effects: Sequence[Effect], margins: Sequence[Margin]) -> tuple[Verdict, ...]:

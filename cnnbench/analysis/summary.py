@@ -91,19 +91,21 @@ def _difference(row: Row) -> str:
         within = _per_cent(row.detail.same_within or row.detail.delta)
         return f"{row.variant} is the SAME as {_other(row)} within {within} %, {span}"
     if row.verdict == "NOT DISTINGUISHABLE":
-        why = _undecided(low, high, row.detail.delta, row.smallest_detectable or 0.0)
+        why = _undecided(row, low, high, row.detail.delta)
         return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}, {span} ({why})"
     return f"{row.variant} is {row.verdict} than {_other(row)}, {span}"
 
 
-def _undecided(low: float, high: float, delta: float, detectable: float) -> str:
+def _undecided(row: Row, low: float, high: float, delta: float) -> str:
     """Return what kept a speed-up between `low` and `high` from a verdict."""
     most, least = 1 + delta, 1 / (1 + delta)
+    if row.detail.same_within == 0 and least < low <= high < most:
+        return "as the reference and its A/A twin differ, nothing is the SAME"
     if low > most or high < least or least < low <= high < most:
         return "as one of several verdicts it may be chance"
     if low > 1 or high < 1:
         return f"not wholly beyond the {_per_cent(delta)} % that count here"
-    return f"a difference of {_per_cent(detectable)} % would have been told from none"
+    return f"a difference of {_per_cent(row.smallest_detectable or 0.0)} % would have been told from none"
 
 
 def _per_cent(share: float) -> str:

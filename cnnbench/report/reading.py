@@ -43,10 +43,10 @@ def _comparing(report: Report) -> list[str]:
         "of this precision tells from none four times in five: to be FASTER or SLOWER takes more, by the margin. "
         "Holm's correction holds the risk of any wrong verdict in a report at 5 %.",
         "The margin is what was asked for, or a default by machine. The A/A twin is the reference measured a second "
-        "time: for FASTER and SLOWER, not for SAME, the margin is raised to what the two are apart. A group has "
-        f"no verdicts where the interval of that comes from {FEWEST_CLUSTERS} or more sets or launches and excludes "
-        "1; or from blocks, which do not cover how processes differ, and lies wholly beyond the margin "
-        "before it is raised; or where a canary was measured and there is no such interval.",
+        "time: for FASTER and SLOWER, not for SAME, the margin is raised to what the two are apart. Where the interval "
+        f"of that comes from {FEWEST_CLUSTERS} or more sets or launches and excludes 1, the margin is raised to its "
+        "far end, and nothing is SAME. A group has no verdicts where that interval lies wholly beyond the margin "
+        "before it is raised, or where a canary was measured and there is no such interval.",
         "A set of workers is a new process for each cell; a launch is one or more sets with a new fork server. An "
         f"interval from {FEWEST_CLUSTERS} or more sets or launches covers how new processes shift the times, which is "
         "1 % or so. One from blocks does not, and one within one launch says nothing of the next launch.",

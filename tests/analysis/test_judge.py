@@ -53,8 +53,9 @@ def test_the_margin_is_as_asked_or_by_device_and_canary(
         (1.029, 1.05, "blocks", math.sqrt(1.029 * 1.05) - 1, False),
         (1.031, 1.05, "blocks", math.sqrt(1.031 * 1.05) - 1, True),  # wholly beyond 3 %
         (0.95, 0.97, "blocks", 1 / math.sqrt(0.95 * 0.97) - 1, True),
-        (1.001, 1.01, "sets", 0.03, True),
-        (0.99, 0.999, "launches", 0.03, True),
+        (1.001, 1.01, "sets", 0.03, False),
+        (0.95, 0.999, "launches", 1 / 0.95 - 1, False),  # raised to the far end
+        (1.031, 1.05, "sets", 0.05, True),
     ],
 )
 def test_the_margin_covers_what_equal_workers_differ(
@@ -63,7 +64,8 @@ def test_the_margin_covers_what_equal_workers_differ(
     margin = margin_of(effect(low, high, basis), 0.03)
     assert margin.delta == pytest.approx(delta)
     assert margin.silenced is silenced
-    assert margin.same == 0.03
+    doubted = basis != "blocks" and (low > 1 or high < 1)
+    assert margin.same == (0.0 if doubted else 0.03)
 
 
 def test_without_a_twin_or_its_interval_the_margin_stays() -> None:
@@ -86,6 +88,12 @@ def test_a_silenced_group_has_no_verdict_and_still_counts_for_the_correction() -
     many = 110  # of 12 blocks the smallest p-value is 2/2**12 = 0.00049, 102 of which are 0.05
     assert judge([faster] * 102, [loud] + [silent] * 101)[0] == "FASTER"
     assert judge([faster] * many, [loud] + [silent] * (many - 1))[0] == "NOT DISTINGUISHABLE"
+
+
+def test_where_equal_workers_differ_a_large_difference_is_found_and_nothing_is_the_same() -> None:
+    margin = margin_of(effect(0.95, 0.99, "sets"), 0.03)
+    slower, same, close = effect(0.89, 0.92), effect(0.999, 1.001), effect(0.94, 0.96)
+    assert judge([slower, same, close], [margin] * 3) == ("SLOWER", "NOT DISTINGUISHABLE", "NOT DISTINGUISHABLE")
 
 
 def test_a_raised_margin_does_not_make_cells_the_same() -> None:

@@ -168,9 +168,12 @@ def test_the_card_in_words(card: NoiseCard, lines: tuple[str, ...]) -> None:
 
 def test_a_terminal_gets_few_names_of_groups() -> None:
     card = replace(CARD, twins=tuple(twin(1.01, 1.02, f"m{at}", silences=at == 0) for at in range(5)))
+    card = replace(card, twins=tuple(replace(one, basis="blocks") for one in card.twins))
     shown = "1.015x (1.010-1.020)"
     start = f"A/A in 5 groups: the widest is {shown}; 5 exclude 1: m0 {shown} (so no verdicts), m1 {shown}"
     assert card_lines(card)[0] == f"{start}, m2 {shown}, m3 {shown} and m4 {shown}."
+    over_sets = replace(card.twins[1], basis="sets")
+    assert card_lines(replace(card, twins=(over_sets,) * 2))[0].endswith(f"m1 {shown} (so nothing is SAME).")
     assert card_lines(card, most_named=3)[0] == f"{start}, m2 {shown} and 2 more."
 
 

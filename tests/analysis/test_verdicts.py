@@ -101,27 +101,29 @@ def test_what_was_measured_beside_the_cells_makes_no_row_and_is_no_cell() -> Non
     assert list(cell_status(items)) == [case("a").key(), case("a", LAST).key()]
 
 
-def test_equal_workers_that_differ_over_sets_take_the_verdicts_of_their_group() -> None:
+def test_equal_workers_that_differ_over_sets_raise_the_margin_and_leave_nothing_the_same() -> None:
     one, two = case("a"), case("b")
     report = analyse(
         [
             in_sets(one, 1.0, 1.0, 1.0),
             in_sets(case("a", LAST), 0.5, 0.5, 0.5),
+            in_sets(case("a", BF16), 1.0001, 1.0, 1.0002),
             in_sets(beside(one, "twin"), 1.02, 1.021, 1.019),
             in_sets(two, 1.0, 1.0, 1.0),
             in_sets(case("b", LAST), 0.5, 0.5, 0.5),
             in_sets(beside(two, "twin"), 1.001, 0.999, 1.002),
         ]
     )
-    assert [row.verdict for row in report.rows] == [None, "NOT DISTINGUISHABLE", None, "FASTER"]
+    assert [row.verdict for row in report.rows] == [None, "FASTER", "NOT DISTINGUISHABLE", None, "FASTER"]
+    assert report.rows[1].detail.delta == 0.03  # the far end of the A/A interval is nearer
     assert report.differences == (
-        "a: channels_last is NOT DISTINGUISHABLE from eager, as a eager and its A/A twin, which are the same, differ: "
-        "0.980x (0.978-0.983).",
+        "a: channels_last is FASTER than eager, 2.00x (2.00-2.00); bf16 is NOT DISTINGUISHABLE from eager, "
+        "1.000x (1.000-1.000) (as the reference and its A/A twin differ, nothing is the SAME) (within one launch).",
         "b: channels_last is FASTER than eager, 2.00x (2.00-2.00) (within one launch).",
     )
     assert str(report).splitlines()[0] == (
         "A/A in 2 groups: the widest is 0.999x (0.996-1.003); 1 excludes 1: a eager cpu infer batch 1 "
-        "0.980x (0.978-0.983) (so no verdicts)."
+        "0.980x (0.978-0.983) (so nothing is SAME)."
     )
 
 
