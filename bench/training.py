@@ -43,10 +43,11 @@ from cnnbench.runners.datasets import augmentation_of, wanted
 from cnnbench.runners.evaluate import score
 from cnnbench.runners.fit import fit
 from cnnbench.runners.pooling import pool_first
+from cnnbench.runners.probe import probe
 from cnnbench.runners.recipes import recipe_for
 from cnnbench.runners.train import Trainer, optimizer_for
 from cnnbench.spec import Recipe
-from cnnbench.variants import parse_variant, prepare
+from cnnbench.variants import parse_variant, prepare, with_more
 
 RECIPES = ("perceptron", "one_conv", "multilayer_cnn", "digit_cnn", "simple_cnn", "lenet", "cifar_cnn")
 WAYS = ("ours", "ours_channels_last", "theirs", "floor")
@@ -128,7 +129,7 @@ def floor(name: str, recipe: Recipe, prepared: Splits) -> float:
 
 def ours(name: str, recipe: Recipe, prepared: Splits, *, channels_last: bool) -> float:
     model = build(name)
-    pool_first(model)
+    pool_first(model, next(batches(prepared.train, 1))[0])
     prepared_model = None
     if channels_last:
         variant = parse_variant("channels_last", device="cpu", threads=torch.get_num_threads())
@@ -212,9 +213,11 @@ def to_the_end(name: str, recipe: Recipe, splits: Splits, seed: int) -> tuple[fl
     begin = time.perf_counter()
     torch.manual_seed(seed)
     model = MODELS[name].build()
-    pool_first(model)
-    name_of_variant = "+".join(part for part in ("channels_last", "amp") if getattr(recipe, part)) or "eager"
-    prepared = prepare(model, parse_variant(name_of_variant, device="cpu", threads=torch.get_num_threads()), "cpu")
+    pool_first(model, next(batches(splits.train, 1))[0])
+    eager = parse_variant("eager", device="cpu", threads=torch.get_num_threads())
+    more = {"channels_last": recipe.channels_last, "amp": recipe.amp}
+    variant = with_more(eager, **more, device="cpu", environment=probe())
+    prepared = prepare(model, variant, "cpu")
     fit(model, small, recipe, epochs=recipe.epochs, seed=seed, clock=wall_clock(), prepared=prepared)
     top1 = score(model, splits.test).top1
     return time.perf_counter() - begin, top1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from safetensors import SafetensorError, safe_open
 
-from cnnbench.spec import Recipe, Shape, UsageError
+from cnnbench.spec import Recipe, RecipeName, Shape, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +30,7 @@ class CheckpointInfo:
     dataset: str | None = None
     class_names: tuple[str, ...] = ()
     recipe: Recipe | None = None
+    recipe_name: RecipeName = "tutorial"
     epochs: int | None = None
     seed: int | None = None
     top1: float | None = None

@@ -104,6 +104,21 @@ class Recipe:
     divides_losses: bool = False
 
 
+DEFAULT_RECIPE = Recipe(
+    dataset="any",
+    transform="pixels in [0, 1]",
+    loss="cross_entropy",
+    optimizer="sgd",
+    learning_rate=0.01,
+    momentum=0.9,
+    batch_size=64,
+    epochs=10,
+    shuffled=True,
+)
+"""For networks that no tutorial trains (torchvision's, a user's own). Our choice: plain, the same for all of them, and
+tuned for none, so their accuracies say how a network takes to it, not the best that it can reach."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
     """What a training changes in its recipe (None: nothing), and what is recorded of it beside.

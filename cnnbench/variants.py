@@ -141,6 +141,16 @@ def support(variant: Variant, *, device: Device, environment: Environment) -> Su
     return NATIVE
 
 
+def with_more(asked: Variant, *, channels_last: bool, amp: bool, device: Device, environment: Environment) -> Variant:
+    """Return `asked` with what a recipe adds to it; autocast only where the device does it itself."""
+    layout = ("channels_last",) if channels_last and not asked.channels_last else ()
+    autocast = ("amp",) if amp and asked.precision == "fp32" else ()
+    more = parse_variant("+".join((asked.name, *layout, *autocast)), device=device, threads=asked.threads)
+    if autocast and support(more, device=device, environment=environment) != NATIVE:
+        return parse_variant("+".join((asked.name, *layout)), device=device, threads=asked.threads)
+    return more
+
+
 def native_variants(*, device: Device, threads: int, environment: Environment) -> tuple[str, ...]:
     """Return the names of all single variants that the machine does natively: what `all` stands for."""
     asked = ((row.name, parse_variant(row.name, device=device, threads=threads)) for row in _ROWS)

@@ -9,8 +9,7 @@ from torch import nn
 
 from cnnbench.checkpoint import CheckpointInfo, load, save
 from cnnbench.models.weights import load_weights
-from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import ModelSpec, UsageError
+from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, UsageError
 
 INFO = CheckpointInfo(
     model="small",

@@ -21,6 +21,7 @@ from cnnbench.variants import (
     prepare,
     split_variants,
     support,
+    with_more,
 )
 from tests.made import MACHINE
 
@@ -287,3 +288,21 @@ def test_process_wide_flags_are_set_whole_and_for_cuda_only(
     prepare(Anywhere(), parsed(text, device), device)
     found = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("native", "asked", "under"),
+    [
+        (True, "eager", "channels_last+amp"),
+        (False, "eager", "channels_last"),
+        (True, "bf16", "channels_last+bf16"),
+        (True, "channels_last+amp", "channels_last+amp"),
+    ],
+)
+def test_a_recipe_s_autocast_is_for_devices_that_do_it_themselves(asked: str, under: str, *, native: bool) -> None:
+    environment = replace(MACHINE, native_bf16=native)
+    more = with_more(parsed(asked), channels_last=True, amp=True, device="cpu", environment=environment)
+    assert more == parsed(under)
+    assert with_more(parsed(asked), channels_last=False, amp=False, device="cpu", environment=environment) == parsed(
+        asked
+    )

@@ -88,19 +88,24 @@ def _evidence(spec: ModelSpec, records: Sequence[Record], missing: str) -> Evide
     own = [record for record in records if record.case.model == spec.name and record.status == "ok"]
     counted = {r.case.input_shape: r for r in own if r.case.task == "complexity"}
     others = [record for shape, record in counted.items() if shape != spec.input_shape]
-    recipe = spec.recipe
-    trained = {
-        r.case.seed: r
-        for r in own
-        if recipe is not None
-        and (r.case.task, r.case.dataset, r.case.recipe) == ("accuracy", recipe.dataset, "tutorial")
-        and len(r.samples("train_loss")) == recipe.epochs + recipe.unfrozen_epochs
-    }
+    trained = {record.case.seed: record for record in own if follows_page(spec, record)}
     return Evidence(
         counted=counted.get(spec.input_shape),
         counted_other=others[-1] if others else None,
         trained=tuple(trained.values()),
         missing=missing,
+    )
+
+
+def follows_page(spec: ModelSpec, record: Record) -> bool:
+    """Return whether `record` is of a training of `spec` by its tutorial's recipe, on its data, at its full epochs."""
+    recipe, case = spec.recipe, record.case
+    return (
+        recipe is not None
+        and record.status == "ok"
+        and (case.model, case.task, case.dataset) == (spec.name, "accuracy", recipe.dataset)
+        and case.recipe == "tutorial"
+        and len(record.samples("train_loss")) == recipe.epochs + recipe.unfrozen_epochs
     )
 
 

@@ -103,12 +103,13 @@ _EXACT_FROM = 1000
 def _recipe(recipe: Recipe) -> str:
     momentum = f" momentum {recipe.momentum:g}" if recipe.momentum else ""
     order = "shuffled" if recipe.shuffled else "not shuffled"
+    once = ", features computed once" if recipe.features_once else ""
     after = (
         f", then {recipe.unfrozen_epochs} with all layers at {recipe.unfrozen_rate}" if recipe.unfrozen_epochs else ""
     )
     return (
         f"{recipe.dataset}, {recipe.transform}; {recipe.loss}, {recipe.optimizer} {recipe.learning_rate:g}{momentum}, "
-        f"batch {recipe.batch_size}, {recipe.epochs} epochs, {order}{after}"
+        f"batch {recipe.batch_size}, {recipe.epochs} epochs, {order}{once}{after}"
     )
 
 

@@ -75,6 +75,7 @@ def command(
         sections=(Section(models=(info.model,), variants=("eager",)),),
         device=device,
         accuracy=name,
+        recipe=info.recipe_name if info.recipe_name == "as-printed" else "tutorial",  # how it is built is the page's
         data_dir=data_dir,
         weights=str(checkpoint),
         input_shape=info.input_shape,

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from cnnbench import data
-from cnnbench.analysis.reproduction import OTHER_SIZE, TRAINED, Reproduced, reproduce
+from cnnbench.analysis.reproduction import OTHER_SIZE, TRAINED, Reproduced, follows_page, reproduce
 from cnnbench.cli.called import recorded_command, typed_command
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.measure import run_folder, sigterm_interrupts
@@ -207,11 +207,11 @@ class _Asked:
 
 def _train(asked: _Asked, already: Sequence[Record], folder: Path) -> Iterator[Record]:
     """Train every network that has figures of training with every missing seed, and yield the records."""
-    done = {(r.case.model, r.case.seed) for r in already if r.case.task == "accuracy" and r.status == "ok"}
     ahead: list[tuple[ModelSpec, int, int]] = []
     for spec in asked.specs:
         if _trained_by(spec) is not None and spec.name not in asked.missing:
-            lacking = [seed for seed in range(asked.seeds) if (spec.name, seed) not in done]
+            done = {record.case.seed for record in already if follows_page(spec, record)}
+            lacking = [seed for seed in range(asked.seeds) if seed not in done]
             ahead += [(spec, first, count) for first, count in stretches(lacking)]
     with display() as shown, sigterm_interrupts():
         for at, (spec, first, count) in enumerate(ahead):

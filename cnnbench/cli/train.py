@@ -42,8 +42,8 @@ ANSWER_S = 600.0
 HELP = """Train MODEL by its tutorial's recipe and test it once; writes records, curves.csv and a checkpoint per seed.
 
 --recipe tutorial is the page's recipe with its mistakes corrected, as-printed has the mistakes too (`cnnbench
-describe MODEL` lists them), and fast is the dataset's own: larger batches, a rate that rises and falls, fewer
-epochs. Networks with a frozen part train their head alone; --unfreeze goes on with all layers. --by-step writes
+describe MODEL` lists them), and fast is the dataset's own: a rate that rises and falls, and what else gives good
+accuracy soon. Networks with a frozen part train their head alone; --unfreeze goes on with all layers. --by-step writes
 steps.csv, too.
 
 After each epoch the training is kept beside the checkpoint. Ctrl-C stops it after the step that it makes, keeps it

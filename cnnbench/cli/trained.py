@@ -81,7 +81,7 @@ def _row(record: Record, folder: Path) -> tuple[object, ...]:
         return (record.case.seed, record.status, None, *[None] * 6, None)
     test = stats.wilson(round(record.samples("correct")[0]), round(record.samples("tested")[0]))
     file = checkpoint_path(folder, record.case.model, record.case.seed)
-    train_s = math.fsum(record.samples("epoch_s"))
+    train_s = math.fsum((*record.samples("features_s"), *record.samples("epoch_s")))
     return (
         record.case.seed,
         "ok",

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cnnbench.data import cats_dogs, cifar10, digits, folder, mnist, synthetic
-from cnnbench.data.dataset import Counts, DatasetSpec
+from cnnbench.data.dataset import Counts, DatasetSpec, Fast
 from cnnbench.data.finding import locate, places, read
-from cnnbench.spec import unknown_name
+from cnnbench.spec import UsageError, unknown_name
 
-__all__ = ["DATASETS", "Counts", "DatasetSpec", "find", "locate", "places", "read"]
+__all__ = ["DATASETS", "Counts", "DatasetSpec", "fast_of", "find", "locate", "places", "read"]
 
 _ALL = (
     digits.SPEC,
@@ -54,3 +54,15 @@ def find(name: str) -> DatasetSpec:
             "dataset", name, DATASETS, more=f"A folder with a folder of pictures for each class: {folder.PREFIX}PATH."
         )
     return DATASETS[name]
+
+
+def fast_of(dataset: DatasetSpec) -> Fast:
+    """Return the fast recipe of a dataset.
+
+    Raises:
+        UsageError: it has none; the message names those that have.
+    """
+    if dataset.fast is None:
+        known = ", ".join(other.name for other in DATASETS.values() if other.fast is not None)
+        raise UsageError(f"There is no fast recipe for {dataset.name}, only for {known}. Take --recipe tutorial.")
+    return dataset.fast

@@ -109,6 +109,7 @@ class Fast:
     channels_last: bool = False
     amp: bool = False
     features_once: bool = False
+    unfrozen_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -116,6 +116,12 @@ SPECS = (
                 mistake="196.40 M multiply-adds at 244x244, from an older counter that missed layers",
                 corrected="378.3 M",
             ),
+            Erratum(
+                where="mslearn 7.1",
+                mistake="the frozen layers are in training mode, so their batch statistics move while the head is"
+                " trained",
+                corrected="frozen layers in evaluation mode",
+            ),
             SUMMARY_SIZE,
             LOSS_DIVIDED_TWICE,
         ),

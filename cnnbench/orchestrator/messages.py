@@ -38,7 +38,7 @@ class Job:
     warm_cap_s: float = 30.0
 
 
-STOPPED = "Stopped in epoch"
+STOPPED = "Stopped "
 """How the failure begins of a training that stopped because it was told to, and has kept how far it was."""
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from cnnbench import machine
+from cnnbench import data, machine
 from cnnbench.models import MODELS
 from cnnbench.record import Environment
-from cnnbench.spec import Case, Device, MissingError, Request, Section, Shape, Task, UsageError
+from cnnbench.spec import DEFAULT_RECIPE, Case, Device, MissingError, Request, Section, Shape, Task, UsageError
 from cnnbench.variants import REFERENCE, Support, native_variants, parse_variant, split_variants, support
 
 
@@ -122,8 +122,11 @@ def _single(request: Request, name: str, shapes: Mapping[str, Shape]) -> Case:
 
 
 def _trained(single: Case, request: Request, dataset: str, device: Device) -> Case:
-    recipe = MODELS[single.model].recipe if single.model in MODELS else None
-    batch = recipe.batch_size if recipe else 64
+    spec = MODELS.get(single.model)
+    own = (spec.recipe if spec else None) or DEFAULT_RECIPE
+    printed = spec.printed_recipe if spec and request.recipe == "as-printed" else None
+    fast = data.fast_of(data.find(dataset)) if request.recipe == "fast" else None
+    batch = (fast or printed or own).batch_size
     return replace(single, task="accuracy", dataset=dataset, device=device, batch_size=batch, recipe=request.recipe)
 
 

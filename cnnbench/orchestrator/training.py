@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from cnnbench import data
 from cnnbench.orchestrator.hooks import Progress
 from cnnbench.orchestrator.messages import Failure, Job, News
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.single import as_record, ask, hosting, limit_of, train_case
-from cnnbench.record import Record
+from cnnbench.record import Environment, Record
 from cnnbench.spec import AS_THE_RECIPE, Case, Request, Training, Variant
-from cnnbench.variants import parse_variant, support
+from cnnbench.variants import parse_variant, support, with_more
 
 Tell = Callable[[Progress], None]
 
@@ -38,7 +39,8 @@ def train_seeds(
     begin = time.monotonic()
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, (model,))
-        case = _under_its_variant(make_plan(request, environment, shapes).accuracy[0], request)
+        case = make_plan(request, environment, shapes).accuracy[0]
+        case = replace(case, variant=_variant(case, request, training, environment))
         possible = support(case.variant, device=case.device, environment=environment)
         for at in range(seeds):
             seeded = replace(case, seed=request.seed + at)
@@ -61,9 +63,13 @@ def train_seeds(
             yield as_record(seeded, environment, got, launch=0, started=started)
 
 
-def _under_its_variant(case: Case, request: Request) -> Case:
-    name = request.sections[0].variants[0]
-    return replace(case, variant=parse_variant(name, device=case.device, threads=case.variant.threads))
+def _variant(case: Case, request: Request, training: Training, environment: Environment) -> Variant:
+    """Return the variant that was asked for, with what a fast recipe adds to it."""
+    asked = parse_variant(request.sections[0].variants[0], device=case.device, threads=case.variant.threads)
+    fast = data.fast_of(data.find(case.dataset or "")) if case.recipe == "fast" else None
+    if fast is None or fast.features_once or training.features_once:
+        return asked
+    return with_more(asked, channels_last=fast.channels_last, amp=fast.amp, device=case.device, environment=environment)
 
 
 def _teller(tell: Tell, what: str, *, at: int, of: int, begin: float) -> Callable[[News], None]:

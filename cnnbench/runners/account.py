@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from cnnbench import checkpoint as checkpoints
 from cnnbench._version import __version__
@@ -42,8 +44,8 @@ class Account:
     def _fixed(self) -> bool:
         return self.recipe.one_cycle or bool(self.recipe.unfrozen_epochs)
 
-    def keeper(self, assignment: Assignment, *, writes: bool) -> FileKeeper | None:
-        """Return what keeps the training beside its checkpoint, if it has one."""
+    def keeper(self, assignment: Assignment, model: nn.Module, *, writes: bool) -> FileKeeper | None:
+        """Return what keeps the training of `model` beside its checkpoint, if it has one."""
         if assignment.checkpoint is None:
             return None
         identity = Identity(
@@ -60,6 +62,8 @@ class Account:
             seed=self.case.seed,
             threads=torch.get_num_threads(),
             torch=str(torch.__version__),
+            # a head's state holds no more than the head, so what its features come from must be told apart
+            frozen_weights=_checksum(model) if self.recipe.features_once else "",
         )
         return FileKeeper(
             state_path(Path(assignment.checkpoint)),
@@ -79,6 +83,7 @@ class Account:
             dataset=self.dataset.name,
             class_names=self.dataset.class_names,
             recipe=self.recipe,
+            recipe_name=self.case.recipe,
             epochs=self.epochs,
             seed=self.case.seed,
             top1=top1,
@@ -101,10 +106,12 @@ class Account:
             rounds_text(recipe.epochs),
             "shuffled" if recipe.shuffled else "in stored order",
             "normalised" if recipe.mean else "not normalised",
-            _words(augmentation_of(recipe, self.dataset)) + (", validation and test too" * recipe.augments_all),
+            self._augmented(),
             "on features computed once" if recipe.features_once else "",
             "pooling before ReLU, which is the same function" if self.pooled else "",
-            "batch statistics of frozen layers moving" if recipe.frozen_statistics_move else "",
+            "batch statistics of frozen layers moving"
+            if recipe.frozen_statistics_move and not recipe.features_once
+            else "",
             f"then {rounds_text(recipe.unfrozen_epochs)} with all layers at {recipe.unfrozen_rate:g}"
             if recipe.unfrozen_epochs
             else "",
@@ -115,6 +122,10 @@ class Account:
         on = f"Trained on {self.pictures} pictures of {self.dataset.name} by {self._whose()}"
         return f"{on}: {', '.join(filter(None, parts))}{under}."
 
+    def _augmented(self) -> str:
+        augmentation = augmentation_of(self.recipe, self.dataset)
+        return _words(augmentation) + (", validation and test too" * bool(augmentation and self.recipe.augments_all))
+
     def _whose(self) -> str:
         if self.case.recipe == "fast":
             return "the dataset's fast recipe"
@@ -123,6 +134,16 @@ class Account:
         if self.case.recipe == "tutorial":
             return "its tutorial's recipe"
         return "its tutorial's recipe as printed"
+
+
+def _checksum(model: nn.Module) -> str:
+    """Return the start of the SHA-256 of all parameters that are not trained, and of all buffers."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict(keep_vars=True).items():
+        if not value.requires_grad:
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _words(augmentation: Augmentation | None) -> str:

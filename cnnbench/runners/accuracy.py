@@ -19,17 +19,18 @@ from cnnbench.runners import Assignment
 from cnnbench.runners.account import Account
 from cnnbench.runners.datasets import augmentation_of, view_of, wanted
 from cnnbench.runners.evaluate import Scores, score
-from cnnbench.runners.features import features_of, head_of
+from cnnbench.runners.features import LEAVE_OUT, features_of, head_of
 from cnnbench.runners.fit import fit_phases
 from cnnbench.runners.fitting import EpochSeen, FitResult, Phase
 from cnnbench.runners.limit import check_fits, first_batch, forward
 from cnnbench.runners.pooling import pool_first
-from cnnbench.runners.probe import probe
 from cnnbench.runners.recipes import changed, recipe_for
 from cnnbench.runners.team import Team, join
 from cnnbench.runners.testing import measure_scores
-from cnnbench.spec import Case, ModelSpec, Recipe, UnsupportedError, UsageError, Variant
-from cnnbench.variants import NATIVE, REFERENCE, Prepared, parse_variant, prepare, support
+from cnnbench.spec import ModelSpec, Recipe, UnsupportedError, UsageError
+from cnnbench.variants import REFERENCE, Prepared, prepare
+
+FAST_IS_FOR_HEADS = "The fast recipe of this dataset does that: take --recipe tutorial."
 
 
 def measure_accuracy(
@@ -66,17 +67,18 @@ def measure_accuracy(
         recipe=recipe,
         case=case,
         variant=REFERENCE if prepared is None else prepared.variant.name,
-        pooled=pool_first(model),
+        pooled=pool_first(model, first_batch(splits.val, 1)[0]),
         processes=1 if team is None else team.size,
         pictures=len(splits.train),
         notes=notes,
     )
     if assignment.limit_s is not None:
-        check_fits(model, splits, recipe, epochs=account.epochs, limit_s=assignment.limit_s, clock=clock)
+        check_fits(model, splits, recipe, limit_s=assignment.limit_s, clock=clock)
     leads = team is None or team.rank == 0
-    keeper = account.keeper(assignment, writes=leads)
+    keeper = account.keeper(assignment, model, writes=leads)
+    begun = 1 if keeper is None else keeper.epoch_kept()
     start = clock.now_ns()
-    phases = _phases(model, splits, recipe, prepared, assignment.hear)
+    phases = _phases(assignment, model, splits, recipe, prepared, begun=begun)
     clock.synchronize()
     features_s = (clock.now_ns() - start) / 1e9 if recipe.features_once else None
     by_step = assignment.training.by_step
@@ -121,13 +123,25 @@ def _recipe(assignment: Assignment, dataset: DatasetSpec, prepared: Prepared | N
 
 
 def _phases(
-    model: nn.Module, splits: Splits, recipe: Recipe, prepared: Prepared | None, hear: Callable[[str, float], None]
+    assignment: Assignment,
+    model: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    prepared: Prepared | None,
+    *,
+    begun: int,
 ) -> tuple[Phase, ...]:
-    """Return the parts of the training: the network as it is, or its head on features; then all layers, if wanted."""
+    """Return the parts of the training: the network as it is, or its head on features; then all layers, if wanted.
+
+    `begun` is the epoch that the training is in: where that trains all layers already, features are not computed again.
+    """
     if recipe.features_once:
-        first = Phase(
-            model=head_of(model), splits=features_of(model, splits, hear), recipe=recipe, epochs=recipe.epochs
-        )
+        advice = FAST_IS_FOR_HEADS if not assignment.training.features_once else LEAVE_OUT
+        head, on = head_of(model, advice), splits
+        if begun <= recipe.epochs:
+            last = not recipe.unfrozen_epochs
+            on = features_of(model, splits, assignment.hear, stop=assignment.stop, test=last)
+        first = Phase(model=head, splits=on, recipe=recipe, epochs=recipe.epochs)
     else:
         first = Phase(model=model, splits=splits, recipe=recipe, epochs=recipe.epochs, prepared=prepared)
     if not recipe.unfrozen_epochs:
@@ -191,26 +205,12 @@ def run(assignment: Assignment) -> Outcome:
 
     dataset = data.find(case.dataset or "")
     check_suits(assignment.spec, dataset)  # before a large network is built in vain
-    variant = _variant(case, recipe_for(assignment.spec, dataset, case.recipe))
-    prepared = prepare(assignment.build(), variant, case.device)
+    prepared = prepare(assignment.build(), case.variant, case.device)
     return measure_accuracy(
         assignment,
         prepared.model,
         dataset,
         on_epoch=on_epoch,
-        prepared=None if variant.name == REFERENCE else prepared,
+        prepared=None if case.variant.name == REFERENCE else prepared,
         team=join(case.device),
     )
-
-
-def _variant(case: Case, recipe: Recipe) -> Variant:
-    """Return the case's variant with what the recipe adds to it; autocast only where the device does it itself."""
-    parts = [case.variant.name]
-    if recipe.channels_last and not case.variant.channels_last:
-        parts.append("channels_last")
-    if recipe.amp and case.variant.precision == "fp32":
-        parts.append("amp")
-    variant = parse_variant("+".join(parts), device=case.device, threads=case.variant.threads)
-    if "amp" in parts and support(variant, device=case.device, environment=probe()) != NATIVE:
-        return _variant(case, replace(recipe, amp=False))
-    return variant

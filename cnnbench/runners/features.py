@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.data.batches import Split, Splits, batches
-from cnnbench.runners.evaluate import fitting_batch
+from cnnbench.runners.evaluate import fitting_batch, main_logits
+from cnnbench.runners.fit import StoppedError
 from cnnbench.spec import UsageError
 
 Hear = Callable[[str, float], None]
 
 
-def head_of(model: nn.Module) -> nn.Module:
-    """Return the last child of a network, if it alone is trained.
+LEAVE_OUT = "Leave --features-once out."
+
+
+def head_of(model: nn.Module, advice: str = LEAVE_OUT) -> nn.Module:
+    """Return the last child of a network, if it alone is trained; `advice` says what to do where not.
 
     Raises:
         UsageError: another part of the network is trained, too, or nothing is.
@@ -25,28 +29,45 @@ def head_of(model: nn.Module) -> nn.Module:
     if not children or not trained or not trained <= {id(p) for p in children[-1].parameters()}:
         raise UsageError(
             "Features can be computed once only where all layers but the head are frozen, as in "
-            "mobilenet_v2_transfer. Leave --features-once out."
+            f"mobilenet_v2_transfer. {advice}"
         )
     return children[-1]
 
 
-def features_of(model: nn.Module, splits: Splits, hear: Hear) -> Splits:
+def features_of(
+    model: nn.Module, splits: Splits, hear: Hear, *, stop: Callable[[], bool] = lambda: False, test: bool = True
+) -> Splits:
     """Return `splits` with what the head of `model` is given for each picture, float32 on the pictures' device.
 
-    The network is in evaluation mode, so features are those that a frozen network gives in training, too.
+    The network is in evaluation mode, so features are those that a frozen network gives in training, too. Without
+    `test` that split stays as it is: another network will be tested.
 
     Raises:
-        UsageError: the network has no head that alone is trained, or gives it something else than one tensor.
+        UsageError: the network has no head that alone is trained, does more than its head with the features, or gives
+            the head something else than one tensor.
+        StoppedError: `stop` said so after a batch.
     """
     head = head_of(model)
     model.eval()
-    test = _features(model, head, splits.test, hear)
-    val = test if splits.val is splits.test else _features(model, head, splits.val, hear)
-    train = test if splits.train is splits.test else _features(model, head, splits.train, hear)
-    return Splits(train=train, val=val, test=test)
+    done: dict[int, Split] = {}
+
+    def once(split: Split, name: str) -> Split:
+        """Return the features of a part; parts may be of the same pictures."""
+        at = id(split.images_NCHW)
+        if at not in done:
+            done[at] = _features(model, head, split, lambda far: hear(f"features of {name} pictures {far}", 0.0), stop)
+        return done[at]
+
+    return Splits(
+        train=once(splits.train, "training"),
+        val=once(splits.val, "validation"),
+        test=once(splits.test, "test") if test else splits.test,
+    )
 
 
-def _features(model: nn.Module, head: nn.Module, split: Split, hear: Hear) -> Split:
+def _features(
+    model: nn.Module, head: nn.Module, split: Split, hear: Callable[[str], None], stop: Callable[[], bool]
+) -> Split:
     taken: list[Tensor] = []
 
     def take(_: nn.Module, given: tuple[object, ...]) -> None:
@@ -55,12 +76,33 @@ def _features(model: nn.Module, head: nn.Module, split: Split, hear: Hear) -> Sp
         taken.append(given[0])
 
     hook = head.register_forward_pre_hook(take)
-    size = fitting_batch(split)
+    features: Tensor | None = None
+    at = 0
     try:
         with torch.no_grad():
-            for at, (images, _) in enumerate(batches(split, size), start=1):
-                model(images)
-                hear(f"computing features of {len(split)} pictures once", min(1.0, at * size / len(split)))
+            for images, _ in batches(split, fitting_batch(split)):
+                scores = main_logits(model(images))
+                if features is None:
+                    _check_all_is_head(head, taken, scores)
+                    features = taken[0].new_empty((len(split), *taken[0].shape[1:]))
+                features[at : at + len(images)] = taken.pop()
+                at += len(images)
+                hear(f"{100 * at // len(split)} %")
+                if stop():
+                    raise StoppedError("Stopped while features were computed: going on computes them anew.")
     finally:
         hook.remove()
-    return Split(images_NCHW=torch.cat(taken), labels_N=split.labels_N, classes=split.classes)
+    assert features is not None
+    return Split(images_NCHW=features, labels_N=split.labels_N, classes=split.classes)
+
+
+def _check_all_is_head(head: nn.Module, taken: list[Tensor], scores: Tensor) -> None:
+    """Check that the network is its head on the features and nothing more."""
+    if len(taken) == 1:
+        alone = main_logits(head.forward(taken[0]))  # not called, so that the hook takes nothing
+        if alone.shape == scores.shape and torch.allclose(alone, scores, rtol=1e-4, atol=1e-5):
+            return
+    raise UsageError(
+        "Features can be computed once only where the network's scores are those of its last layer, called once. "
+        f"{LEAVE_OUT}"
+    )

@@ -106,9 +106,10 @@ def fit_phases(
             raise StoppedError(f"Stopped in epoch {fitting.epoch} of {epochs} after step {fitting.sums.steps}.")
         if keeper is not None:
             keeper.save(fitting)  # validation may take long, and may be ended
+        validated = _validated(fitting)
         if by_step and fitting.sums.late_pictures:
-            _record_steps(fitting)
-        fitting.seen.append(_seen(fitting))
+            _record_steps(fitting, validated)
+        fitting.seen.append(_seen(fitting, validated))
         fitting.sums = Sums()
         fitting.order_state = None if fitting.order is None else fitting.order.get_state()
         fitting.go_to(fitting.epoch + 1)
@@ -135,9 +136,9 @@ def _validated(fitting: Fitting) -> tuple[float, float]:
     return scores.loss or 0.0, scores.top1
 
 
-def _record_steps(fitting: Fitting) -> None:
+def _record_steps(fitting: Fitting, validated: tuple[float, float]) -> None:
     sums = fitting.sums
-    loss, top1 = _validated(fitting)
+    loss, top1 = validated
     before = fitting.seen_by_step[-1].step if fitting.seen_by_step else 0
     scale = _loss_scale(fitting)
     fitting.seen_by_step.append(
@@ -157,9 +158,9 @@ def _loss_scale(fitting: Fitting) -> float:
     return 1 / recipe.batch_size if recipe.divides_losses else 1.0
 
 
-def _seen(fitting: Fitting) -> EpochSeen:
+def _seen(fitting: Fitting, validated: tuple[float, float]) -> EpochSeen:
     sums = fitting.sums
-    loss, top1 = _validated(fitting)
+    loss, top1 = validated
     spent_s = max(sums.spent_s, 1e-9)  # a clock that stands still must not divide by nothing
     scale = _loss_scale(fitting)
     fitting.set_rate(sums.steps - 1)  # that of the last step, also where an earlier process made it
@@ -211,7 +212,7 @@ def _epoch(fitting: Fitting, clock: Clock, keeper: Keeper | None, by_step: int) 
         if due:
             clock.synchronize()
             paused = clock.now_ns()
-            _record_steps(fitting)
+            _record_steps(fitting, _validated(fitting))
             _to_training(fitting)
             clock.synchronize()
             before = clock.now_ns()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from cnnbench.runners.evaluate import main_logits
 from cnnbench.runners.passes import InferencePasses, TrainingSteps, random_inputs
-from cnnbench.runners.train import DEFAULT_RECIPE, optimizer_for, training_mode
-from cnnbench.spec import Case, InvalidError, ModelSpec
+from cnnbench.runners.train import optimizer_for, training_mode
+from cnnbench.spec import DEFAULT_RECIPE, Case, InvalidError, ModelSpec
 from cnnbench.variants import Prepared
 
 if TYPE_CHECKING:

@@ -35,42 +35,68 @@ _HOUR_S = 3600.0
 _SHOW_MINUTES_BELOW_S = 2.0 * _HOUR_S
 
 
-def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, epochs: int, limit_s: float, clock: Clock) -> None:
-    """Return if `epochs` of training and validation are predicted to take at most `limit_s`; weights stay as they are.
+def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: float, clock: Clock) -> None:
+    """Return if the recipe's training with validation is predicted to take at most `limit_s`; weights stay as they are.
 
     It looks as briefly as it can: one picture's forward pass and then a first training step may show that the limit is
     out of reach, each repeated once because the first may be slow; only then are more steps made, and a batch
-    validated.
+    validated. Where features are computed once, all pictures pass once and steps of the head do not count.
 
     Raises:
         UnsupportedError: it would take longer; the message says about how long.
     """
+    epochs = recipe.epochs + recipe.unfrozen_epochs
     picture, _ = first_batch(splits.train, 1)
     forward(model, picture)  # the first calls of a process are slow: code is read from the disk, kernels are chosen
-    rough_s = _seconds(clock, lambda: forward(model, picture)) * len(splits.train) * epochs
+    passes = recipe.unfrozen_epochs + (1 if recipe.features_once else recipe.epochs)
+    rough_s = _seconds(clock, lambda: forward(model, picture)) * len(splits.train) * passes
     if rough_s > HOPELESS * limit_s:
-        raise _too_long(rough_s * _STEP_PER_FORWARD, epochs, limit_s)
-    steps = batch_count(len(splits.train), recipe.batch_size, keep_single=False)
-    images, labels = first_batch(splits.train, recipe.batch_size)
+        raise _too_long(rough_s * (1.0 if recipe.features_once else _STEP_PER_FORWARD), epochs, limit_s)
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
     try:
-        trainer = Trainer(model, recipe)
-        training_mode(model)
-        epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
-        if epoch_s * epochs > HOPELESS * limit_s:
-            epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
-        if epoch_s * epochs <= HOPELESS * limit_s:
-            timed: list[float] = []
-            while len(timed) < TIMED_STEPS or sum(timed) < TIMED_S:
-                timed.append(_seconds(clock, lambda: trainer.step(images, labels)))
-            epoch_s = steps * statistics.median(timed[len(timed) // 2 :])
-            forward_s = _seconds(clock, lambda: forward(model, images))
-            epoch_s += forward_s * len(splits.val) / len(labels)
+        if recipe.features_once:
+            predicted_s = _features_s(model, splits, recipe, clock)
+        else:
+            predicted_s = recipe.epochs * _epoch_s(model, splits, recipe, HOPELESS * limit_s / recipe.epochs, clock)
+        if recipe.unfrozen_epochs and predicted_s <= limit_s:
+            model.requires_grad_()
+            most_s = HOPELESS * limit_s / recipe.unfrozen_epochs
+            predicted_s += recipe.unfrozen_epochs * _epoch_s(model, splits, recipe, most_s, clock)
     finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)  # noqa: FBT003 - torch names it otherwise for tensors
         model.load_state_dict(before)
         model.zero_grad()
-    if epoch_s * epochs > limit_s:
-        raise _too_long(epoch_s * epochs, epochs, limit_s)
+    if predicted_s > limit_s:
+        raise _too_long(predicted_s, epochs, limit_s)
+
+
+def _epoch_s(model: nn.Module, splits: Splits, recipe: Recipe, hopeless_s: float, clock: Clock) -> float:
+    """Return the predicted seconds of an epoch with its validation, roughly where they are above `hopeless_s`."""
+    steps = batch_count(len(splits.train), recipe.batch_size, keep_single=False)
+    images, labels = first_batch(splits.train, recipe.batch_size)
+    trainer = Trainer(model, recipe)
+    training_mode(model)
+    epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
+    if epoch_s > hopeless_s:
+        epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
+    if epoch_s > hopeless_s:
+        return epoch_s
+    timed: list[float] = []
+    while len(timed) < TIMED_STEPS or sum(timed) < TIMED_S:
+        timed.append(_seconds(clock, lambda: trainer.step(images, labels)))
+    epoch_s = steps * statistics.median(timed[len(timed) // 2 :])
+    forward_s = _seconds(clock, lambda: forward(model, images))
+    return epoch_s + forward_s * len(splits.val) / len(labels)
+
+
+def _features_s(model: nn.Module, splits: Splits, recipe: Recipe, clock: Clock) -> float:
+    """Return the predicted seconds of passing all pictures once."""
+    images, _ = first_batch(splits.train, recipe.batch_size)
+    forward(model, images)
+    pictures = len(splits.train) + len(splits.val) + len(splits.test)
+    return _seconds(clock, lambda: forward(model, images)) * pictures / len(images)
 
 
 def _seconds(clock: Clock, act: Callable[[], object]) -> float:

@@ -35,6 +35,11 @@ def run(assignment: Assignment) -> Outcome:
         UnsupportedError: the network's input is no picture, or a file cannot be decoded; the message names it.
     """
     case, spec = assignment.case, assignment.spec
+    if spec.features_of is not None:
+        raise UnsupportedError(
+            f"{spec.name} takes the features of {spec.features_of} and no picture: 'cnnbench evaluate CHECKPOINT' "
+            "tests both together on a dataset."
+        )
     if not is_picture(spec.input_shape):
         raise UnsupportedError(f"The input of {spec.name} is no picture, which has 1 or 3 channels.")
     prepared = prepare(assignment.build(), case.variant, case.device)

@@ -7,8 +7,7 @@ from dataclasses import asdict, replace
 from cnnbench import data
 from cnnbench.data.batches import batch_count
 from cnnbench.data.dataset import DatasetSpec
-from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import ModelSpec, Recipe, RecipeName, Training, UsageError
+from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Recipe, RecipeName, Training, UsageError
 
 UNFROZEN_SHARE = 0.01
 """Rate with all layers as a share of the head's, where neither recipe nor user gives one: as in the tutorial that
@@ -34,16 +33,19 @@ def recipe_for(spec: ModelSpec, dataset: DatasetSpec, name: RecipeName) -> Recip
         return spec.printed_recipe or own
     if name == "tutorial":
         return own
-    if dataset.fast is None:
-        known = ", ".join(other.name for other in data.DATASETS.values() if other.fast is not None)
-        raise UsageError(f"There is no fast recipe for {dataset.name}, only for {known}. Take --recipe tutorial.")
-    return replace(own, **asdict(dataset.fast))
+    return replace(own, **asdict(data.fast_of(dataset)))
 
 
 def changed(recipe: Recipe, training: Training, dataset: DatasetSpec, *, fast: bool) -> Recipe:
-    """Return `recipe` with what the user changes in it, and with the dataset's number of epochs where nobody says."""
+    """Return `recipe` with what the user changes in it, and with the dataset's number of epochs where nobody says.
+
+    Raises:
+        UsageError: a rate is given for epochs that are not.
+    """
     own = recipe.epochs if fast else epochs_for(recipe, dataset)
     unfrozen = recipe.unfrozen_epochs if training.unfrozen_epochs is None else training.unfrozen_epochs
+    if training.unfrozen_rate is not None and not unfrozen:
+        raise UsageError("--unfreeze-rate is the rate of epochs with all layers. Say how many with --unfreeze.")
     rate = training.unfrozen_rate or recipe.unfrozen_rate or recipe.learning_rate * UNFROZEN_SHARE
     return replace(
         recipe,

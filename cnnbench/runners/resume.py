@@ -24,7 +24,7 @@ _KEY = "cnnbench-training"
 class Identity:
     """What a training is of: another one cannot go on with it. `torch` and `threads` decide about the last bits.
 
-    `data` says in words which pictures they are.
+    `data` says in words which pictures they are; `frozen_weights` is a checksum of what features are computed with.
     """
 
     model: str
@@ -39,6 +39,7 @@ class Identity:
     seed: int
     threads: int
     torch: str
+    frozen_weights: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,14 +80,33 @@ class FileKeeper:
         self._resume = resume
         self.stop = stop
 
+    def epoch_kept(self) -> int:
+        """Return the epoch that a training would go on in, 1 for one that begins.
+
+        Raises:
+            UsageError: the file is damaged, of another training, or further than it is to go.
+        """
+        held = self._read()
+        return 1 if held is None else held[0].epoch
+
     def restore(self, fitting: Fitting) -> None:
         """Put `fitting` where the file left off, if it is there and going on is asked for.
 
         Raises:
             UsageError: the file is damaged, of another training, or further than it is to go.
         """
-        if not self._resume or not self._path.is_file():
+        held = self._read()
+        if held is None:
             return
+        kept, tensors = held
+        fitting.go_to(kept.epoch)
+        _put_back(fitting, tensors)
+        fitting.sums, fitting.seen, fitting.seen_by_step = kept.sums, list(kept.seen), list(kept.by_step)
+
+    def _read(self) -> tuple[_Kept, Mapping[str, Tensor]] | None:
+        """Return what the file holds, checked; None where nothing is to be gone on with."""
+        if not self._resume or not self._path.is_file():
+            return None
         try:
             with safe_open(self._path, framework="pt") as opened:
                 held = (opened.metadata() or {}).get(_KEY, "")
@@ -100,16 +120,15 @@ class FileKeeper:
                 f"The training in {self._path} is in epoch {kept.epoch} already, and {self._epochs} are asked for. "
                 "Give at least as many epochs as it was begun with, or start without --resume."
             )
-        fitting.go_to(kept.epoch)
-        _put_back(fitting, tensors)
-        fitting.sums, fitting.seen, fitting.seen_by_step = kept.sums, list(kept.seen), list(kept.by_step)
+        return kept, tensors
 
     def _check(self, then: Identity) -> None:
         for field in fields(then):
             was, now = getattr(then, field.name), getattr(self._identity, field.name)
             if was != now:
+                name, was, now = _difference(field.name, was, now)
                 raise UsageError(
-                    f"The training in {self._path} was begun with another {field.name}: {was} and not {now}. "
+                    f"The training in {self._path} was begun with another {name}: {was} and not {now}. "
                     "Give what it was begun with, or start without --resume."
                 )
 
@@ -137,6 +156,14 @@ class FileKeeper:
         """Delete the file: the training has ended."""
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+
+def _difference(name: str, was: object, now: object) -> tuple[str, object, object]:
+    """Return what differs: of two recipes the first field that does."""
+    if isinstance(was, Recipe) and isinstance(now, Recipe):
+        inner = next(field.name for field in fields(was) if getattr(was, field.name) != getattr(now, field.name))
+        return f"{inner} in its {name}", getattr(was, inner), getattr(now, inner)
+    return name, was, now
 
 
 def _taken(fitting: Fitting) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
 from cnnbench.runners.datasets import wanted
 from cnnbench.runners.evaluate import Scores, main_logits, score
+from cnnbench.runners.recipes import recipe_for
 from cnnbench.variants import Prepared, prepare
 
 STEPS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
@@ -46,7 +47,8 @@ def measure_scores(assignment: Assignment) -> Outcome:
     prepared = prepare(assignment.build(), case.variant, case.device)
     dataset = data.find(case.dataset or "")
     tell = assignment.hear
-    shown = wanted(spec, dataset, data_dir=assignment.data_dir, tell=lambda text, _: tell(text, 0.0))
+    recipe = recipe_for(spec, dataset, case.recipe)
+    shown = wanted(spec, dataset, data_dir=assignment.data_dir, recipe=recipe, tell=lambda text, _: tell(text, 0.0))
     split: Split = getattr(shown.splits, part)
     model = _Under(prepared)
     with torch.no_grad():

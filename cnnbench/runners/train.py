@@ -13,20 +13,6 @@ from cnnbench.runners.team import Team
 from cnnbench.spec import Recipe, UsageError
 from cnnbench.variants import Prepared
 
-DEFAULT_RECIPE = Recipe(
-    dataset="any",
-    transform="pixels in [0, 1]",
-    loss="cross_entropy",
-    optimizer="sgd",
-    learning_rate=0.01,
-    momentum=0.9,
-    batch_size=64,
-    epochs=10,
-    shuffled=True,
-)
-"""For networks that no tutorial trains (torchvision's, a user's own). Our choice: plain, the same for all of them, and
-tuned for none, so their accuracies say how a network takes to it, not the best that it can reach."""
-
 
 class Trainer:
     """A network, its recipe's loss and its optimiser, ready to make steps.

@@ -9,8 +9,7 @@ import pytest
 from cnnbench.analysis.reproduction import Reproduced, reproduce
 from cnnbench.models.figures import printed
 from cnnbench.record import Layer, Measurement, Record
-from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import Erratum, ModelSpec, Printed
+from cnnbench.spec import DEFAULT_RECIPE, Erratum, ModelSpec, Printed
 from tests.made import case, once, record
 
 RECIPE = replace(DEFAULT_RECIPE, dataset="mnist", batch_size=10, epochs=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,20 @@ def test_what_is_done_is_not_done_again(world: dict[str, list[object]], capsys: 
     assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--seeds", "3", "-o", "out"]) == 0
     assert world == {"counted": [], "trained": [("simple_cnn", 2, ".")]}
     assert [r.case.seed for r in Store(Path("out")).load().records if r.case.task == "accuracy"] == [0, 1, 2]
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("other", ["fast", "short"])
+def test_a_training_that_does_not_follow_the_page_does_not_count_as_done(
+    world: dict[str, list[object]], capsys: pytest.CaptureFixture[str], other: str
+) -> None:
+    made = replace(
+        case("simple_cnn", task="accuracy", dataset="mnist"), recipe="fast" if other == "fast" else "tutorial"
+    )
+    losses = Measurement(quantity="train_loss", samples=(0.1,) * (5 if other == "fast" else 2))
+    Store(Path("out")).append(record(made, losses, once("top1", 0.99)))
+    assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--seeds", "1", "-o", "out"]) == 0
+    assert world["trained"] == [("simple_cnn", 0, ".")]
     capsys.readouterr()
 
 

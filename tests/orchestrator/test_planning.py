@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cnnbench.orchestrator.planning import Plan, Refused, shape_of, split_reference, threads_of
-from cnnbench.spec import Case, MissingError, UsageError
+from cnnbench.spec import Case, MissingError, RecipeName, UsageError
 from tests.made import MACHINE
 from tests.orchestrator.asked import BUDGET, GPU, NO_COMPILER, OUTSIDE, cell, group, plan, request, section
 
@@ -220,6 +220,14 @@ def test_accuracy_is_of_every_model_once_at_its_recipe_s_batch() -> None:
         cell(model, task="accuracy", dataset="digits", batch_size=batch)
         for model, batch in (("lenet", 14), ("resnet18", 64))
     )
+
+
+@pytest.mark.parametrize(("recipe", "batch"), [("tutorial", 64), ("as-printed", 64), ("fast", 32)])
+def test_the_batch_of_a_training_is_that_of_the_recipe_asked_for(recipe: RecipeName, batch: int) -> None:
+    asked = replace(request(section("digit_cnn"), accuracy="digits"), recipe=recipe)
+    assert [(c.recipe, c.batch_size) for c in plan(asked).accuracy] == [(recipe, batch)]
+    with pytest.raises(UsageError, match=r"^There is no fast recipe for synthetic, only for digits, mnist, "):
+        plan(replace(asked, accuracy="synthetic", recipe="fast"))
 
 
 def test_accuracy_is_on_the_first_device_and_of_models_from_outside_too() -> None:

@@ -25,10 +25,9 @@ from cnnbench.runners.datasets import augmentation_of, parts_of
 from cnnbench.runners.fitting import EpochSeen
 from cnnbench.runners.limit import check_fits
 from cnnbench.runners.recipes import epochs_for, recipe_for
-from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import ModelSpec, Recipe, Shape, Training, UnsupportedError, UsageError
+from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Recipe, Shape, Training, UnsupportedError, UsageError
 from cnnbench.variants import parse_variant, prepare
-from tests.made import case, record
+from tests.made import case
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
@@ -206,7 +205,7 @@ class Timed(nn.Module):
 
 
 def predicted(
-    *, one_s: float, steps_s: list[float], limit_s: float, batch_s: float = 0.0
+    *, one_s: float, steps_s: list[float], limit_s: float, batch_s: float = 0.0, recipe: Recipe = RECIPE
 ) -> tuple[str, list[tuple[str, int]]]:
     """Return the refusal ("" for none) of 10 epochs of 5 steps, and the passes that were made to tell."""
     time = FakeTime()
@@ -214,9 +213,7 @@ def predicted(
     before = {name: value.clone() for name, value in model.state_dict().items()}
     message = ""
     try:
-        check_fits(
-            model, splits_of(data.read(SMALL, SMALL.shape), 2), RECIPE, epochs=10, limit_s=limit_s, clock=time.clock()
-        )
+        check_fits(model, splits_of(data.read(SMALL, SMALL.shape), 2), recipe, limit_s=limit_s, clock=time.clock())
     except UnsupportedError as error:
         message = str(error)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -236,6 +233,19 @@ def test_training_that_exceeds_its_limit_is_refused() -> None:
     assert len(seen) == 7
     message, _ = predicted(one_s=0.1, steps_s=[9.0, 9.0, 1.0], limit_s=40.0)
     assert message == "Training 10 epochs would take about 8 min, its share of the budget is 40 s."
+
+
+def test_features_once_and_epochs_with_all_layers_are_predicted_for_themselves() -> None:
+    head = replace(RECIPE, features_once=True)
+    message, seen = predicted(one_s=0.1, steps_s=[9.0], batch_s=4.0, limit_s=32.0, recipe=head)
+    assert (message, seen) == ("", [("forward", 1)] * 2 + [("forward", 4)] * 2)  # a second for each of 32 pictures
+    message, _ = predicted(one_s=0.1, steps_s=[9.0], batch_s=4.0, limit_s=31.0, recipe=head)
+    assert message.startswith("Training 10 epochs would take about ")
+    after = replace(RECIPE, epochs=1, unfrozen_epochs=1)  # 5 steps of 2 s and two validation batches of 1 s, twice
+    made = [("forward", 1)] * 2 + ([("step", 4)] * 4 + [("forward", 4)]) * 2
+    steps = [9.0, 5.0, 1.0, 3.0, 9.0, 5.0, 1.0, 3.0]
+    assert predicted(one_s=0.1, steps_s=steps, batch_s=1.0, limit_s=24.0, recipe=after) == ("", made)
+    assert predicted(one_s=0.1, steps_s=steps, batch_s=1.0, limit_s=23.0, recipe=after)[0] != ""
 
 
 def test_quick_steps_are_repeated_for_half_a_second() -> None:
@@ -322,39 +332,6 @@ def test_the_fast_recipe_is_the_dataset_s_and_keeps_how_pictures_are_shown() -> 
     )
     with pytest.raises(UsageError, match=r"^There is no fast recipe for small, only for digits, mnist, .*cats_dogs\."):
         recipe_for(spec(), SMALL, "fast")
-
-
-def test_fast_recipes_run_under_channels_last_where_that_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "find", lambda _: QUICK)
-    made = case("tiny", task="accuracy", dataset="small", shape=(1, 2, 2), seed=5)
-    for recipe, under in (("fast", ", under channels_last."), ("tutorial", "no augmentation.")):
-        assignment = Assignment(
-            spec=spec(),
-            case=replace(made, recipe=recipe),  # type: ignore[arg-type]
-            build=network,
-            clock=wall_clock(),
-            hear=lambda *_: None,
-            training=Training(epochs=1),
-        )
-        assert accuracy.run(assignment).notes[0].endswith(under)
-
-
-@pytest.mark.parametrize(
-    ("native", "asked", "under"),
-    [
-        (True, "eager", "channels_last+amp"),
-        (False, "eager", "channels_last"),
-        (True, "bf16", "channels_last+bf16"),
-        (True, "channels_last+amp", "channels_last+amp"),
-    ],
-)
-def test_a_recipe_s_autocast_is_for_devices_that_do_it_themselves(
-    monkeypatch: pytest.MonkeyPatch, asked: str, under: str, *, native: bool
-) -> None:
-    monkeypatch.setattr(accuracy, "probe", lambda: replace(record(case("tiny")).environment, native_bf16=native))
-    recipe = replace(RECIPE, channels_last=True, amp=True)
-    variant = parse_variant(asked, device="cpu", threads=1)
-    assert accuracy._variant(replace(case("tiny"), variant=variant), recipe).name == under
 
 
 def test_the_page_s_mistakes_are_made_when_asked_for() -> None:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from cnnbench.clock import wall_clock
 from cnnbench.data.batches import Split, Splits
 from cnnbench.runners.features import features_of, head_of
-from cnnbench.runners.fit import fit
-from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import UsageError
+from cnnbench.runners.fit import StoppedError, fit
+from cnnbench.spec import DEFAULT_RECIPE, UsageError
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
@@ -52,7 +51,7 @@ def test_features_are_what_the_head_is_given() -> None:
     assert torch.equal(found.train.labels_N, splits().train.labels_N)
     assert (len(found.train), len(found.test), found.train.classes) == (18, 8, 2)
     assert found.val is found.test
-    assert told == [("computing features of 8 pictures once", 1.0), ("computing features of 18 pictures once", 1.0)]
+    assert told == [("features of training pictures 100 %", 0.0), ("features of validation pictures 100 %", 0.0)]
 
 
 def test_a_head_on_features_trains_as_the_whole_network() -> None:
@@ -93,3 +92,43 @@ def test_a_head_that_takes_two_things_is_refused() -> None:
 
     with pytest.raises(UsageError, match=r"^Features can be computed once only where the head is given one tensor\.$"):
         features_of(Model(), splits(), lambda *_: None)
+
+
+class After(Frozen):
+    """Does something with the scores of its last layer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).log_softmax(dim=1)
+
+
+class Before(Frozen):
+    """Never calls its last layer as a layer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.linear(images.flatten(1)[:, : self.fc.in_features], self.fc.weight, self.fc.bias)
+
+
+@pytest.mark.parametrize("kind", [After, Before])
+def test_a_network_that_is_more_than_its_head_is_refused(kind: type[Frozen]) -> None:
+    with pytest.raises(UsageError) as caught:
+        features_of(kind(), splits(), lambda *_: None)
+    assert str(caught.value) == (
+        "Features can be computed once only where the network's scores are those of its last layer, called once. "
+        "Leave --features-once out."
+    )
+
+
+def test_computing_features_can_be_stopped_after_a_batch() -> None:
+    heard: list[str] = []
+    with pytest.raises(StoppedError) as caught:
+        features_of(Frozen(), splits(), lambda text, _: heard.append(text), stop=lambda: True)
+    assert str(caught.value) == "Stopped while features were computed: going on computes them anew."
+    assert heard == ["features of training pictures 100 %"]
+
+
+def test_parts_of_the_same_pictures_are_computed_once_and_the_test_only_where_it_is_needed() -> None:
+    given = splits()
+    same = Splits(train=given.train, val=given.train, test=given.test)
+    found = features_of(Frozen(), same, lambda *_: None, test=False)
+    assert found.val is found.train
+    assert found.test is given.test

@@ -25,7 +25,7 @@ def test_scores_and_gradients_are_the_same_bits(name: str, count: int) -> None:
     spec = MODELS[name]
     usual = spec.build()
     swapped = copy.deepcopy(usual)
-    assert pool_first(swapped) == count
+    assert pool_first(swapped, torch.rand(2, *spec.input_shape)) == count
     assert list(usual.state_dict()) == list(swapped.state_dict())
     images = torch.rand(5, *spec.input_shape)
     images[0] = 0.0  # windows of equal numbers
@@ -43,9 +43,9 @@ def test_scores_and_gradients_are_the_same_bits(name: str, count: int) -> None:
 
 
 def test_windows_that_are_all_cut_off_get_no_gradient() -> None:
-    usual = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
+    usual = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
     swapped = copy.deepcopy(usual)
-    pool_first(swapped)
+    assert pool_first(swapped, torch.rand(1, 1, 4, 4)) == 1
     images = torch.tensor(
         [[-1.0, -2.0, 0.0, 0.0], [-3.0, -1.0, 0.0, -1.0], [2.0, 2.0, -1.0, 3.0], [2.0, 2.0, 3.0, 0.0]]
     )
@@ -61,9 +61,39 @@ def test_windows_that_are_all_cut_off_get_no_gradient() -> None:
 
 def test_networks_within_networks_are_found_and_everything_else_stays() -> None:
     inner = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2))
-    model = nn.Sequential(inner, nn.ReLU(), nn.AvgPool2d(2), nn.GELU(), nn.MaxPool2d(2))
-    assert pool_first(model) == 1
+    model = nn.Sequential(inner, nn.ReLU(), nn.AvgPool2d(2), nn.GELU(), nn.MaxPool2d(2), nn.Flatten())
+    assert pool_first(model, torch.rand(1, 1, 20, 20)) == 1
     assert kinds(inner) == ["Conv2d", "MaxPool2d", "ReLU"]
-    assert kinds(model)[1:] == ["ReLU", "AvgPool2d", "GELU", "MaxPool2d"]
+    assert kinds(model)[1:] == ["ReLU", "AvgPool2d", "GELU", "MaxPool2d", "Flatten"]
     with_places = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, return_indices=True))
-    assert pool_first(with_places) == 0
+    assert pool_first(with_places, torch.rand(1, 1, 4, 4)) == 0
+
+
+class Looks(nn.Module):
+    """Takes what lies between ReLU and pooling, too."""
+
+    def __init__(self, parts: nn.Sequential) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        between = self.parts[:2](images)
+        return torch.cat([between.flatten(1), self.parts(images).flatten(1)], dim=1)
+
+
+class Tapped(nn.Sequential):
+    """A Sequential that does something of its own."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        for part in self:
+            images = part(images) + 1
+        return images
+
+
+def test_networks_that_would_become_others_stay_as_they_are() -> None:
+    parts = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2))
+    assert pool_first(Looks(parts), torch.rand(1, 1, 6, 6)) == 0
+    assert kinds(parts) == ["Conv2d", "ReLU", "MaxPool2d"]
+    tapped = Tapped(nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    assert pool_first(tapped, torch.rand(1, 1, 4, 4)) == 0
+    assert kinds(tapped) == ["ReLU", "MaxPool2d", "Flatten"]

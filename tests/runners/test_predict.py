@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from cnnbench.clock import wall_clock
 from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.runners import Assignment, predict
-from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import ModelSpec, Shape, UnsupportedError
+from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Shape, UnsupportedError
 from tests.data.files import picture
 from tests.made import case
 

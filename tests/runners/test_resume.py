@@ -15,8 +15,7 @@ from cnnbench.data.batches import Augmentation, Split, Splits
 from cnnbench.runners.fit import StoppedError, fit
 from cnnbench.runners.fitting import FitResult
 from cnnbench.runners.resume import FileKeeper, Identity, state_path
-from cnnbench.runners.train import DEFAULT_RECIPE
-from cnnbench.spec import CnnbenchError, Recipe, UsageError
+from cnnbench.spec import DEFAULT_RECIPE, CnnbenchError, Recipe, UsageError
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.05)
 IDENTITY = Identity(
@@ -162,6 +161,8 @@ Change = Callable[[Identity], Identity]
         (lambda i: replace(i, model="n"), "model: m and not n"),
         (lambda i: replace(i, threads=2), "threads: 1 and not 2"),
         (lambda i: replace(i, device="cuda"), "device: cpu and not cuda"),
+        (lambda i: replace(i, frozen_weights="4f"), "frozen_weights:  and not 4f"),
+        (lambda i: replace(i, recipe=replace(RECIPE, batch_size=2)), "batch_size in its recipe: 4 and not 2"),
         (lambda i: replace(i, data=("9 pictures",)), "data: ('18 pictures',) and not ('9 pictures',)"),
     ],
 )

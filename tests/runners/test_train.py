@@ -13,8 +13,8 @@ from cnnbench.runners import fit as fitting
 from cnnbench.runners import train
 from cnnbench.runners.fit import DivergedError, fit
 from cnnbench.runners.fitting import EpochSeen, FitResult
-from cnnbench.runners.train import DEFAULT_RECIPE, Trainer, optimizer_for, training_mode
-from cnnbench.spec import Recipe, UsageError
+from cnnbench.runners.train import Trainer, optimizer_for, training_mode
+from cnnbench.spec import DEFAULT_RECIPE, Recipe, UsageError
 from cnnbench.variants import parse_variant, prepare
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
