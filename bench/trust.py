@@ -25,6 +25,9 @@ from pathlib import Path
 TIMER_S = 25.0
 """Seconds of a process that times one network with torch's Timer, its start included."""
 
+INVALID = 1
+"""Exit code of a comparison in which a row cannot be used."""
+
 TIMER = """
 import sys, time
 begin = time.monotonic()
@@ -73,12 +76,14 @@ def compare(*arguments: str) -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "cnnbench", "compare", *arguments, "--format", "csv", "--output", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode not in (0, INVALID):
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     return list(csv.DictReader(done.stdout.splitlines()))
 
 
 def shown(row: dict[str, str]) -> dict[str, object]:
+    if row["status"] != "ok":  # such as a machine whose cores were given to others
+        return {"verdict": row["status"], "error": row["error"]}
     names = ("speedup", "speedup_low", "speedup_high", "smallest_detectable")
     return {"verdict": row["verdict"], **{n: float(row[n]) if row[n] else None for n in names}}
 
@@ -131,7 +136,7 @@ def summary(files: list[Path]) -> None:
         counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
         wall = statistics.median(run["wall_s"] for run in runs)
         print(f"{file.name}: {len(runs)} runs ({wall:.0f} s each): {counts}")
-        ours = spread_of([run["speedup"] for run in runs])
+        ours = spread_of([run["speedup"] for run in runs if "speedup" in run])
         if "timer_speedup" in runs[0]:
             timer = spread_of([run["timer_speedup"] for run in runs])
             print(f"  Timer {timer[1]}\n  ratio of standard deviations {timer[0] / ours[0]:.1f}")

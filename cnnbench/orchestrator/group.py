@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from cnnbench.orchestrator.blocks import (
     take_blocks,
     takes_part,
 )
-from cnnbench.orchestrator.cell import Cell, Seen, seen_of, width
+from cnnbench.orchestrator.cell import Cell, Seen, seen_of
 from cnnbench.orchestrator.expected import SETUP_S, start_s
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Warm
@@ -45,10 +44,6 @@ half a second for each, runs of 15 s had no time for sets."""
 
 WARM_COMPILE_SAVES = 0.6
 """Share of a cold first call that warm caches save; seen on two cores. It only helps to guess what a set takes."""
-
-NOISE = 0.03
-"""Half-width that one set of workers would reach in all of the group's time, from which it goes on alone: noise of
-which more samples are the remedy then outweighs the 1 % by which sets differ. Our choice."""
 
 EMULATED_PATIENCE_S = 10.0
 EMULATED_WARM_S = 5.0
@@ -130,11 +125,6 @@ def _measure_sets(host: Host, cells: list[Cell], limits: Limits, sets: Sets, ord
             sets=tuple(sets.first_blocks),
         )
         block = take_blocks([cell for cell in wanted if cell.alive], turn, order, tell)
-        if left == sets.count > 1 and _noisy(living(cells), sets):
-            until = begin + limits.sampling_s + lost_s(cells) - lost_before
-            turn = replace(turn, first_block=block, end_block=LOOKS[-1], until=until, may_stop=True)
-            take_blocks(living(cells), turn, order, tell)
-            break
         for cell in cells:
             cell.close()
         alive = living(cells)
@@ -143,12 +133,6 @@ def _measure_sets(host: Host, cells: list[Cell], limits: Limits, sets: Sets, ord
         if not alive or all(cell.finished for cell in alive) or time.monotonic() >= limits.deadline + lost_s(cells):
             break
     caution_width([cell for cell in cells if cell.alive], sets.first_blocks)
-
-
-def _noisy(cells: Sequence[Cell], sets: Sets) -> bool:
-    """Return whether the first set's intervals say that its noise needs more samples rather than more sets."""
-    expected = (width(cell, cells[0], sets.first_blocks) / math.sqrt(sets.count) for cell in cells[1:])
-    return max(expected, default=0.0) > NOISE
 
 
 def number_of_sets(sampling_s: float, setup_s: float, block_s: float) -> int:
