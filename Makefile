@@ -35,6 +35,9 @@ test: $(READY) ## Run the tests, but for those marked slow, gpu, data or browser
 test-slow: $(READY) ## Run the slow tests
 	$(BIN)/python -m pytest -q -m "slow and not gpu and not data and not browser"
 
+test-browser: $(READY) ## Look at the HTML report in a real browser (needs chromium)
+	$(BIN)/python -m pytest -q -m browser
+
 # `data` tests need the datasets that CNNBENCH_DATA names; they may lie beside the repository.
 test-data: $(READY) ## Run the tests that need real datasets (CNNBENCH_DATA)
 	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python -m pytest -q -m data
@@ -57,4 +60,4 @@ clean: ## Remove caches and builds; results and the environment stay
 distclean: clean ## Remove the virtual environment as well
 	rm -rf $(VENV)
 
-.PHONY: help setup bench full smoke test test-slow test-data lint check lock clean distclean
+.PHONY: help setup bench full smoke test test-slow test-browser test-data lint check lock clean distclean

@@ -32,6 +32,7 @@ class Column:
 
     heading: str
     text: Callable[[Row], str]
+    field: str = ""  # of `Row`, whose value rows can be sorted by
     right: bool = True
     folds: bool = False  # said once above the table where it is the same in every row
     detail: bool = False
@@ -114,43 +115,68 @@ def _calls(calls: float) -> str:
 
 COLUMNS_SHOWN = (
     Column(
-        heading="Model", text=_word("model"), right=False, brief=Brief(text=_end_of_model, missing="starts of names")
+        heading="Model",
+        text=_word("model"),
+        field="model",
+        right=False,
+        brief=Brief(text=_end_of_model, missing="starts of names"),
     ),
-    Column(heading="Variant", text=_word("variant"), right=False),
-    Column(heading="Device", text=_word("device"), right=False, folds=True),
-    Column(heading="Precision", text=_word("precision"), right=False, folds=True, detail=True, spare=10),
-    Column(heading="Batch", text=_word("batch_size"), folds=True),
-    Column(heading="Task", text=_word("task"), right=False, folds=True),
-    Column(heading="Input", text=_word("input_shape"), folds=True, detail=True, spare=13),
-    Column(heading="Classes", text=_word("classes"), folds=True, detail=True, spare=16),
-    Column(heading="Data set", text=_word("dataset"), right=False, folds=True, spare=6),
-    Column(heading="Top-1", text=_range("top1", "", "share"), spare=2),
+    Column(heading="Variant", text=_word("variant"), field="variant", right=False),
+    Column(heading="Device", text=_word("device"), field="device", right=False, folds=True),
+    Column(
+        heading="Precision", text=_word("precision"), field="precision", right=False, folds=True, detail=True, spare=10
+    ),
+    Column(heading="Batch", text=_word("batch_size"), field="batch_size", folds=True),
+    Column(heading="Task", text=_word("task"), field="task", right=False, folds=True),
+    Column(heading="Input", text=_word("input_shape"), field="input_shape", folds=True, detail=True, spare=13),
+    Column(heading="Classes", text=_word("classes"), field="classes", folds=True, detail=True, spare=16),
+    Column(heading="Data set", text=_word("dataset"), field="dataset", right=False, folds=True, spare=6),
+    Column(heading="Top-1", text=_range("top1", "", "share"), field="top1", spare=2),
     Column(
         heading="Latency",
         text=_range("latency", "_s", "seconds"),
+        field="latency_s",
         brief=Brief(text=_value("latency_s", "seconds"), missing="intervals of Latency"),
     ),
-    Column(heading="p95", text=_value("latency_p95_s", "seconds"), detail=True, spare=11),
-    Column(heading="p99", text=_value("latency_p99_s", "seconds"), detail=True, spare=12),
-    Column(heading="Images/s", text=_value("throughput_img_per_s", "rate"), spare=3),
-    Column(heading="Speed-up", text=_speedup),
-    Column(heading="Verdict", text=_word("verdict"), right=False),
-    Column(heading="Detectable", text=_value("smallest_detectable", "share"), detail=True, spare=14),
-    Column(heading="Forward", text=_value("forward_s", "seconds"), detail=True, spare=7),
-    Column(heading="Backward", text=_value("backward_s", "seconds"), detail=True, spare=7),
-    Column(heading="Optimiser", text=_value("optimizer_s", "seconds"), detail=True, spare=7),
-    Column(heading="Params", text=_value("params", "count"), spare=4),
-    Column(heading="MACs", text=_value("macs", "count"), spare=5),
-    Column(heading="Peak memory", text=_value("peak_memory_bytes", "bytes"), detail=True, spare=8),
-    Column(heading="Compile", text=_value("compile_s", "seconds"), detail=True, spare=9),
-    Column(heading="Break-even", text=_break_even, detail=True, spare=15),
-    Column(heading="Of peak", text=_value("flops_share_of_peak", "share"), detail=True, spare=15),
-    Column(heading="Bound by", text=_word("bound_by"), right=False, detail=True, spare=15),
-    Column(heading="Error", text=_value("numerics_error", "number"), detail=True, spare=15),
-    Column(heading="Agreement", text=_value("top1_agreement", "share"), detail=True, spare=15),
-    Column(heading="Samples", text=_word("samples"), detail=True, spare=17),
-    Column(heading="Launches", text=_word("launches"), folds=True, detail=True, spare=18),
-    Column(heading="Status", text=_word("status"), right=False, folds=True, spare=1),
+    Column(heading="p95", text=_value("latency_p95_s", "seconds"), field="latency_p95_s", detail=True, spare=11),
+    Column(heading="p99", text=_value("latency_p99_s", "seconds"), field="latency_p99_s", detail=True, spare=12),
+    Column(heading="Images/s", text=_value("throughput_img_per_s", "rate"), field="throughput_img_per_s", spare=3),
+    Column(heading="Speed-up", text=_speedup, field="speedup"),
+    Column(heading="Verdict", text=_word("verdict"), field="verdict", right=False),
+    Column(
+        heading="Detectable",
+        text=_value("smallest_detectable", "share"),
+        field="smallest_detectable",
+        detail=True,
+        spare=14,
+    ),
+    Column(heading="Forward", text=_value("forward_s", "seconds"), field="forward_s", detail=True, spare=7),
+    Column(heading="Backward", text=_value("backward_s", "seconds"), field="backward_s", detail=True, spare=7),
+    Column(heading="Optimiser", text=_value("optimizer_s", "seconds"), field="optimizer_s", detail=True, spare=7),
+    Column(heading="Params", text=_value("params", "count"), field="params", spare=4),
+    Column(heading="MACs", text=_value("macs", "count"), field="macs", spare=5),
+    Column(
+        heading="Peak memory",
+        text=_value("peak_memory_bytes", "bytes"),
+        field="peak_memory_bytes",
+        detail=True,
+        spare=8,
+    ),
+    Column(heading="Compile", text=_value("compile_s", "seconds"), field="compile_s", detail=True, spare=9),
+    Column(heading="Break-even", text=_break_even, field="break_even_calls", detail=True, spare=15),
+    Column(
+        heading="Of peak",
+        text=_value("flops_share_of_peak", "share"),
+        field="flops_share_of_peak",
+        detail=True,
+        spare=15,
+    ),
+    Column(heading="Bound by", text=_word("bound_by"), field="bound_by", right=False, detail=True, spare=15),
+    Column(heading="Error", text=_value("numerics_error", "number"), field="numerics_error", detail=True, spare=15),
+    Column(heading="Agreement", text=_value("top1_agreement", "share"), field="top1_agreement", detail=True, spare=15),
+    Column(heading="Samples", text=_word("samples"), field="samples", detail=True, spare=17),
+    Column(heading="Launches", text=_word("launches"), field="launches", folds=True, detail=True, spare=18),
+    Column(heading="Status", text=_word("status"), field="status", right=False, folds=True, spare=1),
 )
 """The columns of `report.csv` that readers see, in order."""
 

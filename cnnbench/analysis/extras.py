@@ -32,7 +32,15 @@ def with_extras(row: Row, cell: Cell, around: Around) -> Row:
     roof = roof_of(cell, asides, around.counts)
     row = _with_break_even(_with_details(row, cell, asides), cell, around)
     if roof is not None:
-        row = replace(row, detail=replace(row.detail, flop_per_s=roof.flop_per_s, roof_share=roof.share))
+        detail = replace(
+            row.detail,
+            flop_per_s=roof.flop_per_s,
+            roof_share=roof.share,
+            flops_per_byte=roof.flops_per_byte,
+            peak_flop_per_s=roof.peak_flop_per_s,
+            bytes_per_s=roof.bytes_per_s,
+        )
+        row = replace(row, detail=detail)
     return replace(
         row,
         peak_memory_bytes=None if memory is None else memory.middle("peak_memory_bytes"),

@@ -98,12 +98,16 @@ def cost_of(record: Record) -> Cost | None:
 class Roofline:
     """Where a cell stands under the roof.
 
-    `flop_per_s` achieved; `share` of min(peak, intensity x bandwidth); `of_peak`, of the peak alone; `bound_by`: what
-    alone would take longest; of a compiled cell never the launches, as its operators are fused and what eager calls is
-    not what it calls. The bytes are estimated, with every layer's output written and read once; where caches
-    or fused layers spare some of that, `share` can exceed 1.
+    `flops_per_byte` is its intensity, `peak_flop_per_s` and `bytes_per_s` are the roof; `flop_per_s` achieved; `share`
+    of min(peak, intensity x bandwidth); `of_peak`, of the peak alone; `bound_by`: what alone would take longest; of a
+    compiled cell never the launches, as its operators are fused and what eager calls is not what it calls. The bytes
+    are estimated, with every layer's output written and read once; where caches or fused layers spare some of that,
+    `share` can exceed 1.
     """
 
+    flops_per_byte: float
+    peak_flop_per_s: float
+    bytes_per_s: float
     flop_per_s: float
     share: float
     of_peak: float
@@ -129,13 +133,17 @@ def roofline(case: Case, latency_s: float | None, cost: Cost | None, ceilings: C
         return None
     passes = TRAINING if case.task == "train" else 1
     flops = passes * _FLOPS_PER_MAC * cost.macs * case.batch_size
+    moved = passes * _bytes(case, cost)
     alone_s: dict[Bound, float] = {
         "compute": flops / peak,
-        "memory": passes * _bytes(case, cost) / bandwidth,
+        "memory": moved / bandwidth,
     }
     if case.variant.compile_mode is None:
         alone_s["launches"] = passes * cost.operator_calls * ceilings.dispatch_s
     return Roofline(
+        flops_per_byte=flops / moved,
+        peak_flop_per_s=peak,
+        bytes_per_s=bandwidth,
         flop_per_s=flops / latency_s,
         share=max(alone_s["compute"], alone_s["memory"]) / latency_s,  # flops / min(peak, flops / bytes x bandwidth)
         of_peak=alone_s["compute"] / latency_s,

@@ -20,7 +20,8 @@ class Detail:
     `clusters` and `blocks` are what the speed-up's interval rests on; `silenced` is why the row's group has no
     verdicts. `outliers` are samples beyond Tukey's fences, all of which count; `voided` are samples that do not.
     `break_even_high` is infinite where compiling may never pay. `roof_share` is the achieved FLOP/s over what peak and
-    bandwidth allow together.
+    bandwidth allow together; `flops_per_byte` is the intensity, `peak_flop_per_s` and `bytes_per_s` the roof.
+    `latencies_s` are the samples behind the latency, without voided ones, in the order in which they were taken.
     """
 
     delta: float | None = None
@@ -42,6 +43,10 @@ class Detail:
     reserved_memory_bytes: float | None = None
     flop_per_s: float | None = None
     roof_share: float | None = None
+    flops_per_byte: float | None = None
+    peak_flop_per_s: float | None = None
+    bytes_per_s: float | None = None
+    latencies_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -177,4 +177,5 @@ def _with_times(row: Row, cell: Cell) -> Row:
         backward_s=cell.middle("backward_s"),
         optimizer_s=cell.middle("optimizer_s"),
         samples=len(samples),
+        detail=replace(row.detail, latencies_s=tuple(samples)),
     )

@@ -40,6 +40,7 @@ class Table:
     cells: tuple[tuple[str, ...], ...]
     common: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()  # of `Row`, one a heading
 
 
 _NAMES = ("Model", "Variant", "Device", "Batch", "Task")
@@ -83,6 +84,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
         cells=tuple(tuple(texts[column][at] for column in kept) for at in range(len(rows))),
         common=tuple(f"{column.heading.lower()} {texts[column][0]}" for column in folded),
         left_out=(*(column.heading for column in left_out), *missing),
+        fields=tuple(column.field for column in kept),
     )
 
 

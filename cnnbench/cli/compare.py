@@ -50,7 +50,11 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--dry-run", is_flag=True, help="Show the cells and how long they take; measure nothing."),
         click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; an earlier one is resumed."),
         click.option(
-            "--format", "output_format", type=click.Choice(tuple(WRITERS)), default="table", help="On standard output."
+            "--format",
+            "output_format",
+            type=click.Choice([name for name, writer in WRITERS.items() if writer.printed]),
+            default="table",
+            help="On standard output.",
         ),
     )
     for option in reversed(options):

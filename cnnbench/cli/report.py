@@ -18,7 +18,11 @@ from cnnbench.store import load, records_file
 @click.command("report", no_args_is_help=True)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--format", "formats", type=Words(tuple(WRITERS)), default=FILES, help="Files to write.  [default: markdown,csv]"
+    "--format",
+    "formats",
+    type=Words(tuple(WRITERS)),
+    default=FILES,
+    help="Files to write.  [default: markdown,csv,html]",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the files.  [default: the first RUN]")
 def command(runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | None) -> int:

@@ -8,7 +8,7 @@ from cnnbench.analysis import Report
 from cnnbench.report import WRITERS
 from cnnbench.spec import CnnbenchError
 
-FILES = ("markdown", "csv")
+FILES = ("markdown", "csv", "html")
 """Formats whose files a run folder gets."""
 
 

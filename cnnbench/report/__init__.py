@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from cnnbench.analysis import Report
 from cnnbench.report.csv import to_csv
+from cnnbench.report.html import to_html
 from cnnbench.report.json import to_json
 from cnnbench.report.markdown import to_markdown
 from cnnbench.report.table import to_table
@@ -13,16 +14,21 @@ from cnnbench.report.table import to_table
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Writer:
-    """One format: the name of its file in a run folder, and the function from a report to the file's text."""
+    """One format: the name of its file in a run folder, and the function from a report to the file's text.
+
+    `printed`: it is offered for standard output, too.
+    """
 
     file_name: str
     write: Callable[[Report], str]
+    printed: bool = True
 
 
 WRITERS = MappingProxyType(
     {
         "table": Writer(file_name="report.txt", write=to_table),
         "markdown": Writer(file_name="report.md", write=to_markdown),
+        "html": Writer(file_name="report.html", write=to_html, printed=False),
         "csv": Writer(file_name="report.csv", write=to_csv),
         "json": Writer(file_name="report.json", write=to_json),
     }

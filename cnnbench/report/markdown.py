@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 from itertools import takewhile
 
 from cnnbench.analysis import Report, Row
@@ -12,8 +11,7 @@ from cnnbench.analysis.card import card_lines
 from cnnbench.analysis.cautions import Warned, by_code
 from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
 from cnnbench.analysis.words import number_of, one_line
-from cnnbench.quantity import show
-from cnnbench.record import Environment
+from cnnbench.report.about import about, facts
 from cnnbench.report.reading import reading
 
 MOST_SENTENCES = 8
@@ -36,7 +34,7 @@ def to_markdown(report: Report) -> str:
     below = report.differences if len(report.summary) > MOST_SENTENCES else ()
     sections = [
         f"# {escape(report.title)}",
-        _about(report),
+        escape(about(report)),
         _bullets([sentence for sentence in report.summary if sentence not in below]),
         *_section("Noise", "" if report.noise is None else _bullets(card_lines(report.noise))),
         "## Results",
@@ -91,31 +89,6 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{line}\n{fence}"
 
 
-def _about(report: Report) -> str:
-    """Return what was measured, when and on which machine, in one paragraph."""
-    machine = report.environment
-    models = len({row.model for row in report.rows})
-    variants = len({row.variant for row in report.rows if row.variant})
-    parts = [number_of(models, "model"), *([number_of(variants, "variant")] if variants else [])]
-    where = [f"{machine.cpu} ({number_of(machine.cores, 'core')})", *([machine.gpu] if machine.gpu else [])]
-    threads = [f"{number_of(count, 'thread')} on {device}" for device, count in report.threads]
-    when = report.started.removesuffix("Z").removesuffix("+00:00").replace("T", " ")
-    took = "" if report.totals is None else f" in {_duration(report.totals.wall_s)}"
-    with_threads = f", with {' and '.join(threads)}" if threads else ""
-    text = (
-        f"{' and '.join(parts)}, measured from {when} UTC{took} on {' and '.join(where)} "
-        f"with PyTorch {machine.torch} and cnnbench {machine.cnnbench}{with_threads}."
-    )
-    return escape(text)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", f"{rest} s" if rest else ""]
-    return " ".join(part for part in parts if part) or "0 s"
-
-
 def _tabled(table: Table) -> str:
     """Return a table below what its rows have in common."""
     common = f"In every row: {escape(', '.join(table.common))}." if table.common else ""
@@ -167,17 +140,5 @@ def _shared_words(facts: Sequence[str]) -> str:
 
 
 def _machine(report: Report) -> str:
-    environment = report.environment
-    names = [field.name for field in fields(Environment) if environment.gpu or not field.name.startswith("gpu")]
-    shown = [(name.removesuffix("_bytes").replace("_", " "), _fact(environment, name)) for name in names]
-    lines = [f"| {escape(name)} | {escape(value)} |" for name, value in shown if value]
+    lines = [f"| {escape(name)} | {escape(value)} |" for name, value in facts(report.environment)]
     return "\n".join(["| | |", "| --- | --- |", *lines])
-
-
-def _fact(environment: Environment, name: str) -> str:
-    value = getattr(environment, name)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name == "memory_bytes":
-        return show(value, "bytes")
-    return "" if value is None else str(value)

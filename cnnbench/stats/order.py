@@ -154,6 +154,11 @@ def wilson(correct: int, tested: int) -> Interval:
     return Interval(center=share, low=low, high=high)
 
 
+def quantiles(samples: Sequence[float], shares: Sequence[float]) -> tuple[float, ...]:
+    """Return the quantiles of `samples` at `shares`, linear between neighbours (Hyndman and Fan 1996, type 7)."""
+    return tuple(float(value) for value in np.quantile(samples, shares))
+
+
 def spread_of(samples: Sequence[float]) -> float | None:
     """Return the distance of the quartiles over the median, None where samples are too few for an interval as well."""
     if len(samples) < FEWEST_FOR_INTERVAL:

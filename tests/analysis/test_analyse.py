@@ -94,6 +94,7 @@ def test_a_row_holds_all_that_is_known() -> None:
             outliers=0,
             break_even_low=9.0 / 3.0,
             break_even_high=9.0 / 0.5,
+            latencies_s=tuple(value / 2 for value in SIX),
         ),
     )
     reference = rows["a eager cpu infer batch 2"]

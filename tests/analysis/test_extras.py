@@ -115,6 +115,10 @@ def test_columns_come_from_the_workers_that_measured_them() -> None:
         reserved_memory_bytes=2.0**21,
         flop_per_s=4e9,
         roof_share=0.04,
+        flops_per_byte=2e9 / (46_758_048 + 2 * 40_000_000 + 4 * 3 * 224 * 224),
+        peak_flop_per_s=1e11,
+        bytes_per_s=1e10,
+        latencies_s=(0.5,) * 12,
     )
     names = ("Peak memory", "Compile", "Compile warm", "Graphs", "Graph breaks", "Recompiles", "Of peak", "Of roof")
     assert [shown(row, name) for name in names] == ["1.00 MiB", "10.0 s", "3.00 s", "2", "1", "0", "4.0 %", "4.0 %"]

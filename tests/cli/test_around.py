@@ -135,7 +135,12 @@ def test_the_api_returns_the_report_and_leaves_no_folder(
     assert (report.title, report.command) == ("compare lenet", "cnnbench.compare(['lenet'], budget_s=5.0)")
     assert list(tmp_path.iterdir()) == []
     api.compare(["lenet"], output=tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["records.jsonl", "report.csv", "report.md"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "records.jsonl",
+        "report.csv",
+        "report.html",
+        "report.md",
+    ]
 
 
 def test_the_api_hands_an_interrupt_on(tmp_path: Path, pretend: Pretend) -> None:

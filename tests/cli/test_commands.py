@@ -187,7 +187,7 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "report run --format cvs",
             "report [OPTIONS] RUN...",
-            "Invalid value for '--format': 'cvs': take one or more of table, markdown, csv, json.",
+            "Invalid value for '--format': 'cvs': take one or more of table, markdown, html, csv, json.",
         ),
     ],
 )

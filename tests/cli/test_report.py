@@ -25,11 +25,11 @@ def test_the_reports_of_a_run_are_rebuilt_beside_its_records(
 ) -> None:
     folder = stored(tmp_path / "run", whole_run())
     assert exit_code(["report", str(folder)]) == 0
-    assert capsys.readouterr() == (f"{folder}/report.md\n{folder}/report.csv\n", "")
+    assert capsys.readouterr() == (f"{folder}/report.md\n{folder}/report.csv\n{folder}/report.html\n", "")
     report = analyse(whole_run())
     assert (folder / "report.md").read_bytes() == WRITERS["markdown"].write(report).encode()
     assert (folder / "report.csv").read_bytes() == WRITERS["csv"].write(report).encode()
-    assert sorted(path.name for path in folder.iterdir()) == ["records.jsonl", "report.csv", "report.md"]
+    assert sorted(path.name for path in folder.iterdir()) == ["records.jsonl", "report.csv", "report.html", "report.md"]
 
 
 def test_a_record_file_may_be_given_and_files_and_folder_chosen(
@@ -92,7 +92,7 @@ def test_a_torn_line_is_noted_and_left_out(tmp_path: Path, capsys: pytest.Captur
     before = file.read_bytes()
     assert exit_code(["report", str(folder)]) == 0
     assert capsys.readouterr() == (
-        f"{folder}/report.md\n{folder}/report.csv\n",
+        f"{folder}/report.md\n{folder}/report.csv\n{folder}/report.html\n",
         f"Note: '{file}', line {lines + 1}, the last one, is incomplete: the run was interrupted while writing it. "
         "It is left out; resume the run to measure its case again.\n",
     )

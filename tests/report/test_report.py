@@ -23,6 +23,7 @@ def test_formats_and_their_files() -> None:
     assert {name: writer.file_name for name, writer in WRITERS.items()} == {
         "table": "report.txt",
         "markdown": "report.md",
+        "html": "report.html",
         "csv": "report.csv",
         "json": "report.json",
     }

@@ -1,0 +1,87 @@
+"""The roofline: what rows achieve under what the machine can do at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnbench.analysis import Row
+from cnnbench.quantity import show
+from cnnbench.report.charts.parts import COLOURS, Chart, Figure, Numbered, layout, safe
+
+BOUNDS = {"compute": ("#D55E00", "circle"), "memory": ("#0072B2", "square"), "launches": ("#CC79A7", "diamond")}
+
+
+def roofline_chart(rows: Numbered) -> Chart | None:
+    """Return the chart of achieved FLOP/s by intensity, None where the machine's ceilings are not known."""
+    known = [
+        (at, row) for at, row in rows if row.status == "ok" and row.detail.flops_per_byte and row.detail.flop_per_s
+    ]
+    if not known:
+        return None
+    intensities = [row.detail.flops_per_byte or 0.0 for _, row in known]
+    traces = [*_ceilings([row for _, row in known], min(intensities) / 2, max(intensities) * 2)]
+    for bound, (colour, symbol) in BOUNDS.items():
+        own = [(at, row) for at, row in known if row.bound_by == bound]
+        if own:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": f"bound by {bound}",
+                    "x": [row.detail.flops_per_byte for _, row in own],
+                    "y": [row.detail.flop_per_s for _, row in own],
+                    "customdata": [at for at, _ in own],
+                    "hovertext": [
+                        f"{safe(row.label())}<br>{show(row.detail.flop_per_s, 'per_second')} achieved, "
+                        f"{show(row.detail.roof_share, 'share')} of the roof<br>"
+                        f"{row.detail.flops_per_byte:.3g} FLOP a byte"
+                        for _, row in own
+                    ],
+                    "hoverinfo": "text",
+                    "marker": {"color": colour, "symbol": symbol, "size": 8, "opacity": 0.75},
+                }
+            )
+    return Chart(
+        name="roofline",
+        title="Roofline",
+        caption=(
+            "What each row achieves under what this machine can do at most, measured with torch alone: the slope is "
+            "its bandwidth, the flat part its peak. Far below the roof neither binds; there it is the calls of "
+            "operators, or the machine's other work. Bytes are estimated as if every layer's output were written and "
+            "read once."
+        ),
+        figure={
+            "data": traces,
+            "layout": layout(
+                {"title": {"text": "FLOP a byte"}, "type": "log"},
+                {"title": {"text": "FLOP/s"}, "type": "log", "exponentformat": "SI"},
+            ),
+        },
+    )
+
+
+def _ceilings(rows: Sequence[Row], low: float, high: float) -> list[Figure]:
+    """Return the roof of each device and precision as a line."""
+    roofs: dict[tuple[float, float], list[str]] = {}
+    for row in rows:
+        peak, bandwidth = row.detail.peak_flop_per_s, row.detail.bytes_per_s
+        if peak and bandwidth:
+            name = " ".join(filter(None, (row.device, row.precision)))
+            if name not in roofs.setdefault((peak, bandwidth), []):
+                roofs[peak, bandwidth].append(name)
+    found = []
+    for at, ((peak, bandwidth), names) in enumerate(roofs.items()):
+        ridge = peak / bandwidth
+        xs = sorted({min(low, ridge / 2), ridge, max(high, 2 * ridge)})
+        found.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": safe(f"roof {', '.join(names)}: {show(peak, 'per_second')}, {show(bandwidth, 'bytes_per_s')}"),
+                "x": xs,
+                "y": [min(peak, x * bandwidth) for x in xs],
+                "line": {"color": COLOURS[-1], "width": 2, "dash": ("solid", "dash", "dot")[at % 3]},
+                "hoverinfo": "name",
+            }
+        )
+    return found

@@ -1,0 +1,123 @@
+"""HTML: one file that opens from disk and asks for nothing else, to look at, sort, filter and print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from cnnbench.analysis import Report, Row
+from cnnbench.analysis.card import card_lines
+from cnnbench.analysis.cautions import by_code
+from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
+from cnnbench.analysis.words import one_line
+from cnnbench.report.about import about, facts
+from cnnbench.report.charts import charts
+from cnnbench.report.reading import reading
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FILTERED = ("variant", "device", "batch_size", "task", "verdict", "status")
+"""Columns of which a reader picks one value; those with one value only are not offered."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A cell of a table: its text, the number that it is sorted by (empty: its text), and whether it goes right."""
+
+    text: str
+    key: str
+    right: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A row of the main table; `at` is its number for links, `tags` its values of `FILTERED`."""
+
+    at: int
+    cells: tuple[Cell, ...]
+    tags: tuple[tuple[str, str], ...]
+
+
+def to_html(report: Report) -> str:
+    """Return the report as one page; texts from records are escaped, so they show as they are.
+
+    With JavaScript off the page holds all but the charts.
+    """
+    table = main_table(report.rows)
+    drawn = charts(report)
+    text: str = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            about=about(report),
+            noise=() if report.noise is None else card_lines(report.noise),
+            table=table,
+            lines=[_line(at, row, table) for at, row in enumerate(report.rows)],
+            filters=_filters(report.rows),
+            details=detail_table(report.rows),
+            failed=not_ok(report.rows),
+            warned=by_code(report.warnings),
+            reading=reading(report),
+            facts=facts(report.environment),
+            command=one_line(report.command),
+            charts=drawn,
+            figures={chart.name: chart.figure for chart in drawn},
+            plotly=_plotly() if drawn else "",
+            style=_page("report.css"),
+            script=_page("report.js"),
+        )
+    )
+    return text
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("cnnbench.report", "page"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    made.filters["one_line"] = one_line
+    made.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
+    return made
+
+
+def _page(name: str) -> str:
+    return (resources.files("cnnbench.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    """Return Plotly's program for browsers as its Python package holds it; that package itself is not loaded."""
+    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+
+
+def _line(at: int, row: Row, table: Table) -> Line:
+    cells = tuple(
+        Cell(text=text, key=_key(row, field), right=right)
+        for text, field, right in zip(table.cells[at], table.fields, table.right, strict=True)
+    )
+    return Line(at=at, cells=cells, tags=tuple((name, _tag(row, name)) for name in FILTERED))
+
+
+def _key(row: Row, field: str) -> str:
+    value = getattr(row, field) if field else None
+    return repr(value) if isinstance(value, int | float) else ""
+
+
+def _tag(row: Row, name: str) -> str:
+    value = getattr(row, name)
+    return "" if value is None else one_line(str(value))
+
+
+def _filters(rows: Sequence[Row]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return each of `FILTERED` that has several values, with them in order of first appearance."""
+    values = {name: tuple(dict.fromkeys(_tag(row, name) for row in rows if _tag(row, name))) for name in FILTERED}
+    return [(name, own) for name, own in values.items() if len(own) > 1]
