@@ -53,8 +53,8 @@ def roofline_chart(rows: Numbered) -> Chart | None:
         figure={
             "data": traces,
             "layout": layout(
-                {"title": {"text": "FLOP a byte"}, "type": "log"},
-                {"title": {"text": "FLOP/s"}, "type": "log", "exponentformat": "SI"},
+                {"title": {"text": "FLOP a byte"}, "type": "log", "dtick": "D2"},
+                {"title": {"text": "FLOP/s"}, "type": "log", "dtick": "D2", "exponentformat": "SI"},
             ),
         },
     )
