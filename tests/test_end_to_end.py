@@ -311,7 +311,7 @@ def test_a_plan_file(folder: Path) -> None:
 RECORDING = """#!/bin/sh
 echo "$0 $*" >> "$CALLS"
 while [ $# -gt 0 ]; do
-    if [ "$1" = --output ]; then mkdir -p "$2" && touch "$2/report.md" "$2/report.csv"; fi
+    if [ "$1" = --output ]; then mkdir -p "$2" && touch "$2/report.md" "$2/report.csv" "$2/report.html"; fi
     shift
 done
 """
@@ -320,9 +320,9 @@ done
 def test_ci_measures_into_folders_of_its_own_and_removes_them(tmp_path: Path) -> None:
     calls, temporary = tmp_path / "calls", tmp_path / "temporary"
     temporary.mkdir()
-    for name in ("bin/make", ".venv/bin/python"):
+    for name in ("bin/make", "bin/chromium", ".venv/bin/python"):
         path = tmp_path / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(RECORDING, encoding="utf-8")
         path.chmod(0o755)
     (tmp_path / ".ci").mkdir()
