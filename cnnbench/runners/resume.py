@@ -86,8 +86,8 @@ class FileKeeper:
         Raises:
             UsageError: the file is damaged, of another training, or further than it is to go.
         """
-        held = self._read()
-        return 1 if held is None else held[0].epoch
+        kept = self._kept()
+        return 1 if kept is None else kept.epoch
 
     def restore(self, fitting: Fitting) -> None:
         """Put `fitting` where the file left off, if it is there and going on is asked for.
@@ -95,32 +95,37 @@ class FileKeeper:
         Raises:
             UsageError: the file is damaged, of another training, or further than it is to go.
         """
-        held = self._read()
-        if held is None:
+        kept = self._kept()
+        if kept is None:
             return
-        kept, tensors = held
+        try:
+            tensors = load_file(self._path)
+        except (OSError, SafetensorError) as error:
+            raise self._damaged(error) from error
         fitting.go_to(kept.epoch)
         _put_back(fitting, tensors)
         fitting.sums, fitting.seen, fitting.seen_by_step = kept.sums, list(kept.seen), list(kept.by_step)
 
-    def _read(self) -> tuple[_Kept, Mapping[str, Tensor]] | None:
-        """Return what the file holds, checked; None where nothing is to be gone on with."""
+    def _kept(self) -> _Kept | None:
+        """Return what the file says beside its tensors, checked; None where nothing is to be gone on with."""
         if not self._resume or not self._path.is_file():
             return None
         try:
             with safe_open(self._path, framework="pt") as opened:
                 held = (opened.metadata() or {}).get(_KEY, "")
             kept = msgspec.json.decode(held, type=_Kept)
-            tensors = load_file(self._path)
         except (OSError, SafetensorError, msgspec.MsgspecError) as error:
-            raise UsageError(f"{self._path} is no training to go on with: {error}. Start without --resume.") from error
+            raise self._damaged(error) from error
         self._check(kept.identity)
         if kept.epoch - (0 if kept.sums.steps else 1) > self._epochs:
             raise UsageError(
                 f"The training in {self._path} is in epoch {kept.epoch} already, and {self._epochs} are asked for. "
                 "Give at least as many epochs as it was begun with, or start without --resume."
             )
-        return kept, tensors
+        return kept
+
+    def _damaged(self, error: Exception) -> UsageError:
+        return UsageError(f"{self._path} is no training to go on with: {error}. Start without --resume.")
 
     def _check(self, then: Identity) -> None:
         for field in fields(then):

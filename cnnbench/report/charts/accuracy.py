@@ -8,7 +8,7 @@ from cnnbench.analysis import Row
 from cnnbench.analysis.pareto import front, placed
 from cnnbench.analysis.words import number_of
 from cnnbench.quantity import show, show_range
-from cnnbench.report.charts.parts import COLOURS, SYMBOLS, Chart, Figure, Numbered, layout, safe, whiskers
+from cnnbench.report.charts.parts import COLOURS, SYMBOLS, Chart, Figure, Numbered, layout, points, safe, whiskers
 
 SMALLEST_PX, LARGEST_PX = 9.0, 34.0
 """Diameters of bubbles, whose areas grow with the parameters."""
@@ -43,26 +43,22 @@ def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart
     for kind, variant in enumerate(dict.fromkeys(row.variant for _, row in rows)):
         own = [(at, row) for at, row in rows if row.variant == variant]
         members = [row for _, row in own]
+        marker = {
+            "color": COLOURS[kind % len(COLOURS)],
+            "symbol": SYMBOLS[kind % len(SYMBOLS)],
+            "size": [_diameter(row.params, most) for row in members],
+            "opacity": 0.75,
+        }
         traces.append(
             {
-                "type": "scatter",
+                **points(safe(variant or "any"), own, [_placed_text(row) for row in members], marker),
                 "mode": "markers+text",
-                "name": safe(variant or "any"),
                 "x": [1e3 * (row.latency_s or 0.0) for row in members],
                 "y": [100 * (row.top1 or 0.0) for row in members],
                 "error_x": whiskers(members, "latency", "_s", 1e3),
                 "error_y": whiskers(members, "top1", "", 100),
                 "text": [safe(row.model) if named.get(row.model) is row else "" for row in members],
                 "textposition": "top center",
-                "customdata": [at for at, _ in own],
-                "hovertext": [_placed_text(row) for row in members],
-                "hoverinfo": "text",
-                "marker": {
-                    "color": COLOURS[kind % len(COLOURS)],
-                    "symbol": SYMBOLS[kind % len(SYMBOLS)],
-                    "size": [_diameter(row.params, most) for row in members],
-                    "opacity": 0.75,
-                },
             }
         )
     where = f"{device}, batch {batch}"

@@ -87,6 +87,19 @@ def whiskers(rows: Iterable[Row], stem: str, unit: str, scale: float = 1.0) -> F
     return {"type": "data", "symmetric": False, "array": plus, "arrayminus": minus, "thickness": 1, "width": 3}
 
 
+def points(name: str, rows: Numbered, told: Sequence[str], marker: Figure) -> Figure:
+    """Return a trace of a point a row, which tells `told` under the pointer and leads to its row, without x and y."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "customdata": [at for at, _ in rows],
+        "hovertext": told,
+        "hoverinfo": "text",
+        "marker": marker,
+    }
+
+
 def lines(names: list[str]) -> Figure:
     """Return the axis of rows, the first one on top."""
     return {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cnnbench.analysis import Row
 from cnnbench.quantity import show
-from cnnbench.report.charts.parts import COLOURS, Chart, Figure, Numbered, layout, safe
+from cnnbench.report.charts.parts import COLOURS, Chart, Figure, Numbered, layout, points, safe
 
 BOUNDS = {"compute": ("#D55E00", "circle"), "memory": ("#0072B2", "square"), "launches": ("#CC79A7", "diamond")}
 
@@ -23,22 +23,18 @@ def roofline_chart(rows: Numbered) -> Chart | None:
     for bound, (colour, symbol) in BOUNDS.items():
         own = [(at, row) for at, row in known if row.bound_by == bound]
         if own:
+            told = [
+                f"{safe(row.label())}<br>{show(row.detail.flop_per_s, 'per_second')} achieved, "
+                f"{show(row.detail.roof_share, 'share')} of the roof<br>"
+                f"{row.detail.flops_per_byte:.3g} FLOP a byte"
+                for _, row in own
+            ]
+            marker = {"color": colour, "symbol": symbol, "size": 8, "opacity": 0.75}
             traces.append(
                 {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": f"bound by {bound}",
+                    **points(f"bound by {bound}", own, told, marker),
                     "x": [row.detail.flops_per_byte for _, row in own],
                     "y": [row.detail.flop_per_s for _, row in own],
-                    "customdata": [at for at, _ in own],
-                    "hovertext": [
-                        f"{safe(row.label())}<br>{show(row.detail.flop_per_s, 'per_second')} achieved, "
-                        f"{show(row.detail.roof_share, 'share')} of the roof<br>"
-                        f"{row.detail.flops_per_byte:.3g} FLOP a byte"
-                        for _, row in own
-                    ],
-                    "hoverinfo": "text",
-                    "marker": {"color": colour, "symbol": symbol, "size": 8, "opacity": 0.75},
                 }
             )
     return Chart(

@@ -16,6 +16,7 @@ from cnnbench.report.charts.parts import (
     layout,
     lines,
     names_of,
+    points,
     safe,
     whiskers,
 )
@@ -45,22 +46,17 @@ def speedup_chart(report: Report, rows: Numbered) -> Chart | None:
         own = [(at, row) for at, row in drawn if row.verdict == verdict]
         if own:
             members = [row for _, row in own]
+            told = [
+                f"{safe(row.label())}<br>"
+                f"{show_range(row.speedup, row.speedup_low, row.speedup_high, 'ratio')}<br>{verdict}"
+                for row in members
+            ]
             traces.append(
                 {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": verdict,
+                    **points(verdict, own, told, {"color": colour, "symbol": symbol, "size": 10}),
                     "x": [row.speedup for row in members],
                     "y": [names[at] for at, _ in own],
                     "error_x": whiskers(members, "speedup", ""),
-                    "customdata": [at for at, _ in own],
-                    "hovertext": [
-                        f"{safe(row.label())}<br>"
-                        f"{show_range(row.speedup, row.speedup_low, row.speedup_high, 'ratio')}<br>{verdict}"
-                        for row in members
-                    ],
-                    "hoverinfo": "text",
-                    "marker": {"color": colour, "symbol": symbol, "size": 10},
                 }
             )
     ends = [x for _, row in drawn for x in (row.speedup, row.speedup_low, row.speedup_high) if x]
