@@ -42,6 +42,10 @@ test-browser: $(READY) ## Look at the HTML report in a real browser (needs chrom
 test-data: $(READY) ## Run the tests that need real datasets (CNNBENCH_DATA)
 	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python -m pytest -q -m data
 
+# Pictures are of MNIST, CIFAR-10 and photographs where CNNBENCH_DATA has them.
+gallery: $(READY) ## Make docs/gallery.md with its pictures anew (some minutes)
+	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python bench/gallery.py
+
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -60,4 +64,4 @@ clean: ## Remove caches and builds; results and the environment stay
 distclean: clean ## Remove the virtual environment as well
 	rm -rf $(VENV)
 
-.PHONY: help setup bench full smoke test test-slow test-browser test-data lint check lock clean distclean
+.PHONY: help setup bench full smoke test test-slow test-browser test-data gallery lint check lock clean distclean

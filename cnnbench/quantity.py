@@ -79,6 +79,8 @@ _ALL = (
     _q("step_train_top1", "1", "higher", "share", "training pictures classified correctly since the record before"),
     _q("step_val_loss", "1", "lower", "number", "mean loss of the validation pictures after the step"),
     _q("step_val_top1", "1", "higher", "share", "validation pictures classified correctly after the step"),
+    _q("step_kernels", "1", "", "number", "weights of the first convolution's first kernels after each such step"),
+    _q("kernel_shape", "1", "", "count", "how many kernels these are, and their inputs, height and width"),
     _q("speedup", "1", "higher", "ratio", "time of the reference over time of this cell, paired by block"),
     _q("peak_memory_bytes", "B", "lower", "bytes", "highest memory of a worker of its own, above what it had before"),
     _q("reserved_memory_bytes", "B", "lower", "bytes", "most that CUDA's caching allocator reserved"),
@@ -99,6 +101,8 @@ _ALL = (
     _q("numerics_allowed", "1", "", "number", "largest relative error that the variant may have"),
     _q("top1_agreed", "1", "higher", "count", "real pictures whose top class is that of fp64"),
     _q("top1_compared", "1", "", "count", "real pictures that were compared with fp64"),
+    _q("layer_s", "s", "lower", "seconds", "a layer's own time within a pass: median by layer, in the order of calls"),
+    _q("layered_pass_s", "s", "lower", "seconds", "passes with a clock in every layer"),
     _q("operator_calls", "1", "lower", "count", "operators called in one pass"),
     _q(
         "fp32_flop_per_s",

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from cnnbench.look import Sheet
 from cnnbench.spec import Case, Shape
 
 FORMAT_VERSION = 2
@@ -77,13 +78,17 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a runner returns; the orchestrator adds case, environment and time to make a record of it."""
+    """What a runner returns; the orchestrator adds case, environment and time to make a record of it.
+
+    `sheets` are drawn and not recorded.
+    """
 
     measurements: tuple[Measurement, ...] = ()
     cautions: tuple[Caution, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
     sets: tuple[int, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

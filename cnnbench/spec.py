@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["complexity", "infer", "train", "accuracy"]
-Role = Literal["timed", "twin", "canary", "memory", "numerics", "ceilings", "predict"]
+Role = Literal["timed", "twin", "canary", "memory", "numerics", "ceilings", "predict", "look", "layers"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "tf32", "amp_bf16", "amp_fp16", "bf16"]
 RecipeName = Literal["tutorial", "as-printed", "fast"]
@@ -252,7 +252,7 @@ class Case:
     `role` tells apart what several workers measure under the same conditions: `timed` is the cell itself, `twin` the
     reference once more (the A/A check), `canary` fixed work that shows the machine's noise, `memory` and `numerics` the
     cell's peak memory and numerical error, `ceilings` what the machine can do at most, `predict` what it takes pictures
-    for.
+    for, `look` pictures of its inside, `layers` the time of each of its layers.
     """
 
     model: str

@@ -12,6 +12,7 @@ from cnnbench.analysis.cells import Cell, gather
 from cnnbench.analysis.comparable import apart, check_environments, check_threads, references
 from cnnbench.analysis.comparison import compare_all
 from cnnbench.analysis.extras import Around
+from cnnbench.analysis.layers import layer_tables
 from cnnbench.analysis.noise import noise_of
 from cnnbench.analysis.notes import noted, notes_of
 from cnnbench.analysis.result import Report, Totals
@@ -99,6 +100,7 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
         training=noted(cells, "accuracy"),
         counting=noted(cells, "complexity"),
         totals=totals,
+        layers=layer_tables(asides),
     )
 
 

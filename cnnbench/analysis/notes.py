@@ -18,6 +18,7 @@ _BESIDE: dict[Role, str] = {
     "canary": "canary",
     "memory": "peak memory",
     "numerics": "numerical check",
+    "layers": "time by layer",
     "ceilings": "ceilings of the machine",
 }
 

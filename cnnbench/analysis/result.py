@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnbench.analysis.card import MOST_NAMED, card_lines
 from cnnbench.analysis.cautions import RowCaution, by_code
+from cnnbench.analysis.layers import LayerTable
 from cnnbench.analysis.noise import NoiseCard
 from cnnbench.analysis.row import COLUMNS, Row
 from cnnbench.analysis.shown import html_table, plain_text
@@ -40,6 +41,7 @@ class Report:
     the sentences of `summary` that compare rows with their reference. `tested` names the variants that top-1 was
     tested with, if rows of other variants show it too. `training` is what was noted while networks were trained for
     that test, `counting` while parameters and multiply-adds were counted; `notes` are other facts without advice.
+    `layers` say where the time of networks goes.
     """
 
     title: str
@@ -58,6 +60,7 @@ class Report:
     training: tuple[str, ...]
     counting: tuple[str, ...]
     totals: Totals | None
+    layers: tuple[LayerTable, ...] = ()
 
     def __str__(self) -> str:
         """Return the report as text for a terminal: noise, table, failures, summary, warnings and notes in short."""

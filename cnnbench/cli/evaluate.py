@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ import click
 
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data, machine, stats
+from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.cli.main import EXIT_FAILED
 from cnnbench.cli.options import DURATION, Words, data_dir_option
 from cnnbench.cli.progress import display
@@ -70,21 +72,29 @@ def command(
     data.locate(data.find(name), data.places(data_dir))
     threads = machine.default_threads()
     chosen = [parse_variant(v, device=device, threads=threads) for v in split_variants(variants)]
-    request = Request(
-        title="evaluate",
-        sections=(Section(models=(info.model,), variants=("eager",)),),
+    request = replace(
+        evaluation_request(checkpoint, info, name, data_dir=data_dir),
         device=device,
-        accuracy=name,
-        recipe=info.recipe_name if info.recipe_name == "as-printed" else "tutorial",  # how it is built is the page's
-        data_dir=data_dir,
-        weights=str(checkpoint),
-        input_shape=info.input_shape,
         budget=Budget(total_s=timeout, timeout_s=timeout, launches=1),
     )
     with display() as shown:
         records = list(test_weights(request, chosen, part, shift=shift or 0, tell=shown.tell))
     click.echo(_text(records, output_format))
     return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
+
+
+def evaluation_request(checkpoint: Path, info: CheckpointInfo, dataset: str, *, data_dir: str | None) -> Request:
+    """Return the request to test a checkpoint on a dataset, on the CPU."""
+    return Request(
+        title="evaluate",
+        sections=(Section(models=(info.model,), variants=("eager",)),),
+        accuracy=dataset,
+        recipe=info.recipe_name if info.recipe_name == "as-printed" else "tutorial",  # how it is built is the page's
+        data_dir=data_dir,
+        weights=str(checkpoint),
+        input_shape=info.input_shape,
+        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S, launches=1),
+    )
 
 
 _HEADERS = (

@@ -25,6 +25,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "train": ("train", "Train a model and save a checkpoint."),
         "evaluate": ("evaluate", "Test a checkpoint."),
         "predict": ("predict", "Name what is on pictures."),
+        "show": ("show", "Draw pictures of datasets, networks and trainings."),
         "reproduce": ("reproduce", "Measure every figure that the tutorials print."),
         "data": ("data", "Show, check, fetch and take over datasets."),
         "report": ("report", "Rebuild reports from records, without measuring."),

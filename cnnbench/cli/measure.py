@@ -6,7 +6,7 @@ import re
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,11 +16,13 @@ from types import FrameType
 import click
 
 from cnnbench.analysis import Report, analyse, cell_status
+from cnnbench.analysis.cells import TIMED
+from cnnbench.cli.live import LiveTable
 from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.prepare import Options, names_of
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.writing import FILES, write_files
-from cnnbench.orchestrator.hooks import Hooks
+from cnnbench.orchestrator.hooks import Hooks, Live
 from cnnbench.orchestrator.run import Runner
 from cnnbench.record import Record, Run, Status
 from cnnbench.report import WRITERS
@@ -72,15 +74,22 @@ def measure(request: Request, options: Options) -> Measured:
     )
     store.append(run)
     with display() as shown:
+        live = LiveTable([*loaded.items, run])
         for caution in loaded.cautions:
             shown.line(f"Note: {caution.fact}. {caution.advice}")
 
         def keep(record: Record) -> None:
             store.append(record)
-            if record.case.role == "timed" or record.status != "ok":
+            live.keep(record)
+            rows = shown.has_table and record.case.task in TIMED
+            if record.status != "ok" or (record.case.role == "timed" and not rows):
                 shown.line(record_line(record))
 
-        hooks = Hooks(keep=keep, tell=shown.tell, already=finished(loaded.items))
+        def show_now(now: Sequence[Live]) -> None:
+            if shown.has_table:
+                shown.table(live.table(now))
+
+        hooks = Hooks(keep=keep, tell=shown.tell, already=finished(loaded.items), live=show_now)
         ended = _guarded(Runner(request, hooks, names_of(request)), store, run)
     return _finish(store, folder, request, options, ended)
 

@@ -6,20 +6,29 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from cnnbench.analysis.shown import Table
 from cnnbench.orchestrator.hooks import Progress
 from cnnbench.quantity import show
 from cnnbench.record import Record
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+BESIDE_TABLE = 4
+"""Lines of a terminal that are kept for the bar and for what was there before."""
 
 PLAIN_EVERY_S = 10.0
 """Seconds between two lines of progress where there is no terminal: enough to see life in a log. Our choice."""
 
 
 class Display(Protocol):
-    """Shows what is going on."""
+    """Shows what is going on; `has_table`: it has a place for a table."""
+
+    has_table: bool
 
     def tell(self, progress: Progress) -> None:
         """Show what the run is doing and how long it may still take."""
@@ -27,8 +36,13 @@ class Display(Protocol):
     def line(self, text: str) -> None:
         """Show a line that stays."""
 
+    def table(self, table: Table) -> None:
+        """Show a table in place of the one before, if there is a place for it."""
+
 
 class _Plain:
+    has_table = False
+
     def __init__(self) -> None:
         self._last = -PLAIN_EVERY_S
 
@@ -40,6 +54,9 @@ class _Plain:
 
     def line(self, text: str) -> None:
         click.echo(text, err=True)
+
+    def table(self, table: Table) -> None:
+        del table
 
 
 @contextmanager
@@ -54,7 +71,8 @@ def display() -> Iterator[Display]:
 
 @contextmanager
 def _bar() -> Iterator[Display]:
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
@@ -64,23 +82,44 @@ def _bar() -> Iterator[Display]:
         BarColumn(bar_width=24),
         TextColumn("{task.description}", markup=False),
     )
+    bar = Bar(*columns, console=console, auto_refresh=False)
+    task = bar.add_task("", total=1.0, times="")
+    began = time.monotonic()
     # No refreshing by a thread of its own: it would take time from the worker that is being measured.
-    with Bar(*columns, console=console, transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("", total=1.0, times="")
-        began = time.monotonic()
+    with Live(bar, console=console, transient=True, auto_refresh=False, vertical_overflow="crop") as live:
 
         class Shown:
+            has_table = True
+
             def tell(self, progress: Progress) -> None:
+                if progress.lasting:
+                    self.line(progress.text)
                 elapsed = time.monotonic() - began
                 whole = max(progress.elapsed_s + progress.remaining_s, 1e-9)
                 times = f"{clock_text(elapsed)} / {clock_text(elapsed + progress.remaining_s)}"
                 bar.update(task, completed=progress.elapsed_s / whole, description=progress.text, times=times)
-                bar.refresh()
+                live.refresh()
 
             def line(self, text: str) -> None:
                 console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+            def table(self, table: Table) -> None:
+                live.update(Group(rich_table(table, console.size.height - BESIDE_TABLE), bar), refresh=True)
+
         yield Shown()
+
+
+def rich_table(table: Table, lines: int) -> RichTable:
+    """Return the last rows of `table`, at most `lines` with its heading, for a terminal."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=None, pad_edge=False, header_style="bold")
+    for heading, right in zip(table.headings, table.right, strict=True):
+        grid.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for row in table.cells[-max(1, lines - 1) :]:
+        grid.add_row(*map(Text, row))
+    return grid
 
 
 def clock_text(seconds: float) -> str:

@@ -13,7 +13,7 @@ FILES = ("markdown", "csv", "html")
 
 
 def write_files(report: Report, folder: Path, formats: tuple[str, ...]) -> list[Path]:
-    """Write the report's files for `formats` into `folder` and return their paths.
+    """Write the report's files for `formats` into `folder` and return the paths of those with the text.
 
     Raises:
         CnnbenchError: a file cannot be written.
@@ -22,9 +22,9 @@ def write_files(report: Report, folder: Path, formats: tuple[str, ...]) -> list[
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in formats:
-            path = folder / WRITERS[name].file_name
-            path.write_text(WRITERS[name].write(report), encoding="utf-8", newline="\n")
-            paths.append(path)
+            for file, content in WRITERS[name].files(report).items():
+                (folder / file).write_bytes(content)
+            paths.append(folder / WRITERS[name].file_name)
     except OSError as error:
         raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.") from error
     return paths

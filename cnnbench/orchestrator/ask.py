@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from cnnbench.look import Look, Sheet
 from cnnbench.orchestrator.hooks import Hooks
 from cnnbench.orchestrator.host import Host
-from cnnbench.orchestrator.messages import Built, Done, Failure, Job, Tried, Try
+from cnnbench.orchestrator.messages import Built, Done, Failure, Job, News, Tried, Try
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.run import Runner
 from cnnbench.orchestrator.single import ask, hosting, limit_of
 from cnnbench.record import Outcome, Record
-from cnnbench.spec import Budget, Case, Device, Request, Section
+from cnnbench.spec import Budget, Case, CnnbenchError, Device, MissingError, Request, Section, UsageError
 
 ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0, launches=1)
 """For work that is one answer of one worker."""
 
 PREDICTION_S = 3600.0
-"""Longest wait for the classes of pictures, whose weights may be downloaded first. Our choice."""
+"""Longest wait for the classes of pictures, or pictures of a network, whose weights may be downloaded first. Our
+choice."""
 
 
 def count_model(model: str, input_size: tuple[int, int] | None) -> Record:
@@ -48,18 +51,48 @@ def predict_classes(  # which network, with which weights, where, of what
 ) -> Outcome | str:
     """Return what `runners.predict` gives for the files `images`, or why it cannot."""
     request = replace(_counting(model), device=device, weights=weights)
-    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
-        environment, shapes = ask(host, (model,))
-        case = make_plan(request, environment, shapes).groups[0].cases[0]
-        case = replace(case, role="predict", dataset=dataset)
-        worker = host.start()
-        try:
-            worker.send(Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case), images=images, top=top))
-            reply = worker.receive(PREDICTION_S)
-        finally:
-            worker.close()
-    assert isinstance(reply, Done | Failure)
+    with _one_job(request) as (host, job):
+        case = replace(job.case, role="predict", dataset=dataset)
+        reply = _reply(host, replace(job, case=case, images=images, top=top), lambda _: None)
     return reply.error if isinstance(reply, Failure) else reply.outcome
+
+
+def look_into(request: Request, look: Look, hear: Callable[[News], None]) -> tuple[Sheet, ...]:
+    """Return the sheets that `look` asks for of the one model of `request`.
+
+    `request` says with which weights, on which dataset (`accuracy`; None: none) and by which recipe it is built.
+
+    Raises:
+        CnnbenchError: there are none; the message and the exit code are the worker's.
+    """
+    with _one_job(request) as (host, job):
+        case = replace(job.case, role="look", dataset=request.accuracy, recipe=request.recipe)
+        reply = _reply(host, replace(job, case=case, look=look, data_dir=request.data_dir), hear)
+    if isinstance(reply, Failure):
+        kinds = {kind.exit_code: kind for kind in (CnnbenchError, UsageError, MissingError)}
+        raise kinds[reply.exit_code](reply.error)
+    return reply.outcome.sheets
+
+
+@contextmanager
+def _one_job(request: Request) -> Iterator[tuple[Host, Job]]:
+    """Have a host, and a job for the first case of `request` as its network is built."""
+    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        environment, shapes = ask(host, request.sections[0].models)
+        case = make_plan(request, environment, shapes).groups[0].cases[0]
+        yield host, Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case))
+
+
+def _reply(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:
+    worker = host.start()
+    try:
+        worker.send(job)
+        while isinstance(reply := worker.receive(PREDICTION_S), News):
+            hear(reply)
+    finally:
+        worker.close()
+    assert isinstance(reply, Done | Failure)
+    return reply
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from cnnbench import stats
 from cnnbench.orchestrator.cell import Cell, doubtful, width
+from cnnbench.orchestrator.hooks import Live
 from cnnbench.orchestrator.messages import Failure, Take, Taken
 from cnnbench.record import Caution
 from cnnbench.runners.watch import disturbed
@@ -30,7 +31,7 @@ Tell = Callable[[str], None]
 class Turn:
     """One set of workers' turn: its blocks, when it must end (monotonic), and whether width may end it.
 
-    `until` moves back by what failing cells take, and so does `deadline`, the run's.
+    `until` moves back by what failing cells take, and so does `deadline`, the run's. `live` hears how cells stand.
     """
 
     first_block: int
@@ -39,6 +40,7 @@ class Turn:
     deadline: float
     may_stop: bool
     sets: tuple[int, ...]
+    live: Callable[[Sequence[Live]], None] = lambda _: None
 
 
 def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random, tell: Tell) -> int:
@@ -58,6 +60,7 @@ def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random, tell: T
                 break
         if taken % 4 == 0:
             tell(_block_text(alive, block))
+            turn.live([_live(cell) for cell in alive if cell.case.role == "timed"])
         wanted = [cell for cell in alive if takes_part(cell, alive[0])]
         order.shuffle(wanted)
         for cell in wanted:
@@ -134,6 +137,18 @@ def _take(cell: Cell, block: int) -> None:
     else:
         assert isinstance(reply, Failure)
         cell.failure = reply
+
+
+def _live(cell: Cell) -> Live:
+    latencies = list(cell.good.values())
+    now = stats.median(latencies) if latencies else None
+    return Live(
+        case=cell.case,
+        samples=len(latencies),
+        latency_s=now.center if now else None,
+        low_s=now.low if now else None,
+        high_s=now.high if now else None,
+    )
 
 
 def _block_text(cells: Sequence[Cell], block: int) -> str:

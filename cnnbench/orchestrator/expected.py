@@ -18,6 +18,9 @@ CANARY_S = 0.5
 EXTRA_S = 1.0
 """Expected seconds for the peak memory or the numerical error of a cell, two side by side. For the ETA only."""
 
+LAYERS_S = 1.5
+"""Expected seconds to time the layers of a network. For the ETA only."""
+
 COMPILE_S = 35.0
 COMPILE_AUTOTUNE_S = 150.0
 """Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only."""
@@ -89,6 +92,7 @@ def expected_s(plan: Plan) -> float:
     launches = plan.request.budget.launches
     cells = sum(fixed_s(c) + sampling_s(c) for group in plan.groups for c in group.members)
     once = COMPLEXITY_S * len(plan.complexity) + EXTRA_S * (len(plan.memory) + len(plan.numerics))
+    once += LAYERS_S * len(plan.layers)
     measuring = once + (START_S + cells) * launches
     return measuring / (1 - ACCURACY_SHARE) if plan.accuracy else measuring
 

@@ -14,7 +14,8 @@ _MEMORY_WORDS = ("can't allocate memory", "out of memory", "not enough memory", 
 
 def describe(error: BaseException) -> Failure:
     """Return the failure that an exception stands for: its status, and where a user finds its cause."""
-    return Failure(status=_status(error), error=_text(error))
+    code = error.exit_code if isinstance(error, CnnbenchError) else CnnbenchError.exit_code
+    return Failure(status=_status(error), error=_text(error), exit_code=code)
 
 
 def _status(error: BaseException) -> Status:

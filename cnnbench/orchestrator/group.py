@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench import machine
@@ -22,6 +22,7 @@ from cnnbench.orchestrator.blocks import (
 )
 from cnnbench.orchestrator.cell import Cell, Seen, seen_of
 from cnnbench.orchestrator.expected import SETUP_S, start_s
+from cnnbench.orchestrator.hooks import Live
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Warm
 from cnnbench.orchestrator.planning import Group
@@ -61,6 +62,7 @@ class Limits:
     memory_bytes: int | None
     warm_cap_s: float
     emulated: Mapping[Case, str]
+    live: Callable[[Sequence[Live]], None] = lambda _: None
 
 
 def measure_group(host: Host, group: Group, limits: Limits, *, launch: int, tell: Tell) -> tuple[Seen, ...]:
@@ -123,6 +125,7 @@ def _measure_sets(host: Host, cells: list[Cell], limits: Limits, sets: Sets, ord
             deadline=limits.deadline + lost,
             may_stop=sets.count == 1,
             sets=tuple(sets.first_blocks),
+            live=limits.live,
         )
         block = take_blocks([cell for cell in wanted if cell.alive], turn, order, tell)
         for cell in cells:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cnnbench.look import Look
 from cnnbench.record import Caution, Environment, Outcome, Status
 from cnnbench.runners.sampling import Sample, SampleShape
 from cnnbench.spec import AS_THE_RECIPE, Case, Shape, Training
@@ -19,7 +20,8 @@ class Job:
     `resume`: training in progress that lies beside the checkpoint is gone on with; `deterministic`: with algorithms
     that give the same bits again. With `part` the weights are tested on that part of the dataset and not trained, with
     `shift` on pictures moved by up to so many pixels, too. `data_dir` is looked through for datasets. `images`: files
-    to predict the `top` classes of. `warm_cap_s` ends a warm-up that does not settle.
+    to predict the `top` classes of. `look`: what is to be seen of the network. `warm_cap_s` ends a warm-up that does
+    not settle.
     """
 
     case: Case
@@ -35,6 +37,7 @@ class Job:
     shift: int = 0
     images: tuple[str, ...] = ()
     top: int = 1
+    look: Look | None = None
     warm_cap_s: float = 30.0
 
 
@@ -130,10 +133,14 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class News:
-    """From a worker that trains: a line for the user, and the share of its work that is done (0 to 1)."""
+    """From a worker that trains: a line for the user, and the share of its work that is done (0 to 1).
+
+    `lasting`: the line is worth keeping in sight, as that of an epoch.
+    """
 
     text: str
     done: float
+    lasting: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,10 +157,11 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """From a worker, or in place of one that died: why there is no result."""
+    """From a worker, or in place of one that died: why there is no result, and what a command ends with for it."""
 
     status: Status
     error: str
+    exit_code: int = 1
 
 
 Request = Job | Question | Warm | Try | Take | Stop

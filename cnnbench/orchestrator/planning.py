@@ -46,6 +46,7 @@ class Plan:
     groups: tuple[Group, ...]
     memory: tuple[Case, ...]
     numerics: tuple[Case, ...]
+    layers: tuple[Case, ...]
     accuracy: tuple[Case, ...]
     refused: tuple[Refused, ...] = ()
     emulated: Mapping[Case, str]
@@ -71,6 +72,7 @@ def make_plan(request: Request, environment: Environment, shapes: Mapping[str, S
         groups=groups,
         memory=tuple(replace(c, role="memory") for group in groups for c in group.cases),
         numerics=_numerics(groups),
+        layers=_layers(groups),
         accuracy=tuple(accuracy or ()),
         refused=tuple(Refused(case=c, reason=s.reason) for c, s in judged.items() if s.status == "unsupported"),
         emulated=_emulated(judged),
@@ -90,6 +92,15 @@ def _numerics(groups: Iterable[Group]) -> tuple[Case, ...]:
     cases = [c for group in groups for c in group.cases if c.variant.name != REFERENCE]
     found = (c for c in cases if c.task == "infer" or not c.variant.compile_mode)
     return tuple(dict.fromkeys(replace(c, task="infer", role="numerics") for c in found))
+
+
+def _layers(groups: Iterable[Group]) -> tuple[Case, ...]:
+    """Return one case for each model and device that is timed as it is written: inference at its first batch size."""
+    found: dict[tuple[str, Device], Case] = {}
+    for case in (c for group in groups for c in group.cases):
+        if case.task == "infer" and case.variant.name == REFERENCE:
+            found.setdefault((case.model, case.device), replace(case, role="layers"))
+    return tuple(found.values())
 
 
 def _devices(request: Request, environment: Environment) -> tuple[Device, ...]:

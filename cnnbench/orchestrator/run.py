@@ -7,20 +7,20 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cnnbench import machine
 from cnnbench.orchestrator.blocks import Tell
 from cnnbench.orchestrator.ceilings import cache_file, ceilings_case, find_ceilings, measured_ceilings
 from cnnbench.orchestrator.cell import Seen
 from cnnbench.orchestrator.expected import ACCURACY_SHARE, START_S, expected_s, group_s, share_s, work_of
-from cnnbench.orchestrator.group import EMULATED_PATIENCE_S, Limits, measure_group
+from cnnbench.orchestrator.group import Limits, measure_group
 from cnnbench.orchestrator.hooks import Hooks, Progress, Spent
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Done, Failure, Job, News
+from cnnbench.orchestrator.pieces import Launch, conditions_of, left_of, patience_s, resized
 from cnnbench.orchestrator.planning import Group, Plan, make_plan, threads_of
 from cnnbench.orchestrator.single import as_record, ask, check_environment, hosting, limit_of, memory_limit, train_case
-from cnnbench.record import Environment
 from cnnbench.runners.sampling import WARM_CAP_S
 from cnnbench.spec import Case, Request
 
@@ -28,11 +28,13 @@ GRACE = 0.25
 """Share of the budget that a run may exceed it by before groups are no longer begun: what a group takes before its
 first sample is known roughly only, and a row is worth more than punctuality. Our choice."""
 
-WHOLE_S = 60.0
-"""Longest wait for one network's counts, memory or error: torchvision's largest takes ten seconds. Our choice."""
-
 CHECK_SHARE = 0.2
 """Share of the budget after which no more errors and memories are measured: timing comes first. Our choice."""
+
+LAYERS_SHARE = 0.1
+LAYERS_FROM_S = 60.0
+"""Share of the budget after which no more networks have their layers timed, and the budget from which any have: in
+shorter runs samples come first. Our choice."""
 
 CEILINGS_S = 2.0
 CEILINGS_FROM_S = 30.0
@@ -86,9 +88,9 @@ class Runner:
         environment, shapes = ask(host, self._names)
         plan = make_plan(self._request, environment, shapes)
         if input_size is not None:
-            plan = replace(plan, complexity=tuple(_resized(case, input_size) for case in plan.complexity))
+            plan = replace(plan, complexity=tuple(resized(case, input_size) for case in plan.complexity))
         with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
-            self._count(_Launch(host=host, plan=plan, environment=environment, launch=0, scratch=scratch))
+            self._count(Launch(host=host, plan=plan, environment=environment, launch=0, scratch=scratch))
 
     def _launch(self, host: Host, launch: int, scratch: str) -> None:
         self._tell(f"launch {launch + 1}: starting workers (importing torch)")
@@ -96,11 +98,12 @@ class Runner:
         check_environment(self._hooks.already.values(), environment, threads_of(self._request))
         request = replace(self._request, seed=self._request.seed + launch)
         plan = make_plan(request, environment, shapes)
-        task = _Launch(host=host, plan=plan, environment=environment, launch=launch, scratch=scratch)
+        task = Launch(host=host, plan=plan, environment=environment, launch=launch, scratch=scratch)
         if launch == 0:
             self._refuse(task)
             self._count(task)
             self._check(task)
+            self._time_layers(task)
             self._find_ceilings(task)
             self._train(task)  # before the groups, which get what it leaves of its share
         self._measure(task)
@@ -121,16 +124,16 @@ class Runner:
             return False
         return len({self._hooks.already[case.identity()].started for case in wanted}) == 1
 
-    def _refuse(self, task: _Launch) -> None:
+    def _refuse(self, task: Launch) -> None:
         for refused in task.plan.refused:
             if not self._done(refused.case):
                 self._keep(task, refused.case, time.time(), Failure(status="unsupported", error=refused.reason))
 
-    def _count(self, task: _Launch) -> None:
+    def _count(self, task: Launch) -> None:
         """Count parameters and MACs of all models."""
         self._side_by_side(task, task.plan.complexity, "counting parameters and MACs", width=machine.usable_cores())
 
-    def _check(self, task: _Launch) -> None:
+    def _check(self, task: Launch) -> None:
         """Measure numerical errors and peak memories of what is not compiled, until their share of time is spent."""
         cases = [c for c in (*task.plan.numerics, *task.plan.memory) if not c.variant.compile_mode]
         stop = time.monotonic() + CHECK_SHARE * self._request.budget.total_s
@@ -138,7 +141,14 @@ class Runner:
         width = max(1, machine.usable_cores() // threads_of(self._request))
         self._side_by_side(task, cases, "numerical error and memory", width=width, stop=stop)
 
-    def _find_ceilings(self, task: _Launch) -> None:
+    def _time_layers(self, task: Launch) -> None:
+        """Time the layers of what is timed as it is written, one network after the other, within a share of time."""
+        if self._request.budget.total_s < LAYERS_FROM_S:
+            return
+        stop = time.monotonic() + LAYERS_SHARE * self._request.budget.total_s
+        self._side_by_side(task, task.plan.layers, "time by layer", stop=stop)
+
+    def _find_ceilings(self, task: Launch) -> None:
         """Find what the machine can do at most; a run that is too short for measuring it takes what is known."""
         for device in dict.fromkeys(case.device for group in task.plan.groups for case in group.cases):
             case = ceilings_case(device, threads_of(self._request), seconds=CEILINGS_S, seed=self._request.seed)
@@ -153,16 +163,16 @@ class Runner:
             )
             self._keep(task, case, started, found.reply)
 
-    def _check_compiled(self, task: _Launch, group: Group, *, without: tuple[str, ...] = ()) -> None:
+    def _check_compiled(self, task: Launch, group: Group, *, without: tuple[str, ...] = ()) -> None:
         """The same for the compiled cells of a group that was measured, one by one: their caches are warm now."""
-        own = {_conditions(case) for case in group.cases if case.variant.compile_mode}
+        own = {conditions_of(case) for case in group.cases if case.variant.compile_mode}
         for case in (*task.plan.numerics, *task.plan.memory):
-            if _conditions(case) in own and case.task == group.cases[0].task:
+            if conditions_of(case) in own and case.task == group.cases[0].task:
                 self._side_by_side(task, [case], _COMPILED, stop=self._deadline, without=without)
 
     def _side_by_side(
         self,
-        task: _Launch,
+        task: Launch,
         cases: Sequence[Case],
         what: str,
         *,
@@ -170,7 +180,7 @@ class Runner:
         stop: float = math.inf,
         without: tuple[str, ...] = (),
     ) -> None:
-        """Do `cases` that are one piece of work each, `width` of them at once: nothing here is timed.
+        """Do `cases` that are one piece of work each, `width` of them at once where nothing is timed.
 
         None is begun after `stop` (monotonic); the quantities `without` are not kept.
         """
@@ -178,7 +188,9 @@ class Runner:
         for start in range(0, len(cases), width):
             started, some = time.time(), cases[start : start + width]
             if time.monotonic() > stop:
-                late = Failure(status="timeout", error="the share of the budget for errors and memories was spent")
+                late = Failure(
+                    status="timeout", error="the share of the budget for what is measured beside the cells was spent"
+                )
                 for case in cases[start:]:
                     self._keep(task, case, started, late)
                 return
@@ -188,15 +200,15 @@ class Runner:
                 worker.send(Job(case=case, scratch=task.scratch, memory_limit_bytes=limit_of(case)))
             failed = False
             for worker, case in zip(workers, some, strict=True):
-                reply = worker.receive(_patience_s(task, case))
+                reply = worker.receive(patience_s(task, case))
                 worker.close()
                 assert isinstance(reply, Done | Failure)
                 failed = failed or isinstance(reply, Failure)
-                self._keep(task, case, started, reply if isinstance(reply, Failure) else _left(reply, without))
+                self._keep(task, case, started, reply if isinstance(reply, Failure) else left_of(reply, without))
             if failed:
                 self._deadline += time.time() - started
 
-    def _measure(self, task: _Launch) -> None:
+    def _measure(self, task: Launch) -> None:
         groups = [g for g in task.plan.groups if not self._group_done(g)]
         if task.launch == 0:
             for group in (g for g in task.plan.groups if g not in groups):  # an earlier part of the run may lack these
@@ -219,6 +231,7 @@ class Runner:
                 memory_bytes=memory_limit(),
                 warm_cap_s=min(WARM_CAP_S, max(1.0, WARM_SHARE * sampling / len(group.members))),
                 emulated=task.plan.emulated,
+                live=self._hooks.live,
             )
             tell: Tell = self._tell
             for seen in measure_group(task.host, group, limits, launch=task.launch, tell=tell):
@@ -228,13 +241,13 @@ class Runner:
             if task.launch == 0:
                 self._check_compiled(task, group)
 
-    def _skip(self, task: _Launch, group: Group) -> None:
+    def _skip(self, task: Launch, group: Group) -> None:
         error = "the budget was spent before its turn; a larger --budget, or the same command with --output of this run"
         for case in group.cases:
             if not self._done(case):
                 self._keep(task, case, time.time(), Failure(status="timeout", error=error))
 
-    def _train(self, task: _Launch) -> None:
+    def _train(self, task: Launch) -> None:
         """Train and test the models, cheapest first, each if it fits half of what is left of their share then."""
         cases = sorted((case for case in task.plan.accuracy if not self._done(case)), key=work_of)
         end = min(self._deadline, time.monotonic() + ACCURACY_SHARE * self._request.budget.total_s)
@@ -258,7 +271,7 @@ class Runner:
     def _hear(self, case: Case) -> Callable[[News], None]:
         return lambda news: self._tell(f"training {case.model} on {case.dataset}: {news.text}")
 
-    def _keep(self, task: _Launch, case: Case, started: float, got: Done | Failure | Seen) -> None:
+    def _keep(self, task: Launch, case: Case, started: float, got: Done | Failure | Seen) -> None:
         record = as_record(case, task.environment, got, launch=task.launch, started=started)
         self._passes_s += sum(record.samples("passes_s")) + sum(record.samples("epoch_s"))
         self._compile_s += sum(record.samples("compile_s"))
@@ -269,32 +282,3 @@ _COMPILED = "error and memory of what was compiled"
 _SETTLED = {False: ("ok", "unsupported"), True: ("ok",)}
 """A case that ended so is not measured again when its run is resumed; one that failed is. Of accuracies (True) only
 `ok` is final, because a training that did not fit a budget may fit the next."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Launch:
-    host: Host
-    plan: Plan
-    environment: Environment
-    launch: int
-    scratch: str
-
-
-def _patience_s(task: _Launch, case: Case) -> float:
-    """Return how long to wait for a piece of work: not long where it is emulated."""
-    emulated = replace(case, role="timed") in task.plan.emulated
-    return min(EMULATED_PATIENCE_S if emulated else WHOLE_S, case.budget.timeout_s)
-
-
-def _left(reply: Done, without: Sequence[str]) -> Done:
-    """Return `reply` without the quantities `without`."""
-    kept = tuple(m for m in reply.outcome.measurements if m.quantity not in without)
-    return Done(outcome=replace(reply.outcome, measurements=kept))
-
-
-def _conditions(case: Case) -> tuple[object, ...]:
-    return case.model, case.variant, case.device, case.batch_size
-
-
-def _resized(case: Case, input_size: tuple[int, int]) -> Case:
-    return replace(case, input_shape=(case.input_shape[0], *input_size))

@@ -79,7 +79,8 @@ def _teller(tell: Tell, what: str, *, at: int, of: int, begin: float) -> Callabl
         share = (at + news.done) / of
         elapsed = time.monotonic() - begin
         remaining_s = elapsed / share - elapsed if share else 0.0
-        tell(Progress(text=f"{what}: {news.text}", elapsed_s=elapsed, remaining_s=remaining_s))
+        text = f"{what}: {news.text}"
+        tell(Progress(text=text, elapsed_s=elapsed, remaining_s=remaining_s, lasting=news.lasting))
 
     return hear
 

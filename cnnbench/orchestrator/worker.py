@@ -151,7 +151,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
             case=case,
             build=lambda: build(spec, case),
             clock=clock_for(case.device),
-            hear=lambda text, done: connection.send(News(text=text, done=done)),
+            hear=lambda text, done, lasting=False: connection.send(News(text=text, done=done, lasting=lasting)),
             training=job.training,
             limit_s=job.limit_s,
             checkpoint=job.checkpoint,
@@ -161,6 +161,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
             shift=job.shift,
             images=job.images,
             top=job.top,
+            look=job.look,
             stop=connection.poll,  # all that a coordinator says to a worker that trains is to stop
         )
     )

@@ -1,10 +1,11 @@
 """Writers: a report to the text of one file each, and the table that names them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from cnnbench.analysis import Report
+from cnnbench.report.charts import charts
 from cnnbench.report.csv import to_csv
 from cnnbench.report.html import to_html
 from cnnbench.report.json import to_json
@@ -16,18 +17,36 @@ from cnnbench.report.table import to_table
 class Writer:
     """One format: the name of its file in a run folder, and the function from a report to the file's text.
 
-    `printed`: it is offered for standard output, too.
+    `printed`: it is offered for standard output, too. `illustrated`, where there is one, gives the files of a run
+    folder instead: text and the pictures beside it.
     """
 
     file_name: str
     write: Callable[[Report], str]
     printed: bool = True
+    illustrated: Callable[[Report], Mapping[str, bytes]] | None = None
+
+    def files(self, report: Report) -> Mapping[str, bytes]:
+        """Return the files of a run folder by name."""
+        if self.illustrated is not None:
+            return self.illustrated(report)
+        return {self.file_name: self.write(report).encode()}
+
+
+def _markdown(report: Report) -> Mapping[str, bytes]:
+    """Return the report as Markdown, and its charts as pictures beside it."""
+    from cnnbench.report.drawing import draw_chart
+
+    drawn = charts(report)
+    pictures = {f"report-{chart.name}.png": draw_chart(chart, "png") for chart in drawn}
+    text = to_markdown(report, pictures=dict(zip(pictures, drawn, strict=True)))
+    return {"report.md": text.encode(), **pictures}
 
 
 WRITERS = MappingProxyType(
     {
         "table": Writer(file_name="report.txt", write=to_table),
-        "markdown": Writer(file_name="report.md", write=to_markdown),
+        "markdown": Writer(file_name="report.md", write=to_markdown, illustrated=_markdown),
         "html": Writer(file_name="report.html", write=to_html, printed=False),
         "csv": Writer(file_name="report.csv", write=to_csv),
         "json": Writer(file_name="report.json", write=to_json),

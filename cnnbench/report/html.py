@@ -14,6 +14,7 @@ from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
 from cnnbench.analysis.words import one_line
 from cnnbench.report.about import about, facts
 from cnnbench.report.charts import charts
+from cnnbench.report.layers import LAYER_HEADINGS, WHERE_TIME_GOES, layer_lines
 from cnnbench.report.reading import reading
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def to_html(report: Report) -> str:
             lines=[_line(at, row, table) for at, row in enumerate(report.rows)],
             filters=_filters(report.rows),
             details=detail_table(report.rows),
+            layers=[(table, layer_lines(table)) for table in report.layers],
+            layer_headings=LAYER_HEADINGS,
+            layers_say=WHERE_TIME_GOES,
             failed=not_ok(report.rows),
             warned=by_code(report.warnings),
             reading=reading(report),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from types import MappingProxyType
 
 from cnnbench.analysis import Report, Row
 from cnnbench.analysis.card import card_lines
 from cnnbench.analysis.cautions import Warned, by_code
+from cnnbench.analysis.layers import LayerTable
 from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
 from cnnbench.analysis.words import number_of, one_line
 from cnnbench.report.about import about, facts
+from cnnbench.report.charts import Chart
+from cnnbench.report.layers import LAYER_HEADINGS, WHERE_TIME_GOES, layer_lines
 from cnnbench.report.reading import reading
 
 MOST_SENTENCES = 8
@@ -23,14 +27,21 @@ MOST_OPEN_ROWS = 3
 FEWEST_SHARED_WORDS = 4
 """Words at the start of a warning's facts that are worth saying once for all of them. Our choice."""
 
+BAR_SIGNS = 20
+"""Signs of the bar of a layer that has all of a network's time. Our choice."""
+
+_BAR = "\N{FULL BLOCK}"
 _SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")
 _LIST_STARTS = re.compile(r"^(\d*)([.)]|[#+=-]+)(?=\s|$)")
 _BACKSLASHED = r"\1\\\2"
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
-def to_markdown(report: Report) -> str:
-    """Return the report as Markdown; texts from records are escaped, so they show as they are."""
+def to_markdown(report: Report, *, pictures: Mapping[str, Chart] = MappingProxyType({})) -> str:
+    """Return the report as Markdown; texts from records are escaped, so they show as they are.
+
+    `pictures` are the charts that lie beside it, by the names of their files.
+    """
     below = report.differences if len(report.summary) > MOST_SENTENCES else ()
     sections = [
         f"# {escape(report.title)}",
@@ -39,7 +50,9 @@ def to_markdown(report: Report) -> str:
         *_section("Noise", "" if report.noise is None else _bullets(card_lines(report.noise))),
         "## Results",
         _tabled(main_table(report.rows)) or "No rows.",
+        *(_illustration(file, chart) for file, chart in pictures.items()),
         *_section(f"What differs from {escape(report.reference or 'eager')}", _bullets(below)),
+        *_section("Where the time goes", _layers(report)),
         *_failures(report.rows),
         *_section("Warnings", _warnings(by_code(report.warnings))),
         *_section("Notes", _bullets(report.notes)),
@@ -51,6 +64,11 @@ def to_markdown(report: Report) -> str:
         _folded("Notes on counting parameters and multiply-adds", _bullets(report.counting)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _illustration(file: str, chart: Chart) -> str:
+    title = escape(chart.title)
+    return f"### {title}\n\n![{title}]({file})\n\n{escape(chart.caption)}"
 
 
 def escape(text: str) -> str:
@@ -99,6 +117,22 @@ def _grid(table: Table) -> str:
     ruler = ["---:" if right else "---" for right in table.right]
     lines = [table.headings, ruler, *(map(escape, row) for row in table.cells)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _layers(report: Report) -> str:
+    if not report.layers:
+        return ""
+    tables = [_layer_table(table) for table in report.layers]
+    return "\n\n".join([escape(WHERE_TIME_GOES), *tables])
+
+
+def _layer_table(table: LayerTable) -> str:
+    lines = [list(LAYER_HEADINGS), ["---", "---", "---", ":---", ":---", ":---"]]
+    for line in layer_lines(table):
+        bars = (f"{_BAR * round(BAR_SIGNS * share)} {text}".strip() for text, share in line.bars)
+        lines.append([escape(line.name), escape(line.kind), line.shape, *bars])
+    heading = f"{table.model} ({table.device}, batch {table.batch_size}). {table.gist()}"
+    return _folded(heading, "\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:

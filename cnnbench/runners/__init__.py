@@ -6,32 +6,41 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cnnbench.clock import Clock
+from cnnbench.look import Look
 from cnnbench.spec import AS_THE_RECIPE, Case, ModelSpec, Role, Task, Training
 
 if TYPE_CHECKING:
     from torch import nn
 
 
+class Hear(Protocol):
+    """Hears news, the share of the work that is done (0 to 1), and whether the news is worth keeping in sight."""
+
+    def __call__(self, text: str, done: float, lasting: bool = ..., /) -> None:  # noqa: FBT001 - as it is sent on
+        """Hear it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
     """What a runner is given whose task is one piece of work.
 
-    `build` returns the case's network with its weights. `hear` is told news and the share that is done. For training:
+    `build` returns the case's network with its weights. `hear` is told news and the share that is done, and of an
+    epoch's that it is worth keeping in sight. For training:
     what it changes in the recipe, `limit_s` (None: no limit), `checkpoint` (None: no file); with `part` the weights are
     tested on that part of the dataset and not trained. `data_dir` is looked through for the dataset first.
     `resume`: training in progress that lies beside the checkpoint is gone on with; `stop` says whether it is to stop.
     `shift`: weights are tested on pictures moved by up to so many pixels, too. `images` are files to predict the `top`
-    classes of.
+    classes of. `look`: what is to be seen of the network.
     """
 
     spec: ModelSpec
     case: Case
     build: Callable[[], nn.Module]
     clock: Clock
-    hear: Callable[[str, float], None]
+    hear: Hear
     training: Training = AS_THE_RECIPE
     limit_s: float | None = None
     checkpoint: str | None = None
@@ -42,6 +51,7 @@ class Assignment:
     shift: int = 0
     images: tuple[str, ...] = ()
     top: int = 1
+    look: Look | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +83,8 @@ RUNNERS: Mapping[Task | Role, Runner] = MappingProxyType(
         "memory": Runner(kind="whole", module="cnnbench.runners.memory", function="run"),
         "numerics": Runner(kind="whole", module="cnnbench.runners.numerics", function="run"),
         "predict": Runner(kind="whole", module="cnnbench.runners.predict", function="run"),
+        "look": Runner(kind="whole", module="cnnbench.runners.look", function="run"),
+        "layers": Runner(kind="whole", module="cnnbench.runners.layer_times", function="run"),
         "ceilings": Runner(kind="machine", module="cnnbench.runners.ceilings", function="run"),
     }
 )

@@ -22,6 +22,7 @@ from cnnbench.runners.evaluate import Scores, score
 from cnnbench.runners.features import LEAVE_OUT, features_of, head_of
 from cnnbench.runners.fit import fit_phases
 from cnnbench.runners.fitting import EpochSeen, FitResult, Phase
+from cnnbench.runners.kernels import kept_kernels
 from cnnbench.runners.limit import check_fits, first_batch, forward
 from cnnbench.runners.pooling import pool_first
 from cnnbench.runners.recipes import changed, recipe_for
@@ -55,7 +56,7 @@ def measure_accuracy(
         UsageError: a file of it is damaged, the checkpoint cannot be written, every parameter is frozen, the dataset
             has no fast recipe, or features are to be computed once where that cannot be.
     """
-    case, clock = assignment.case, assignment.clock
+    case, clock, by_step = assignment.case, assignment.clock, assignment.training.by_step
     check_suits(assignment.spec, dataset)
     recipe = _recipe(assignment, dataset, prepared, team)
     splits, notes = _data(assignment, dataset, recipe)
@@ -81,7 +82,6 @@ def measure_accuracy(
     phases = _phases(assignment, model, splits, recipe, prepared, begun=begun)
     clock.synchronize()
     features_s = (clock.now_ns() - start) / 1e9 if recipe.features_once else None
-    by_step = assignment.training.by_step
     fitted = fit_phases(
         phases, seed=case.seed, clock=clock, by_step=by_step, on_epoch=on_epoch, keeper=keeper, team=team
     )
@@ -92,7 +92,8 @@ def measure_accuracy(
         checkpoints.save(Path(assignment.checkpoint), model, account.info(classes=width, top1=scores.top1))
         if not assignment.stop():  # who said so will not hear of the result: going on tests the weights once more
             keeper.forget()
-    return Outcome(measurements=_measurements(fitted, scores, account.pictures, features_s), notes=account.told())
+    measured = (*_measurements(fitted, scores, account.pictures, features_s), *_kernels(fitted, phases[-1].model))
+    return Outcome(measurements=measured, notes=account.told())
 
 
 def _tested(phase: Phase, *, seed: int) -> Scores:
@@ -193,6 +194,19 @@ def _measurements(fitted: FitResult, scores: Scores, trained: int, features_s: f
     )
 
 
+def _kernels(fitted: FitResult, model: nn.Module) -> tuple[Measurement, ...]:
+    """Return how the first kernels were after each recorded step, where they were seen."""
+    last = kept_kernels(model)
+    samples = tuple(weight for seen in fitted.steps for weight in seen.kernels)
+    if last is None or not samples:
+        return ()
+    shape = tuple(map(float, last.shape))
+    return (
+        Measurement(quantity="step_kernels", samples=samples, units=last.numel()),
+        Measurement(quantity="kernel_shape", samples=shape),
+    )
+
+
 def run(assignment: Assignment) -> Outcome:
     """Train and test the assignment's network, or only test it where a part of the dataset is named."""
     if assignment.part is not None:
@@ -200,8 +214,13 @@ def run(assignment: Assignment) -> Outcome:
     case = assignment.case
 
     def on_epoch(seen: EpochSeen) -> None:
-        text = f"epoch {seen.epoch}/{seen.epochs} loss {seen.train_loss:.4f} validation {100 * seen.val_top1:.1f} %"
-        assignment.hear(text, seen.epoch / seen.epochs)
+        of = len(str(seen.epochs))
+        text = (
+            f"epoch {seen.epoch:{of}}/{seen.epochs}  loss {seen.train_loss:7.4f}  "
+            f"training {100 * seen.train_top1:5.1f} %  validation {100 * seen.val_top1:5.1f} %  "
+            f"{seen.train_img_per_s:8,.0f} images/s"
+        )
+        assignment.hear(text, seen.epoch / seen.epochs, True)  # noqa: FBT003 - lasting
 
     dataset = data.find(case.dataset or "")
     check_suits(assignment.spec, dataset)  # before a large network is built in vain

@@ -13,6 +13,7 @@ from cnnbench.clock import Clock
 from cnnbench.data.batches import Splits, batches
 from cnnbench.runners.evaluate import score
 from cnnbench.runners.fitting import EpochSeen, FitResult, Fitting, Phase, StepSeen, Sums
+from cnnbench.runners.kernels import kept_kernels
 from cnnbench.runners.team import Team
 from cnnbench.runners.train import training_mode
 from cnnbench.spec import CnnbenchError, Recipe
@@ -141,6 +142,7 @@ def _record_steps(fitting: Fitting, validated: tuple[float, float]) -> None:
     loss, top1 = validated
     before = fitting.seen_by_step[-1].step if fitting.seen_by_step else 0
     scale = _loss_scale(fitting)
+    kept = kept_kernels(fitting.phase.model)
     fitting.seen_by_step.append(
         StepSeen(
             step=before + sums.late_steps,
@@ -148,6 +150,7 @@ def _record_steps(fitting: Fitting, validated: tuple[float, float]) -> None:
             train_top1=sums.late_correct / sums.late_pictures,
             val_loss=scale * loss,
             val_top1=top1,
+            kernels=() if kept is None else tuple(kept.flatten().tolist()),
         )
     )
     sums.late_steps, sums.late_loss, sums.late_correct, sums.late_pictures = 0, 0.0, 0, 0

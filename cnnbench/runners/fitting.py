@@ -43,7 +43,7 @@ class EpochSeen:
 class StepSeen:
     """What was seen after step number `step` of the training: means over the pictures since the record before.
 
-    The validation is that of the weights after the step.
+    The validation is that of the weights after the step, and `kernels` are numbers of its first convolution.
     """
 
     step: int
@@ -51,6 +51,7 @@ class StepSeen:
     train_top1: float
     val_loss: float
     val_top1: float
+    kernels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -81,16 +81,20 @@ class Watch:
         uses it. The parameters of submodules that are never called belong to the module that does their work, as
         the output projection of nn.MultiheadAttention does.
         """
+        return tuple(layer for _, layer in self.placed_layers())
+
+    def placed_layers(self) -> tuple[tuple[int, Layer], ...]:
+        """Return the rows of `layers`, each with the number of its call in the order of their starts."""
         called = {id(call.module) for call in self.calls}
         seen: set[int] = set()
         rows = []
-        for call in self.calls:
+        for at, call in enumerate(self.calls):
             holders = _holders(call.module, called, deep=call.computes)
             new = {id(p): p.numel() for module in holders for p in module.parameters(recurse=False)}
             params = sum(count for key, count in new.items() if key not in seen)
             seen.update(new)
             if call.computes or params:
-                rows.append(_row(call, params))
+                rows.append((at, _row(call, params)))
         return tuple(rows)
 
     def activation_bytes(self) -> int:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from cnnbench.data.pictures import decode
 from cnnbench.spec import Shape, UnsupportedError
 
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
@@ -66,6 +67,11 @@ def _crop(shape: Shape, at: int, drawn: list[float]) -> np.ndarray:
     left, top = drawn[1] * (photograph.width - width * scale), drawn[2] * (photograph.height - height * scale)
     box = (left, top, left + width * scale, top + height * scale)
     return np.asarray(photograph.resize((width, height), Image.Resampling.BILINEAR, box))
+
+
+def photograph(shape: Shape) -> Tensor:
+    """Return the second photograph, its centre cut and resized to `shape` (3, H, W), as bytes."""
+    return torch.from_numpy(decode((_folder() / "images" / PHOTOGRAPHS[1]).read_bytes(), shape))
 
 
 def _folder() -> Path:

@@ -35,20 +35,14 @@ def run(assignment: Assignment) -> Outcome:
         UnsupportedError: the network's input is no picture, or a file cannot be decoded; the message names it.
     """
     case, spec = assignment.case, assignment.spec
-    if spec.features_of is not None:
-        raise UnsupportedError(
-            f"{spec.name} takes the features of {spec.features_of} and no picture: 'cnnbench evaluate CHECKPOINT' "
-            "tests both together on a dataset."
-        )
-    if not is_picture(spec.input_shape):
-        raise UnsupportedError(f"The input of {spec.name} is no picture, which has 1 or 3 channels.")
+    check_takes_pictures(spec)
     prepared = prepare(assignment.build(), case.variant, case.device)
     prepared.model.eval()
-    view = _view(spec, trained_here=case.dataset is not None)
+    view = view_of_files(spec, trained_here=case.dataset is not None)
     parts: list[Tensor] = []
     with torch.no_grad(), prepared.context():
         for at in range(0, len(assignment.images), BATCH):
-            pixels = np.stack([_pixels(path, spec) for path in assignment.images[at : at + BATCH]])
+            pixels = np.stack([pixels_of(path, spec) for path in assignment.images[at : at + BATCH]])
             images = prepared.place(view(torch.from_numpy(pixels)))
             parts.append(main_logits(prepared.call(images)).float().cpu())
     scores = torch.cat(parts)
@@ -64,14 +58,35 @@ def run(assignment: Assignment) -> Outcome:
     )
 
 
-def _pixels(path: str, spec: ModelSpec) -> np.ndarray:
+def check_takes_pictures(spec: ModelSpec) -> None:
+    """Check that the network takes pictures.
+
+    Raises:
+        UnsupportedError: it does not.
+    """
+    if spec.features_of is not None:
+        raise UnsupportedError(
+            f"{spec.name} takes the features of {spec.features_of} and no picture: 'cnnbench evaluate CHECKPOINT' "
+            "tests both together on a dataset."
+        )
+    if not is_picture(spec.input_shape):
+        raise UnsupportedError(f"The input of {spec.name} is no picture, which has 1 or 3 channels.")
+
+
+def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
+    """Return the bytes (C, H, W) of a picture file, resized and cut to the network's input.
+
+    Raises:
+        UnsupportedError: it cannot be decoded.
+    """
     try:
         return decode(Path(path).read_bytes(), spec.input_shape)
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise UnsupportedError(f"{path} is no picture that can be decoded: {type(error).__name__}.") from error
 
 
-def _view(spec: ModelSpec, *, trained_here: bool) -> View:
+def view_of_files(spec: ModelSpec, *, trained_here: bool) -> View:
+    """Return how the network sees picture files: as in training, or as published weights expect."""
     if spec.recipe is None and spec.pretrained is not None and not trained_here:
         return View(input_shape=spec.input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     recipe = recipe_of(spec)

@@ -42,8 +42,11 @@ def random_effects(centers: Sequence[float], variances: Sequence[float]) -> Inte
 
     v is the `variances` of each centre, all above 0, and tau^2 what the clusters differ by beside them: with u = 1 / v,
     m = sum u c / sum u and Q = sum u (c - m)^2, tau^2 = (Q - (L - 1)) / (sum u - sum u^2 / sum u), at least 0
-    (DerSimonian and Laird 1986). The interval is +- t(0.975, L-1) sqrt(q / sum w), q = sum w (c - mean)^2 / (L - 1),
-    at least 1 (Knapp and Hartung 2003). With equal v that is `t_interval`, or a little wider. None below three.
+    (DerSimonian and Laird 1986). The interval is +- t(0.975, L-1) sqrt(q / sum w), q = sum w (c - mean)^2 / (L - 1)
+    (Knapp and Hartung 2003): how wide it is follows from how the centres scatter, v only weighs them. That matters
+    where v is too large, as s^2 / n is for the Hodges-Lehmann centre of noise with heavy tails: with q held at 1 or
+    above, a change that some propose, intervals of eight disturbed sets cover 100 % and are three times wider than they
+    need be, without it 97 % (simulated). With equal v that is `t_interval`. None below three.
 
     Raises:
         ValueError: no centres, or another number of variances.
@@ -61,7 +64,7 @@ def random_effects(centers: Sequence[float], variances: Sequence[float]) -> Inte
     total = math.fsum(weights)
     center = math.fsum(w * c for w, c in zip(weights, centers, strict=True)) / total
     spread = math.fsum(w * (c - center) ** 2 for w, c in zip(weights, centers, strict=True)) / (count - 1)
-    half = t_quantile(count - 1) * math.sqrt(max(1.0, spread) / total)
+    half = t_quantile(count - 1) * math.sqrt(spread / total)
     return Interval(center=center, low=center - half, high=center + half)
 
 

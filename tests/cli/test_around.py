@@ -137,6 +137,7 @@ def test_the_api_returns_the_report_and_leaves_no_folder(
     api.compare(["lenet"], output=tmp_path / "run")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "records.jsonl",
+        "report-latencies.png",
         "report.csv",
         "report.html",
         "report.md",

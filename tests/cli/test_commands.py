@@ -29,6 +29,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "show",
     "reproduce",
     "data",
     "report",
@@ -151,7 +152,7 @@ def test_a_wrong_name_is_answered_with_close_ones(
             "xyz",
             "[OPTIONS] COMMAND [ARGS]...",
             "Unknown command 'xyz'. Known: compare, data, describe, doctor, evaluate, list, predict, report, "
-            "reproduce, run, selftest, train.",
+            "reproduce, run, selftest, show, train.",
         ),
         (
             "compare lenet --format cvs",

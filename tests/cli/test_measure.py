@@ -47,7 +47,8 @@ def test_a_run_is_written_down_and_shown(tmp_path: Path, pretend: Pretend, capsy
     assert items == (started, ONE, TWO, replace(started, wall_s=4.0, passes_s=3.0, compile_s=0.0))
     assert measured == Measured(report=analyse(items), folder=tmp_path / "run", interrupted=False, ok=True)
     assert (tmp_path / "run" / "report.csv").read_text() == WRITERS["csv"].write(analyse(items))
-    assert (tmp_path / "run" / "report.md").read_text() == WRITERS["markdown"].write(analyse(items))
+    for name, content in WRITERS["markdown"].files(analyse(items)).items():
+        assert (tmp_path / "run" / name).read_bytes() == content
     assert capsys.readouterr() == (
         "",
         "         ok  a eager cpu infer batch 1  500 ms (3 samples)\n"

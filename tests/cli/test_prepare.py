@@ -34,6 +34,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
             groups=(Group(cases=CASES),),
             memory=(),
             numerics=(),
+            layers=(),
             accuracy=(case("a", task="accuracy", dataset="digits"),),
             refused=(Refused(case=case("a", AMP), reason="no bf16"),),
             emulated={CASES[1]: "slow"},

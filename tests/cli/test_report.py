@@ -8,6 +8,7 @@ import pytest
 
 from cnnbench.analysis import analyse
 from cnnbench.cli.main import exit_code
+from cnnbench.cli.writing import FILES
 from cnnbench.record import Record, Run
 from cnnbench.report import WRITERS
 from cnnbench.store import Store
@@ -27,9 +28,10 @@ def test_the_reports_of_a_run_are_rebuilt_beside_its_records(
     assert exit_code(["report", str(folder)]) == 0
     assert capsys.readouterr() == (f"{folder}/report.md\n{folder}/report.csv\n{folder}/report.html\n", "")
     report = analyse(whole_run())
-    assert (folder / "report.md").read_bytes() == WRITERS["markdown"].write(report).encode()
-    assert (folder / "report.csv").read_bytes() == WRITERS["csv"].write(report).encode()
-    assert sorted(path.name for path in folder.iterdir()) == ["records.jsonl", "report.csv", "report.html", "report.md"]
+    files = {name: content for form in FILES for name, content in WRITERS[form].files(report).items()}
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["records.jsonl", *files])
+    for name, content in files.items():
+        assert (folder / name).read_bytes() == content
 
 
 def test_a_record_file_may_be_given_and_files_and_folder_chosen(
@@ -59,7 +61,7 @@ def test_several_runs_are_merged_in_the_order_given(tmp_path: Path, capsys: pyte
     assert capsys.readouterr() == (f"{first}/report.md\n", "")
     report = analyse(items, again)
     assert [row.launches for row in report.rows if row.model == "resnet18"] == [6, 6, 6, None]
-    assert (first / "report.md").read_bytes() == WRITERS["markdown"].write(report).encode()
+    assert (first / "report.md").read_bytes() == WRITERS["markdown"].files(report)["report.md"]
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnbench.analysis.shown import Table
 from cnnbench.cli import evaluate
 from cnnbench.cli import trained as shown
 from cnnbench.cli.progress import clock_text, display, length_text, record_line
@@ -62,6 +63,43 @@ def test_a_terminal_gets_a_bar_and_lines_as_they_are(
     out, err = capsys.readouterr()
     assert out == ""
     assert "[red]it stays[/red]\n" in err
+
+
+def test_a_table_shows_its_last_rows_above_the_bar_and_the_next_one_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("LINES", "8")
+    monkeypatch.setenv("COLUMNS", "60")
+
+    def grown(rows: int) -> Table:
+        cells = tuple((f"[b]net{at}[/b]", f"{at} ms") for at in range(rows))
+        return Table(headings=("Model", "Latency"), right=(False, True), cells=cells, common=())
+
+    with display() as shown:
+        assert shown.has_table
+        shown.table(grown(1))
+        shown.table(grown(9))
+    err = capsys.readouterr().err
+    assert err.index("[b]net0[/b]") < err.index("[b]net6[/b]") < err.index("[b]net8[/b]")
+    assert "[b]net5[/b]" not in err
+
+
+def test_without_a_terminal_there_is_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    with display() as shown:
+        assert not shown.has_table
+        shown.table(Table(headings=("Model",), right=(False,), cells=(("a",),), common=()))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_worth_keeping_stays_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with display() as shown:
+        shown.tell(Progress(text="epoch 1/2", elapsed_s=1.0, remaining_s=2.0, lasting=True))
+    assert "epoch 1/2\n" in capsys.readouterr().err
 
 
 ROWS = [("a", 1234, None), ("b,c", 5, 0.5)]

@@ -8,6 +8,7 @@ from typing import cast
 from cnnbench.machine import Counters
 from cnnbench.orchestrator.cell import Seen
 from cnnbench.orchestrator.group import Limits, measure_group
+from cnnbench.orchestrator.hooks import Live
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Request, Take, Taken, Warm
 from cnnbench.orchestrator.planning import Group
@@ -121,6 +122,7 @@ class Stage:
         self, *scripts: Scripts, device: str = "cpu", twin: Scripts | None = None, canary: Scripts | None = None
     ) -> None:
         self.now, self.log, self.told = 1000.0, list[str](), list[str]()
+        self.live: list[tuple[Live, ...]] = []
         self.workers: list[PretendedWorker] = []
         self.counters = [NOTHING_COUNTED, NOTHING_COUNTED]
         variants = (case("net").variant, LAST, AMP)[: len(scripts)]
@@ -168,6 +170,7 @@ class Stage:
             memory_bytes=123,
             warm_cap_s=4.0,
             emulated=emulated or {},
+            live=lambda now: self.live.append(tuple(now)),
         )
         host = cast("Host", SimpleNamespace(start=self.start))
         return measure_group(host, self.group, limits, launch=launch, tell=tell or self.told.append)

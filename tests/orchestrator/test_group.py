@@ -8,6 +8,7 @@ import pytest
 from cnnbench.orchestrator.cell import Seen
 from cnnbench.orchestrator.expected import COMPILE_S
 from cnnbench.orchestrator.group import EMULATED_PATIENCE_S
+from cnnbench.orchestrator.hooks import Live
 from cnnbench.orchestrator.messages import Built, Failure, Job
 from cnnbench.record import Caution, Measurement, Outcome
 from tests.made import AMP, COMPILE
@@ -36,6 +37,19 @@ def test_all_are_built_first_then_warmed_up_in_turn(clock: Use) -> None:
         "net amp cpu infer batch 1: warming up",
         "net cpu infer batch 1: 3 cells, block 1",
         "net cpu infer batch 1: 3 cells, block 5",
+    ]
+
+
+def test_how_cells_stand_is_told_every_four_blocks(clock: Use) -> None:
+    stage = clock(Stage(Script(latencies=(1.0, 2.0, 3.0, 4.0)), Script(latencies=(0.5,)), twin=Script()))
+    stage.measure(sampling_s=9.0)
+    eager, last = stage.cases
+    assert stage.live[:2] == [
+        tuple(Live(case=c, samples=0, latency_s=None, low_s=None, high_s=None) for c in (eager, last)),
+        (
+            Live(case=eager, samples=4, latency_s=2.5, low_s=None, high_s=None),
+            Live(case=last, samples=4, latency_s=0.5, low_s=None, high_s=None),
+        ),
     ]
 
 

@@ -288,6 +288,16 @@ def test_a_reference_has_an_error_like_any_other_and_what_is_refused_has_nothing
     assert found.numerics == numerics(cell("cifar_cnn", "amp"))
 
 
+def test_layers_are_timed_once_for_each_network_and_device_that_is_timed_as_it_is_written() -> None:
+    tasks = ("train", "infer")
+    found = plan(
+        request(section("lenet", "mlp", variants=("amp",), tasks=tasks, batch_sizes=(8, 1)), device="all"), GPU
+    )
+    first = [cell(model, batch_size=8, device=device) for device in ("cpu", "cuda") for model in ("lenet", "mlp")]
+    assert found.layers == tuple(replace(c, role="layers") for c in first)
+    assert plan(request(section("lenet", tasks=("train",)))).layers == ()
+
+
 def test_every_device_has_memories_and_errors_of_its_own() -> None:
     found = plan(request(section("lenet", variants=("amp",)), device="all"), GPU)
     assert found.numerics == numerics(cell("lenet", "amp"), cell("lenet", "amp", device="cuda"))

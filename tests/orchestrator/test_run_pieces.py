@@ -18,6 +18,8 @@ def test_pieces_come_before_the_groups_and_in_the_first_launch_only(world: World
         "memory mlp channels_last",
         "memory lenet eager",
         "memory lenet channels_last",
+        "layers mlp eager",
+        "layers lenet eager",
         "ceilings",
         *groups,
         *groups,
@@ -35,6 +37,8 @@ def test_pieces_that_are_compiled_come_after_their_group(world: World) -> None:
         "complexity lenet eager",
         "memory mlp eager",
         "memory lenet eager",
+        "layers mlp eager",
+        "layers lenet eager",
         "ceilings",
         "group mlp infer",
         "numerics mlp compile",
@@ -69,12 +73,12 @@ def test_as_many_workers_count_as_there_are_cores_and_those_with_a_thread_on_eve
     world: World,
 ) -> None:
     world.run(asked("mlp", "lenet"))
-    assert world.at_work == [1, 2] + [1] * 6
+    assert world.at_work == [1, 2] + [1] * 8
 
 
 def test_workers_with_fewer_threads_than_cores_work_side_by_side(world: World) -> None:
     world.run(asked("mlp", "lenet", threads=1))
-    assert world.at_work == [1, 2] * 4
+    assert world.at_work == [1, 2] * 4 + [1, 1]
 
 
 def test_pieces_get_their_case_and_limits(world: World) -> None:
@@ -87,7 +91,7 @@ def test_pieces_get_their_case_and_limits(world: World) -> None:
 @pytest.mark.parametrize(("timeout_s", "waited_s"), [(600.0, 60.0), (5.0, 5.0)])
 def test_a_piece_is_not_waited_for_longer_than_a_minute(world: World, timeout_s: float, waited_s: float) -> None:
     world.run(asked("mlp", timeout_s=timeout_s))
-    assert world.waits == [waited_s] * 4
+    assert world.waits == [waited_s] * 5
 
 
 @pytest.mark.parametrize(
@@ -117,6 +121,22 @@ def test_errors_and_memories_are_measured_in_their_share_of_the_budget(world: Wo
     assert world.log[-2:] == ["group mlp infer", "group lenet infer"]
 
 
+@pytest.mark.parametrize(
+    ("total_s", "piece_s", "done"),
+    [(90.0, 3.0, 3), (90.0, 5.0, 2), (90.0, 20.0, 1), (60.0, 0.5, 3), (59.0, 0.5, 0)],  # 9 s are a tenth of the budget
+)
+def test_layers_are_timed_in_their_share_of_a_budget_that_is_long_enough(
+    world: World, total_s: float, piece_s: float, done: int
+) -> None:
+    world.piece_s = piece_s
+    world.run(asked("mlp", "lenet", "perceptron", total_s=total_s))
+    assert [line for line in world.log if line.startswith("layers")] == [
+        "layers mlp eager",
+        "layers lenet eager",
+        "layers perceptron eager",
+    ][:done]
+
+
 def test_a_resumed_run_does_what_is_missing(world: World) -> None:
     request = asked("mlp")
     world.run(request)
@@ -141,9 +161,9 @@ def test_a_piece_that_fails_is_a_record_and_the_run_goes_on_with_its_time(world:
     world.run(asked("mlp"))
     (failed,) = [record for record in world.kept if record.status != "ok"]
     assert (failed.case.role, failed.status, failed.error) == ("numerics", "failed", "ValueError: boom (net.py:3)")
-    # Of 90 s counting took three and both memories six; what the error took is not counted. Two cells, a twin and a
-    # canary take 3.2 s to start.
-    assert world.sampling_s == [pytest.approx(90.0 - 9.0 - 3.2, abs=0.001)]
+    # Of 90 s counting and layers took three each and both memories six; what the error took is not counted. Two cells,
+    # a twin and a canary take 3.2 s to start.
+    assert world.sampling_s == [pytest.approx(90.0 - 12.0 - 3.2, abs=0.001)]
 
 
 # Ceilings

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from cnnbench.analysis import analyse
-from cnnbench.record import Record
+from cnnbench.record import Record, Run
 from cnnbench.report.html import to_html
+from tests.analysis.test_layers import layered
 from tests.made import LAST, case, record, run, wave, whole_run
 from tests.report.test_charts import EVIL, compared
 
@@ -110,3 +111,21 @@ def test_numbers_are_sorted_by_their_value_and_filters_offer_what_differs() -> N
 def test_without_rows_it_says_so() -> None:
     empty = to_html(analyse([record(case("a"), status="failed", error="gone"), run(params_max=1)]))
     assert "gone" in empty
+
+
+def test_where_the_time_goes_has_a_table_for_each_network_with_bars() -> None:
+    items: list[Record | Run] = [run(), record(case("net"), *wave(0.1)), layered(0.05, 0.02)]
+    found = page(to_html(analyse(items)))
+    text = " ".join(" ".join(found.text).split())
+    assert "Where the time goes" in text
+    assert "50.0 ms (50.0 %)" in text
+    bars = [attributes["style"] for attributes in found.of("td") if attributes.get("class") == "right bar"]
+    assert bars == [
+        "--share: 50.0%",
+        "--share: 0.0%",
+        "--share: 0.0%",
+        "--share: 20.0%",
+        "--share: 100.0%",
+        "--share: 100.0%",
+    ]
+    assert "Where the time goes" not in to_html(analyse(items[:2]))

@@ -14,8 +14,10 @@ from cnnbench.record import Record, Run, from_json, to_json
 from cnnbench.report import WRITERS
 from cnnbench.report.markdown import escape
 from cnnbench.spec import Task, Variant
+from tests.analysis.test_layers import layered
 from tests.made import COMPILE, LAST, case, judged, once, record, run, timed, wave, whole_run, wide
 
+BAR = "\N{FULL BLOCK}"
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
@@ -314,3 +316,16 @@ def test_a_report_without_rows_can_be_written(name: str) -> None:
     report = analyse([run(latency_max_s=0.1), record(case("a"), *timed([0.5]))])
     assert report.rows == ()
     assert WRITERS[name].write(report).endswith("\n")
+
+
+def test_where_the_time_goes_is_folded_with_bars() -> None:
+    text = WRITERS["markdown"].write(analyse([run(), record(case("net"), *wave(0.1)), layered(0.05, 0.02)]))
+    assert (
+        "<details>\n<summary>net (cpu, batch 1). A pass takes 100 ms with the clock in every layer; most of it: "
+        "l0 (Conv2d, 50.0 %) and l1 (Conv2d, 20.0 %). 30.0 % is outside the layers.</summary>\n\n"
+        "| Layer | Type | Output | Time | MACs | Params |\n"
+        "| --- | --- | --- | :--- | :--- | :--- |\n"
+        f"| l0 | Conv2d | 2x3x3 | {10 * BAR} 50.0 ms (50.0 %) | 0 | 0 |\n"
+        f"| l1 | Conv2d | 2x3x3 | {4 * BAR} 20.0 ms (20.0 %) | {20 * BAR} 100 (100.0 %) | {20 * BAR} 10 (100.0 %) |\n\n"
+        "</details>"
+    ) in text

@@ -85,7 +85,7 @@ def outcome_of(monkeypatch: pytest.MonkeyPatch, shift: int) -> dict[str, tuple[f
             case=made,
             build=Where,
             clock=wall_clock(),
-            hear=lambda text, _: told.append(text),
+            hear=lambda text, *_: told.append(text),
             part="test",
             shift=shift,
         )

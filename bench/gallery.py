@@ -1,0 +1,205 @@
+"""Make docs/gallery.md: one real picture of each kind that cnnbench draws, from trainings and a comparison made now.
+
+    python bench/gallery.py                    # with MNIST, CIFAR-10 and photographs where CNNBENCH_DATA has them
+    python bench/gallery.py --output elsewhere
+
+Without MNIST the digits that come with scikit-learn stand in for it; pictures of datasets that are not there are left
+out. It takes some five minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnbench import data
+from cnnbench.data.finding import ENVIRONMENT
+
+ROOT = Path(__file__).parent.parent
+COMPARED = ("lenet", "multilayer_cnn", "simple_cnn", "mobilenet_v2")
+"""Networks of the comparison: fast and slow ones, of few and of many parameters."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shot:
+    """A picture of the gallery: its title, what it shows, the words after `cnnbench show`, and its file's name."""
+
+    title: str
+    says: str
+    words: tuple[str, ...]
+    file: str
+
+
+def cnnbench(*words: str) -> None:
+    print("cnnbench", *words, flush=True)
+    done = subprocess.run([sys.executable, "-m", "cnnbench", *words], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def has(name: str) -> bool:
+    return data.find(name).look(data.places(None)) is not None
+
+
+def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
+    """Return the pictures to make; `digits` and `colours` are run folders of trainings."""
+    weights = str(next(digits.glob("*-seed0.safetensors")))
+    name = "of handwritten digits"
+    found = [
+        Shot(
+            title="Samples",
+            says="Pictures of a dataset with their classes.",
+            words=("samples", dataset),
+            file="samples",
+        ),
+        Shot(
+            title="Edges", says="What two fixed filters of 3x3 make of digits.", words=("edges", dataset), file="edges"
+        ),
+        Shot(
+            title="Curves",
+            says="Loss and accuracy by epoch; the band goes from the lowest to the highest of three seeds.",
+            words=("curves", str(digits)),
+            file="curves",
+        ),
+        Shot(
+            title="Error rate by step",
+            says="Within epochs, recorded by `cnnbench train --by-step`.",
+            words=("steps", str(digits)),
+            file="steps",
+        ),
+        Shot(
+            title="Kernels of the first layer",
+            says=f"What a convolution looks for, here one {name}.",
+            words=("kernels", weights),
+            file="kernels",
+        ),
+        Shot(
+            title="Kernels of the second layer",
+            says="One tile for each pair of input and output.",
+            words=("kernels", weights, "--layer", "2"),
+            file="kernels-second",
+        ),
+        Shot(
+            title="How kernels form",
+            says="The first layer's kernels in steps of a training.",
+            words=("kernels", str(digits)),
+            file="forming",
+        ),
+        Shot(
+            title="Features",
+            says="What two layers make of a digit, and of the same digit moved to the right.",
+            words=("features", weights, "--move", "5,0"),
+            file="features",
+        ),
+        Shot(
+            title="Predictions",
+            says="Those that are wrong, with the class that each picture has.",
+            words=("predictions", weights, "--wrong", "--count", "16"),
+            file="predictions",
+        ),
+        Shot(title="Confusion", says="Which class is taken for which.", words=("confusion", weights), file="confusion"),
+        Shot(
+            title="Robustness to shifts",
+            says="How much is still right when all test pictures are moved.",
+            words=("shift", weights),
+            file="shift",
+        ),
+    ]
+    if colours is not None:
+        trained = str(next(colours.glob("*.safetensors")))
+        found += [
+            Shot(
+                title="Kernels for colours",
+                says="Of a network for CIFAR-10: grey is 0.",
+                words=("kernels", trained),
+                file="kernels-colours",
+            ),
+            Shot(
+                title="Predictions of photographs",
+                says="Of the same network.",
+                words=("predictions", trained, "--count", "16"),
+                file="predictions-colours",
+            ),
+        ]
+    if has("cats_dogs"):
+        words = ("samples", "cats_dogs", "--count", "16")
+        found.append(
+            Shot(title="Photographs", says="Resized and cut as networks see them.", words=words, file="photographs")
+        )
+    photograph = ("features", "vgg16", "--layer", "1,3")
+    says = "What VGG-16 makes of a photograph before any training: `--weights default` fetches torchvision's weights."
+    return [*found, Shot(title="Features of VGG-16", says=says, words=photograph, file="features-vgg16")]
+
+
+def charts(folder: Path, into: Path) -> list[tuple[str, str]]:
+    """Compare some networks and return title and file of each chart of the report, copied to `into`."""
+    cnnbench("compare", *COMPARED, "--accuracy", "digits", "--budget", "120s", "--output", str(folder))
+    lines = (folder / "report.md").read_text(encoding="utf-8").splitlines()
+    found = [line.removeprefix("![").removesuffix(")").split("](") for line in lines if line.startswith("![")]
+    for _, file in found:
+        shutil.copy(folder / file, into / file)
+    return [(title, file) for title, file in found]
+
+
+def page(made: list[Shot], compared: list[tuple[str, str]], runs: Path) -> str:
+    """Return the gallery; commands name a run's files as a reader would."""
+
+    def command(shot: Shot) -> str:
+        words = [word.replace(f"{runs}/", "results/") for word in shot.words]
+        return f"cnnbench show {' '.join(words)}"
+
+    parts = [
+        "# Gallery",
+        "One picture of each kind that cnnbench draws, all from real trainings and a real comparison. `make gallery` "
+        "makes them anew.",
+        "## Pictures of datasets, networks and trainings",
+    ]
+    for shot in made:
+        parts += [
+            f"### {shot.title}",
+            f"{shot.says}\n\n```\n{command(shot)}\n```",
+            f"![{shot.title}](gallery/{shot.file}.png)",
+        ]
+    parts += [
+        "## Charts of a report",
+        f"From `cnnbench compare {' '.join(COMPARED)} --accuracy digits --budget 120s`. `report.md` in the run folder "
+        "has them, and `report.html` has them with what the pointer tells.",
+    ]
+    parts += [f"### {title}\n\n![{title}](gallery/{file})" for title, file in compared]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs")
+    folder = parser.parse_args().output
+    into = folder / "gallery"
+    into.mkdir(parents=True, exist_ok=True)
+    dataset = "mnist" if has("mnist") else "digits"
+    if dataset != "mnist":
+        print(f"MNIST is not where {ENVIRONMENT} says: digits stand in for it.")
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = Path(scratch)
+        digits = runs / "digits"
+        cnnbench(
+            *("train", "digit_cnn", "--dataset", dataset, "--recipe", "fast", "--seeds", "3"),
+            *("--by-step", "50" if dataset == "mnist" else "20", "--output", str(digits)),
+        )
+        colours = None
+        if has("cifar10"):
+            colours = runs / "colours"
+            cnnbench("train", "cifar_cnn", "--dataset", "cifar10", "--recipe", "fast", "--output", str(colours))
+        made = shots(dataset, digits, colours)
+        for shot in made:
+            cnnbench("show", *shot.words, "--output", str(into / f"{shot.file}.png"))
+        compared = charts(runs / "compared", into)
+        (folder / "gallery.md").write_text(page(made, compared, runs), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Where the time goes: the layers of a network with their shares of multiply-adds, parameters and measured time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnnbench.analysis.asides import Asides
+from cnnbench.analysis.cells import Cell
+from cnnbench.analysis.words import listed
+from cnnbench.quantity import show
+from cnnbench.record import Layer
+from cnnbench.stats import median
+
+NAMED = 3
+"""Layers that are named as those that take most of the time. Our choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerRow:
+    """A layer, its median seconds within a pass, and its shares of the network's time, multiply-adds and parameters."""
+
+    layer: Layer
+    seconds: float
+    time_share: float
+    macs_share: float
+    params_share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerTable:
+    """The layers of one network in the order of their calls, timed in passes of `pass_s` (median) over a batch.
+
+    `between_share` is the share of the pass that was outside all layers: what the network does itself, and the clock.
+    """
+
+    model: str
+    device: str
+    batch_size: int
+    pass_s: float
+    between_share: float
+    rows: tuple[LayerRow, ...]
+
+    def gist(self) -> str:
+        """Return which layers take most of the time, in one sentence."""
+        most = sorted(self.rows, key=lambda row: -row.seconds)[:NAMED]
+        named = listed(f"{row.layer.name} ({row.layer.kind}, {show(row.time_share, 'share')})" for row in most)
+        return (
+            f"A pass takes {show(self.pass_s, 'seconds')} with the clock in every layer; most of it: {named}. "
+            f"{show(self.between_share, 'share')} is outside the layers."
+        )
+
+
+def layer_tables(asides: Asides) -> tuple[LayerTable, ...]:
+    """Return a table for each network whose layers were timed."""
+    cells = (cell for cell in asides.by_case.values() if cell.case.role == "layers" and cell.status == "ok")
+    return tuple(_table(cell) for cell in cells)
+
+
+def _table(cell: Cell) -> LayerTable:
+    record = cell.measured[-1]
+    seconds = record.samples("layer_s")
+    pass_s = median(record.samples("layered_pass_s")).center
+    macs = sum(layer.macs for layer in record.layers) or 1
+    params = sum(layer.params for layer in record.layers) or 1
+    rows = tuple(
+        LayerRow(
+            layer=layer,
+            seconds=own,
+            time_share=own / pass_s,
+            macs_share=layer.macs / macs,
+            params_share=layer.params / params,
+        )
+        for layer, own in zip(record.layers, seconds, strict=True)
+    )
+    return LayerTable(
+        model=cell.case.model,
+        device=cell.case.device,
+        batch_size=cell.case.batch_size,
+        pass_s=pass_s,
+        between_share=max(0.0, 1 - sum(seconds) / pass_s),
+        rows=rows,
+    )

@@ -1,0 +1,165 @@
+"""The charts of a report as pictures: the same figures that the page draws, for readers of Markdown."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cnnbench.report.charts import Chart
+from cnnbench.report.charts.parts import Figure as Drawn
+from cnnbench.report.drawing.parts import DPI, GREY, MARKERS, picture, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PX_PER_PT = 1.25
+"""Pixels of the page for a point of a picture."""
+
+LONGEST_IN = 14.0
+"""Height in inches above which a chart of rows gets narrower lines."""
+
+_DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+_SIDES = {"triangle-right": ">", "triangle-left": "<", "circle-open": "o"}
+
+
+def draw_chart(chart: Chart, form: str) -> bytes:
+    """Return a chart of the report as a file; pointer and clicks are the page's alone."""
+    layout = chart.figure["layout"]
+    rows = layout["yaxis"].get("categoryarray")
+
+    def draw(figure: Figure) -> None:
+        title(figure, chart.title, fontweight="bold")
+        axes = figure.subplots()
+        places = {name: at for at, name in enumerate(rows or ())}
+        for trace in chart.figure["data"]:
+            _DRAW[trace["type"]](axes, trace, places)
+        _axis(axes, layout["xaxis"], "x")
+        _axis(axes, layout["yaxis"], "y")
+        for shape in layout.get("shapes", ()):
+            axes.axvline(shape["x0"], color=GREY, linewidth=0.8)
+        if layout.get("showlegend", True) and axes.get_legend_handles_labels()[1]:
+            figure.legend(loc="outside lower left", ncols=3, fontsize=7.5)
+
+    height = layout["height"] / DPI
+    return picture(draw, min(LONGEST_IN, height), form)
+
+
+def _axis(axes: Axes, given: Mapping[str, Any], which: str) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if text := given.get("title", {}).get("text"):
+        axis.set_label_text(html.unescape(text))
+    if given.get("type") == "log":
+        axes.set(**{f"{which}scale": "log"})
+        _few_marks(axis)
+    if "tickvals" in given:
+        axis.set_ticks(given["tickvals"], given["ticktext"])
+        axis.set_ticks([], minor=True)
+        axes.set(**{f"{which}lim": tuple(10**end for end in given["range"])})
+    if given.get("type") == "category":
+        names = given["categoryarray"]
+        axis.set_ticks(range(len(names)), [html.unescape(name) for name in names])
+        axes.set(**{f"{which}lim": tuple(given["range"])})
+        axis.set_tick_params(labelsize=7.5)
+
+
+def _few_marks(axis: Any) -> None:
+    """Have marks at 1, 2 and 5 of each decade, with numbers as a person writes them."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(EngFormatter(sep=""))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
+    xs = trace["x"]
+    ys = [places[y] for y in trace["y"]] if places else trace["y"]
+    label = html.unescape(trace["name"])
+    if trace["mode"] == "lines":
+        line = trace["line"]
+        axes.plot(
+            xs,
+            ys,
+            color=line["color"],
+            linewidth=line["width"],
+            linestyle=_DASHES[line.get("dash", "solid")],
+            label=label,
+        )
+        return
+    marker = trace["marker"]
+    symbol = marker["symbol"]
+    sizes = marker["size"] if isinstance(marker["size"], Sequence) else [marker["size"]] * len(xs)
+    for at, (x, y) in enumerate(zip(xs, ys, strict=True)):
+        axes.errorbar(
+            x,
+            y,
+            xerr=_ends(trace, "error_x", at),
+            yerr=_ends(trace, "error_y", at),
+            color=marker["color"],
+            marker=MARKERS.get(symbol) or _SIDES[symbol],
+            markerfacecolor="none" if symbol.endswith("-open") else marker["color"],
+            markersize=sizes[at] / PX_PER_PT,
+            alpha=marker.get("opacity", 1.0),
+            elinewidth=0.8,
+            capsize=2,
+            linestyle="none",
+        )
+    axes.plot(
+        [], [], color=marker["color"], marker=MARKERS.get(symbol) or _SIDES[symbol], linestyle="none", label=label
+    )
+    for x, y, text in zip(xs, ys, trace.get("text", ()), strict=False):
+        if text:
+            axes.annotate(
+                html.unescape(text), (x, y), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=7.5
+            )
+
+
+def _ends(trace: Drawn, name: str, at: int) -> list[list[float]] | None:
+    """Return the error bar of a point as Matplotlib wants it: how far below, how far above."""
+    bars = trace.get(name)
+    return None if bars is None else [[max(0.0, bars["arrayminus"][at])], [max(0.0, bars["array"][at])]]
+
+
+def _box(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
+    colour = trace["marker"]["color"]
+    look: dict[str, Any] = {
+        "orientation": "horizontal",
+        "widths": 0.6,
+        "patch_artist": False,
+        "boxprops": {"color": colour},
+        "medianprops": {"color": colour},
+        "whiskerprops": {"color": colour},
+        "capprops": {"color": colour},
+    }
+    if "q1" in trace:
+        boxes = [
+            {"whislo": low, "q1": q1, "med": median, "q3": q3, "whishi": high}
+            for low, q1, median, q3, high in zip(
+                *(trace[end] for end in ("lowerfence", "q1", "median", "q3", "upperfence")), strict=True
+            )
+        ]
+        axes.bxp(boxes, positions=[places[name] for name in trace["y"]], showfliers=False, **look)
+        return
+    samples: dict[str, list[float]] = {}
+    for name, value in zip(trace["y"], trace["x"], strict=True):
+        samples.setdefault(name, []).append(value)
+    positions = [places[name] for name in samples]
+    axes.boxplot(list(samples.values()), positions=positions, showfliers=False, whis=(0, 100), **look)
+    for name, values in samples.items():
+        # spread evenly by their order, so that equal values do not hide each other and every drawing is the same
+        offsets = [0.2 * (2 * ((7 * at) % 11) / 10 - 1) for at in range(len(values))]
+        axes.plot(
+            values,
+            [places[name] + offset for offset in offsets],
+            color=colour,
+            marker="o",
+            markersize=2.2,
+            alpha=trace["marker"]["opacity"],
+            linestyle="none",
+            markeredgewidth=0,
+        )
+
+
+_DRAW = {"scatter": _scatter, "box": _box}

@@ -1,0 +1,100 @@
+"""What pictures share: their width, colours, texts without markup, and a figure as the bytes of a file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cnnbench.analysis.words import one_line
+from cnnbench.report.charts.parts import COLOURS, SYMBOLS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+FORMATS = ("png", "svg")
+"""Formats of pictures, by the ends of their files' names."""
+
+WIDTH_IN = 8.5
+DPI = 110
+"""A picture is 935 pixels wide, about what a code host gives a page. Our choice."""
+
+LONGEST_TITLE = 110
+"""Characters of a title that fit into the width."""
+
+LINE = COLOURS[0]
+WRONG = COLOURS[1]
+GREY = "#6e6e6e"
+
+MARKERS = dict(zip(SYMBOLS, ("o", "s", "D", "^", "P", "*", "X"), strict=True))
+"""Matplotlib's signs for the symbols of charts."""
+
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "text.parse_math": False,  # texts come from records
+    "svg.hashsalt": "cnnbench",  # the same picture gets the same bytes
+    "svg.fonttype": "path",
+}
+
+
+def picture(draw: Callable[[Figure], None], height_in: float, form: str) -> bytes:
+    """Return what `draw` puts on a figure of `height_in` inches as a file of one of `FORMATS`."""
+    with _quiet():
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+
+        with mpl.rc_context(_STYLE):
+            figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
+            draw(figure)
+            stream = io.BytesIO()
+            metadata = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
+            figure.savefig(stream, format=form, dpi=DPI, metadata=metadata)
+    return stream.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what Matplotlib says of letters that its font lacks: they show as boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def title(where: Figure | SubFigure, text: str, **more: Any) -> None:
+    """Put a title to the left above a figure, or a part of it."""
+    where.suptitle(shortened(text, LONGEST_TITLE), x=0.01, ha="left", fontsize=10, **more)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return `text` on one line of at most `most` characters."""
+    line = one_line(text)
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def bare(axes: Axes) -> None:
+    """Take marks, grid and frame from axes that hold a picture."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Have marks at whole numbers only along the axis of epochs, steps or pixels."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,48 @@
+"""Where the time goes, as rows that writers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnnbench.analysis.layers import LayerTable
+from cnnbench.analysis.words import one_line
+from cnnbench.quantity import show
+
+LAYER_HEADINGS = ("Layer", "Type", "Output", "Time", "MACs", "Params")
+
+WHERE_TIME_GOES = (
+    "Each layer's own time within a pass of the network as it is written (eager), median over many passes, with its "
+    "share of the pass; a clock in every layer adds some microseconds to each. Multiply-adds and parameters are of one "
+    "picture, with their shares of the network's."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerLine:
+    """A layer in words; `bars` are text and share of its time, multiply-adds and parameters."""
+
+    name: str
+    kind: str
+    shape: str
+    bars: tuple[tuple[str, float], ...]
+
+
+def layer_lines(table: LayerTable) -> list[LayerLine]:
+    """Return the layers of a table, in order."""
+    return [
+        LayerLine(
+            name=one_line(row.layer.name),
+            kind=one_line(row.layer.kind),
+            shape="x".join(map(str, row.layer.output_shape[1:])),
+            bars=(
+                (_both(show(row.seconds, "seconds"), row.time_share), row.time_share),
+                (_both(show(row.layer.macs, "count"), row.macs_share), row.macs_share),
+                (_both(show(row.layer.params, "count"), row.params_share), row.params_share),
+            ),
+        )
+        for row in table.rows
+    ]
+
+
+def _both(value: str, share: float) -> str:
+    return f"{value} ({show(share, 'share')})" if share else value
