@@ -187,8 +187,8 @@ def main() -> None:
         runs = Path(scratch)
         digits = runs / "digits"
         cnnbench(
-            *("train", "digit_cnn", "--dataset", dataset, "--recipe", "fast", "--seeds", "3"),
-            *("--by-step", "50" if dataset == "mnist" else "20", "--output", str(digits)),
+            *("train", "digit_cnn", "--dataset", dataset, "--recipe", "fast", "--epochs", "4", "--seeds", "3"),
+            *("--by-step", "100" if dataset == "mnist" else "20", "--output", str(digits)),
         )
         colours = None
         if has("cifar10"):

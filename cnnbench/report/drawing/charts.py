@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnbench.report.charts import Chart
 from cnnbench.report.charts.parts import Figure as Drawn
-from cnnbench.report.drawing.parts import DPI, GREY, MARKERS, picture, title
+from cnnbench.report.drawing.parts import DPI, GREY, MARKERS, few_marks, picture, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def _axis(axes: Axes, given: Mapping[str, Any], which: str) -> None:
         axis.set_label_text(html.unescape(text))
     if given.get("type") == "log":
         axes.set(**{f"{which}scale": "log"})
-        _few_marks(axis)
+        few_marks(axis)
     if "tickvals" in given:
         axis.set_ticks(given["tickvals"], given["ticktext"])
         axis.set_ticks([], minor=True)
@@ -62,15 +62,6 @@ def _axis(axes: Axes, given: Mapping[str, Any], which: str) -> None:
         axis.set_ticks(range(len(names)), [html.unescape(name) for name in names])
         axes.set(**{f"{which}lim": tuple(given["range"])})
         axis.set_tick_params(labelsize=7.5)
-
-
-def _few_marks(axis: Any) -> None:
-    """Have marks at 1, 2 and 5 of each decade, with numbers as a person writes them."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(EngFormatter(sep=""))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cnnbench.analysis.training import Curve
 from cnnbench.analysis.words import number_of
 from cnnbench.report.charts.parts import COLOURS
-from cnnbench.report.drawing.parts import picture, shortened, title, whole_numbers
+from cnnbench.report.drawing.parts import few_marks, picture, shortened, title, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,9 +62,7 @@ def draw_steps(heading: str, tops: Sequence[Curve], form: str) -> bytes:
         axes.set(xlabel="step", ylabel="error rate (%)")
         if min(ends) > 0 and max(ends) / min(ends) > LOG_FROM:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}")
-            axes.tick_params(axis="y", which="minor", labelsize=7)
+            few_marks(axes.yaxis)
         axes.legend(fontsize=8)
 
     return picture(draw, HEIGHT_IN, form)

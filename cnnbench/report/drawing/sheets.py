@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 TILE_IN = 1.0
-"""Largest side of a tile in inches."""
+TALLEST_IN = 5.0
+"""Largest side of a tile, and height of a sheet of tiles that are made smaller to fit, in inches."""
 
 LINE_IN = 0.19
 TITLE_IN = 0.38
-SPARE_IN = 0.7
-"""Inches of a line of names, of a sheet's title, and to the sides of a sheet: numbers and the scale of colours."""
+SIDE_IN = 0.06
+LABELS_IN = 0.55
+SCALE_IN = 0.6
+"""Inches of a line of names, of a sheet's title, beside its tiles, what numbers them, and of its scale of colours."""
+
+GAP_COLOUR = "#c8c8c8"
+"""What lies between tiles of values, none of whose colours it is."""
 
 NAMES_IN_ROW = 8
 LONGEST_NAME = 17
@@ -64,17 +70,29 @@ def _columns(sheet: Sheet) -> int:
 def _tile_in(sheet: Sheet) -> tuple[float, float]:
     """Return width and height of a tile in inches."""
     height, width = sheet.images.shape[1:3]
-    across = min(TILE_IN, (WIDTH_IN - SPARE_IN) / _columns(sheet))
+    left, right = _margins_in(sheet)
+    across = min(TILE_IN, (WIDTH_IN - left - right) / _columns(sheet), TALLEST_IN / _rows(sheet) * width / height)
     if len(sheet.images) == 1:
-        across = 1.5 * TILE_IN
+        across = 1.2 * TILE_IN
     return across, across * height / width
 
 
+def _margins_in(sheet: Sheet) -> tuple[float, float]:
+    """Return the inches to the left and to the right of a sheet's tiles."""
+    return LABELS_IN if sheet.axes else SIDE_IN, SCALE_IN if sheet.kind == "values" else SIDE_IN
+
+
+def _rows(sheet: Sheet) -> int:
+    return math.ceil(len(sheet.images) / _columns(sheet))
+
+
 def _height(sheet: Sheet) -> float:
-    rows = math.ceil(len(sheet.images) / _columns(sheet))
     names = LINE_IN * _lines(sheet) + 0.1 if sheet.names else 0.0
-    axis = 2 * LINE_IN if sheet.axes else 0.0
-    return TITLE_IN + rows * (_tile_in(sheet)[1] + names) + axis
+    return TITLE_IN + _rows(sheet) * (_tile_in(sheet)[1] + names) + _below_in(sheet)
+
+
+def _below_in(sheet: Sheet) -> float:
+    return 2 * LINE_IN if sheet.axes else 2 * SIDE_IN
 
 
 def _lines(sheet: Sheet) -> int:
@@ -107,27 +125,30 @@ def _frame(axes: Axes) -> None:
 
 
 def _draw_tiles(part: SubFigure, sheet: Sheet) -> None:
-    axes = part.subplots()
-    bare(axes)
-    columns = _columns(sheet)
+    """Draw the tiles at the left below the title, and their scale beside them; places are shares of the part."""
+    columns, rows = _columns(sheet), _rows(sheet)
     height, width = sheet.images.shape[1:3]
     gap = max(1, round(max(height, width) / 14))  # a small share of a tile
-    colours = _colours(sheet)
-    shown = axes.imshow(mosaic(sheet.images, columns, gap=gap), **colours)
-    axes.set_anchor("NW")
+    whole = mosaic(sheet.images, columns, gap=gap)
+    tile, high = _tile_in(sheet), _height(sheet)
+    across_in, along_in = columns * tile[0], rows * tile[1]
+    left, bottom = _margins_in(sheet)[0] / WIDTH_IN, _below_in(sheet) / high
+    axes = part.add_axes((left, bottom, across_in / WIDTH_IN, along_in / high))
+    bare(axes)
+    shown = axes.imshow(whole, aspect="auto", **_colours(sheet))
     if any(sheet.wrong):
         _frame(axes)
     if sheet.axes is not None:
-        rows = len(sheet.images) // columns
         axes.set_xlabel(sheet.axes[0])
         axes.set_ylabel(sheet.axes[1])
         axes.set_xticks([at * (width + gap) + (width - 1) / 2 for at in range(columns)], map(str, range(columns)))
-        axes.set_yticks(
-            [at * (height + gap) + (height - 1) / 2 for at in range(rows)], sheet.rows or map(str, range(rows))
-        )
+        names = sheet.rows or [*map(str, range(rows))]
+        axes.set_yticks([at * (height + gap) + (height - 1) / 2 for at in range(rows)], names)
         axes.tick_params(length=0, labelsize=7)
     if sheet.kind == "values":
-        part.colorbar(shown, ax=axes, shrink=0.9, aspect=18, fraction=0.04, pad=0.01).ax.tick_params(labelsize=7)
+        beside, tall = left + (across_in + 0.1) / WIDTH_IN, min(along_in, 2 * TILE_IN) / high
+        scale = part.add_axes((beside, bottom + along_in / high - tall, 0.12 / WIDTH_IN, tall))
+        part.colorbar(shown, cax=scale).ax.tick_params(labelsize=7)
 
 
 def mosaic(images: npt.NDArray[np.float32], columns: int, *, gap: int) -> npt.NDArray[np.float32]:
@@ -148,8 +169,10 @@ def _colours(sheet: Sheet) -> dict[str, Any]:
         return {"interpolation": "nearest"}
     if sheet.kind == "pixels":
         return {"cmap": "gray", "vmin": 0.0, "vmax": 1.0, "interpolation": "nearest"}
+    import matplotlib as mpl
+
     low, high = float(sheet.images.min()), float(sheet.images.max())
-    if low < 0:
-        most = max(-low, high)
-        return {"cmap": "RdBu_r", "vmin": -most, "vmax": most, "interpolation": "nearest"}
-    return {"cmap": "viridis", "vmin": 0.0, "vmax": high or 1.0, "interpolation": "nearest"}
+    name = "RdBu_r" if low < 0 else "viridis"
+    colours = mpl.colormaps[name].with_extremes(bad=GAP_COLOUR)
+    most = max(-low, high) or 1.0
+    return {"cmap": colours, "vmin": -most if low < 0 else 0.0, "vmax": most, "interpolation": "nearest"}
