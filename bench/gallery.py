@@ -21,8 +21,8 @@ from cnnbench import data
 from cnnbench.data.finding import ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
-COMPARED = ("lenet", "multilayer_cnn", "simple_cnn", "mobilenet_v2")
-"""Networks of the comparison: fast and slow ones, of few and of many parameters."""
+COMPARED = ("perceptron", "mlp", "lenet", "multilayer_cnn", "simple_cnn")
+"""Networks of the comparison: of few and of many parameters, and all of them trained on digits within their share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
