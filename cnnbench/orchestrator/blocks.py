@@ -111,6 +111,8 @@ def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
 
 def aim(cells: Sequence[Cell]) -> float:
     """Return the half-width that is wanted of the intervals of `cells`, which are on one device."""
+    if cells[0].ratio_within is not None:
+        return cells[0].ratio_within
     if cells[0].case.device == "cuda":
         return stats.WIDTH_CUDA
     canary = next((cell for cell in cells if cell.case.role == "canary"), None)
