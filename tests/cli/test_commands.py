@@ -32,6 +32,7 @@ COMMANDS = (
     "reproduce",
     "data",
     "report",
+    "gate",
     "doctor",
     "selftest",
 )
