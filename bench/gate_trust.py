@@ -109,7 +109,8 @@ def judged(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     if done.returncode not in (0, 1):
         sys.exit(f"{' '.join(done.args)} ended with {done.returncode}:\n{done.stderr}")
     found = json.loads(done.stdout)
-    cells = [{name: cell[name] for name in ("model", "verdict", "first", "again", "sentence")} for cell in found["cells"]]
+    wanted = ("model", "verdict", "first", "again", "sentence")
+    cells = [{name: cell[name] for name in wanted} for cell in found["cells"]]
     return {"verdict": found["verdict"], "exit": done.returncode, "cells": cells}
 
 
@@ -120,8 +121,8 @@ def today(options: argparse.Namespace, repo: Path, scratch: Path) -> dict[str, o
         git(repo, "checkout", "--quiet", branch)
         file = scratch / f"{len(medians)}.json"
         second = ["--benchmark-compare=0001", "--benchmark-compare-fail=median:5%"] if medians else []
-        line = ["test_net.py", "--benchmark-only", "--benchmark-autosave", f"--benchmark-json={file}", *storage, *second]
-        done = called(repo, "pytest", *line)
+        line = ["test_net.py", "--benchmark-only", "--benchmark-autosave", f"--benchmark-json={file}"]
+        done = called(repo, "pytest", *line, *storage, *second)
         said = done.stdout + done.stderr
         if not file.exists():
             sys.exit(f"pytest ended with {done.returncode}:\n{said}")
@@ -152,7 +153,8 @@ def summary(files: list[Path]) -> None:
         verdicts = [run["verdict"] for run in runs]
         counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
         wall = [run["wall_s"] for run in runs]
-        print(f"{file.name}: {len(runs)} runs ({statistics.median(wall):.0f} s each, at most {max(wall):.0f}): {counts}")
+        took = f"{statistics.median(wall):.0f} s each, at most {max(wall):.0f}"
+        print(f"{file.name}: {len(runs)} runs ({took}): {counts}")
         seen = sorted(slowdown for run in runs for slowdown in slowdowns(run))
         if seen:
             shown = ", ".join(f"{100 * x:+.1f}" for x in (seen[0], statistics.median(seen), seen[-1]))

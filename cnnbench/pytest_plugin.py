@@ -48,8 +48,8 @@ class Checker:
 
         `model` is a function that makes the network, or a network. `baseline` is the same of what it must not be slower
         than, or the name of a git revision, in which `model` is then looked for by its file and name. `example` is a
-        batch that the network takes, (batch, channels, height, width), or that shape: inputs are drawn anew. What is not
-        given here is as pytest's command line or file says.
+        batch that the network takes, (batch, channels, height, width), or that shape: inputs are drawn anew. What is
+        not given here is as pytest's command line or file says.
 
         Raises:
             UsageError: something that is given is wrong, or several tests are running at once.
@@ -79,7 +79,7 @@ class Checker:
 
 @pytest.fixture(name="cnnbench")
 def _cnnbench(request: pytest.FixtureRequest) -> Checker:
-    """Check that a network is not slower than it was: `cnnbench.check(make_model, (1, 3, 224, 224), baseline="main")`."""
+    """Check that a network is not slower than it was: `cnnbench.check(make, (1, 3, 224, 224), baseline="main")`."""
     return Checker(request)
 
 

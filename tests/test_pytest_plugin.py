@@ -77,7 +77,12 @@ def test_a_fail_fails_with_the_sentence_and_the_table(runs: Runs) -> None:
     result = runs(report(SLOW))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["make: slow: FAIL", "FAIL: make eager batch 1 is worse in now than in main.", "*- cnnbench -*", "Model*Verdict*"]
+        [
+            "make: slow: FAIL",
+            "FAIL: make eager batch 1 is worse in now than in main.",
+            "*- cnnbench -*",
+            "Model*Verdict*",
+        ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*def test_speed*")
@@ -87,7 +92,7 @@ def test_a_fail_fails_with_the_sentence_and_the_table(runs: Runs) -> None:
 def test_what_was_not_judged_passes_with_a_warning(runs: Runs, cell: GateCell) -> None:
     result = runs(report(cell))
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines([f"*test_*.py:6: NotJudgedWarning: {cell.sentence}"])
+    result.stdout.fnmatch_lines([f"*test_*.py:5: NotJudgedWarning: {cell.sentence}"])
 
 
 def test_inconclusive_can_fail(runs: Runs) -> None:

@@ -44,8 +44,8 @@ class Compared:
 class Look:
     """What one measurement shows of a cell: `slowdown` of HEAD, or why there is none.
 
-    `slow`: the slowdown is above the threshold, with Holm's correction over all cells of the measurement. `broken`: what
-    HEAD does where BASE can be measured. `unclear`: why nothing can be said. Latencies are medians in seconds.
+    `slow`: the slowdown is above the threshold, with Holm's correction over all cells of the measurement. `broken`:
+    what HEAD does where BASE can be measured. `unclear`: why nothing can be said. Latencies are medians in seconds.
     """
 
     slowdown: Slowdown | None = None

@@ -122,7 +122,7 @@ def _request(title: str, wishes: Wishes) -> Request:
 
 
 def _inside(top: Path, here: Path, name: str) -> str:
-    """Return `name` with its file as a path from `top` on; as it is written it starts there, or in the folder `here`."""
+    """Return `name` with its file as a path from `top` on; as it is given it starts there, or in the folder `here`."""
     if name.endswith(".py"):
         raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a network.")
     if ".py:" not in name:

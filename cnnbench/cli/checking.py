@@ -156,4 +156,9 @@ def _place(model: object) -> tuple[Path, str]:
             f"{called(model)} cannot be found in another revision: a function or class at the top level of a module is "
             "needed that makes the network. A network or a lambda can be compared with a baseline that is a callable."
         )
+    if "site-packages" in Path(file).parts:
+        raise UsageError(
+            f"{name} is of an installed package, {file}, and no revision of the repository has it there. Install the "
+            "package in editable mode: pip install -e ."
+        )
     return Path(file), name

@@ -23,8 +23,8 @@ from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError
 from cnnbench.store import Store
 
 WIDTH_SHARE = 0.25
-"""Half-width of the 95 % interval, as a share of the threshold, at which measuring a cell ends early. With eight sets of
-workers the 99 % bound is then a third of the threshold from the estimate, with four half of it. Our choice."""
+"""Half-width of the 95 % interval, as a share of the threshold, at which measuring a cell ends early. With eight sets
+of workers the 99 % bound is then a third of the threshold from the estimate, with four a little more. Our choice."""
 
 FILES = {"markdown": "gate.md", "csv": "gate.csv", "json": "gate.json"}
 """What a run folder gets beside the records."""
@@ -197,7 +197,7 @@ class _Measuring:
 
     def _plain(self, text: str) -> str:
         """Return `text` without folders that a person does not know."""
-        for built, recorded in self._names.items():
+        for built, recorded in sorted(self._names.items(), key=lambda pair: -len(pair[0])):  # one may begin another
             text = text.replace(built, recorded)
         for folder, name in self._gate.folders:
             text = text.replace(f"{folder}/", "").replace(str(folder), name)

@@ -101,7 +101,8 @@ def find_saved(name: str, input_shape: Shape | None) -> ModelSpec:
 def _network(made: object) -> nn.Module:
     from torch import nn
 
-    network = made() if callable(made) and not isinstance(made, nn.Module) else copy.deepcopy(made)  # built more than once
+    # a network may be built more than once, and changed each time
+    network = made() if callable(made) and not isinstance(made, nn.Module) else copy.deepcopy(made)
     if not isinstance(network, nn.Module):
         raise CnnbenchError(f"{called(made)}() returned a {type(network).__name__}, not a torch.nn.Module.")
     return network

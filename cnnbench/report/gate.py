@@ -27,11 +27,12 @@ COLUMNS = (
 _HEADINGS = ("Model", "Variant", "Batch", "BASE", "HEAD", "HEAD is", "Measured again", "Verdict")
 
 READING = (
-    "BASE and HEAD take turns in shuffled blocks of milliseconds, in several sets of new processes, so what the machine "
-    "does meanwhile meets both. A slowdown is paired by block and rests on the sets.",
-    "at least, at most: each holds with 99 % confidence. FAIL: the slowdown is above the threshold with that confidence, "
-    "with Holm's correction over all cells, and was so again when the suspected cells were measured once more by new "
-    "processes. PASS: it is at most the threshold. INCONCLUSIVE: neither is known; a larger --budget tells more.",
+    "BASE and HEAD take turns in shuffled blocks of milliseconds, in several sets of new processes, so what the "
+    "machine does meanwhile meets both. A slowdown is paired by block and rests on the sets.",
+    "at least, at most: each holds with 99 % confidence. FAIL: the slowdown is above the threshold with that "
+    "confidence, with Holm's correction over all cells, and was so again when the suspected cells were measured once "
+    "more by new processes. PASS: it is at most the threshold. INCONCLUSIVE: neither is known; a larger --budget tells "
+    "more.",
     "Nothing is compared with a number from another run or another machine.",
 )
 

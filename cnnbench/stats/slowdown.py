@@ -19,8 +19,8 @@ GATE_LEVEL = 0.01
 class Slowdown:
     """How much longer the time is than the base's, as a share: 0.1 takes 10 % longer, below 0 is faster.
 
-    With 99 % confidence the truth is at least `low`, and with 99 % at most `high`; both are None where the blocks are of
-    fewer than three sets of workers or launches, because then nothing shows how far equal processes differ.
+    With 99 % confidence the truth is at least `low`, and with 99 % at most `high`; both are None where the blocks are
+    of fewer than three sets of workers or launches, because then nothing shows how far equal processes differ.
     `p_above` is the one-sided p-value of the truth being above the threshold that was asked about, 1 without bounds.
     """
 

@@ -175,6 +175,20 @@ def test_what_another_revision_cannot_have(model: object, pretended: Pretended) 
     with pytest.raises(UsageError) as caught:
         check(model, SHAPE, "main", Settings())
     assert str(caught.value) == (
-        f"{checking.called(model)} cannot be found in another revision: a function or class at the top level of a module "
-        "is needed that makes the network. A network or a lambda can be compared with a baseline that is a callable."
+        f"{checking.called(model)} cannot be found in another revision: a function or class at the top level of a "
+        "module is needed that makes the network. A network or a lambda can be compared with a baseline that is a "
+        "callable."
+    )
+
+
+def test_a_function_of_an_installed_package_is_in_no_revision(tmp_path: Path, pretended: Pretended, load: Load) -> None:
+    top = repository(tmp_path / "repo")
+    installed = top / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "nets_of_check.py").write_text(NET)
+    with pytest.raises(UsageError) as caught:
+        check(load(installed), SHAPE, "main", Settings())
+    assert str(caught.value) == (
+        f"make is of an installed package, {installed / 'nets_of_check.py'}, and no revision of the repository has it "
+        "there. Install the package in editable mode: pip install -e ."
     )

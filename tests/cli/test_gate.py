@@ -54,8 +54,8 @@ def test_nothing_slower_passes(top: Path, pretended: Pretended, capsys: Captured
     folder = run_folder(top)
     assert errors.splitlines()[-1] == f"Records and reports: {folder.relative_to(top)}"
     assert (
-        "1 cell, BASE and HEAD in turns. What looks too slow is measured once more by new processes (seed 1); only what "
-        "is so twice fails."
+        "1 cell, BASE and HEAD in turns. What looks too slow is measured once more by new processes (seed 1); only "
+        "what is so twice fails."
     ) in errors
     (measured,) = pretended.measured
     assert (measured[0].total_s, measured[0].launch, measured[0].ratio_within) == (100.0, 0, 0.0125)
@@ -68,7 +68,8 @@ def test_a_slowdown_is_measured_once_more_and_fails(top: Path, pretended: Preten
     assert exit_code([*line, "--output", "out"]) == 1
     shown, errors = capsys.readouterr()
     assert SLOW in shown.splitlines()
-    assert shown.splitlines()[-1].startswith("FAIL: net.py:make eager batch 1 is worse in the working tree than in main")
+    whole = "FAIL: net.py:make eager batch 1 is worse in the working tree than in main"
+    assert shown.splitlines()[-1].startswith(whole)
     assert "1 of 2 looks too slow or broken: once more.\n" in errors
     (first, both), (again, one) = pretended.measured
     assert (first.total_s, again.total_s, again.launch) == (40.0, 20.0, 1)
@@ -107,7 +108,8 @@ def test_the_run_folder_holds_records_under_names_that_last(top: Path, pretended
     runs = [item for item in loaded.items if isinstance(item, Run)]
     assert [run.title for run in runs] == ["gate main", "gate main"]
     assert [run.wall_s is None for run in runs] == [True, False]
-    assert sorted(path.name for path in (top / "out").iterdir()) == ["gate.csv", "gate.json", "gate.md", "records.jsonl"]
+    files = sorted(path.name for path in (top / "out").iterdir())
+    assert files == ["gate.csv", "gate.json", "gate.md", "records.jsonl"]
     assert json.loads((top / "out" / "gate.json").read_text())["failed"] is True
     assert (top / "out" / "gate.md").read_text().startswith("## cnnbench gate: FAIL\n")
 
@@ -214,20 +216,23 @@ def test_two_model_files(top: Path, pretended: Pretended, capsys: Captured) -> N
     assert [record.case.model for record in load(top / "out").records[:2]] == ["net.py:make", "deep/net.py:make"]
 
 
+ALIKE = "BASE and HEAD must be alike: two git revisions, or two model files FILE.py:FACTORY."
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [
         ("gate gone", "'gone' is no revision of {top}."),
-        ("gate net.py:make", "BASE and HEAD must be alike: two git revisions, or two model files FILE.py:FACTORY."),
-        ("gate main net.py:make", "BASE and HEAD must be alike: two git revisions, or two model files FILE.py:FACTORY."),
-        ("gate net.py:make net.py:make", "BASE and HEAD are both 'net.py:make'. Give two files, or two factories of one."),
+        ("gate net.py:make", ALIKE),
+        ("gate main net.py:make", ALIKE),
+        ("gate net.py:make net.py:make", "BASE and HEAD are both 'net.py:make'. Give two files, or two factories"),
         ("gate net.py:make net.py:mak", "Unknown factory in net.py 'mak'. Did you mean make?"),
         (
             "gate net.py:make deep/net.py:make --models net.py:make",
             "--models names networks of two revisions; two model files name theirs themselves.",
         ),
         ("gate main --models net.py", "'net.py' names no factory: write net.py:FACTORY"),
-        ("gate main --models ../x.py:make", "'../x.py' is not in the repository {top}, so there are no revisions of it."),
+        ("gate main --models ../x.py:make", "'../x.py' is not in the repository {top}, so there are no"),
         ("gate main --variants amd --models net.py:make", "Unknown variant 'amd'. Did you mean amp?"),
         (
             "gate main",

@@ -23,8 +23,8 @@ def test_a_folder_outside_of_any_repository_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         top_of(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} is in no git repository, so there are no revisions to compare. Go to one, or give two model files: "
-        "FILE.py:FACTORY."
+        f"{tmp_path} is in no git repository, so there are no revisions to compare. Go to one, or give two model "
+        "files: FILE.py:FACTORY."
     )
 
 

@@ -303,3 +303,10 @@ def test_models_of_another_environment_are_started_there(clock: Use) -> None:
     seen = stage.measure(sampling_s=FOUR_SETS_S, others={"elsewhere": host})
     assert (len(other), len(stage.workers)) == (4, 8)
     assert [s.failure for s in seen] == [None, None]
+
+
+def test_one_side_alone_is_measured_no_longer_than_tells_its_time(clock: Use) -> None:
+    stage = clock(Stage(STEADY, Script(built=BOOM)))
+    eager, last = stage.measure(sampling_s=60.0, ratio_within=0.01)
+    assert (last.failure, blocks(eager)) == (BOOM, tuple(range(6)))
+    assert stage.now == 1000.0 + 0.25 + 6 * 0.25
