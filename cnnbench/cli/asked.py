@@ -98,6 +98,7 @@ def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: Wishes) 
         request=_request(title, wishes),
         entries=(entry,),
         base_python=wishes.base_python,
+        notes=_python_notes(wishes),
         command=wishes.command,
         output=wishes.output,
     )
@@ -157,7 +158,7 @@ def _requirement_notes(before: Revision, after: Revision, wishes: Wishes) -> tup
     """
     differing = differing_requirements(before.folder, after.folder)
     if wishes.base_python is not None:
-        return (f"BASE was measured with its own environment: {wishes.base_python}",)
+        return _python_notes(wishes)
     if not differing:
         return ()
     verb = "differs" if len(differing) == 1 else "differ"
@@ -169,3 +170,9 @@ def _requirement_notes(before: Revision, after: Revision, wishes: Wishes) -> tup
         "interpreter of an environment made for BASE with --base-python PATH, or measure both in the present one with "
         "--same-environment."
     )
+
+
+def _python_notes(wishes: Wishes) -> tuple[str, ...]:
+    """Return that BASE had an environment of its own, if it had."""
+    python = wishes.base_python
+    return () if python is None else (f"BASE was measured with its own environment: {python}",)

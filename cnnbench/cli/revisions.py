@@ -84,7 +84,8 @@ def checked_out(top: Path, base: str, head: str | None) -> Iterator[tuple[Revisi
         finally:
             for folder in folders:
                 if folder.exists():
-                    _git(top, "worktree", "remove", "--force", str(folder))
+                    # forced twice, because one that is half made is locked
+                    _git(top, "worktree", "remove", "--force", "--force", str(folder))
                     shutil.rmtree(folder, ignore_errors=True)
 
 
