@@ -123,7 +123,7 @@ def test_an_interruption_leaves_nothing_behind(top: Path, number: signal.Signals
         process.send_signal(number)
         assert process.wait(30) == 130
     said = (top.parent / "stderr.txt").read_text()
-    assert said.endswith("Interrupted. What was measured is kept in out; a gate starts anew.\nInterrupted.\n")
+    assert said.endswith("What was measured is kept in out; a gate starts anew.\nInterrupted.\n")
     assert psutil.wait_procs(children, timeout=10)[1] == []
     assert [line for line in left_over(top) if not line.endswith("out/")] == []
 

@@ -61,6 +61,8 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, seen: list[
 
         monkeypatch.setattr("cnnbench.cli.checking.check", check)
         pytester.makepyfile(TEST.replace("{more}", more))
+        # a process of its own would not know that this suite makes errors of warnings
+        arguments = arguments if "-W" in arguments else ("-W", "default", *arguments)
         if ini:
             pytester.makeini(f"[pytest]\n{ini}")
         return pytester.runpytest_inprocess("-p", "cnnbench.pytest_plugin", "-p", "no:cacheprovider", *arguments)
@@ -80,7 +82,7 @@ def test_a_fail_fails_with_the_sentence_and_the_table(runs: Runs) -> None:
         [
             "make: slow: FAIL",
             "FAIL: make eager batch 1 is worse in now than in main.",
-            "*- cnnbench -*",
+            "*- Captured cnnbench call -*",
             "Model*Verdict*",
         ]
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnbench.cli.called import recorded_command
-from cnnbench.cli.main import EXIT_FAILED
+from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.options import DURATION, NUMBERS, PERCENT, SHAPE, Words
 from cnnbench.spec import UsageError
 
@@ -80,8 +80,12 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
     from cnnbench.cli.gating import run_gate
     from cnnbench.report.gate import GATE_WRITERS
 
-    with _asked(base, head, models, given) as gate:
-        report, folder = run_gate(gate)
+    try:
+        with _asked(base, head, models, given) as gate:
+            report, folder = run_gate(gate)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        return EXIT_INTERRUPTED
     click.echo(GATE_WRITERS[output_format](report).rstrip("\n"))
     click.echo(f"Records and reports: {folder}", err=True)
     return EXIT_FAILED if report.failed else 0

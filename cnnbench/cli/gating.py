@@ -77,7 +77,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
             found = _Measuring(gate, store, run, shown).all()
         except KeyboardInterrupt:
             if store.file.exists():
-                shown.line(f"Interrupted. What was measured is kept in {folder}; a gate starts anew.")
+                shown.line(f"What was measured is kept in {folder}; a gate starts anew.")
             raise
     wall_s = time.monotonic() - begin
     store.append(replace(run, wall_s=wall_s))

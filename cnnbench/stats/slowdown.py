@@ -21,7 +21,8 @@ class Slowdown:
 
     With 99 % confidence the truth is at least `low`, and with 99 % at most `high`; both are None where the blocks are
     of fewer than three sets of workers or launches, because then nothing shows how far equal processes differ.
-    `p_above` is the one-sided p-value of the truth being above the threshold that was asked about, 1 without bounds.
+    `p_above` is the one-sided p-value of the truth being above the threshold that was asked about: told up to 0.5, and
+    1 without bounds.
     """
 
     center: float

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from cnnbench.analysis.gate_look import Compared
-from cnnbench.record import Record
+from cnnbench.record import Record, Status
 from cnnbench.spec import Variant
 from tests.made import EAGER, WAVE, case, record, timed
 
@@ -38,9 +38,10 @@ def two(
     ]
 
 
-def broken(side: str, *, name: str = "net", launch: int = 0, **how: object) -> list[Record]:
+def broken(
+    side: str, *, launch: int = 0, status: Status = "failed", error: str = "ValueError: boom (net.py:3)"
+) -> list[Record]:
     """Return the records of a network of which one side, `base` or `head`, gives no times."""
-    failed = {"status": "failed", "error": "ValueError: boom (net.py:3)", **how}
-    base, head = two(1.0, name=name, launch=launch)
-    gone = replace(base if side == "base" else head, measurements=(), sets=(), **failed)  # type: ignore[arg-type]
+    base, head = two(1.0, launch=launch)
+    gone = replace(base if side == "base" else head, measurements=(), sets=(), status=status, error=error)
     return [gone, head] if side == "base" else [base, gone]

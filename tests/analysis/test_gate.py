@@ -106,7 +106,7 @@ def test_more_cells_make_each_harder_to_fail() -> None:
     """Holm's correction: 1.0625 is above 5 % by 1.18 % in its logarithm, 5.3 errors, whose p-value is 0.0066."""
     alone = two(1.0625)
     assert suspected([compared()], alone, 0.05) == {alone[0].case.key()}
-    records = [*alone, *two(1.0, name="other")]
+    records = [*alone, *two(1.0 + 1e-12, name="other")]
     both = [compared(), compared("other")]
     assert suspected(both, records, 0.05) == frozenset()
     assert [(cell.model, cell.verdict, cell.sentence) for cell in gate_cells(both, records, 0.05)] == [
@@ -128,7 +128,10 @@ def test_variants_are_cells_of_their_own_and_wrong_scores_are_a_regression() -> 
         ("net amp batch 1", "fail"),
     ]
     fine = two(0.5, variant=AMP)
-    wrong = [record(beside(one.case, "numerics"), *numerics(error, 0.1)) for one, error in zip(fine, (0.01, 0.5))]
+    wrong = [
+        record(beside(one.case, "numerics"), *numerics(error, 0.1))
+        for one, error in zip(fine, (0.01, 0.5), strict=True)
+    ]
     (cell,) = gate_cells([compared()], [*fine, *wrong], 0.05)
     assert (cell.verdict, cell.first, cell.sentence) == (
         "inconclusive",
@@ -157,14 +160,14 @@ def test_what_does_not_run_any_more_fails_if_it_does_not_again() -> None:
     )
 
 
-VOIDED = {"status": "invalid", "error": "environment: 9 of 24 samples were voided; measure again"}
+VOIDED = "environment: 9 of 24 samples were voided; measure again"
 
 
 @pytest.mark.parametrize(
     ("records", "reason"),
     [
         (broken("base"), "BASE failed: ValueError: boom (net.py:3)"),
-        (broken("head", **VOIDED), "HEAD is invalid: environment: 9 of 24 samples were voided; measure again"),
+        (broken("head", status="invalid", error=VOIDED), f"HEAD is invalid: {VOIDED}"),
         ([broken("base")[0], broken("head")[1]], "BASE failed: ValueError: boom (net.py:3)"),
         (two(1.3, sets=()), ONE_SET),
         ([record(case("net@base-1"), *timed([1.0]))], "HEAD was not measured"),
@@ -200,7 +203,7 @@ def test_sides_without_a_common_block_are_not_compared() -> None:
     ],
 )
 def test_what_a_side_lacks(
-    in_base: str | None, in_head: str | None, absent: bool, verdict: str, sentence: str
+    in_base: str | None, in_head: str | None, *, absent: bool, verdict: str, sentence: str
 ) -> None:
     cell = lacking("net", in_base=in_base, in_head=in_head, absent=absent)
     assert (cell.verdict, cell.sentence, cell.label()) == (verdict, sentence, "net")
@@ -239,7 +242,7 @@ def cells(*verdicts: str) -> list[GateCell]:
         (("fail",), False, ("fail", True, "FAIL: net0 is worse in the working tree than in main (1).")),
     ],
 )
-def test_the_whole(verdicts: tuple[str, ...], fails: bool, expected: tuple[str, bool, str]) -> None:
+def test_the_whole(verdicts: tuple[str, ...], *, fails: bool, expected: tuple[str, bool, str]) -> None:
     question = replace(QUESTION, inconclusive_fails=fails)
     found = gate_report(
         question, cells(*verdicts), notes=["a note"], environment=MACHINE, started="2026-01-02T03:04:05Z", wall_s=9.0

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 import pytest
 
@@ -25,8 +24,8 @@ class Pretended:
     None: HEAD fails. `lacks`: what a side does not have, by the end of the name that builds it, with the error.
     """
 
-    factors: Factors = MappingProxyType({})
-    lacks: Mapping[str, Known] = MappingProxyType({})
+    factors: Factors = field(default_factory=dict)
+    lacks: Mapping[str, Known] = field(default_factory=dict)
     interrupt: bool = False
     requests: list[Request] = field(default_factory=list)
     pythons: list[str | None] = field(default_factory=list)

@@ -175,7 +175,7 @@ def test_an_interruption_keeps_what_was_measured(top: Path, pretended: Pretended
     pretended.interrupt = True
     assert exit_code(["gate", "main", "--models", "net.py:make", "--output", "out"]) == 130
     assert capsys.readouterr().err.splitlines()[-2:] == [
-        "Interrupted. What was measured is kept in out; a gate starts anew.",
+        "What was measured is kept in out; a gate starts anew.",
         "Interrupted.",
     ]
     assert len(git(top, "worktree", "list").splitlines()) == 1

@@ -62,10 +62,17 @@ def test_one_revision_can_be_both_sides(top: Path) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_is_left_whatever_happens(top: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), checked_out(top, "main", "main") as (base, _):
-        (base.folder / "new.txt").write_text("made meanwhile")
-        raise error
-    assert not base.folder.parent.exists()
+    seen: list[Path] = []
+
+    def breaks() -> None:
+        with checked_out(top, "main", "main") as (base, _):
+            (base.folder / "new.txt").write_text("made meanwhile")
+            seen.append(base.folder)
+            raise error
+
+    with pytest.raises(error):
+        breaks()
+    assert not seen[0].parent.exists()
     assert len(git(top, "worktree", "list").splitlines()) == 1
 
 

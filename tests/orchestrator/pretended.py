@@ -173,9 +173,7 @@ class Stage:
             ratio_within=ratio_within,
         )
         host = cast("Host", SimpleNamespace(start=self.start))
-        return measure_group(
-            host, self.group, limits, launch=launch, tell=tell or self.told.append, others=others
-        )
+        return measure_group(host, self.group, limits, launch=launch, tell=tell or self.told.append, others=others)
 
     @property
     def taken(self) -> list[str]:

@@ -44,9 +44,9 @@ def request(*variants: str, batch_sizes: tuple[int, ...] = (1,), **more: object)
     return replace(made, **more)  # type: ignore[arg-type]  # fields of Request
 
 
-def known(*names: str, environment: Environment = NATIVE, **lacking: str) -> Sides:
+def known(*names: str, environment: Environment = NATIVE, lacking: tuple[str, ...] = ()) -> Sides:
     found = {name: Known(model=name, input_shape=(3, 8, 8)) for name in names}
-    found |= {name: Known(model=name, error=error) for name, error in lacking.items()}
+    found |= {name: Known(model=name, error="none") for name in lacking}
     return Sides(base=OTHER, head=environment, known=found)
 
 
@@ -80,7 +80,7 @@ def test_every_variant_and_batch_size_is_a_group_and_only_those_asked_for() -> N
 @pytest.mark.parametrize("lacking", [PAIR.base, PAIR.head])
 def test_what_a_side_lacks_has_no_group(lacking: str) -> None:
     other = Pair(base="b", head="h")
-    found = known("b", "h", *{PAIR.base, PAIR.head} - {lacking}, **{lacking: "none"})
+    found = known("b", "h", *{PAIR.base, PAIR.head} - {lacking}, lacking=(lacking,))
     assert [g.cases[0].model for g in groups_of(request(), [PAIR, other], found)] == ["b"]
 
 

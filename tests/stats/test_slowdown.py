@@ -48,7 +48,7 @@ def test_a_network_that_is_faster_has_a_slowdown_below_none() -> None:
     assert found.center < 0
     assert found.high is not None
     assert found.high < 0.0
-    assert found.p_above > 0.99
+    assert found.p_above == 0.5  # it is told no higher
 
 
 def test_holm_corrects_over_those_that_have_bounds() -> None:
@@ -65,16 +65,21 @@ def test_holm_corrects_over_those_that_have_bounds() -> None:
 
 
 @pytest.mark.parametrize("sets", [4, 8])
-def test_bounds_are_wrong_once_in_a_hundred(sets: int) -> None:
-    """Sets differ by 1 % beside what their blocks vary by; 2000 times, so 20 are expected to each side."""
+@pytest.mark.parametrize("differ", [0.003, 0.03])
+def test_bounds_are_wrong_once_in_a_hundred_at_most(sets: int, differ: float) -> None:
+    """Sets differ by `differ` beside what their blocks tell; 2000 times, so 20 are expected to each side, or fewer.
+
+    The interval is never narrower than the blocks allow: with few sets that differ by little, it is wrong less often.
+    """
     source, runs = np.random.default_rng(1), 2000
     too_high = too_low = 0
     for _ in range(runs):
-        starts = source.normal(-math.log1p(0.05), 0.01, sets)
+        starts = source.normal(-math.log1p(0.05), differ, sets)
         found = seen([list(source.normal(start, 0.02, 12)) for start in starts])
         assert found.low is not None
         assert found.high is not None
         too_high += found.low > 0.05
         too_low += found.high < 0.05
-    assert 5 <= too_high <= 40  # Binomial(2000, 0.01) beyond these in fewer than one case of 10,000
-    assert 5 <= too_low <= 40
+    least = 5 if differ > 0.02 else 0
+    assert least <= too_high <= 40  # Binomial(2000, 0.01) is beyond 5 to 40 in fewer than one case of 5,000
+    assert least <= too_low <= 40
