@@ -91,6 +91,8 @@ def measure_group(  # where, what, for how long, and which time it is
         before = machine.read_counters(time.monotonic())
         setup_s, block_s = max(0.0, setup_s), _block_s(cells)
         count = number_of_sets(limits.sampling_s, setup_s, block_s) if len(group.cases) > 1 else 1
+        if limits.ratio_within is not None and fewest_fit(limits.sampling_s, setup_s, block_s):
+            count = max(count, FEWEST_SETS)  # only the ratio is wanted, of which one set says too little
         plan = Sets(count=count, setup_s=setup_s, least_s=setup_s + LEAST_BLOCKS * block_s, first_blocks=sets)
         _measure_sets(cells, limits, plan, order, tell)
     finally:
@@ -159,6 +161,11 @@ def number_of_sets(sampling_s: float, setup_s: float, block_s: float) -> int:
             return count
         count -= 1
     return 1
+
+
+def fewest_fit(sampling_s: float, setup_s: float, block_s: float) -> bool:
+    """Return whether `FEWEST_SETS` sets of workers fit at all, however little time their start leaves for blocks."""
+    return sampling_s - (FEWEST_SETS - 1) * setup_s >= FEWEST_SETS * LEAST_BLOCKS * block_s
 
 
 def _saved_s(cells: Sequence[Cell]) -> float:

@@ -310,3 +310,15 @@ def test_one_side_alone_is_measured_no_longer_than_tells_its_time(clock: Use) ->
     eager, last = stage.measure(sampling_s=60.0, ratio_within=0.01)
     assert (last.failure, blocks(eager)) == (BOOM, tuple(range(6)))
     assert stage.now == 1000.0 + 0.25 + 6 * 0.25
+
+
+@pytest.mark.parametrize(
+    ("sampling_s", "ratio", "expected"), [(40.0, None, 0), (40.0, 0.001, 4), (35.5, 0.001, 0), (48.0, None, 4)]
+)
+def test_a_ratio_uses_the_fewest_sets_wherever_they_fit(
+    clock: Use, sampling_s: float, ratio: float | None, expected: int
+) -> None:
+    """A set takes 8 s to start and six blocks 3 s, so four fit 36 s, and starting them is half of 48 s."""
+    stage = clock(Stage(*(replace(STEADY, warm_s=4.0) for _ in range(2))))
+    _, last = stage.measure(sampling_s=sampling_s, ratio_within=ratio)
+    assert len(last.outcome.sets) == expected
