@@ -14,6 +14,7 @@ import click
 from cnnbench.analysis.gate import GateReport
 from cnnbench.analysis.gate_look import Compared
 from cnnbench.cli.asked import Wishes, of_models, of_revisions
+from cnnbench.cli.gate import DEFAULT_THREADS, DEFAULT_THRESHOLD
 from cnnbench.cli.gating import Entry, run_gate
 from cnnbench.cli.options import DURATION, PERCENT, Words
 from cnnbench.cli.revisions import top_of
@@ -33,7 +34,7 @@ class Settings:
     """What a check is told beside its networks, as it is written on the command line of pytest or in its file."""
 
     budget: object = DEFAULT_BUDGET
-    threshold: object = "5%"
+    threshold: object = DEFAULT_THRESHOLD
     variants: object = "eager"
     inconclusive: object = "pass"
     same_environment: bool = False
@@ -119,6 +120,7 @@ def _wishes(settings: Settings) -> Wishes:
             threshold=PERCENT.convert(settings.threshold, None, None),
             inconclusive_fails=settings.inconclusive == "fail",
             budget_s=DURATION.convert(_seconds(settings.budget), None, None),
+            threads=DEFAULT_THREADS,
             same_environment=settings.same_environment,
             command="pytest",
         )
