@@ -17,6 +17,9 @@ version 1 lacks has defaults, so its lines are read as they stand."""
 
 Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid"]
 
+BY_ENVIRONMENT = "environment: "
+"""How the error of an invalid record begins that is so because the environment's counters rejected its samples."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:

@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from cnnbench.models import cifar_cnn, digit_cnn, lenet, mlp, mnist_cnn, mobilenet, resnet, vgg
 from cnnbench.models.outside import FORMS, Plugins, check_outside, find_outside, is_outside, load_plugins, resized
+from cnnbench.models.saved import find_saved, is_saved
+from cnnbench.models.tree import find_in_tree, is_in_tree
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, unknown_name
 
 
@@ -57,6 +59,10 @@ def find_model(name: str, input_shape: Shape | None = None) -> ModelSpec:
         UsageError: there is no such model; the message names close ones or the place of the mistake.
         MissingError: the name needs a package that is not installed.
     """
+    if is_in_tree(name):
+        return find_in_tree(name, input_shape)
+    if is_saved(name):
+        return find_saved(name, input_shape)
     if is_outside(name):
         return find_outside(name, input_shape)
     return resized(_by_name(name), input_shape)

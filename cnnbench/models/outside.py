@@ -58,7 +58,7 @@ def find_outside(name: str, input_shape: Shape | None) -> ModelSpec:
     if source in _PACKAGES:
         _require(source, name)
         return (_torchvision if source == "torchvision" else _timm)(name, rest, input_shape)
-    return _file(name, Path(source), rest, input_shape)
+    return factory_spec(name, Path(source), rest, load_file(Path(source)), input_shape)
 
 
 def resized(spec: ModelSpec, input_shape: Shape | None) -> ModelSpec:
@@ -184,10 +184,15 @@ def _build_timm(architecture: str, options: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _file(name: str, path: Path, factory: str, input_shape: Shape | None) -> ModelSpec:
-    module = _load(path)
+def no_factory(path: Path, factory: str, module: ModuleType) -> UsageError:
+    """Return the error for a `factory` that the `module` in `path` does not have, with close names."""
+    return unknown_name(f"factory in {path}", factory, (n for n in vars(module) if not n.startswith("_")))
+
+
+def factory_spec(name: str, path: Path, factory: str, module: ModuleType, input_shape: Shape | None) -> ModelSpec:
+    """Return the spec of `factory` in the `module` that the file in `path` is; errors as `find_model`."""
     if not hasattr(module, factory):
-        raise unknown_name(f"factory in {path}", factory, (n for n in vars(module) if not n.startswith("_")))
+        raise no_factory(path, factory, module)
     make = getattr(module, factory)
     if not callable(make):
         kind = type(make).__name__
@@ -214,7 +219,7 @@ def _build_file(path: Path, factory: str, make: Callable[[], object]) -> nn.Modu
     return made
 
 
-def _load(path: Path) -> ModuleType:
+def load_file(path: Path) -> ModuleType:
     """Return the module in `path`, under a name that only this file has, so that no two files get mixed up."""
     import hashlib
 
@@ -226,12 +231,21 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     sys.modules[unique] = module  # dataclasses and pickle look the module up there
     try:
-        with _on_path(path):
+        with explained(path), _on_path(path):
             found.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except UsageError:
         del sys.modules[unique]
-        raise UsageError(f"{_place(path, error)}: importing the file raised {_says(error)}.") from error
+        raise
     return module
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Import the file in `path` inside of this: what that raises becomes a UsageError that says where."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{_place(path, error)}: importing the file raised {_says(error)}.") from error
 
 
 @contextmanager

@@ -72,11 +72,14 @@ def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random, tell: T
 def living(cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells that take part still; none where only twin and canary are left, which nothing is judged by.
 
-    A twin without its reference says nothing.
+    A twin without its reference says nothing. Where ratios are wanted, one cell alone tells only how long it takes.
     """
     dead = {replace(cell.case, role="twin") for cell in cells if not cell.alive}
     alive = [cell for cell in cells if cell.alive and cell.case not in dead]
-    return alive if any(cell.case.role == "timed" for cell in alive) else []
+    timed = [cell for cell in alive if cell.case.role == "timed"]
+    if len(timed) == 1 and timed[0].ratio_within is not None and len(timed[0].samples) >= LEAST_BLOCKS:
+        return []
+    return alive if timed else []
 
 
 def lost_s(cells: Sequence[Cell]) -> float:
@@ -114,6 +117,8 @@ def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
 
 def aim(cells: Sequence[Cell]) -> float:
     """Return the half-width that is wanted of the intervals of `cells`, which are on one device."""
+    if cells[0].ratio_within is not None:
+        return cells[0].ratio_within
     if cells[0].case.device == "cuda":
         return stats.WIDTH_CUDA
     canary = next((cell for cell in cells if cell.case.role == "canary"), None)

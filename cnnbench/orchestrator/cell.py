@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cnnbench import stats
-from cnnbench.orchestrator.host import Worker
+from cnnbench.orchestrator.host import Host, Worker
 from cnnbench.orchestrator.messages import Failure, Ready, Reply
-from cnnbench.record import Caution, Measurement, Outcome
+from cnnbench.record import BY_ENVIRONMENT, Caution, Measurement, Outcome
 from cnnbench.runners.sampling import Sample
 from cnnbench.spec import Case
 
@@ -28,10 +28,14 @@ class Cell:
     """One case while it is measured; a failed one keeps its failure and takes no further part.
 
     `samples` are by block. `voided` are the blocks whose sample an environment counter rejected, with the reason.
-    `finished`: its interval is narrow enough. `worker` is the one of the present set of workers.
+    `finished`: its interval is narrow enough. `worker` is the one of the present set of workers, started by `host`.
+    `ratio_within`: the half-width that is wanted of the ratio to the reference; None: what the machine allows, and of
+    the reference's own time as well.
     """
 
     case: Case
+    host: Host | None = None
+    ratio_within: float | None = None
     worker: Worker | None = None
     failure: Failure | None = None
     ready: Ready | None = None
@@ -56,6 +60,11 @@ class Cell:
     def unfit(self) -> bool:
         """Whether so many samples were voided that the rest cannot be believed."""
         return len(self.samples) >= FEWEST_JUDGED and len(self.voided) > MOST_VOIDED * len(self.samples)
+
+    def start(self) -> None:
+        """Start a worker for the cell."""
+        assert self.host is not None
+        self.worker = self.host.start()
 
     def at_work(self) -> Worker:
         """Return the worker that holds the cell now."""
@@ -95,6 +104,8 @@ def width(cell: Cell, reference: Cell, sets: Sequence[int]) -> float:
     if cell.case.role == "canary":
         return 0.0
     if cell is reference:
+        if cell.ratio_within is not None:
+            return 0.0
         own = list(cell.good.values())
         interval = stats.median(own) if own else None
         if interval is None or interval.low is None or interval.high is None:
@@ -137,7 +148,7 @@ def _voided(cell: Cell) -> Failure:
     kinds = [re.sub(r"\d+(\.\d+)?", "", reason) for reason in reasons]  # how much it was differs every time
     commonest = reasons[kinds.index(max(dict.fromkeys(kinds), key=kinds.count))]
     error = (
-        f"environment: {len(reasons)} of {len(cell.samples)} samples were voided, most of them because {commonest}; "
+        f"{BY_ENVIRONMENT}{len(reasons)} of {len(cell.samples)} samples were voided, most of them because {commonest}; "
         "measure again when the machine has no other work"
     )
     return Failure(status="invalid", error=error)

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from cnnbench import machine
 from cnnbench.orchestrator.blocks import (
@@ -46,6 +47,9 @@ half a second for each, runs of 15 s had no time for sets."""
 WARM_COMPILE_SAVES = 0.6
 """Share of a cold first call that warm caches save; seen on two cores. It only helps to guess what a set takes."""
 
+NO_OTHERS: Mapping[str, Host] = MappingProxyType({})
+"""All models are measured in one environment."""
+
 EMULATED_PATIENCE_S = 10.0
 EMULATED_WARM_S = 5.0
 """Seconds until an emulated variant must have warmed up, compiling apart, and when a warm-up that does not settle ends;
@@ -54,7 +58,10 @@ one that takes longer is given up, because it would eat the budget. Our choice."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What a group may spend: seconds of blocks, not beyond `deadline` (monotonic); memory and warm-up of a worker."""
+    """What a group may spend: seconds of blocks, not beyond `deadline` (monotonic); memory and warm-up of a worker.
+
+    `ratio_within`: half-width of the ratios to the reference at which it ends early, None for what the machine allows.
+    """
 
     sampling_s: float
     deadline: float
@@ -63,25 +70,33 @@ class Limits:
     warm_cap_s: float
     emulated: Mapping[Case, str]
     live: Callable[[Sequence[Live]], None] = lambda _: None
+    ratio_within: float | None = None
 
 
-def measure_group(host: Host, group: Group, limits: Limits, *, launch: int, tell: Tell) -> tuple[Seen, ...]:
+def measure_group(  # where, what, for how long, and which time it is
+    host: Host, group: Group, limits: Limits, *, launch: int, tell: Tell, others: Mapping[str, Host] = NO_OTHERS
+) -> tuple[Seen, ...]:
     """Measure the members of `group` side by side and return what came of each; the workers end here in any case.
 
-    `limits.sampling_s` are for blocks and for the sets of workers after the first.
+    `limits.sampling_s` are for blocks and for the sets of workers after the first. `others` are the hosts of models
+    that are measured in another environment, by name.
     """
-    cells = [Cell(case=case) for case in group.members]
+    cells = [
+        Cell(case=case, host=others.get(case.model, host), ratio_within=limits.ratio_within) for case in group.members
+    ]
     order = random.Random(f"{group.cases[0].seed} {launch}")  # noqa: S311  # an order
     sets: list[int] = []
     try:
         begin = time.monotonic()
-        _start(host, cells, limits, tell)
+        _start(cells, limits, tell)
         setup_s = time.monotonic() - begin - lost_s(cells) - _saved_s(cells)
         before = machine.read_counters(time.monotonic())
         setup_s, block_s = max(0.0, setup_s), _block_s(cells)
         count = number_of_sets(limits.sampling_s, setup_s, block_s) if len(group.cases) > 1 else 1
+        if limits.ratio_within is not None and fewest_fit(limits.sampling_s, setup_s, block_s):
+            count = max(count, FEWEST_SETS)  # only the ratio is wanted, of which one set says too little
         plan = Sets(count=count, setup_s=setup_s, least_s=setup_s + LEAST_BLOCKS * block_s, first_blocks=sets)
-        _measure_sets(host, cells, limits, plan, order, tell)
+        _measure_sets(cells, limits, plan, order, tell)
     finally:
         for cell in cells:
             cell.close()
@@ -102,7 +117,7 @@ class Sets:
     first_blocks: list[int]
 
 
-def _measure_sets(host: Host, cells: list[Cell], limits: Limits, sets: Sets, order: random.Random, tell: Tell) -> None:
+def _measure_sets(cells: list[Cell], limits: Limits, sets: Sets, order: random.Random, tell: Tell) -> None:
     """Take the blocks of each set; the first one is started already. All of them share `limits.sampling_s`.
 
     A set that takes longer to start than was expected leaves less for blocks to itself and to those that follow.
@@ -114,7 +129,7 @@ def _measure_sets(host: Host, cells: list[Cell], limits: Limits, sets: Sets, ord
         if sets.first_blocks:
             if begin + limits.sampling_s + lost_s(cells) - lost_before - time.monotonic() < sets.least_s / 2:
                 break  # it would take more than twice what is left
-            _start(host, wanted, limits, tell)
+            _start(wanted, limits, tell)
         now, lost = time.monotonic(), lost_s(cells)
         spare_s = begin + limits.sampling_s + lost - lost_before - now - (left - 1) * sets.setup_s
         sets.first_blocks.append(block)
@@ -151,6 +166,11 @@ def number_of_sets(sampling_s: float, setup_s: float, block_s: float) -> int:
     return 1
 
 
+def fewest_fit(sampling_s: float, setup_s: float, block_s: float) -> bool:
+    """Return whether `FEWEST_SETS` sets of workers fit at all, however little time their start leaves for blocks."""
+    return sampling_s - (FEWEST_SETS - 1) * setup_s >= FEWEST_SETS * LEAST_BLOCKS * block_s
+
+
 def _saved_s(cells: Sequence[Cell]) -> float:
     """Return the seconds that starting the cells again saves: a shorter warm-up, and warm caches of the compiler."""
     ready = [(c, c.ready) for c in cells if c.alive and c.ready is not None]
@@ -170,10 +190,10 @@ def _block_s(cells: Sequence[Cell]) -> float:
     return sum((r.shape.rewarm + r.shape.iterations) * r.iteration_s for r in ready)
 
 
-def _start(host: Host, cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
+def _start(cells: Sequence[Cell], limits: Limits, tell: Tell) -> None:
     """Start a set of workers for `cells`, and warm them up in turn."""
     for cell in cells:
-        cell.worker = host.start()
+        cell.start()
     _build(cells, limits, tell)
     for cell in cells:
         if cell.case.role == "twin" and not cells[0].alive:

@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, Protocol
 
 from cnnbench.orchestrator.messages import Failure, Reply, Request
 from cnnbench.orchestrator.server import MESSAGE_BYTES
-from cnnbench.spec import CnnbenchError, MissingError
+from cnnbench.spec import CnnbenchError, MissingError, UsageError
 
 PRELOADED = ("numpy", "torch", "torchvision", "cnnbench.orchestrator.worker")
 """Modules that the fork server imports before the first fork; what a worker would otherwise import for seconds."""
@@ -104,8 +105,11 @@ class Worker:
 class ForkHost:
     """A fork server in a process of its own, and the workers that it forks; Linux only."""
 
-    def __init__(self, *, threads: int, modules: Sequence[str] = PRELOADED) -> None:
+    def __init__(self, *, threads: int, modules: Sequence[str] = PRELOADED, python: str | None = None) -> None:
         """Start the server; `threads` fixes the size of every thread pool from the environment on.
+
+        `python` is the interpreter of another environment, which needs what cnnbench needs, but not cnnbench: the
+        server and its workers run this very code. None: the interpreter that runs this.
 
         Raises:
             MissingError: torch cannot be imported.
@@ -114,14 +118,18 @@ class ForkHost:
         self._link = ours
         self._requests = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
-        command = [sys.executable, "-m", "cnnbench.orchestrator.server", str(theirs.fileno()), *modules]
+        self._python = python
+        self._code = None if python is None else _this_code()
+        apart = {} if self._code is None else {"PYTHONPATH": self._code.name}
+        interpreter = [sys.executable] if python is None else [python, "-P"]  # -P: nothing from the current folder
+        command = [*interpreter, "-m", "cnnbench.orchestrator.server", str(theirs.fileno()), *modules]
         self._process = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=worker_environment(threads),
+            env=worker_environment(threads) | apart,
             start_new_session=True,  # Ctrl-C reaches the coordinator alone
         )
         theirs.close()
@@ -135,10 +143,10 @@ class ForkHost:
             self._process.wait()
             self._log.seek(0)
             said = self._log.read().decode(errors="replace").strip().splitlines()
-            raise MissingError(
-                f"Workers cannot start: {said[-1] if said else 'no message'}. "
-                "Run 'pip install torch torchvision', then 'cnnbench doctor'."
-            )
+            mend = "Run 'pip install torch torchvision', then 'cnnbench doctor'."
+            if self._python is not None:
+                mend = f"Install what cnnbench needs there: '{self._python} -m pip install cnnbench'."
+            raise MissingError(f"Workers cannot start: {said[-1] if said else 'no message'}. {mend}")
         self._ready = True
 
     def start(self) -> Worker:
@@ -189,6 +197,8 @@ class ForkHost:
             self._process.kill()
             self._process.wait()
             self._log.close()
+            if self._code is not None:
+                self._code.cleanup()
 
 
 class _Forked:
@@ -203,8 +213,10 @@ class _Forked:
 class SpawnHost:
     """Workers as fresh interpreters, for systems without fork servers; every worker imports torch anew."""
 
-    def __init__(self, *, threads: int, modules: Sequence[str] = PRELOADED) -> None:
+    def __init__(self, *, threads: int, modules: Sequence[str] = PRELOADED, python: str | None = None) -> None:
         del modules  # a fresh interpreter imports what it needs
+        if python is not None:
+            raise UsageError("Workers of another interpreter can be had on Linux only.")
         os.environ.update(worker_environment(threads))
         self._context = multiprocessing.get_context("spawn")
 
@@ -236,11 +248,21 @@ class _Spawned:
 Host = ForkHost | SpawnHost
 
 
-def start_host(*, threads: int, compiles: bool) -> Host:
-    """Return a host for workers with `threads` threads each; `compiles`: some of them will compile."""
+def start_host(*, threads: int, compiles: bool, python: str | None = None) -> Host:
+    """Return a host for workers with `threads` threads each; `compiles`: some of them will compile.
+
+    `python`: the interpreter of another environment, None for this one.
+    """
     modules = (*PRELOADED, *(PRELOADED_COMPILE if compiles else ()))
     kind = ForkHost if sys.platform == "linux" else SpawnHost
-    return kind(threads=threads, modules=modules)
+    return kind(threads=threads, modules=modules, python=python)
+
+
+def _this_code() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that holds this package and nothing else, which another environment's packages can bear."""
+    folder = tempfile.TemporaryDirectory(prefix="cnnbench-code-")  # lives as long as the server
+    (Path(folder.name) / "cnnbench").symlink_to(Path(__file__).resolve().parent.parent)
+    return folder
 
 
 def worker_environment(threads: int) -> dict[str, str]:

@@ -59,12 +59,16 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """From a worker: what a model from outside turned out to be; or the error that naming it gave, for the user."""
+    """From a worker: what a model from outside turned out to be; or the error that naming it gave, for the user.
+
+    `absent`: the error is that a tree does not have the model.
+    """
 
     model: str
     input_shape: Shape | None = None
     error: str | None = None
     exit_code: int = 0
+    absent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from cnnbench import machine
 from cnnbench.models import MODELS
 from cnnbench.models.outside import FILE_INPUT_SHAPE
 from cnnbench.orchestrator.host import Host, start_host
-from cnnbench.orchestrator.messages import STOPPED, Answer, Done, Failure, Job, News, Question, Stop
+from cnnbench.orchestrator.messages import STOPPED, Answer, Done, Failure, Job, Known, News, Question, Stop
 from cnnbench.orchestrator.planning import threads_of
 from cnnbench.record import Environment, Outcome, Record
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, UsageError
@@ -43,11 +43,11 @@ class Given(Protocol):
 
 
 @contextmanager
-def hosting(request: Request) -> Iterator[Host]:
-    """Have a host for workers; it is ended with all its workers whatever happens."""
+def hosting(request: Request, python: str | None = None) -> Iterator[Host]:
+    """Have a host for workers of the interpreter `python` (None: this one); it ends with all its workers."""
     variants = (request.reference or "", *(v for section in request.sections for v in section.variants))
     compiles = any("compile" in v or v == "all" for v in variants)
-    host = start_host(threads=threads_of(request), compiles=compiles)
+    host = start_host(threads=threads_of(request), compiles=compiles, python=python)
     try:
         yield host
     finally:
@@ -60,14 +60,31 @@ def ask(host: Host, names: Sequence[str]) -> tuple[Environment, Mapping[str, Sha
     Raises:
         CnnbenchError: a model cannot be named so; the message is the worker's, for the user.
     """
-    machine_is = _answer(host, ())
-    if isinstance(machine_is, Failure):
-        raise CnnbenchError(f"A worker cannot tell what this machine is: {machine_is.error}")
-    shapes: dict[str, Shape] = {}
-    for name in names:
-        if name not in MODELS:
-            shapes[name] = _shape(name, _answer(host, (name,)))
-    return machine_is.environment, shapes
+    environment = environment_of(host)
+    return environment, {name: _shape(find(host, name)) for name in names if name not in MODELS}
+
+
+def environment_of(host: Host) -> Environment:
+    """Return the environment of workers.
+
+    Raises:
+        CnnbenchError: a worker cannot tell.
+    """
+    reply = _answer(host, ())
+    if isinstance(reply, Failure):
+        raise CnnbenchError(f"A worker cannot tell what this machine is: {reply.error}")
+    return reply.environment
+
+
+def find(host: Host, name: str) -> Known:
+    """Return what a worker finds the model `name` to be, or why it finds none.
+
+    One whose file ends or hangs the process counts as found, with the default input: its cells will fail.
+    """
+    reply = _answer(host, (name,))
+    if isinstance(reply, Failure):
+        return Known(model=name, input_shape=FILE_INPUT_SHAPE)
+    return next(known for known in reply.models if known.model == name)
 
 
 def _answer(host: Host, models: tuple[str, ...]) -> Answer | Failure:
@@ -81,11 +98,7 @@ def _answer(host: Host, models: tuple[str, ...]) -> Answer | Failure:
     return reply
 
 
-def _shape(name: str, reply: Answer | Failure) -> Shape:
-    """Return the model's input shape; for one whose file ends or hangs the process the default: its cells will fail."""
-    if isinstance(reply, Failure):
-        return FILE_INPUT_SHAPE
-    known = next(k for k in reply.models if k.model == name)
+def _shape(known: Known) -> Shape:
     if known.error is not None:
         raise (MissingError if known.exit_code == MissingError.exit_code else UsageError)(known.error)
     return known.input_shape or FILE_INPUT_SHAPE

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cnnbench import models
 from cnnbench.clock import Clock, clock_for
 from cnnbench.models.stacked import under
+from cnnbench.models.tree import AbsentError
 from cnnbench.models.weights import load_weights
 from cnnbench.orchestrator.failures import describe
 from cnnbench.orchestrator.messages import (
@@ -138,7 +139,8 @@ def _known(name: str) -> Known:
     try:
         return Known(model=name, input_shape=models.find_model(name).input_shape)
     except CnnbenchError as error:
-        return Known(model=name, error=str(error), exit_code=error.exit_code)
+        absent = isinstance(error, AbsentError)
+        return Known(model=name, error=str(error), exit_code=error.exit_code, absent=absent)
 
 
 def _whole(connection: Connection, job: Job) -> Outcome:

@@ -19,7 +19,7 @@ def about(report: Report) -> str:
     where = [f"{machine.cpu} ({number_of(machine.cores, 'core')})", *([machine.gpu] if machine.gpu else [])]
     threads = [f"{number_of(count, 'thread')} on {device}" for device, count in report.threads]
     when = report.started.removesuffix("Z").removesuffix("+00:00").replace("T", " ")
-    took = "" if report.totals is None else f" in {_duration(report.totals.wall_s)}"
+    took = "" if report.totals is None else f" in {duration(report.totals.wall_s)}"
     with_threads = f", with {' and '.join(threads)}" if threads else ""
     return (
         f"{' and '.join(parts)}, measured from {when} UTC{took} on {' and '.join(where)} "
@@ -27,7 +27,8 @@ def about(report: Report) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as 1 h 2 min 3 s, without the parts that are 0."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", f"{rest} s" if rest else ""]

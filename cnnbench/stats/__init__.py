@@ -34,6 +34,7 @@ from cnnbench.stats.paired import (
     merge_correlated,
 )
 from cnnbench.stats.signed_rank import LARGEST_EXACT, hodges_lehmann, signed_rank_tail, walsh_averages, walsh_rank
+from cnnbench.stats.slowdown import GATE_LEVEL, Slowdown, above, slowdown_of
 from cnnbench.stats.verdict import LEVEL, PValues, Verdict, holm, p_values, verdicts
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "FEWEST_FOR_INTERVAL",
     "FEWEST_FOR_P95",
     "FEWEST_FOR_P99",
+    "GATE_LEVEL",
     "LARGEST_EXACT",
     "LEVEL",
     "PERCENTILE_CONFIDENCE",
@@ -56,7 +58,9 @@ __all__ = [
     "Interval",
     "Merged",
     "PValues",
+    "Slowdown",
     "Verdict",
+    "above",
     "break_even",
     "compare_paired",
     "hodges_lehmann",
@@ -73,6 +77,7 @@ __all__ = [
     "quantiles",
     "random_effects",
     "signed_rank_tail",
+    "slowdown_of",
     "spread_of",
     "t_interval",
     "tukey_outliers",

@@ -14,11 +14,11 @@ FEWEST_CLUSTERS = 3
 
 
 @lru_cache(maxsize=4096)
-def t_quantile(degrees: int) -> float:
-    """Return the 0.975 quantile of Student's t."""
+def t_quantile(degrees: int, share: float = 0.975) -> float:
+    """Return the quantile of Student's t at `share`."""
     from scipy.special import stdtrit  # here: a report of single launches need not wait for it
 
-    return float(stdtrit(degrees, 0.975))
+    return float(stdtrit(degrees, share))
 
 
 def t_interval(centers: Sequence[float]) -> Interval:

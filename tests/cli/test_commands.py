@@ -33,6 +33,7 @@ COMMANDS = (
     "reproduce",
     "data",
     "report",
+    "gate",
     "doctor",
     "selftest",
 )
@@ -151,7 +152,7 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "xyz",
             "[OPTIONS] COMMAND [ARGS]...",
-            "Unknown command 'xyz'. Known: compare, data, describe, doctor, evaluate, list, predict, report, "
+            "Unknown command 'xyz'. Known: compare, data, describe, doctor, evaluate, gate, list, predict, report, "
             "reproduce, run, selftest, show, train.",
         ),
         (

@@ -7,7 +7,7 @@ from typing import cast
 
 from cnnbench.machine import Counters
 from cnnbench.orchestrator.cell import Seen
-from cnnbench.orchestrator.group import Limits, measure_group
+from cnnbench.orchestrator.group import NO_OTHERS, Limits, measure_group
 from cnnbench.orchestrator.hooks import Live
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Request, Take, Taken, Warm
@@ -162,6 +162,8 @@ class Stage:
         launch: int = 0,
         emulated: Mapping[Case, str] | None = None,
         tell: Callable[[str], None] | None = None,
+        ratio_within: float | None = None,
+        others: Mapping[str, Host] = NO_OTHERS,
     ) -> tuple[Seen, ...]:
         limits = Limits(
             sampling_s=sampling_s,
@@ -171,9 +173,10 @@ class Stage:
             warm_cap_s=4.0,
             emulated=emulated or {},
             live=lambda now: self.live.append(tuple(now)),
+            ratio_within=ratio_within,
         )
         host = cast("Host", SimpleNamespace(start=self.start))
-        return measure_group(host, self.group, limits, launch=launch, tell=tell or self.told.append)
+        return measure_group(host, self.group, limits, launch=launch, tell=tell or self.told.append, others=others)
 
     @property
     def taken(self) -> list[str]:

@@ -2,12 +2,15 @@
 
 import random
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from cnnbench.orchestrator import group
 from cnnbench.orchestrator.cell import Cell
 from cnnbench.orchestrator.group import number_of_sets
+from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built
 from cnnbench.record import Caution, Measurement
 from cnnbench.runners.sampling import SampleShape
@@ -269,3 +272,53 @@ def test_twin_and_canary_alone_are_not_measured(clock: Use, fails: Script, taken
     assert [s.failure for s in stage.measure()] == [BOOM, BOOM, twin, None]
     assert [stage.taken.count(name) for name in ("twin", "canary")] == [taken, taken]
     assert all(worker.closed for worker in stage.workers)
+
+
+def test_a_ratio_that_is_precise_enough_ends_a_group_whatever_the_reference_does(clock: Use) -> None:
+    wild = replace(STEADY, latencies=tuple(2.0 if at % 2 else 1.0 for at in range(40)))
+    stage = clock(Stage(wild, wild))
+    seen = stage.measure(sampling_s=60.0, ratio_within=0.01)
+    assert [len(s.outcome.sets) for s in seen] == [4, 4]
+    whole = clock(Stage(wild, wild))
+    assert [len(s.outcome.sets) for s in whole.measure(sampling_s=60.0)] == [8, 8]  # its own time is not known so well
+
+
+def test_a_ratio_that_is_not_precise_enough_uses_every_set(clock: Use) -> None:
+    stage = clock(Stage(STEADY, UNEVEN))
+    _, last = stage.measure(sampling_s=60.0, ratio_within=0.01)
+    assert len(last.outcome.sets) == 8
+    assert last.outcome.cautions[-1].code == "precision_not_reached"
+
+
+def test_models_of_another_environment_are_started_there(clock: Use) -> None:
+    stage, other = clock(Stage(STEADY, STEADY)), list[int]()
+    stage.cases[1] = replace(stage.cases[1], model="elsewhere")
+    start = stage.start
+
+    def begin() -> object:
+        other.append(1)
+        return start()
+
+    host = cast("Host", SimpleNamespace(start=begin))
+    seen = stage.measure(sampling_s=FOUR_SETS_S, others={"elsewhere": host})
+    assert (len(other), len(stage.workers)) == (4, 8)
+    assert [s.failure for s in seen] == [None, None]
+
+
+def test_one_side_alone_is_measured_no_longer_than_tells_its_time(clock: Use) -> None:
+    stage = clock(Stage(STEADY, Script(built=BOOM)))
+    eager, last = stage.measure(sampling_s=60.0, ratio_within=0.01)
+    assert (last.failure, blocks(eager)) == (BOOM, tuple(range(6)))
+    assert stage.now == 1000.0 + 0.25 + 6 * 0.25
+
+
+@pytest.mark.parametrize(
+    ("sampling_s", "ratio", "expected"), [(40.0, None, 0), (40.0, 0.001, 4), (35.5, 0.001, 0), (48.0, None, 4)]
+)
+def test_a_ratio_uses_the_fewest_sets_wherever_they_fit(
+    clock: Use, sampling_s: float, ratio: float | None, expected: int
+) -> None:
+    """A set takes 8 s to start and six blocks 3 s, so four fit 36 s, and starting them is half of 48 s."""
+    stage = clock(Stage(*(replace(STEADY, warm_s=4.0) for _ in range(2))))
+    _, last = stage.measure(sampling_s=sampling_s, ratio_within=ratio)
+    assert len(last.outcome.sets) == expected

@@ -1,0 +1,160 @@
+"""Git revisions as folders: find them, check them out side by side for a while, and compare what they require."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnbench.spec import MissingError, UsageError
+
+SHORT = 8
+"""Digits of a commit that are shown."""
+
+LOCKS = ("requirements*.txt", "requirements*.lock", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
+"""Files in a repository's root that pin what it runs with."""
+
+PROJECT = "pyproject.toml"
+
+_OWN_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+"""What git sets for its hooks, where it would mean another repository or index than ours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revision:
+    """One side: what it is called, its commit (None: the working tree as it stands), and the folder that holds it."""
+
+    name: str
+    commit: str | None
+    folder: Path
+
+    @property
+    def tag(self) -> str:
+        """The short text that tells it from others."""
+        return "working-tree" if self.commit is None else self.commit[:SHORT]
+
+
+def top_of(folder: Path) -> Path:
+    """Return the root of the repository that `folder` is in.
+
+    Raises:
+        UsageError: it is in none.
+        MissingError: git is not installed.
+    """
+    done = _git(folder, "rev-parse", "--show-toplevel")
+    if done.returncode != 0:
+        raise UsageError(
+            f"{folder} is in no git repository, so there are no revisions to compare. Go to one, or give two model "
+            "files: FILE.py:FACTORY."
+        )
+    return Path(done.stdout.strip())
+
+
+@contextmanager
+def checked_out(top: Path, base: str, head: str | None) -> Iterator[tuple[Revision, Revision]]:
+    """Have `base` and `head` (None: the working tree) of the repository `top` in folders, which are gone afterwards.
+
+    Hooks of the repository do not run.
+
+    Raises:
+        UsageError: there is no such revision.
+    """
+    commits = [_commit(top, base), None if head is None else _commit(top, head)]
+    with tempfile.TemporaryDirectory(prefix="cnnbench-gate-", ignore_cleanup_errors=True) as scratch:
+        folders = [Path(scratch) / side for side in ("base", "head")]
+        try:
+            for commit, folder in zip(commits, folders, strict=True):
+                if commit is not None:
+                    _check_out(top, commit, folder)
+            one, two = (
+                Revision(
+                    name="the working tree" if commit is None else f"{given} ({commit[:SHORT]})",
+                    commit=commit,
+                    folder=top if commit is None else folder,
+                )
+                for given, commit, folder in zip((base, head), commits, folders, strict=True)
+            )
+            yield one, two
+        finally:
+            for folder in folders:
+                if folder.exists():
+                    # forced twice, because one that is half made is locked
+                    _git(top, "worktree", "remove", "--force", "--force", str(folder))
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _commit(top: Path, given: str) -> str:
+    done = _git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{given}^{{commit}}")
+    if done.returncode != 0:
+        raise UsageError(
+            f"'{given}' is no revision of {top}. Give a branch, tag or commit that is there; in CI fetch it first: "
+            "'git fetch origin main' and then origin/main, or a checkout of all history (fetch-depth: 0)."
+        )
+    return done.stdout.strip()
+
+
+def _check_out(top: Path, commit: str, folder: Path) -> None:
+    # -c core.hooksPath: a hook of the user's, such as one that installs something, has no business here
+    done = _git(top, "-c", f"core.hooksPath={os.devnull}", "worktree", "add", "--detach", str(folder), commit)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or ["no message"]
+        raise UsageError(f"git cannot check out {commit[:SHORT]} beside {top}: {said[-1]}")
+
+
+def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run git in `folder`; in a session of its own, so that Ctrl-C does not stop it from tidying up."""
+    environment = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
+    try:
+        return subprocess.run(
+            ["git", *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise MissingError("git is not installed, and a gate between revisions needs it: 'apt install git'.") from error
+
+
+def differing_requirements(base: Path, head: Path) -> tuple[str, ...]:
+    """Return the files whose requirements differ between the repositories in two folders.
+
+    Of pyproject.toml count the dependencies and the Python that it wants; of requirements files comments do not count.
+    """
+    names = sorted({found.name for root in (base, head) for pattern in LOCKS for found in root.glob(pattern)})
+    differing = [name for name in names if _pins(base / name) != _pins(head / name)]
+    if _wants(base / PROJECT) != _wants(head / PROJECT):
+        differing.append(PROJECT)
+    return tuple(differing)
+
+
+def _pins(file: Path) -> Sequence[str] | None:
+    """Return the lines of a file that pin something, None if there is no such file."""
+    if not file.is_file():
+        return None
+    lines = (line.partition(" #")[0].strip() for line in file.read_text(errors="replace").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _wants(file: Path) -> object:
+    """Return what a pyproject.toml asks for, nothing where there is none; the text of one that cannot be read."""
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    try:
+        whole = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return text
+    project = whole.get("project", {})
+    poetry = whole.get("tool", {}).get("poetry", {})
+    return (
+        *(project.get(key) for key in ("requires-python", "dependencies", "optional-dependencies")),
+        whole.get("dependency-groups"),
+        *(poetry.get(key) for key in ("dependencies", "group")),
+    )

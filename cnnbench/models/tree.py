@@ -1,0 +1,186 @@
+"""Models as another tree builds them: its own package cnnbench, or a file of it, with its neighbours and packages.
+
+`tree:FOLDER::NAME` names one within a run; NAME is a built-in, or FILE.py:FACTORY with FILE below FOLDER.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from cnnbench.models.outside import explained, factory_spec, find_outside, is_outside, load_file, no_factory
+from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX = "tree:"
+SEPARATOR = "::"
+
+OURS = "cnnbench"
+"""The package that measures, and of which a tree may have one of its own."""
+
+
+class AbsentError(UsageError):
+    """A tree does not have the model (exit code 2): from before it was made, or from after it was taken away."""
+
+
+def in_tree(folder: Path, name: str) -> str:
+    """Return the name, within a run, of the model that the tree in `folder` calls `name`."""
+    return f"{PREFIX}{folder}{SEPARATOR}{name}"
+
+
+def is_in_tree(name: str) -> bool:
+    """Return whether `name` has the form of a model of another tree."""
+    return name.startswith(PREFIX)
+
+
+def find_in_tree(name: str, input_shape: Shape | None) -> ModelSpec:
+    """Return the spec of a model of another tree; from then on this process imports from there what that tree has.
+
+    Recipes and declared counts are left out: of trees only times are compared.
+
+    Raises:
+        AbsentError: the tree has no such file, factory or built-in.
+        UsageError: importing the file raised.
+        CnnbenchError: something that the tree has was imported from elsewhere.
+    """
+    folder, _, rest = name.removeprefix(PREFIX).partition(SEPARATOR)
+    if not is_outside(rest):
+        return _built_in(name, Path(folder), rest, input_shape)
+    if ".py:" in rest:
+        return _from_file(name, Path(folder), rest, input_shape)
+    return replace(find_outside(rest, input_shape), name=name)  # of an installed package
+
+
+def _built_in(name: str, folder: Path, rest: str, input_shape: Shape | None) -> ModelSpec:
+    """Return a built-in of the tree's own package, whose spec is of that package's types: it is read field by field."""
+    if not (folder / OURS / "models").is_dir():
+        raise AbsentError(
+            f"'{rest}' is the name of a built-in, and {folder} is no repository of {OURS}. Name a factory of it: "
+            f"path/in/it.py:FACTORY."
+        )
+    tree = _Tree(folder)
+    with tree.at_work():
+        known: Any = importlib.import_module(f"{OURS}.models").MODELS
+    if rest not in known:
+        raise AbsentError(str(unknown_name("model", rest, known)))
+    theirs = known[rest]
+    return ModelSpec(
+        name=name,
+        family=theirs.family,
+        source=theirs.source,
+        input_shape=input_shape or tuple(theirs.input_shape),
+        classes=theirs.classes,
+        build=partial(_build, tree, theirs.build),
+    )
+
+
+def _from_file(name: str, folder: Path, rest: str, input_shape: Shape | None) -> ModelSpec:
+    relative, _, factory = rest.rpartition(":")
+    path = folder.resolve() / relative
+    if not path.is_file():
+        raise AbsentError(f"There is no file '{relative}' in {folder}.")
+    tree = _Tree(folder, path)
+    with tree.at_work():
+        module = _load(path)
+    if not hasattr(module, factory):
+        raise AbsentError(str(no_factory(path, factory, module)))
+    spec = factory_spec(name, path, factory, module, input_shape)
+    return replace(spec, build=partial(_build, tree, spec.build))
+
+
+def _build(tree: _Tree, make: Callable[[], nn.Module]) -> nn.Module:
+    with tree.at_work():
+        model = make()
+    tree.keep(type(module).__module__ for module in model.modules())
+    return model
+
+
+def _load(path: Path) -> ModuleType:
+    """Return the module in `path`: under its own name where it is in a package, so that it may import relatively."""
+    parts, _ = _package(path)
+    if not parts:
+        return load_file(path)
+    with explained(path):
+        return importlib.import_module(".".join((*parts, path.stem)))
+
+
+def _package(path: Path) -> tuple[tuple[str, ...], Path]:
+    """Return the names of the packages that `path` is in, outermost first, and the folder that holds them."""
+    names, folder = list[str](), path.parent
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return tuple(names), folder
+
+
+class _Tree:
+    """What is imported from a folder; of the package cnnbench a tree may have its own, which is put aside in between.
+
+    The folder, its `src` and the folder of `file` come first on the path, for as long as the process lives: what a
+    network imports later is the tree's too. The current folder goes, because it may be another revision of the same.
+    """
+
+    def __init__(self, folder: Path, file: Path | None = None) -> None:
+        self._folder = folder.resolve()
+        own = [] if file is None else [_package(file)[1]]
+        self._roots = [root for root in (*own, self._folder / "src", self._folder) if root.is_dir()]
+        self._has_ours = (self._folder / OURS / "__init__.py").is_file()
+        self._theirs: dict[str, ModuleType] = {}
+        here, roots = Path.cwd(), [str(root) for root in dict.fromkeys(self._roots)]
+        others = [entry for entry in sys.path if entry not in roots and Path(entry).resolve() != here]
+        sys.path[:] = [*roots, *others]
+        importlib.invalidate_caches()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Be where `import cnnbench` means the tree's, if it has one; afterwards it means the one that measures.
+
+        Raises:
+            CnnbenchError: something that the tree has was imported from elsewhere.
+        """
+        ours = _taken_out() if self._has_ours else {}
+        sys.modules.update(self._theirs)
+        try:
+            yield
+            self._check_origins()
+        finally:
+            if self._has_ours:
+                self._theirs = _taken_out()
+                sys.modules.update(ours)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Let the tree's modules `names` be found: torch.compile looks the module of a class up by its name."""
+        sys.modules.update({name: self._theirs[name] for name in set(names) & self._theirs.keys()})
+
+    def _check_origins(self) -> None:
+        for name in sorted(_importable(self._roots) - sys.stdlib_module_names):
+            origin = getattr(sys.modules.get(name), "__file__", None)
+            if origin is not None and not Path(origin).resolve().is_relative_to(self._folder):
+                raise CnnbenchError(
+                    f"'{name}' is in {self._folder}, but was imported from {origin}: this revision cannot be told "
+                    "from another one. Install that package in editable mode, or not at all."
+                )
+
+
+def _importable(roots: Iterable[Path]) -> set[str]:
+    """Return the names of the modules and packages that lie in `roots`."""
+    found = set()
+    for root in roots:
+        found |= {file.stem for file in root.glob("*.py")}
+        found |= {init.parent.name for init in root.glob("*/__init__.py")}
+    return found
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """Take the modules of the package out of those that are imported, and return them by name."""
+    names = [name for name in sys.modules if name == OURS or name.startswith(f"{OURS}.")]
+    return {name: sys.modules.pop(name) for name in names}

@@ -1,0 +1,100 @@
+"""pytest's plugin: the fixture `cnnbench`, with which a test says that a network must not get slower.
+
+pytest loads this at its start, for every project that it is installed beside: it imports pytest and nothing else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from cnnbench.analysis.gate import GateReport
+
+_OPTIONS = (
+    ("budget", "TIME", "time to measure a check; doing it once more takes as long at most (30s)"),
+    ("threshold", "SHARE", "slowdown that fails (5%%)"),
+    ("variants", "LIST", "like eager,compile (eager)"),
+    ("inconclusive", "WHAT", "what a check counts as of which too little is known: pass or fail (pass)"),
+)
+"""What the command line and pytest's file can say: name, how its value is shown, and the help with the default."""
+
+
+class NotJudgedWarning(UserWarning):
+    """A check passed though its network could not be judged: too little is known, or the baseline does not have it."""
+
+
+class Checker:
+    """What the fixture `cnnbench` is."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
+
+    def check(  # the same options as the command line's
+        self,
+        model: object,
+        example: object,
+        *,
+        baseline: object,
+        budget_s: float | None = None,
+        threshold: float | str | None = None,
+        variants: Sequence[str] | str | None = None,
+        inconclusive: str | None = None,
+    ) -> GateReport:
+        """Fail the test if `model` is slower than `baseline`, by the rules of `cnnbench gate`; return the report.
+
+        `model` is a function that makes the network, or a network. `baseline` is the same of what it must not be slower
+        than, or the name of a git revision, in which `model` is then looked for by its file and name. `example` is a
+        batch that the network takes, (batch, channels, height, width), or that shape: inputs are drawn anew. What is
+        not given here is as pytest's command line or file says.
+
+        Raises:
+            UsageError: something that is given is wrong, or several tests are running at once.
+        """
+        from cnnbench.cli.checking import Settings, check
+
+        config = self._request.config
+        given = {"budget": budget_s, "threshold": threshold, "variants": variants, "inconclusive": inconclusive}
+        known = {name: value if value is not None else _setting(config, name) for name, value in given.items()}
+        settings: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
+        same = bool(config.getoption("--cnnbench-same-environment") or config.getini("cnnbench_same_environment"))
+        report = check(model, example, baseline, Settings(same_environment=same, **settings))
+        self._tell(report)
+        return report
+
+    def _tell(self, report: GateReport) -> None:
+        from cnnbench.report.gate import to_table
+
+        self._request.node.add_report_section("call", "cnnbench", to_table(report))
+        said = "\n".join([*(cell.sentence for cell in report.cells), report.sentence])
+        if report.failed:
+            pytest.fail(said, pytrace=False)
+        unjudged = [cell.sentence for cell in report.cells if cell.verdict != "pass" or cell.first is None]
+        if unjudged:
+            warnings.warn(NotJudgedWarning("\n".join(unjudged)), stacklevel=3)
+
+
+@pytest.fixture(name="cnnbench")
+def _cnnbench(request: pytest.FixtureRequest) -> Checker:
+    """Check that a network is not slower than it was: `cnnbench.check(make, (1, 3, 224, 224), baseline="main")`."""
+    return Checker(request)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, each on the command line and in pytest's file."""
+    group = parser.getgroup("cnnbench", "networks that must not get slower (fixture cnnbench)")
+    for name, shown, text in _OPTIONS:
+        group.addoption(f"--cnnbench-{name}", metavar=shown, help=text)
+        parser.addini(f"cnnbench_{name}", help=text.replace("%%", "%"))
+    text = "measure a baseline revision in the present environment, though requirements differ"
+    group.addoption("--cnnbench-same-environment", action="store_true", help=text)
+    parser.addini("cnnbench_same_environment", type="bool", default=False, help=text)
+
+
+def _setting(config: pytest.Config, name: str) -> str | None:
+    """Return what the command line says, or else pytest's file; None where neither does."""
+    given: str | None = config.getoption(f"--cnnbench-{name}") or config.getini(f"cnnbench_{name}")
+    return given or None

@@ -1,0 +1,114 @@
+"""The verdict of a gate as text: for a terminal, a job summary, a spreadsheet and programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from types import MappingProxyType
+
+import msgspec
+from tabulate import tabulate
+
+from cnnbench.analysis.gate import GateCell, GateReport
+from cnnbench.analysis.gate_words import percent, slower_by
+from cnnbench.quantity import DASH, show
+from cnnbench.report.about import duration
+from cnnbench.report.csv import plain
+from cnnbench.report.markdown import escape
+from cnnbench.stats import Slowdown
+
+COLUMNS = (
+    *("model", "variant", "batch_size", "verdict", "slowdown", "slowdown_low", "slowdown_high"),
+    *("again", "again_low", "again_high", "base_latency_s", "head_latency_s", "base", "head", "threshold", "sentence"),
+)
+"""Columns of the CSV: slowdowns are shares, 0.1 takes 10 % longer; low and high are each one-sided at 99 %."""
+
+_HEADINGS = ("Model", "Variant", "Batch", "BASE", "HEAD", "HEAD is", "Measured again", "Verdict")
+
+READING = (
+    "BASE and HEAD take turns in shuffled blocks of milliseconds, in several sets of new processes, so what the "
+    "machine does meanwhile meets both. A slowdown is paired by block and rests on the sets.",
+    "at least, at most: each holds with 99 % confidence. FAIL: the slowdown is above the threshold with that "
+    "confidence, with Holm's correction over all cells, and was so again when the suspected cells were measured once "
+    "more by new processes. PASS: it is at most the threshold. INCONCLUSIVE: neither is known; a larger --budget tells "
+    "more.",
+    "Nothing is compared with a number from another run or another machine.",
+)
+
+
+def to_table(report: GateReport) -> str:
+    """Return the verdict as plain text."""
+    grid = tabulate([_row(cell) for cell in report.cells], _HEADINGS, tablefmt="simple", disable_numparse=True)
+    notes = [f"Note: {note}" for note in report.notes]
+    sentences = [cell.sentence for cell in report.cells]
+    return "\n".join([str(grid), "", *sentences, *notes, "", report.sentence]) + "\n"
+
+
+def to_markdown(report: GateReport) -> str:
+    """Return the verdict as Markdown, as it stands in the summary of a CI job."""
+    rows = [_HEADINGS, ("---",) * len(_HEADINGS), *(tuple(map(escape, _row(cell))) for cell in report.cells)]
+    bullets = [f"- {escape(text)}" for text in (*(cell.sentence for cell in report.cells), *report.notes)]
+    machine = report.environment
+    where = (
+        f"Measured in {duration(report.wall_s)} from {report.started} on {machine.cpu} ({machine.cores} cores) with "
+        f"PyTorch {machine.torch} and cnnbench {machine.cnnbench}; BASE is {report.question.base}, HEAD is "
+        f"{report.question.head}, the threshold {percent(report.question.threshold)}."
+    )
+    parts = [
+        f"## cnnbench gate: {'FAIL' if report.failed else 'PASS'}",
+        f"**{escape(report.sentence)}**",
+        "\n".join(f"| {' | '.join(row)} |" for row in rows),
+        "\n".join(bullets),
+        escape(where),
+        "<details>\n<summary>How to read this</summary>\n\n"
+        + "\n".join(f"- {escape(line)}" for line in READING)
+        + "\n\n</details>",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_csv(report: GateReport) -> str:
+    """Return one row a cell under `COLUMNS`; empty means not measured."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cell in report.cells:
+        question = report.question
+        slowdowns = [part for one in (cell.first, cell.again) for part in _parts(one)]
+        values = (cell.model, cell.variant, cell.batch_size, cell.verdict, *slowdowns)
+        more = (cell.base_latency_s, cell.head_latency_s, question.base, question.head, question.threshold)
+        writer.writerow([plain(value) for value in (*values, *more, cell.sentence)])
+    return text.getvalue()
+
+
+def to_json(report: GateReport) -> str:
+    """Return all of the report as one indented JSON object; null means not measured."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
+
+
+GATE_WRITERS = MappingProxyType[str, Callable[[GateReport], str]](
+    {"table": to_table, "markdown": to_markdown, "csv": to_csv, "json": to_json}
+)
+"""Every format by the name that the command line takes."""
+
+
+def _row(cell: GateCell) -> tuple[str, ...]:
+    return (
+        cell.model,
+        cell.variant or DASH,
+        DASH if cell.batch_size is None else str(cell.batch_size),
+        show(cell.base_latency_s, "seconds"),
+        show(cell.head_latency_s, "seconds"),
+        _slowdown(cell.first),
+        _slowdown(cell.again),
+        cell.verdict.upper(),
+    )
+
+
+def _slowdown(found: Slowdown | None) -> str:
+    return DASH if found is None else slower_by(found.center)
+
+
+def _parts(found: Slowdown | None) -> tuple[float | None, ...]:
+    return (None, None, None) if found is None else (found.center, found.low, found.high)

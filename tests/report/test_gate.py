@@ -1,0 +1,92 @@
+"""A gate's verdict as text, whole."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from cnnbench.analysis.gate import GateReport, Question, gate_cells, gate_report, lacking
+from cnnbench.report.gate import COLUMNS, GATE_WRITERS, to_csv, to_json, to_markdown, to_table
+from tests.analysis.gated import compared, two
+from tests.made import MACHINE
+
+
+def report() -> GateReport:
+    records = [*two(1.1), *two(1.09, launch=1), *two(1.02, name="pipe|net")]
+    cells = gate_cells([compared(), compared("pipe|net")], records, 0.05)
+    new = lacking("new.py:make", in_base="There is no file.", in_head=None, absent=True)
+    return gate_report(
+        Question(base="main (1a2b3c4d)", head="the working tree", threshold=0.05),
+        [*cells, new],
+        notes=["requirements.lock differs"],
+        environment=MACHINE,
+        started="2026-01-02T03:04:05+00:00",
+        wall_s=61.0,
+    )
+
+
+SLOW = (
+    "net eager batch 1: 10.0 % slower (at least 8.9 %, at 99 % confidence), above 5 %: FAIL, "
+    "and again 9.0 % slower (at least 7.9 %, at 99 % confidence), above 5 %"
+)
+FINE = "pipe|net eager batch 1: 2.0 % slower (at most 3.0 % slower, at 99 % confidence): PASS"
+NEW = "new.py:make: new in HEAD, so there is nothing to compare with: PASS"
+WHOLE = "FAIL: net eager batch 1 is worse in the working tree than in main (1a2b3c4d)."
+
+
+def test_the_table_ends_in_the_verdict() -> None:
+    lines = to_table(report()).splitlines()
+    assert " ".join(lines[0].split()) == "Model Variant Batch BASE HEAD HEAD is Measured again Verdict"
+    assert [line.split()[-1] for line in lines[2:5]] == ["FAIL", "PASS", "PASS"]
+    assert lines[5:] == ["", SLOW, FINE, NEW, "Note: requirements.lock differs", "", WHOLE]
+
+
+def test_markdown_is_whole() -> None:
+    text = to_markdown(report())
+    head, _, details = text.partition("<details>")
+    assert head == (
+        "## cnnbench gate: FAIL\n\n"
+        f"**{WHOLE}**\n\n"
+        "| Model | Variant | Batch | BASE | HEAD | HEAD is | Measured again | Verdict |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| net | eager | 1 | 10.1 ms | 11.0 ms | 10.0 % slower | 9.0 % slower | FAIL |\n"
+        "| pipe\\|net | eager | 1 | 10.1 ms | 10.2 ms | 2.0 % slower | - | PASS |\n"
+        "| new.py:make | - | - | - | - | - | - | PASS |\n\n"
+        f"- {SLOW}\n"
+        f"- {FINE.replace('|', chr(92) + '|')}\n"
+        f"- {NEW}\n"
+        "- requirements.lock differs\n\n"
+        "Measured in 1 min 1 s from 2026-01-02T03:04:05+00:00 on Example CPU @ 2.0 GHz (2 cores) with PyTorch 2.11.0 "
+        "and cnnbench 0.1.0; BASE is main (1a2b3c4d), HEAD is the working tree, the threshold 5 %.\n\n"
+    )
+    assert details.count("\n- ") == 3
+
+
+def test_csv_has_a_row_a_cell() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(report()))))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["verdict"] for row in rows] == ["fail", "pass", "pass"]
+    assert [float(rows[0][name]) for name in ("slowdown", "again", "threshold")] == pytest.approx([0.1, 0.09, 0.05])
+    assert float(rows[0]["slowdown_low"]) == pytest.approx(0.08889, abs=1e-4)
+    assert (rows[1]["again"], rows[2]["slowdown"], rows[2]["variant"]) == ("", "", "")
+    assert rows[0]["sentence"] == SLOW
+
+
+def test_json_is_all_of_it() -> None:
+    found = json.loads(to_json(report()))
+    assert (found["verdict"], found["failed"], found["sentence"]) == ("fail", True, WHOLE)
+    assert found["question"] == {
+        "base": "main (1a2b3c4d)",
+        "head": "the working tree",
+        "threshold": 0.05,
+        "inconclusive_fails": False,
+    }
+    assert [cell["sentence"] for cell in found["cells"]] == [SLOW, FINE, NEW]
+    assert found["cells"][2]["first"] is None
+
+
+def test_the_command_line_offers_these() -> None:
+    from cnnbench.cli.gate import FORMATS
+
+    assert tuple(GATE_WRITERS) == FORMATS
