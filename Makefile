@@ -42,6 +42,12 @@ test-browser: $(READY) ## Look at the HTML report in a real browser (needs chrom
 test-data: $(READY) ## Run the tests that need real datasets (CNNBENCH_DATA)
 	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python -m pytest -q -m data
 
+expect: $(READY) ## Compare counts, compilation and short trainings with bench/expected (about a minute)
+	$(BIN)/python -m cnnbench expect
+
+bench-suite: $(READY) ## Time the small built-ins under pytest-benchmark (at most two minutes)
+	$(BIN)/python -m pytest bench --benchmark-only -m small
+
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -60,4 +66,4 @@ clean: ## Remove caches and builds; results and the environment stay
 distclean: clean ## Remove the virtual environment as well
 	rm -rf $(VENV)
 
-.PHONY: help setup bench full smoke test test-slow test-browser test-data lint check lock clean distclean
+.PHONY: help setup bench full smoke test test-slow test-browser test-data expect bench-suite lint check lock clean distclean

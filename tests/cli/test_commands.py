@@ -32,6 +32,7 @@ COMMANDS = (
     "reproduce",
     "data",
     "report",
+    "expect",
     "doctor",
     "selftest",
 )
@@ -150,8 +151,8 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "xyz",
             "[OPTIONS] COMMAND [ARGS]...",
-            "Unknown command 'xyz'. Known: compare, data, describe, doctor, evaluate, list, predict, report, "
-            "reproduce, run, selftest, train.",
+            "Unknown command 'xyz'. Known: compare, data, describe, doctor, evaluate, expect, list, predict, "
+            "report, reproduce, run, selftest, train.",
         ),
         (
             "compare lenet --format cvs",
