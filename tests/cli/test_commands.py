@@ -32,6 +32,7 @@ COMMANDS = (
     "reproduce",
     "data",
     "report",
+    "diff",
     "expect",
     "doctor",
     "selftest",
@@ -151,7 +152,7 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "xyz",
             "[OPTIONS] COMMAND [ARGS]...",
-            "Unknown command 'xyz'. Known: compare, data, describe, doctor, evaluate, expect, list, predict, "
+            "Unknown command 'xyz'. Known: compare, data, describe, diff, doctor, evaluate, expect, list, predict, "
             "report, reproduce, run, selftest, train.",
         ),
         (
@@ -202,7 +203,7 @@ def test_a_wrong_value_is_answered_with_what_is_allowed(
     assert capsys.readouterr() == ("", f"{hint}Error: {message}\n")
 
 
-@pytest.mark.parametrize("name", ["compare", "describe", "train", "evaluate", "report", "run"])
+@pytest.mark.parametrize("name", ["compare", "describe", "train", "evaluate", "report", "diff", "run"])
 def test_a_command_alone_shows_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code([name]) == 2
     shown, errors = capsys.readouterr()
