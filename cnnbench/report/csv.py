@@ -17,11 +17,11 @@ def to_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([cell(getattr(row, name)) for name in COLUMNS] for row in report.rows)
+    writer.writerows([plain(getattr(row, name)) for name in COLUMNS] for row in report.rows)
     return text.getvalue()
 
 
-def cell(value: object) -> str:
+def plain(value: object) -> str:
     """Return `value` as CSV holds it; an apostrophe in front keeps a spreadsheet from running text as a formula.
 
     Infinite are only calls until a compilation pays: never.

@@ -14,7 +14,7 @@ from cnnbench.analysis.changes import Change, Diff, Side, Value
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.words import number_of, one_line
 from cnnbench.quantity import DASH, show_range
-from cnnbench.report.csv import cell
+from cnnbench.report.csv import plain
 from cnnbench.report.markdown import bullets, escape, grid
 
 COLUMNS = (
@@ -117,12 +117,12 @@ def to_csv(diff: Diff) -> str:
     for change in diff.changes:
         values = (change.base, change.head, change.ratio)
         numbers = [number for value in values for number in _numbers(value)]
-        writer.writerow(map(cell, (*_key(change.row), change.quantity, *numbers, change.changed)))
+        writer.writerow(map(plain, (*_key(change.row), change.quantity, *numbers, change.changed)))
     for side, rows in enumerate((diff.only_base, diff.only_head)):
         for row in rows:
             numbers = [None] * 9
             numbers[3 * side] = row.status
-            writer.writerow(map(cell, (*_key(row), "row", *numbers, True)))
+            writer.writerow(map(plain, (*_key(row), "row", *numbers, True)))
     return text.getvalue()
 
 
@@ -136,7 +136,7 @@ def _numbers(value: Value | None) -> Sequence[object]:
 
 def to_json(diff: Diff) -> str:
     """Return the whole comparison as one indented JSON object; null means not measured."""
-    plain = {
+    whole = {
         "base": msgspec.to_builtins(diff.base),
         "head": msgspec.to_builtins(diff.head),
         "notes": banner(diff),
@@ -148,7 +148,7 @@ def to_json(diff: Diff) -> str:
         "only_base": [_named(row) for row in diff.only_base],
         "only_head": [_named(row) for row in diff.only_head],
     }
-    return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
 
 
 def _plain(change: Change) -> dict[str, object]:
