@@ -46,6 +46,12 @@ test-data: $(READY) ## Run the tests that need real datasets (CNNBENCH_DATA)
 gallery: $(READY) ## Make docs/gallery.md with its pictures anew (some minutes)
 	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python bench/gallery.py
 
+expect: $(READY) ## Compare counts, compilation and short trainings with bench/expected (about a minute)
+	$(BIN)/python -m cnnbench expect
+
+bench-suite: $(READY) ## Time the small built-ins under pytest-benchmark (at most two minutes)
+	$(BIN)/python -m pytest bench --benchmark-only -m small
+
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -64,4 +70,5 @@ clean: ## Remove caches and builds; results and the environment stay
 distclean: clean ## Remove the virtual environment as well
 	rm -rf $(VENV)
 
-.PHONY: help setup bench full smoke test test-slow test-browser test-data gallery lint check lock clean distclean
+.PHONY: help setup bench full smoke test test-slow test-browser test-data gallery expect bench-suite lint check lock \
+	clean distclean

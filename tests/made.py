@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from cnnbench.record import Caution, Environment, Measurement, Record, Run, Status
+from cnnbench.expectations import Expectation
+from cnnbench.record import Caution, Environment, Layer, Measurement, Record, Run, Status
 from cnnbench.spec import Budget, Case, Device, Role, Shape, Task, Variant
 
 MACHINE = Environment(
@@ -274,3 +275,26 @@ def whole_run() -> list[Record | Run]:
         run(wall_s=245.0, passes_s=161.0, compile_s=21.0),
     ]
     return items
+
+
+def a_layer(name: str, kind: str, shape: Shape, *, params: int = 0, macs: int = 0) -> Layer:
+    return Layer(name=name, kind=kind, output_shape=shape, params=params, macs=macs)
+
+
+LAYERS = (
+    a_layer("0", "Conv2d", (1, 8, 4, 4), params=100, macs=2000),
+    a_layer("1", "Linear", (1, 10), params=300, macs=1000),
+)
+
+
+def an_expectation(*, params: int = 400) -> Expectation:
+    """Return what is expected of a network of two layers: its counts."""
+    return Expectation(
+        input_shape=(3, 4, 4),
+        params=params,
+        trainable_params=300,
+        macs=3000,
+        operator_calls=7,
+        weight_bytes=1600,
+        layers=LAYERS,
+    )

@@ -108,3 +108,78 @@ def apart(cells: Sequence[Cell], compared: References) -> tuple[str, ...]:
 def _alike(cell: Cell, other: Cell) -> tuple[bool, bool, bool]:
     one, two = cell.case, other.case
     return one.input_shape == two.input_shape, one.weights == two.weights, one.dataset == two.dataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unlike:
+    """A condition in which two runs differ, with the values of both; `where` is the first row that it holds for.
+
+    `where` is None for a condition of the whole run.
+    """
+
+    field: str
+    base: object
+    head: object
+    where: str | None = None
+
+    def __str__(self) -> str:
+        """Return the difference in words."""
+        row = "" if self.where is None else f" ({self.where})"
+        return f"{self.field} is {self.base!r} and {self.head!r}{row}"
+
+
+_CASE_CONDITIONS = ("threads", "precision", "input_shape", "dataset", "recipe", "weights")
+CONDITIONS = (*(field.name for field in fields(Environment)), *_CASE_CONDITIONS)
+"""What two runs must agree in to be laid side by side: the environment, and of the rows that both have the case."""
+
+
+def unlike(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
+    """Return the conditions in which the cells of two runs differ, each pair of values once.
+
+    Each run is of one environment. Cells belong together by model, variant, device, batch size and task; of several at
+    other conditions those that are most alike.
+    """
+    one, two = (cells[0].records[0].environment for cells in (base, head))
+    found = [
+        Unlike(field=field.name, base=before, head=after)
+        for field in fields(Environment)
+        if (before := getattr(one, field.name)) != (after := getattr(two, field.name))
+    ]
+    seen: dict[tuple[str, object, object], Unlike] = {}
+    for cell in base:
+        others = [_conditions(other) for other in head if _stands_for(other) == _stands_for(cell)]
+        if not others:
+            continue
+        own = _conditions(cell)
+        nearest = max(others, key=lambda other: sum(own[name] == other[name] for name in own))
+        for name, value in own.items():
+            if value != nearest[name]:
+                difference = Unlike(field=name, base=value, head=nearest[name], where=cell.case.label())
+                seen.setdefault((name, value, nearest[name]), difference)
+    return (*found, *seen.values())
+
+
+def _stands_for(cell: Cell) -> tuple[object, ...]:
+    case = cell.case
+    return case.role, case.model, case.variant.name, case.device, case.batch_size, case.task
+
+
+def _conditions(cell: Cell) -> dict[str, object]:
+    case = cell.case
+    values = (case.variant.threads, case.variant.precision, case.input_shape, case.dataset, case.recipe, case.weights)
+    return dict(zip(_CASE_CONDITIONS, values, strict=True))
+
+
+def refuse_unlike(found: Sequence[Unlike], allowed: Sequence[str]) -> None:
+    """Refuse conditions that differ and are not `allowed`.
+
+    Raises:
+        UsageError: names each field that differs with both values, and the option that allows it.
+    """
+    wrong = [condition for condition in found if condition.field not in allowed]
+    if wrong:
+        names = ",".join(dict.fromkeys(condition.field for condition in found))
+        raise UsageError(
+            f"BASE and HEAD were measured under unlike conditions: {'; '.join(map(str, wrong))}. Measure both alike, "
+            f"or lay them side by side all the same with --allow {names}."
+        )

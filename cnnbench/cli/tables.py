@@ -1,4 +1,4 @@
-"""Plain listings as text, CSV or JSON."""
+"""Plain listings as text, Markdown, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def render(headers: Sequence[str], rows: Sequence[Sequence[object]], output_format: str) -> str:
-    """Return the table as `table` (for people), `csv` or `json`; None is a dash, empty, or null."""
+    """Return the table as `table` (for people), `markdown`, `csv` or `json`; None is a dash, empty, or null."""
     if output_format == "json":
         import json
 
@@ -18,11 +18,17 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[object]], output_form
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([headers, *rows])
         return text.getvalue().rstrip("\n")
-    from tabulate import tabulate
-
-    cells = [
-        ["-" if value is None else f"{value:,}" if isinstance(value, int) else value for value in row] for row in rows
-    ]
+    cells = [["-" if value is None else _shown(value) for value in row] for row in rows]
     kinds = [next((row[k] for row in rows if row[k] is not None), None) for k in range(len(headers))]
     align = ["right" if isinstance(kind, int) else "left" for kind in kinds]
+    if output_format == "markdown":
+        from cnnbench.report.markdown import grid
+
+        return grid(headers, [kind == "right" for kind in align], [[str(cell) for cell in row] for row in cells])
+    from tabulate import tabulate
+
     return tabulate(cells, headers=headers, colalign=align if rows else None, disable_numparse=True)
+
+
+def _shown(value: object) -> object:
+    return f"{value:,}" if isinstance(value, int) else value

@@ -46,22 +46,22 @@ def to_markdown(report: Report, *, pictures: Mapping[str, Chart] = MappingProxyT
     sections = [
         f"# {escape(report.title)}",
         escape(about(report)),
-        _bullets([sentence for sentence in report.summary if sentence not in below]),
-        *_section("Noise", "" if report.noise is None else _bullets(card_lines(report.noise))),
+        bullets([sentence for sentence in report.summary if sentence not in below]),
+        *_section("Noise", "" if report.noise is None else bullets(card_lines(report.noise))),
         "## Results",
         _tabled(main_table(report.rows)) or "No rows.",
         *(_illustration(file, chart) for file, chart in pictures.items()),
-        *_section(f"What differs from {escape(report.reference or 'eager')}", _bullets(below)),
+        *_section(f"What differs from {escape(report.reference or 'eager')}", bullets(below)),
         *_section("Where the time goes", _layers(report)),
         *_failures(report.rows),
         *_section("Warnings", _warnings(by_code(report.warnings))),
-        *_section("Notes", _bullets(report.notes)),
-        *_section("How to read this", _bullets(reading(report))),
+        *_section("Notes", bullets(report.notes)),
+        *_section("How to read this", bullets(reading(report))),
         *_section("Details", _tabled(detail_table(report.rows))),
         *_section("Machine", _machine(report)),
         *_section("How to repeat", _fenced(report.command) if report.command.strip() else ""),
-        _folded("Notes on training before top-1 was tested", _bullets(report.training)),
-        _folded("Notes on counting parameters and multiply-adds", _bullets(report.counting)),
+        _folded("Notes on training before top-1 was tested", bullets(report.training)),
+        _folded("Notes on counting parameters and multiply-adds", bullets(report.counting)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -90,7 +90,7 @@ def _folded(heading: str, body: str) -> str:
     return f"<details>\n<summary>{_raw(heading)}</summary>\n\n{body}\n\n</details>" if body else ""
 
 
-def _bullets(lines: Sequence[str]) -> str:
+def bullets(lines: Sequence[str]) -> str:
     """Return `lines` as a list; what would start a list or heading within an entry is escaped too."""
     return "\n".join(f"- {_LIST_STARTS.sub(_BACKSLASHED, escape(line))}" for line in lines)
 
@@ -110,12 +110,14 @@ def _fenced(text: str) -> str:
 def _tabled(table: Table) -> str:
     """Return a table below what its rows have in common."""
     common = f"In every row: {escape(', '.join(table.common))}." if table.common else ""
-    return "\n\n".join(part for part in (common, _grid(table) if table.headings else "") if part)
+    rows = grid(table.headings, table.right, table.cells) if table.headings else ""
+    return "\n\n".join(part for part in (common, rows) if part)
 
 
-def _grid(table: Table) -> str:
-    ruler = ["---:" if right else "---" for right in table.right]
-    lines = [table.headings, ruler, *(map(escape, row) for row in table.cells)]
+def grid(headings: Sequence[str], right: Sequence[bool], cells: Sequence[Sequence[str]]) -> str:
+    """Return a table of texts, which are escaped; columns that are `right` hold numbers."""
+    ruler = ["---:" if number else "---" for number in right]
+    lines = [headings, ruler, *(map(escape, row) for row in cells)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -162,8 +164,8 @@ def _warning(warned: Warned) -> str:
     else:
         heading, lines = "What was seen in which row", [f"{rows}: {fact}" for fact, rows in shown]
     if open_rows:
-        return f"{entry}\n{_indented(_bullets(lines))}"
-    return f"{entry}\n\n{_indented(_folded(heading, _bullets(lines)))}\n"
+        return f"{entry}\n{_indented(bullets(lines))}"
+    return f"{entry}\n\n{_indented(_folded(heading, bullets(lines)))}\n"
 
 
 def _shared_words(facts: Sequence[str]) -> str:

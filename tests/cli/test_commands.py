@@ -34,6 +34,8 @@ COMMANDS = (
     "data",
     "report",
     "gate",
+    "diff",
+    "expect",
     "doctor",
     "selftest",
 )
@@ -152,8 +154,8 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "xyz",
             "[OPTIONS] COMMAND [ARGS]...",
-            "Unknown command 'xyz'. Known: compare, data, describe, doctor, evaluate, gate, list, predict, report, "
-            "reproduce, run, selftest, show, train.",
+            "Unknown command 'xyz'. Known: compare, data, describe, diff, doctor, evaluate, expect, gate, list, predict, "
+            "report, reproduce, run, selftest, show, train.",
         ),
         (
             "compare lenet --format cvs",
@@ -203,7 +205,7 @@ def test_a_wrong_value_is_answered_with_what_is_allowed(
     assert capsys.readouterr() == ("", f"{hint}Error: {message}\n")
 
 
-@pytest.mark.parametrize("name", ["compare", "describe", "train", "evaluate", "report", "run"])
+@pytest.mark.parametrize("name", ["compare", "describe", "train", "evaluate", "report", "diff", "run"])
 def test_a_command_alone_shows_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code([name]) == 2
     shown, errors = capsys.readouterr()

@@ -1,0 +1,221 @@
+"""The files of expectations: what counting, compiling and a short training of each network must give, one per torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cnnbench.record import Layer
+from cnnbench.spec import CnnbenchError, Shape, UsageError
+
+FORMAT = 1
+"""Version of the files' format; a newer one is refused."""
+
+_HEAD = """\
+# What counting, compiling and a short training of each network must give with this torch. `cnnbench expect` compares,
+# and `cnnbench expect MODEL --accept` writes a network's entry anew.
+format = {format}
+torch = {torch}
+"""
+
+_ENTRY = re.compile(r"^\[models\.(.+)\]\s*$")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_TORCH = re.compile(r"(\d+)\.(\d+)")
+
+
+class Compiled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What torch.compile must make of a network: graphs, places where it leaves its graph, compilations anew."""
+
+    graphs: int
+    graph_breaks: int
+    recompiles: int
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A short training by the network's own recipe, and how many of `tested` test pictures must be right after it."""
+
+    dataset: Literal["digits"]
+    epochs: int
+    seed: int
+    correct: int
+    tested: int
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one network must give; `input_shape` is (channels, height, width), `weight_bytes` as stored.
+
+    `compiled` and `trained` are None where that is not expected. A struct and not a dataclass, because only that
+    refuses a key that it does not know.
+    """
+
+    input_shape: Shape
+    params: int
+    trainable_params: int
+    macs: int
+    operator_calls: int
+    weight_bytes: int
+    compiled: Compiled | None = None
+    trained: Trained | None = None
+    layers: tuple[Layer, ...]
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: int
+    torch: str
+    models: dict[str, Expectation] = {}
+
+
+def minor(version: str) -> str:
+    """Return major and minor version of torch: "2.15" for "2.15.0+cpu"; others as they are."""
+    found = _TORCH.match(version)
+    return f"{found[1]}.{found[2]}" if found else version
+
+
+def file_for(path: Path, torch: str) -> Path:
+    """Return the file for `torch` (major.minor): `path` itself if it is (named like) a TOML file, else one in it."""
+    return path if path.suffix == ".toml" else path / f"torch-{torch}.toml"
+
+
+def others_of(file: Path) -> tuple[Path, ...]:
+    """Return the files of other versions of torch beside `file`, that of the newest version first."""
+
+    def version(path: Path) -> tuple[int, int]:
+        found = _TORCH.search(path.stem)
+        return (int(found[1]), int(found[2])) if found else (-1, -1)
+
+    beside = (path for path in file.parent.glob("torch-*.toml") if path != file)
+    return tuple(sorted(beside, key=version, reverse=True))
+
+
+def load(file: Path) -> tuple[str, Mapping[str, Expectation]]:
+    """Return torch's version and the expectations by model in `file`, in the file's order.
+
+    Raises:
+        UsageError: it cannot be read, is no such file, or a newer cnnbench wrote it; names the bad field.
+    """
+    try:
+        parsed = tomllib.loads(file.read_text(encoding="utf-8"))
+        if isinstance(version := parsed.get("format"), int) and version > FORMAT:
+            raise UsageError(
+                f"'{file}' has format {version}, written by a newer cnnbench; this one reads up to {FORMAT}. "
+                "Upgrade: `pip install --upgrade cnnbench`."
+            )
+        found = msgspec.convert(parsed, _File)
+    except OSError as error:
+        raise UsageError(f"Cannot read '{file}': {error.strerror}.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise UsageError(
+            f"'{file}' is no file of expectations: {error}. Restore it, or delete it and make it anew with --accept."
+        ) from error
+    return found.torch, found.models
+
+
+def save(file: Path, torch: str, entries: Mapping[str, Expectation]) -> None:
+    """Write `entries` into `file`, in place of those of the same models; what else it holds stays to the letter.
+
+    The file is replaced as a whole, so that an interruption leaves the old one.
+
+    Raises:
+        CnnbenchError: it cannot be written.
+    """
+    try:
+        text = file.read_text(encoding="utf-8") if file.exists() else _HEAD.format(format=FORMAT, torch=_string(torch))
+        _replace(file, _spliced(text, entries))
+    except OSError as error:
+        raise CnnbenchError(f"Cannot write '{file}': {error.strerror}. It is as it was.") from error
+
+
+def _replace(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    mode = file.stat().st_mode & 0o777 if file.exists() else 0o644
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as new:
+            new.write(text)
+            new.flush()
+            os.fsync(new.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(file)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _spliced(text: str, entries: Mapping[str, Expectation]) -> str:
+    """Return the file's `text` with `entries` in their places, new ones at the end."""
+    blocks: list[tuple[str, list[str]]] = [("", [])]
+    for line in text.split("\n"):
+        if header := _ENTRY.match(line):
+            blocks.append((_name(header[1]), []))
+        blocks[-1][1].append(line)
+    lines: list[str] = []
+    there: set[str] = set()
+    for name, own in blocks:
+        if name not in entries:
+            lines += own
+        elif name not in there:
+            lines += [*entry_text(name, entries[name]).split("\n"), *_tail(own)]
+        there.add(name)
+    new = [entry_text(name, entry) for name, entry in entries.items() if name not in there]
+    return "\n\n".join(["\n".join(lines).rstrip("\n"), *new]) + "\n"
+
+
+def _tail(lines: Sequence[str]) -> Sequence[str]:
+    """Return the blank lines and comments at the end of an entry, which may be about what follows."""
+    own = next((at for at in range(len(lines), 0, -1) if lines[at - 1].strip() and lines[at - 1][0] != "#"), 0)
+    return lines[own:]
+
+
+def _name(key: str) -> str:
+    """Return the model that a TOML key names."""
+    return next(iter(tomllib.loads(f"{key} = 0")))
+
+
+def entry_text(model: str, entry: Expectation) -> str:
+    """Return the entry of `model` as TOML, with one line a layer."""
+    shape = _numbers(entry.input_shape)
+    counts = ("params", "trainable_params", "macs", "operator_calls", "weight_bytes")
+    lines = [
+        f"[models.{model if _BARE.fullmatch(model) else _string(model)}]",
+        f"input_shape = {shape}",
+        *(f"{name} = {getattr(entry, name)}" for name in counts),
+    ]
+    for name, part in (("compiled", entry.compiled), ("trained", entry.trained)):
+        if part is not None:
+            values = msgspec.structs.asdict(part).items()
+            lines.append(f"{name} = {_table((key, _value(value)) for key, value in values)}")
+    lines += ["layers = [", *(f"  {_layer(layer)}," for layer in entry.layers), "]"]
+    return "\n".join(lines)
+
+
+def _layer(layer: Layer) -> str:
+    texts = ("name", _string(layer.name)), ("kind", _string(layer.kind))
+    numbers = ("params", str(layer.params)), ("macs", str(layer.macs))
+    return _table((*texts, ("output_shape", _numbers(layer.output_shape)), *numbers))
+
+
+def _table(pairs: Iterable[tuple[str, str]]) -> str:
+    return f"{{ {', '.join(f'{key} = {value}' for key, value in pairs)} }}"
+
+
+def _value(value: object) -> str:
+    return _string(value) if isinstance(value, str) else str(value)
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return f"[{', '.join(map(str, values))}]"
+
+
+def _string(text: str) -> str:
+    """Return `text` as a basic string of TOML: as in JSON, but that DEL is escaped as well."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
