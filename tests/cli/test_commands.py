@@ -154,8 +154,8 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "xyz",
             "[OPTIONS] COMMAND [ARGS]...",
-            "Unknown command 'xyz'. Known: compare, data, describe, diff, doctor, evaluate, expect, gate, list, predict, "
-            "report, reproduce, run, selftest, show, train.",
+            "Unknown command 'xyz'. Known: compare, data, describe, diff, doctor, evaluate, expect, gate, list, "
+            "predict, report, reproduce, run, selftest, show, train.",
         ),
         (
             "compare lenet --format cvs",
