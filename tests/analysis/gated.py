@@ -9,10 +9,11 @@ from cnnbench.spec import Variant
 from tests.made import EAGER, WAVE, case, record, timed
 
 SWING = 0.01
-"""Within each set of six blocks the logarithm of the ratio swings by so much around its centre, which is exact.
+"""Within each set of six blocks the logarithm of the ratio swings by so much around the set's centre."""
 
-s^2 / n of a set is 6/5 swing^2 / 6, all four sets agree, so the error is swing / sqrt(20), and t(0.99, 3) is 4.540703.
-"""
+SHIFT = SWING * math.sqrt(3 / 20)
+"""The centres of the four sets lie so far above and below the whole's in turn: their standard deviation is
+2 SHIFT / sqrt(3), the error of their mean half of that, SWING / sqrt(20), and t(0.99, 3) is 4.540703."""
 
 REACH = 4.540703 * SWING / math.sqrt(20)
 """How far the logarithms of the bounds are from the centre: 0.0101533."""
@@ -29,7 +30,8 @@ def two(
 ) -> list[Record]:
     """Return the records of a network whose HEAD takes `factor` times as long, 24 blocks of a wandering machine."""
     base = [0.010 * w for w in (*WAVE, *WAVE)]
-    head = [b * factor * math.exp(SWING if at % 2 else -SWING) for at, b in enumerate(base)]
+    ways = [(SHIFT if at // 6 % 2 else -SHIFT) + (SWING if at % 2 else -SWING) for at in range(len(base))]
+    head = [b * factor * math.exp(way) for b, way in zip(base, ways, strict=True)]
     what = [case(f"{name}@base-1", variant), case(f"{name}@head-2", variant)]
     started = f"2026-01-02T03:0{launch}:05Z"
     return [
