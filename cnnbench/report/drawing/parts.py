@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ GREY = "#6e6e6e"
 MARKERS = dict(zip(SYMBOLS, ("o", "s", "D", "^", "P", "*", "X"), strict=True))
 """Matplotlib's signs for the symbols of charts."""
 
+_CLIP = re.compile(rb"\bp[0-9a-f]{10}\b")
 _STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -62,7 +64,20 @@ def picture(draw: Callable[[Figure], None], height_in: float, form: str) -> byte
             stream = io.BytesIO()
             metadata = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
             figure.savefig(stream, format=form, dpi=DPI, metadata=metadata)
-    return stream.getvalue()
+    return _numbered_clips(stream.getvalue()) if form == "svg" else stream.getvalue()
+
+
+def _numbered_clips(svg: bytes) -> bytes:
+    """Return an SVG whose clip paths are named by the order of their first use.
+
+    Matplotlib names them after objects that it makes anew now and then, so that the same picture would get other bytes.
+    """
+    known: dict[bytes, bytes] = {}
+
+    def number(found: re.Match[bytes]) -> bytes:
+        return known.setdefault(found[0], b"clip%d" % len(known))
+
+    return _CLIP.sub(number, svg)
 
 
 @contextmanager
