@@ -30,10 +30,10 @@ COMMANDS = (
     "evaluate",
     "predict",
     "reproduce",
+    "expect",
+    "diff",
     "data",
     "report",
-    "diff",
-    "expect",
     "doctor",
     "selftest",
 )
