@@ -27,11 +27,11 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "predict": ("predict", "Name what is on pictures."),
         "show": ("show", "Draw pictures of datasets, networks and trainings."),
         "reproduce": ("reproduce", "Measure every figure that the tutorials print."),
+        "expect": ("expect", "Compare counts, compilation and short trainings with a committed file, exactly."),
+        "diff": ("diff", "Show what changed between two runs, without a verdict."),
         "data": ("data", "Show, check, fetch and take over datasets."),
         "report": ("report", "Rebuild reports from records, without measuring."),
         "gate": ("gate", "Say whether a change makes a network slower, for CI."),
-        "diff": ("diff", "Show what changed between two runs, without a verdict."),
-        "expect": ("expect", "Compare counts, compilation and short trainings with a committed file, exactly."),
         "doctor": ("doctor", "Show the machine: threads, limits, versions, native variants."),
         "selftest": ("selftest", "Prove on this machine that cnnbench measures rightly."),
     }

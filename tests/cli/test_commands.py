@@ -31,11 +31,11 @@ COMMANDS = (
     "predict",
     "show",
     "reproduce",
+    "expect",
+    "diff",
     "data",
     "report",
     "gate",
-    "diff",
-    "expect",
     "doctor",
     "selftest",
 )
