@@ -50,7 +50,7 @@ expect: $(READY) ## Compare counts, compilation and short trainings with bench/e
 	$(BIN)/python -m cnnbench expect
 
 bench-suite: $(READY) ## Time the small built-ins under pytest-benchmark (at most two minutes)
-	$(BIN)/python -m pytest bench --benchmark-only -m small
+	$(BIN)/python -m pytest bench --benchmark-only -m small --benchmark-max-time=0.5
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check
