@@ -45,7 +45,7 @@ test-data: $(READY) ## Run the tests that need real datasets (CNNBENCH_DATA)
 expect: $(READY) ## Compare counts, compilation and short trainings with bench/expected (about a minute)
 	$(BIN)/python -m cnnbench expect
 
-bench-suite: $(READY) ## Time the small built-ins under pytest-benchmark (at most two minutes)
+bench-suite: $(READY) ## Time the small built-ins under pytest-benchmark (about a minute)
 	$(BIN)/python -m pytest bench --benchmark-only -m small --benchmark-max-time=0.5
 
 lint: $(READY) ## Check style and types
