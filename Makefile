@@ -49,7 +49,7 @@ gallery: $(READY) ## Make docs/gallery.md with its pictures anew (some minutes)
 expect: $(READY) ## Compare counts, compilation and short trainings with bench/expected (about a minute)
 	$(BIN)/python -m cnnbench expect
 
-bench-suite: $(READY) ## Time the small built-ins under pytest-benchmark (at most two minutes)
+bench-suite: $(READY) ## Time the small built-ins under pytest-benchmark (about a minute)
 	$(BIN)/python -m pytest bench --benchmark-only -m small --benchmark-max-time=0.5
 
 lint: $(READY) ## Check style and types

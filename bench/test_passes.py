@@ -1,8 +1,8 @@
 """Every built-in under pytest-benchmark: passes of inference and steps of training, eager and in the native variants.
 
-`pytest bench --benchmark-only -m small` ends in two minutes on two cores; bench/README.md says how to read it. What is
-timed is what `cnnbench compare` times: the same preparation, inputs, passes, first call apart, warm-up and sample
-length. But cells run one after the other here, in one process, so two runs of this suite give no verdict.
+`pytest bench --benchmark-only -m small` is the tier that CI runs; bench/README.md says how long it takes and what it
+tells. What is timed is what `cnnbench compare` times: the same preparation, inputs, passes, first call apart, warm-up
+and sample length. But cells run one after the other here, in one process, so two runs of it give no verdict.
 """
 
 from __future__ import annotations

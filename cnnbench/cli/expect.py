@@ -72,7 +72,7 @@ Examples:
     help="A .toml file, or a folder with one for each torch.",
 )
 @click.option("--accept", is_flag=True, help="Expect from now on what is found.")
-@click.option("--with", "parts", type=Words(PARTS), default=(), help="With --accept: of these networks, this too.")
+@click.option("--with", "parts", type=Words(PARTS), default=(), help="With --accept, beside counts: compiled,trained.")
 @click.option("--epochs", type=click.IntRange(1), help=f"With --with trained: how long to train.  [default: {EPOCHS}]")
 @click.option("--counts-only", is_flag=True, help="Neither compile nor train: some seconds.")
 @click.option("--input-shape", type=SHAPE, help="With --accept: one picture's shape, for a model of yours: 3x32x32.")
