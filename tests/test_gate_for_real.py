@@ -87,7 +87,7 @@ def test_the_same_code_does_not_fail_and_a_slowdown_does_and_is_named(top: Path)
     assert (cell["model"], cell["verdict"]) == ("nets/small.py:build", "fail")
     assert cell["first"]["low"] > 0.05
     assert cell["again"]["low"] > 0.05
-    assert left_over(top) == [" M nets/share.py"]
+    assert left_over(top) == ["M nets/share.py"]
 
 
 def test_the_base_can_have_an_interpreter_of_its_own(top: Path) -> None:
@@ -147,4 +147,4 @@ def test_the_fixture_is_green_and_red_after_a_slowdown(top: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 1 passed" in done.stdout
     assert "FAIL: nets/small.py:build eager batch 1 is worse in the working tree than in main (" in done.stdout
-    assert left_over(top) == [" M nets/share.py"]
+    assert left_over(top) == ["M nets/share.py"]

@@ -19,6 +19,11 @@ MOST_VOIDED = 0.2
 """Share of a cell's samples that may be voided; with more, its environment was not fit to measure in
 (docs/measurement.md)."""
 
+MOST_VOIDED_OF_RATIO = 0.8
+"""The same where only the ratio to another cell is wanted. What one voids, the other loses too; the pairs that are left
+were undisturbed on both sides, and that they scatter more beside other work is in the interval over the sets. On two
+cores with one other program a fifth to a half of the samples is voided, and a gate must bear that. Our choice."""
+
 FEWEST_JUDGED = 12
 """Samples of a cell before its share of voided ones is judged: the first look. Our choice."""
 
@@ -59,7 +64,8 @@ class Cell:
     @property
     def unfit(self) -> bool:
         """Whether so many samples were voided that the rest cannot be believed."""
-        return len(self.samples) >= FEWEST_JUDGED and len(self.voided) > MOST_VOIDED * len(self.samples)
+        most = MOST_VOIDED if self.ratio_within is None else MOST_VOIDED_OF_RATIO
+        return len(self.samples) >= FEWEST_JUDGED and len(self.voided) > most * len(self.samples)
 
     def start(self) -> None:
         """Start a worker for the cell."""

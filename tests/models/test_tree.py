@@ -14,13 +14,14 @@ from cnnbench.spec import CnnbenchError, UsageError
 
 
 @pytest.fixture(autouse=True)
-def own_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget afterwards what was imported, and from where: a run does this in a worker, which ends."""
+def own_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget afterwards what was imported from trees, and where from: a run does this in a worker, which ends."""
     before = dict(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
-    for name in set(sys.modules) - set(before):
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
     sys.modules.update(before)
 
 

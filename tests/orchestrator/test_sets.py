@@ -15,7 +15,7 @@ from cnnbench.orchestrator.messages import Built
 from cnnbench.record import Caution, Measurement
 from cnnbench.runners.sampling import SampleShape
 from tests.made import COMPILE, case
-from tests.orchestrator.pretended import BOOM, QUICK, SILENT, Script, Stage, Use, blocks, wide
+from tests.orchestrator.pretended import BOOM, QUICK, SILENT, Script, Stage, Use, blocks, stolen, wide
 
 STEADY = Script(ready=QUICK, take_s=0.25, warm_s=0.25)
 """A cell that is precise at once, takes a quarter of a second a block, and as long to start."""
@@ -322,3 +322,12 @@ def test_a_ratio_uses_the_fewest_sets_wherever_they_fit(
     stage = clock(Stage(*(replace(STEADY, warm_s=4.0) for _ in range(2))))
     _, last = stage.measure(sampling_s=sampling_s, ratio_within=ratio)
     assert len(last.outcome.sets) == expected
+
+
+@pytest.mark.parametrize(("good", "ratio", "status"), [(3, 0.001, None), (3, None, "invalid"), (1, 0.001, "invalid")])
+def test_a_ratio_bears_more_voided_samples(clock: Use, good: int, ratio: float | None, status: str | None) -> None:
+    """Of each set's seven samples `good` ones count."""
+    disturbed = replace(STEADY, latencies=(*([1.0] * good), stolen()))
+    stage = clock(Stage(STEADY, disturbed))
+    _, last = stage.measure(sampling_s=FOUR_SETS_S, ratio_within=ratio)
+    assert (None if last.failure is None else last.failure.status) == status
