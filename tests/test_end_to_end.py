@@ -93,8 +93,9 @@ def test_a_comparison_and_its_report(folder: Path) -> None:
     assert (out / "report.csv").read_text(encoding="utf-8") == done.stdout
     assert done.stderr.endswith("Records and reports: out\n")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert sorted(before) == ["records.jsonl", "report.csv", "report.html", "report.md"]
-    for name in ("report.csv", "report.html", "report.md"):
+    pictures = ["report-latencies.png", "report-speedups.png"]
+    assert sorted(before) == ["records.jsonl", *pictures, "report.csv", "report.html", "report.md"]
+    for name in (*pictures, "report.csv", "report.html", "report.md"):
         (out / name).unlink()
     again = run("report out", folder)
     assert (again.returncode, again.stdout, again.stderr) == (0, "out/report.md\nout/report.csv\nout/report.html\n", "")
