@@ -82,24 +82,23 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
     marker = trace["marker"]
     symbol = marker["symbol"]
     sizes = marker["size"] if isinstance(marker["size"], Sequence) else [marker["size"]] * len(xs)
-    for at, (x, y) in enumerate(zip(xs, ys, strict=True)):
+    sign, colour, alpha = MARKERS.get(symbol) or _SIDES[symbol], marker["color"], marker.get("opacity", 1.0)
+    across, along = _ends(trace, "error_x"), _ends(trace, "error_y")
+    if across or along:
         axes.errorbar(
-            x,
-            y,
-            xerr=_ends(trace, "error_x", at),
-            yerr=_ends(trace, "error_y", at),
-            color=marker["color"],
-            marker=MARKERS.get(symbol) or _SIDES[symbol],
-            markerfacecolor="none" if symbol.endswith("-open") else marker["color"],
-            markersize=sizes[at] / PX_PER_PT,
-            alpha=marker.get("opacity", 1.0),
-            elinewidth=0.8,
-            capsize=2,
-            linestyle="none",
+            xs, ys, xerr=across, yerr=along, color=colour, alpha=alpha, elinewidth=0.8, capsize=2, linestyle="none"
         )
-    axes.plot(
-        [], [], color=marker["color"], marker=MARKERS.get(symbol) or _SIDES[symbol], linestyle="none", label=label
+    axes.scatter(
+        xs,
+        ys,
+        s=[(size / PX_PER_PT) ** 2 for size in sizes],
+        marker=sign,
+        facecolors="none" if symbol.endswith("-open") else colour,
+        edgecolors=colour,
+        alpha=alpha,
+        zorder=2.5,
     )
+    axes.plot([], [], color=colour, marker=sign, linestyle="none", label=label)
     for x, y, text in zip(xs, ys, trace.get("text", ()), strict=False):
         if text:
             axes.annotate(
@@ -107,10 +106,10 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
             )
 
 
-def _ends(trace: Drawn, name: str, at: int) -> list[list[float]] | None:
-    """Return the error bar of a point as Matplotlib wants it: how far below, how far above."""
+def _ends(trace: Drawn, name: str) -> list[list[float]] | None:
+    """Return the error bars of a trace as Matplotlib wants them: how far below, how far above."""
     bars = trace.get(name)
-    return None if bars is None else [[max(0.0, bars["arrayminus"][at])], [max(0.0, bars["array"][at])]]
+    return None if bars is None else [[max(0.0, end) for end in bars[side]] for side in ("arrayminus", "array")]
 
 
 def _box(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
