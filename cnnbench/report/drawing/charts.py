@@ -40,7 +40,7 @@ def draw_chart(chart: Chart, form: str) -> bytes:
         for shape in layout.get("shapes", ()):
             axes.axvline(shape["x0"], color=GREY, linewidth=0.8)
         if layout.get("showlegend", True) and axes.get_legend_handles_labels()[1]:
-            figure.legend(loc="outside lower left", ncols=3, fontsize=7.5)
+            figure.legend(loc="outside lower left", ncols=4, fontsize=7.5)
 
     height = layout["height"] / DPI
     return picture(draw, min(LONGEST_IN, height), form)
@@ -52,7 +52,7 @@ def _axis(axes: Axes, given: Mapping[str, Any], which: str) -> None:
         axis.set_label_text(html.unescape(text))
     if given.get("type") == "log":
         axes.set(**{f"{which}scale": "log"})
-        few_marks(axis)
+        few_marks(axis, prefixes=given.get("exponentformat") == "SI")
     if "tickvals" in given:
         axis.set_ticks(given["tickvals"], given["ticktext"])
         axis.set_ticks([], minor=True)
@@ -99,10 +99,15 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
         zorder=2.5,
     )
     axes.plot([], [], color=colour, marker=sign, linestyle="none", label=label)
-    for x, y, text in zip(xs, ys, trace.get("text", ()), strict=False):
+    for x, y, size, text in zip(xs, ys, sizes, trace.get("text", ()), strict=False):
         if text:
             axes.annotate(
-                html.unescape(text), (x, y), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=7.5
+                html.unescape(text),
+                (x, y),
+                xytext=(0, 2 + size / PX_PER_PT / 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
             )
 
 

@@ -115,10 +115,10 @@ def whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def few_marks(axis: Any) -> None:
-    """Have marks at 1, 2 and 5 of each decade of a logarithmic axis, with numbers as a person writes them."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+def few_marks(axis: Any, *, prefixes: bool = False) -> None:
+    """Have marks at 1, 2 and 5 of each decade of a logarithmic axis, as plain numbers or with k, M, G as `prefixes`."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(EngFormatter(sep=""))
+    axis.set_major_formatter(EngFormatter(sep="") if prefixes else StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
