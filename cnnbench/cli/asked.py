@@ -20,11 +20,6 @@ from cnnbench.models.tree import OURS, in_tree
 from cnnbench.orchestrator.sides import Pair
 from cnnbench.spec import Budget, Request, Section, Shape, UsageError
 
-DEFAULT_THREADS = 1
-"""Threads of a cell of a gate. Other work on the machine then has cores of its own, and a thread that did not have its
-core all the time is seen and its sample voided; two threads wait for each other whenever one of them is disturbed. With
-other work on two cores, samples of LeNet with two threads jumped between 0.04 and 8 ms. Our choice."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wishes:

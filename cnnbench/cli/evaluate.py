@@ -12,6 +12,7 @@ import click
 
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data, machine, stats
+from cnnbench.analysis.training import moved as by_direction
 from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.cli.main import EXIT_FAILED
 from cnnbench.cli.options import DURATION, Words, data_dir_option
@@ -20,7 +21,7 @@ from cnnbench.cli.tables import render
 from cnnbench.orchestrator.training import test_weights
 from cnnbench.quantity import DIRECTIONS, show
 from cnnbench.record import Record
-from cnnbench.spec import Budget, Request, Section, UsageError
+from cnnbench.spec import Budget, RecipeName, Request, Section, UsageError
 from cnnbench.variants import parse_variant, split_variants
 
 ANSWER_S = 600.0
@@ -83,13 +84,18 @@ def command(
     return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
 
 
+def built_by(info: CheckpointInfo) -> RecipeName:
+    """Return the recipe whose network a checkpoint is of: the page's own, or the tutorial's, which fast changes not."""
+    return "as-printed" if info.recipe_name == "as-printed" else "tutorial"
+
+
 def evaluation_request(checkpoint: Path, info: CheckpointInfo, dataset: str, *, data_dir: str | None) -> Request:
     """Return the request to test a checkpoint on a dataset, on the CPU."""
     return Request(
         title="evaluate",
         sections=(Section(models=(info.model,), variants=("eager",)),),
         accuracy=dataset,
-        recipe=info.recipe_name if info.recipe_name == "as-printed" else "tutorial",  # how it is built is the page's
+        recipe=built_by(info),
         data_dir=data_dir,
         weights=str(checkpoint),
         input_shape=info.input_shape,
@@ -126,12 +132,12 @@ def agreement(record: Record, first: Record) -> float | None:
 
 def moved(record: Record) -> list[tuple[int, tuple[float, ...]]]:
     """Return for each number of pixels the share that is right when all pictures are moved right, left, down, up."""
-    correct, tested = record.samples("shift_correct"), record.samples("tested")
-    if not correct:
-        return []
-    most = len(correct) // len(DIRECTIONS)
-    columns = [correct[at * most : (at + 1) * most] for at in range(len(DIRECTIONS))]
-    return [(at + 1, tuple(column[at] / tested[0] for column in columns)) for at in range(most)]
+    columns = [one.shares for one in by_direction(record)]
+    return [
+        (pixels, tuple(share.center for share in shares))
+        for pixels, shares in enumerate(zip(*columns, strict=True))
+        if pixels
+    ]
 
 
 def confusion(record: Record) -> list[list[int]]:

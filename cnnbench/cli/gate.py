@@ -94,7 +94,7 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
     try:
         with _asked(base, head, models, given) as gate:
             report, folder = run_gate(gate)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # here, because click would put an empty line after what was said
         click.echo("Interrupted.", err=True)
         return EXIT_INTERRUPTED
     click.echo(GATE_WRITERS[output_format](report).rstrip("\n"))

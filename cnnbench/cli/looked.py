@@ -9,7 +9,7 @@ from cnnbench import checkpoint as checkpoints
 from cnnbench import data, machine, models
 from cnnbench.analysis.training import moved
 from cnnbench.checkpoint import CheckpointInfo
-from cnnbench.cli.evaluate import confusion, evaluation_request
+from cnnbench.cli.evaluate import built_by, confusion, evaluation_request
 from cnnbench.cli.pictures import PARTS, SAMPLES, Asked, Drawing, file_name, forming
 from cnnbench.cli.progress import display
 from cnnbench.look import Look
@@ -96,7 +96,7 @@ def _looked(asked: Asked, look: Look, heading: str, *, dataset: str | None) -> D
         title="show",
         sections=(Section(models=(network.model,), variants=("eager",)),),
         accuracy=dataset,
-        recipe="as-printed" if info and info.recipe_name == "as-printed" else "tutorial",
+        recipe=built_by(info) if info else "tutorial",
         data_dir=asked.data_dir,
         weights=network.weights,
         input_shape=info.input_shape if info else None,
