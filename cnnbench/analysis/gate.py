@@ -8,6 +8,7 @@ from typing import Literal
 
 from cnnbench.analysis import gate_words as words
 from cnnbench.analysis.gate_look import Compared, Look, looks
+from cnnbench.history import Past
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Case
 from cnnbench.stats import Slowdown
@@ -16,6 +17,9 @@ GateVerdict = Literal["pass", "fail", "inconclusive"]
 
 FIRST, AGAIN = 0, 1
 """The launches of the first measurement, and of that of the suspected cells once more."""
+
+MOST_PAST = 5
+"""Earlier gates of a cell that a report shows: enough to see a creep, few enough to read. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +60,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateReport:
-    """All that a gate says; `failed` is what stops a merge. `started` is UTC in ISO 8601, `wall_s` all that it took."""
+    """All that a gate says; `failed` is what stops a merge. `started` is UTC in ISO 8601, `wall_s` all that it took.
+
+    `past` has what earlier gates said of these cells, as a history has it; nothing was judged by it.
+    """
 
     question: Question
     cells: tuple[GateCell, ...]
@@ -67,6 +74,7 @@ class GateReport:
     environment: Environment
     started: str
     wall_s: float
+    past: tuple[Past, ...] = ()
 
 
 def lacking(name: str, *, in_base: str | None, in_head: str | None, absent: bool) -> GateCell:
@@ -109,8 +117,9 @@ def gate_report(
     environment: Environment,
     started: str,
     wall_s: float,
+    past: Sequence[Past] = (),
 ) -> GateReport:
-    """Return the report on all `cells`."""
+    """Return the report on all `cells`; of `past`, all that a history has, it shows the last of each cell."""
     failing = [cell.label() for cell in cells if cell.verdict == "fail"]
     unclear = [cell.label() for cell in cells if cell.verdict == "inconclusive"]
     failed = bool(failing) or (question.inconclusive_fails and bool(unclear))
@@ -126,7 +135,14 @@ def gate_report(
         environment=environment,
         started=started,
         wall_s=wall_s,
+        past=tuple(one for cell in cells for one in _past_of(cell, past)[-MOST_PAST:]),
     )
+
+
+def _past_of(cell: GateCell, past: Sequence[Past]) -> list[Past]:
+    """Return what `past` has of the same network under the same variant at the same batch size."""
+    key = (cell.model, cell.variant, cell.batch_size)
+    return [one for one in past if (one.model, one.variant, one.batch_size) == key]
 
 
 def _cell(name: str, case: Case, first: Look, again: Look | None, threshold: float) -> GateCell:

@@ -40,6 +40,7 @@ class Wishes:
     base_python: str | None = None
     same_environment: bool = False
     output: Path | None = None
+    history: Path | None = None
     command: str
 
 
@@ -73,6 +74,7 @@ def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Wish
             notes=_requirement_notes(before, after, wishes),
             command=wishes.command,
             output=wishes.output,
+            history=wishes.history,
         )
 
 
@@ -101,6 +103,7 @@ def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: Wishes) 
         notes=_python_notes(wishes),
         command=wishes.command,
         output=wishes.output,
+        history=wishes.history,
     )
 
 

@@ -72,6 +72,12 @@ FORMATS = ("table", "markdown", "csv", "json")
 )
 @click.option("--same-environment", is_flag=True, help="Measure both here, though requirements differ.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder.  [default: a new one in results]")
+@click.option(
+    "--history",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV file of earlier gates: shown below the verdict, never judged by; this gate's rows are added.",
+)
 @click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
 def command(base: str, head: str | None, output_format: str, models: tuple[str, ...] | None, **given: Any) -> int:
     """Say whether HEAD is slower than BASE; the exit code is 1 if it is.
@@ -85,9 +91,10 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
       cnnbench gate origin/main
       cnnbench gate v1.2 HEAD --models lenet,resnet18 --threshold 3%
       cnnbench gate origin/main --models nets/small.py:build --input-shape 3x32x32
-      cnnbench gate origin/main --format markdown >> "$GITHUB_STEP_SUMMARY"
+      cnnbench gate origin/main --history gates.csv --format markdown >> "$GITHUB_STEP_SUMMARY"
       cnnbench gate before.py:build after.py:build --input-shape 3x32x32
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    from cnnbench import history
     from cnnbench.cli.gating import run_gate
     from cnnbench.report.gate import GATE_WRITERS
 
@@ -99,6 +106,8 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
         return EXIT_INTERRUPTED
     click.echo(GATE_WRITERS[output_format](report).rstrip("\n"))
     click.echo(f"Records and reports: {folder}", err=True)
+    if given["history"] is not None:
+        history.append(given["history"], GATE_WRITERS["csv"](report))
     return EXIT_FAILED if report.failed else 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cnnbench import history
 from cnnbench.analysis.gate import AGAIN, FIRST, GateCell, GateReport, Question, gate_cells, gate_report
 from cnnbench.analysis.gate import lacking as lacking_cell
 from cnnbench.analysis.gate import suspected as suspected_cells
@@ -44,7 +45,7 @@ class Gate:
 
     `request` has what is not about the sides: variants, batch sizes, input shape, threads, seed, budget. `folders` are
     those that stand for a side, with what a person calls them; without any, a network that a side lacks is a mistake.
-    `output` None: a new folder in results.
+    `output` None: a new folder in results. `history` is the file of earlier gates, which are shown.
     """
 
     question: Question
@@ -55,13 +56,14 @@ class Gate:
     notes: tuple[str, ...] = ()
     command: str
     output: Path | None = None
+    history: Path | None = None
 
 
 def run_gate(gate: Gate) -> tuple[GateReport, Path]:
     """Measure, judge, write the run folder, and return the report and the folder.
 
     Raises:
-        UsageError: neither side has a network, or the folder holds a run.
+        UsageError: neither side has a network, the folder holds a run, or the history is none.
         MissingError: a variant or a package cannot be had here.
         KeyboardInterrupt: it was interrupted; the records until then are kept.
     """
@@ -70,6 +72,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
     store = Store(folder)
     if store.load().items:
         raise UsageError(f"'{folder}' holds a run already, and a gate measures anew. Give a new folder with --output.")
+    past = () if gate.history is None else history.load(gate.history)
     run = Run(title=gate.request.title, command=gate.command, started=now.isoformat(timespec="seconds"))
     begin = time.monotonic()
     with display() as shown, sigterm_interrupts():
@@ -90,6 +93,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
         environment=found.sides.head,
         started=run.started,
         wall_s=wall_s,
+        past=past,
     )
     _write(report, folder)
     point_latest(folder)

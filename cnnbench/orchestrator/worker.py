@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import resource
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -36,6 +37,7 @@ from cnnbench.record import Caution, Outcome
 from cnnbench.runners import Assignment, runner_for
 from cnnbench.runners.canary import WARM_S
 from cnnbench.runners.idle import fall_idle
+from cnnbench.runners.placement import scatter_heap
 from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised, warm_up
 from cnnbench.runners.watch import watch_for
 from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec
@@ -69,7 +71,9 @@ def _serve(connection: Connection) -> None:
     match runner.kind:
         case "sampled":
             _keep_to_cores(asked.variant.threads)
+            held = scatter_heap(random.SystemRandom())  # no seed repeats it: the system places memory at random, too
             _serve_samples(connection, request)
+            del held
         case "fixed":
             _keep_to_cores(asked.variant.threads)
             connection.send(Built())

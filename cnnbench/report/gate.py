@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -12,19 +12,17 @@ from tabulate import tabulate
 
 from cnnbench.analysis.gate import GateCell, GateReport
 from cnnbench.analysis.gate_words import percent, slower_by
+from cnnbench.history import HISTORY_COLUMNS, Past
 from cnnbench.quantity import DASH, show
 from cnnbench.report.about import duration
 from cnnbench.report.csv import plain
 from cnnbench.report.markdown import escape
 from cnnbench.stats import Slowdown
 
-COLUMNS = (
-    *("model", "variant", "batch_size", "verdict", "slowdown", "slowdown_low", "slowdown_high"),
-    *("again", "again_low", "again_high", "base_latency_s", "head_latency_s", "base", "head", "threshold", "sentence"),
-)
-"""Columns of the CSV: slowdowns are shares, 0.1 takes 10 % longer; low and high are each one-sided at 99 %."""
-
 _HEADINGS = ("Model", "Variant", "Batch", "BASE", "HEAD", "HEAD is", "Measured again", "Verdict")
+_PAST_HEADINGS = ("Model", "Variant", "Batch", "When", "BASE", "HEAD", "HEAD was", "Verdict")
+
+PAST = "Earlier gates, each between its own two revisions and on its own machine; nothing above is judged by them:"
 
 READING = (
     "BASE and HEAD take turns in shuffled blocks of milliseconds, in several sets of new processes, so what the "
@@ -42,12 +40,18 @@ def to_table(report: GateReport) -> str:
     grid = tabulate([_row(cell) for cell in report.cells], _HEADINGS, tablefmt="simple", disable_numparse=True)
     notes = [f"Note: {note}" for note in report.notes]
     sentences = [cell.sentence for cell in report.cells]
-    return "\n".join([str(grid), "", *sentences, *notes, "", report.sentence]) + "\n"
+    return "\n".join([str(grid), "", *sentences, *notes, *_past_table(report), "", report.sentence]) + "\n"
+
+
+def _past_table(report: GateReport) -> tuple[str, ...]:
+    if not report.past:
+        return ()
+    rows = [_past_row(one) for one in report.past]
+    return "", PAST, "", str(tabulate(rows, _PAST_HEADINGS, tablefmt="simple", disable_numparse=True))
 
 
 def to_markdown(report: GateReport) -> str:
     """Return the verdict as Markdown, as it stands in the summary of a CI job."""
-    rows = [_HEADINGS, ("---",) * len(_HEADINGS), *(tuple(map(escape, _row(cell))) for cell in report.cells)]
     bullets = [f"- {escape(text)}" for text in (*(cell.sentence for cell in report.cells), *report.notes)]
     machine = report.environment
     where = (
@@ -58,9 +62,10 @@ def to_markdown(report: GateReport) -> str:
     parts = [
         f"## cnnbench gate: {'FAIL' if report.failed else 'PASS'}",
         f"**{escape(report.sentence)}**",
-        "\n".join(f"| {' | '.join(row)} |" for row in rows),
+        _markdown_grid(_HEADINGS, [_row(cell) for cell in report.cells]),
         "\n".join(bullets),
         escape(where),
+        *([PAST, _markdown_grid(_PAST_HEADINGS, [_past_row(one) for one in report.past])] if report.past else []),
         "<details>\n<summary>How to read this</summary>\n\n"
         + "\n".join(f"- {escape(line)}" for line in READING)
         + "\n\n</details>",
@@ -69,16 +74,16 @@ def to_markdown(report: GateReport) -> str:
 
 
 def to_csv(report: GateReport) -> str:
-    """Return one row a cell under `COLUMNS`; empty means not measured."""
+    """Return one row a cell under `HISTORY_COLUMNS`; empty means not measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(HISTORY_COLUMNS)
+    question, machine = report.question, report.environment
     for cell in report.cells:
-        question = report.question
         slowdowns = [part for one in (cell.first, cell.again) for part in _parts(one)]
-        values = (cell.model, cell.variant, cell.batch_size, cell.verdict, *slowdowns)
-        more = (cell.base_latency_s, cell.head_latency_s, question.base, question.head, question.threshold)
-        writer.writerow([plain(value) for value in (*values, *more, cell.sentence)])
+        values = (report.started, cell.model, cell.variant, cell.batch_size, cell.verdict, *slowdowns)
+        sides = (cell.base_latency_s, cell.head_latency_s, question.base, question.head, question.threshold)
+        writer.writerow([plain(value) for value in (*values, *sides, machine.cpu, machine.torch, cell.sentence)])
     return text.getvalue()
 
 
@@ -104,6 +109,24 @@ def _row(cell: GateCell) -> tuple[str, ...]:
         _slowdown(cell.again),
         cell.verdict.upper(),
     )
+
+
+def _past_row(one: Past) -> tuple[str, ...]:
+    return (
+        one.model,
+        one.variant or DASH,
+        DASH if one.batch_size is None else str(one.batch_size),
+        one.started,
+        one.base,
+        one.head,
+        DASH if one.slowdown is None else slower_by(one.slowdown),
+        one.verdict.upper(),
+    )
+
+
+def _markdown_grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *([escape(text) for text in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _slowdown(found: Slowdown | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnbench import history
 from cnnbench.cli.main import exit_code
 from cnnbench.orchestrator.messages import Known
 from cnnbench.record import Run
@@ -122,6 +123,36 @@ def test_a_folder_that_holds_a_run_is_not_gone_on_with(top: Path, pretended: Pre
     assert capsys.readouterr().err == (
         "Error: 'out' holds a run already, and a gate measures anew. Give a new folder with --output.\n"
     )
+
+
+def test_a_history_is_shown_and_gets_this_gate(top: Path, pretended: Pretended, capsys: Captured) -> None:
+    line = ["gate", "main", "--models", "net.py:make", "--history", "kept/gates.csv"]
+    assert exit_code([*line, "--output", "one"]) == 0
+    assert "Earlier gates" not in capsys.readouterr().out
+    assert (top / "kept" / "gates.csv").read_text() == (top / "one" / "gate.csv").read_text()
+    pretended.factors = {"net.py:make": (1.1, 1.1)}
+    assert exit_code([*line, "--output", "two"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.partition("Earlier gates")[2].splitlines()[-3].split()[-4:] == ["0.0", "%", "slower", "PASS"]
+    assert [one.verdict for one in history.load(top / "kept" / "gates.csv")] == ["pass", "fail"]
+
+
+def test_a_history_that_is_none_is_told_before_anything_is_measured(
+    top: Path, pretended: Pretended, capsys: Captured
+) -> None:
+    assert exit_code(["gate", "main", "--models", "net.py:make", "--history", "net.py"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("Error: 'net.py' is not a history of gates: ")
+    assert pretended.measured == []
+
+
+def test_the_verdict_is_shown_though_the_history_cannot_be_written(
+    top: Path, pretended: Pretended, capsys: Captured
+) -> None:
+    (top / "file").touch()
+    assert exit_code(["gate", "main", "--models", "net.py:make", "--history", "file/gates.csv"]) == 1
+    shown, errors = capsys.readouterr()
+    assert FINE in shown
+    assert errors.splitlines()[-1].startswith("Error: Cannot write 'file/gates.csv': ")
 
 
 @pytest.mark.parametrize("output_format", ["markdown", "csv", "json"])

@@ -7,12 +7,19 @@ import json
 import pytest
 
 from cnnbench.analysis.gate import GateReport, Question, gate_cells, gate_report, lacking
-from cnnbench.report.gate import COLUMNS, GATE_WRITERS, to_csv, to_json, to_markdown, to_table
+from cnnbench.history import HISTORY_COLUMNS, Past
+from cnnbench.report.gate import GATE_WRITERS, PAST, to_csv, to_json, to_markdown, to_table
 from tests.analysis.gated import compared, two
 from tests.made import MACHINE
 
 
-def report() -> GateReport:
+def past(**changed: object) -> Past:
+    given = {"started": "2026-01-01T00:00:00+00:00", "model": "net", "variant": "eager", "batch_size": 1}
+    more = {"verdict": "pass", "slowdown": 0.021, "base": "main|a", "head": "b", "cpu": "Other CPU"}
+    return Past(**{**given, **more, **changed})  # type: ignore[arg-type]
+
+
+def report(*earlier: Past) -> GateReport:
     records = [*two(1.1), *two(1.09, launch=1), *two(1.02, name="pipe|net")]
     cells = gate_cells([compared(), compared("pipe|net")], records, 0.05)
     new = lacking("new.py:make", in_base="There is no file.", in_head=None, absent=True)
@@ -23,6 +30,7 @@ def report() -> GateReport:
         environment=MACHINE,
         started="2026-01-02T03:04:05+00:00",
         wall_s=61.0,
+        past=earlier,
     )
 
 
@@ -65,7 +73,10 @@ def test_markdown_is_whole() -> None:
 
 def test_csv_has_a_row_a_cell() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(report()))))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == HISTORY_COLUMNS
+    assert [(row["started"], row["cpu"], row["torch"]) for row in rows] == [
+        ("2026-01-02T03:04:05+00:00", "Example CPU @ 2.0 GHz", "2.11.0")
+    ] * 3
     assert [row["verdict"] for row in rows] == ["fail", "pass", "pass"]
     assert [float(rows[0][name]) for name in ("slowdown", "again", "threshold")] == pytest.approx([0.1, 0.09, 0.05])
     assert float(rows[0]["slowdown_low"]) == pytest.approx(0.08889, abs=1e-4)
@@ -84,6 +95,34 @@ def test_json_is_all_of_it() -> None:
     }
     assert [cell["sentence"] for cell in found["cells"]] == [SLOW, FINE, NEW]
     assert found["cells"][2]["first"] is None
+
+
+def test_earlier_gates_of_the_same_cells_stand_below() -> None:
+    others = past(model="gone"), past(variant="compile"), past(batch_size=8)
+    new = past(model="new.py:make", variant=None, batch_size=None, slowdown=None, verdict="inconclusive")
+    lines = to_table(report(new, *others, past())).splitlines()
+    at = lines.index(PAST)
+    assert [" ".join(line.split()) for line in lines[at - 1 :]] == [
+        "",
+        PAST,
+        "",
+        "Model Variant Batch When BASE HEAD HEAD was Verdict",
+        " ".join(lines[at + 3].split()),
+        "net eager 1 2026-01-01T00:00:00+00:00 main|a b 2.1 % slower PASS",
+        "new.py:make - - 2026-01-01T00:00:00+00:00 main|a b - INCONCLUSIVE",
+        "",
+        WHOLE,
+    ]
+    assert (
+        f"\n\n{PAST}\n\n| Model | Variant | Batch | When | BASE | HEAD | HEAD was | Verdict |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| net | eager | 1 | 2026-01-01T00:00:00+00:00 | main\\|a | b | 2.1 % slower | PASS |\n\n<details>"
+    ) in to_markdown(report(*others, past()))
+
+
+def test_only_the_last_five_of_a_cell_are_shown() -> None:
+    shown = report(*(past(started=f"day {day}") for day in range(7))).past
+    assert [one.started for one in shown] == [f"day {day}" for day in range(2, 7)]
 
 
 def test_the_command_line_offers_these() -> None:

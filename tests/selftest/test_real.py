@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from cnnbench.models import find_model
 from cnnbench.orchestrator.cell import Seen
@@ -112,10 +113,14 @@ def test_the_effect_of_a_run_is_that_of_its_sets_without_voided_samples() -> Non
     assert slowdown.effect_of(base, seen((1.0,), failure=failed)) is None
 
 
-@pytest.mark.parametrize(("factory", "share"), [("reference", 0.0), ("slowed_0", 0.0), ("slowed_15", 0.15)])
-def test_the_slowed_networks_are_loaded_like_a_users_file(factory: str, share: float) -> None:
-    spec = find_model(f"{slowdown.NETWORKS}:{factory}", (3, 32, 32))
-    assert spec.build().share == share
+@pytest.mark.parametrize("percent", slowdown.PERCENTS)
+def test_the_slowed_networks_do_that_much_more_of_the_same_work(percent: int) -> None:
+    slower, base = (
+        find_model(f"{slowdown.NETWORKS}:{name}", (3, 32, 32)).build() for name in (f"slowed_{percent}", "reference")
+    )
+    assert slower.times / base.times == pytest.approx(1 + percent / 100)  # type: ignore[arg-type, operator]
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(slower(images), images.flatten(1))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyperf") is not None, reason="pyperf is there")

@@ -1,0 +1,89 @@
+"""The history of gates: a CSV file with a row for each cell of each gate, to be looked at and never judged by."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnbench.spec import CnnbenchError, UsageError
+
+HISTORY_COLUMNS = (
+    *("started", "model", "variant", "batch_size", "verdict", "slowdown", "slowdown_low", "slowdown_high"),
+    *("again", "again_low", "again_high", "base_latency_s", "head_latency_s", "base", "head", "threshold"),
+    *("cpu", "torch", "sentence"),
+)
+"""Columns of a gate's CSV, which are those of a history: slowdowns are shares, 0.1 takes 10 % longer; low and high are
+each one-sided at 99 %; started is UTC in ISO 8601."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Past:
+    """What an earlier gate said of a cell, on the machine and at the time that it names.
+
+    `slowdown` is a share, None where there was none. `variant` and `batch_size` are None where a side lacks the
+    network.
+    """
+
+    started: str
+    model: str
+    variant: str | None
+    batch_size: int | None
+    verdict: str
+    slowdown: float | None
+    base: str
+    head: str
+    cpu: str
+
+
+def load(path: Path) -> tuple[Past, ...]:
+    """Return what the history at `path` holds, oldest first; a file that does not exist yet holds nothing.
+
+    Raises:
+        UsageError: it cannot be read or is not a history; names the line.
+    """
+    if not path.exists():
+        return ()
+    try:
+        rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+        lines = [(rows.line_num, row) for row in rows if row]
+    except OSError as error:
+        raise UsageError(f"Cannot read '{path}': {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"'{path}' is not a history of gates: {error}. Give another file.") from error
+    if lines and tuple(lines[0][1]) != HISTORY_COLUMNS:
+        raise UsageError(f"'{path}' is not a history of gates: its first line is not that of a gate.csv. Give another.")
+    return tuple(_past(path, number, row) for number, row in lines[1:])
+
+
+def append(path: Path, gate_csv: str) -> None:
+    """Write the rows of a gate's CSV at the end of the history, and its first line where there is none yet.
+
+    Raises:
+        CnnbenchError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.read_bytes() if path.exists() else b""
+        rows = gate_csv if not there.strip() else gate_csv.partition("\n")[2]
+        with path.open("ab") as file:
+            file.write((b"\n" if there and not there.endswith(b"\n") else b"") + rows.encode())
+    except OSError as error:
+        kept = "The verdict stands; its rows are in the run folder's gate.csv."
+        raise CnnbenchError(f"Cannot write '{path}': {error.strerror}. {kept}") from error
+
+
+def _past(path: Path, number: int, row: Sequence[str]) -> Past:
+    try:
+        cell = dict(zip(HISTORY_COLUMNS, row, strict=True))
+        return Past(
+            **{name: cell[name] for name in ("started", "model", "verdict", "base", "head", "cpu")},
+            variant=cell["variant"] or None,
+            batch_size=int(cell["batch_size"]) if cell["batch_size"] else None,
+            slowdown=float(cell["slowdown"]) if cell["slowdown"] else None,
+        )
+    except ValueError as error:
+        what = f"'{path}', line {number}: not a row of a gate: {error}"
+        raise UsageError(f"{what}. Restore or delete the line.") from error

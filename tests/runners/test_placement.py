@@ -1,0 +1,44 @@
+"""Memory of equal networks: alike in workers of one server unless the heap is scattered first."""
+
+import random
+import subprocess
+import sys
+
+import pytest
+
+from cnnbench.runners.placement import BLOCKS, LARGEST_BYTES, SMALLEST_BYTES, scatter_heap
+
+FORKED = """
+import os, random, sys
+import torch
+from cnnbench.models import MODELS
+from cnnbench.runners.placement import scatter_heap
+for _ in range(4):
+    if os.fork() == 0:
+        held = scatter_heap(random.SystemRandom()) if sys.argv[1] == "scattered" else []
+        print(*(p.data_ptr() % 4096 for p in MODELS["lenet"].build().parameters()), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_half_of_the_blocks_are_held() -> None:
+    held = scatter_heap(random.Random(0))
+    sizes = [block.numel() for block in held]
+    assert len(sizes) == BLOCKS // 2
+    assert all(SMALLEST_BYTES <= size <= LARGEST_BYTES for size in sizes)
+    assert len(set(sizes)) > BLOCKS // 4
+
+
+def test_the_generator_decides() -> None:
+    one, same, other = ([block.numel() for block in scatter_heap(random.Random(seed))] for seed in (1, 1, 2))
+    assert one == same != other
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+@pytest.mark.parametrize(("how", "places"), [("inherited", 1), ("scattered", 4)])
+def test_workers_of_one_server_differ_by_where_a_network_lies(how: str, places: int) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED, how], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 4
+    assert len(set(done.stdout.splitlines())) == places
