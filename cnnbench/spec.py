@@ -136,6 +136,9 @@ class Training:
 AS_THE_RECIPE = Training()
 """Nothing is changed."""
 
+FEATURES_ALONE = "Features are computed once by one process in fp32: leave --variant and torchrun out."
+"""What is said where features are to be computed once in another way."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Printed:

@@ -20,6 +20,7 @@ from cnnbench.cli.trained import checkpoint_path, curves_text, steps_text, table
 from cnnbench.orchestrator.training import train_seeds
 from cnnbench.record import Record, Run
 from cnnbench.spec import (
+    FEATURES_ALONE,
     Budget,
     CnnbenchError,
     MissingError,
@@ -140,6 +141,8 @@ def command(
     )
     check(request, Options(command="", output=output))
     rank, size = machine.team_place()
+    if features_once and (variant != "eager" or size > 1):
+        raise UsageError(FEATURES_ALONE)
     if size > 1 and seeds > 1:
         raise UsageError(
             f"Several processes train one seed together; --seeds {seeds} needs as many calls, with --seed."

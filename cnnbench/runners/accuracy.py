@@ -28,7 +28,7 @@ from cnnbench.runners.pooling import pool_first
 from cnnbench.runners.recipes import changed, recipe_for
 from cnnbench.runners.team import Team, join
 from cnnbench.runners.testing import measure_scores
-from cnnbench.spec import ModelSpec, Recipe, UnsupportedError, UsageError
+from cnnbench.spec import FEATURES_ALONE, ModelSpec, Recipe, UnsupportedError, UsageError
 from cnnbench.variants import REFERENCE, Prepared, prepare
 
 FAST_IS_FOR_HEADS = "The fast recipe of this dataset does that: take --recipe tutorial."
@@ -119,7 +119,7 @@ def _recipe(assignment: Assignment, dataset: DatasetSpec, prepared: Prepared | N
     own = recipe_for(assignment.spec, dataset, assignment.case.recipe)
     recipe = changed(own, assignment.training, dataset, fast=assignment.case.recipe == "fast")
     if recipe.features_once and (prepared is not None or team is not None):
-        raise UsageError("Features are computed once by one process in fp32: leave --variant and torchrun out.")
+        raise UsageError(FEATURES_ALONE)
     return recipe
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cnnbench.cli.main import exit_code
 from cnnbench.record import Measurement, Record, Run
-from cnnbench.spec import CnnbenchError, Request, Training
+from cnnbench.spec import FEATURES_ALONE, CnnbenchError, Request, Training
 from cnnbench.store import Store
 from tests.made import case, once, record
 
@@ -147,6 +147,14 @@ def test_options_that_change_the_recipe_are_passed_on_and_named_in_the_command_t
     )
     assert call("train lenet -o mine", monkeypatch) == 130
     assert asked[1] == ("tutorial", Training())
+
+
+def test_features_once_in_another_precision_is_wrong_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("train lenet --features-once --variant amp -o mine", monkeypatch) == 2
+    assert capsys.readouterr().err == f"Error: {FEATURES_ALONE}\n"
+    assert not Path("mine").exists()
 
 
 def test_records_within_epochs_are_a_file_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
