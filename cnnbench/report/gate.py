@@ -16,7 +16,7 @@ from cnnbench.history import HISTORY_COLUMNS, Past
 from cnnbench.quantity import DASH, show
 from cnnbench.report.about import duration
 from cnnbench.report.csv import plain
-from cnnbench.report.markdown import escape
+from cnnbench.report.markdown import escape, grid
 from cnnbench.stats import Slowdown
 
 _HEADINGS = ("Model", "Variant", "Batch", "BASE", "HEAD", "HEAD is", "Measured again", "Verdict")
@@ -62,10 +62,10 @@ def to_markdown(report: GateReport) -> str:
     parts = [
         f"## cnnbench gate: {'FAIL' if report.failed else 'PASS'}",
         f"**{escape(report.sentence)}**",
-        _markdown_grid(_HEADINGS, [_row(cell) for cell in report.cells]),
+        _markdown(_HEADINGS, [_row(cell) for cell in report.cells]),
         "\n".join(bullets),
         escape(where),
-        *([PAST, _markdown_grid(_PAST_HEADINGS, [_past_row(one) for one in report.past])] if report.past else []),
+        *([PAST, _markdown(_PAST_HEADINGS, [_past_row(one) for one in report.past])] if report.past else []),
         "<details>\n<summary>How to read this</summary>\n\n"
         + "\n".join(f"- {escape(line)}" for line in READING)
         + "\n\n</details>",
@@ -100,9 +100,7 @@ GATE_WRITERS = MappingProxyType[str, Callable[[GateReport], str]](
 
 def _row(cell: GateCell) -> tuple[str, ...]:
     return (
-        cell.model,
-        cell.variant or DASH,
-        DASH if cell.batch_size is None else str(cell.batch_size),
+        *_names(cell),
         show(cell.base_latency_s, "seconds"),
         show(cell.head_latency_s, "seconds"),
         _slowdown(cell.first),
@@ -111,11 +109,14 @@ def _row(cell: GateCell) -> tuple[str, ...]:
     )
 
 
+def _names(one: GateCell | Past) -> tuple[str, str, str]:
+    """Return what the first three columns of both tables say: which network, how, and at which batch size."""
+    return one.model, one.variant or DASH, DASH if one.batch_size is None else str(one.batch_size)
+
+
 def _past_row(one: Past) -> tuple[str, ...]:
     return (
-        one.model,
-        one.variant or DASH,
-        DASH if one.batch_size is None else str(one.batch_size),
+        *_names(one),
         one.started,
         one.base,
         one.head,
@@ -124,9 +125,8 @@ def _past_row(one: Past) -> tuple[str, ...]:
     )
 
 
-def _markdown_grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *([escape(text) for text in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return grid(headings, [False] * len(headings), rows)
 
 
 def _slowdown(found: Slowdown | None) -> str:
