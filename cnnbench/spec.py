@@ -200,6 +200,7 @@ class Variant:
     channels_last: bool = False
     compile_mode: CompileMode | None = None
     cudnn_benchmark: bool = False
+    default_malloc: bool = False
     threads: int = 1
 
 

@@ -85,6 +85,13 @@ _ROWS = (
         devices=("cuda",),
         meaning="cuDNN times its algorithms in the first call and keeps the fastest",
     ),
+    VariantRow(
+        name="default_malloc",
+        sets="default_malloc",
+        change=lambda v, _: replace(v, default_malloc=True),
+        devices=("cpu",),
+        meaning="passes give freed memory back to the system, as glibc does unless told; elsewhere it is kept",
+    ),
 )
 
 VARIANTS = MappingProxyType({row.name: row for row in _ROWS})
@@ -131,7 +138,10 @@ def support(variant: Variant, *, device: Device, environment: Environment) -> Su
         )
     for name in variant.name.split("+"):
         if device not in VARIANTS[name].devices:
-            return Support(status="unsupported", reason=f"{name} needs a CUDA device, asked for on {device}")
+            needed = "a CUDA device" if device == "cpu" else "the CPU"
+            return Support(status="unsupported", reason=f"{name} needs {needed}, asked for on {device}")
+    if variant.default_malloc and not environment.system.startswith("Linux"):
+        return Support(status="unsupported", reason="only glibc, on Linux, is told to keep memory, so nothing differs")
     if variant.compile_mode and environment.compile_blocker:
         return Support(status="unsupported", reason=environment.compile_blocker)
     has_bf16 = environment.gpu_native_bf16 if device == "cuda" else environment.native_bf16

@@ -45,11 +45,12 @@ EVERY_ENVIRONMENT = Environment(
 EVERY_CASE = Case(
     model="./net.py:make",
     variant=Variant(
-        name="channels_last+amp+compile+cudnn_benchmark",
+        name="channels_last+amp+compile+cudnn_benchmark+default_malloc",
         precision="amp_fp16",
         channels_last=True,
         compile_mode="reduce-overhead",
         cudnn_benchmark=True,
+        default_malloc=True,
         threads=7,
     ),
     task="train",

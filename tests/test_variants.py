@@ -52,6 +52,7 @@ def parsed(text: str, device: Device = "cpu") -> Variant:
         ("compile_max_autotune", "cpu", Variant(name="compile_max_autotune", compile_mode="max-autotune", threads=3)),
         ("tf32", "cuda", Variant(name="tf32", precision="tf32", threads=3)),
         ("cudnn_benchmark", "cuda", Variant(name="cudnn_benchmark", cudnn_benchmark=True, threads=3)),
+        ("default_malloc", "cpu", Variant(name="default_malloc", default_malloc=True, threads=3)),
         (
             " compile + amp+channels_last ",
             "cpu",
@@ -103,7 +104,8 @@ def test_every_row_changes_the_field_it_names() -> None:
         (
             "amp+",
             "Unknown variant ''. Known: amp, bf16, channels_last, compile, compile_max_autotune, "
-            "compile_reduce_overhead, cudnn_benchmark, eager, tf32. Variants can be added up: channels_last+compile.",
+            "compile_reduce_overhead, cudnn_benchmark, default_malloc, eager, tf32. "
+            "Variants can be added up: channels_last+compile.",
         ),
     ],
 )
@@ -157,6 +159,14 @@ def unsupported(reason: str) -> Support:
             GPU,
             unsupported("cudnn_benchmark needs a CUDA device, asked for on cpu"),
         ),
+        ("default_malloc", "cpu", MACHINE, NATIVE),
+        (
+            "channels_last+default_malloc",
+            "cpu",
+            replace(MACHINE, system="Darwin 25.0 arm64"),
+            unsupported("only glibc, on Linux, is told to keep memory, so nothing differs"),
+        ),
+        ("default_malloc", "cuda", GPU, unsupported("default_malloc needs the CPU, asked for on cuda")),
         ("tf32", "cuda", GPU, NATIVE),
         ("eager", "cuda", MACHINE, unsupported(NO_GPU)),
         ("tf32", "cuda", MACHINE, unsupported(NO_GPU)),
@@ -169,10 +179,10 @@ def test_support(text: str, device: Device, environment: Environment, expected: 
 @pytest.mark.parametrize(
     ("device", "environment", "names"),
     [
-        ("cpu", MACHINE, ("eager", "channels_last", "compile", "compile_max_autotune")),
-        ("cpu", BF16, ("eager", "channels_last", "amp", "bf16", "compile", "compile_max_autotune")),
-        ("cpu", NO_COMPILER, ("eager", "channels_last")),
-        ("cuda", GPU, tuple(VARIANTS)),
+        ("cpu", MACHINE, ("eager", "channels_last", "compile", "compile_max_autotune", "default_malloc")),
+        ("cpu", BF16, ("eager", "channels_last", "amp", "bf16", "compile", "compile_max_autotune", "default_malloc")),
+        ("cpu", NO_COMPILER, ("eager", "channels_last", "default_malloc")),
+        ("cuda", GPU, tuple(name for name in VARIANTS if name != "default_malloc")),
         ("cuda", MACHINE, ()),
     ],
 )

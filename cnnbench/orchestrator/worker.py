@@ -37,7 +37,7 @@ from cnnbench.record import Caution, Outcome
 from cnnbench.runners import Assignment, runner_for
 from cnnbench.runners.canary import WARM_S
 from cnnbench.runners.idle import fall_idle
-from cnnbench.runners.placement import scatter_heap
+from cnnbench.runners.placement import keep_freed_memory, scatter_heap
 from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised, warm_up
 from cnnbench.runners.watch import watch_for
 from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec
@@ -108,7 +108,7 @@ def _release_memory_limit() -> None:
 
 
 def _pin(job: Job) -> None:
-    """Fix threads, caches and seed before the first operation, and check that the threads are in force."""
+    """Fix threads, caches, malloc and seed before the first operation, and check that the threads are in force."""
     import torch
 
     cache = f"{job.scratch}/{_cache_name(job.case)}"
@@ -118,6 +118,8 @@ def _pin(job: Job) -> None:
     torch.set_num_threads(threads)
     if torch.get_num_threads() != threads:
         raise CnnbenchError(f"Asked for {threads} threads, torch runs {torch.get_num_threads()}.")
+    if job.case.role != "memory" and not job.case.variant.default_malloc:
+        keep_freed_memory()
     torch.manual_seed(job.case.seed)
     if job.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS refuses to be deterministic

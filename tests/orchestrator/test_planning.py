@@ -59,7 +59,9 @@ def test_one_sum_written_two_ways_is_one_cell() -> None:
 
 def test_all_is_what_the_machine_does_natively() -> None:
     found = plan(request(section("lenet", variants=("all",))), NO_COMPILER)
-    assert found.groups == (group(*(cell("lenet", v) for v in ("eager", "channels_last", "amp", "bf16"))),)
+    assert found.groups == (
+        group(*(cell("lenet", v) for v in ("eager", "channels_last", "amp", "bf16", "default_malloc"))),
+    )
     assert found.refused == ()
 
 
@@ -70,6 +72,7 @@ def test_all_and_more_is_both() -> None:
         "channels_last",
         "amp",
         "bf16",
+        "default_malloc",
         "channels_last+amp",
     ]
 

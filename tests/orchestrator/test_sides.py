@@ -74,7 +74,7 @@ def test_every_variant_and_batch_size_is_a_group_and_only_those_asked_for() -> N
     cells = [(g.cases[1].variant.name, g.cases[1].batch_size, g.cases[1].input_shape) for g in found]
     assert cells == [(v, b, (1, 4, 4)) for v in ("amp", "channels_last") for b in (1, 8)]
     every = groups_of(request("all"), [PAIR], known(PAIR.base, PAIR.head, environment=NO_COMPILER))
-    assert [g.cases[1].variant.name for g in every] == ["eager", "channels_last", "amp", "bf16"]
+    assert [g.cases[1].variant.name for g in every] == ["eager", "channels_last", "amp", "bf16", "default_malloc"]
 
 
 @pytest.mark.parametrize("lacking", [PAIR.base, PAIR.head])

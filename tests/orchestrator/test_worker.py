@@ -20,7 +20,7 @@ from cnnbench.orchestrator.worker import _as_compiled, _cache_name, _keep_to_cor
 from cnnbench.record import Caution
 from cnnbench.runners.passes import InferencePasses
 from cnnbench.runners.sampling import SampleShape
-from cnnbench.spec import Case, CnnbenchError, InvalidError, UnsupportedError
+from cnnbench.spec import Case, CnnbenchError, InvalidError, UnsupportedError, Variant
 from tests.made import COMPILE, case
 
 
@@ -215,6 +215,7 @@ def test_a_time_that_does_not_settle_is_told() -> None:
 def talk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Case], Connection]]:
     """Return what starts a worker with a job in a thread of this process, and gives the way to talk to it."""
     threads, before = list[tuple[Connection, threading.Thread]](), torch.get_num_threads()
+    monkeypatch.setattr("cnnbench.orchestrator.worker.keep_freed_memory", lambda: None)
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         monkeypatch.setenv(name, "as it was")
 
@@ -262,3 +263,25 @@ def test_a_cell_of_a_network_that_is_not_there_has_failed(talk: Callable[[Case],
     failure = reply_of(talk(case("no_such_network")))
     assert isinstance(failure, Failure)
     assert failure.error.startswith("Unknown model 'no_such_network'. ")
+
+
+@pytest.mark.parametrize(
+    ("what", "keeps"),
+    [
+        (case("no_such_network"), True),
+        (case("no_such_network", role="twin"), True),
+        (replace(case("no_such_network"), task="accuracy"), True),
+        (case("no_such_network", role="memory"), False),  # its peak is that of a process as it comes
+        (case("no_such_network", Variant(name="default_malloc", default_malloc=True)), False),
+    ],
+)
+def test_what_a_pass_frees_is_kept(
+    talk: Callable[[Case], Connection],
+    monkeypatch: pytest.MonkeyPatch,
+    what: Case,
+    keeps: bool,  # noqa: FBT001  # a case
+) -> None:
+    told = list[str]()
+    monkeypatch.setattr("cnnbench.orchestrator.worker.keep_freed_memory", lambda: told.append("keep"))
+    reply_of(talk(what))
+    assert told == ["keep"] * keeps
