@@ -54,7 +54,7 @@ def test_a_callable_is_a_baseline_too(cnnbench):
     cnnbench.check(lambda: build(), (1, 3, 16, 16), baseline=build)
 """
 
-LINE = "gate main --models nets/small.py:build --input-shape 3x16x16 --budget 25s --format json"
+LINE = "gate main --models nets/small.py:build --input-shape 3x16x16 --budget 15s --format json"
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_an_interruption_leaves_nothing_behind(top: Path, number: signal.Signals
 def pytest_in(top: Path) -> subprocess.CompletedProcess[str]:
     """Run the repository's tests with the plugin as if it was installed."""
     words = [sys.executable, "-m", "pytest", "-p", "cnnbench.pytest_plugin", "-p", "no:cacheprovider", "-q", "tests"]
-    words += ["--cnnbench-budget", "20s"]
+    words += ["--cnnbench-budget", "15s"]
     path = os.pathsep.join(filter(None, (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": path}
     return subprocess.run(words, cwd=top, env=environment, capture_output=True, text=True, check=False, timeout=500)

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from cnnbench.quantity import DASH, QUANTITIES, Shown, digits3, show, show_range
+from cnnbench.quantity import DASH, QUANTITIES, Shown, compared, digits3, show, show_range
 
 KINDS: tuple[Shown, ...] = get_args(Shown)
 
@@ -149,3 +149,31 @@ def test_rates_of_machines_have_decimal_prefixes() -> None:
     assert show(1.5e12, "per_second") == "1.50 T/s"
     assert show(8.126e9, "bytes_per_s") == "8.13 GB/s"
     assert show(12.0, "bytes_per_s") == "12 B/s"
+
+
+DECILES, QUARTILES, MEDIANS = {1: 0.1, 2: 0.2, 3: 0.3}, {1: 1.0, 2: 2.0, 3: 3.0}, {1: 5.0, 2: 6.0, 3: 7.0}
+SHORT = {"lower_decile_s": DECILES, "lower_quartile_s": QUARTILES, "latency_s": MEDIANS}
+LONGER = {"lower_quartile_s": QUARTILES, "latency_s": MEDIANS}
+LONG = {"latency_s": MEDIANS}
+
+
+@pytest.mark.parametrize(
+    ("base", "own", "expected"),
+    [
+        (SHORT, SHORT, (DECILES, DECILES)),
+        (SHORT, LONGER, (QUARTILES, QUARTILES)),
+        (SHORT, LONG, (MEDIANS, MEDIANS)),
+        (LONG, LONGER, (MEDIANS, MEDIANS)),
+        # one of several launches has none: the other times are there for all blocks
+        (SHORT, {**SHORT, "lower_decile_s": {1: 0.1}}, (QUARTILES, QUARTILES)),
+        # a block that one of both does not have counts for neither
+        (SHORT, {"lower_decile_s": {1: 0.1}, "latency_s": {1: 5.0}}, (DECILES, {1: 0.1})),
+        (SHORT, {}, (DECILES, {})),
+    ],
+)
+def test_cells_are_compared_by_the_least_disturbed_time_that_both_have(
+    base: dict[str, dict[int, float]],
+    own: dict[str, dict[int, float]],
+    expected: tuple[dict[int, float], dict[int, float]],
+) -> None:
+    assert compared(lambda name: base.get(name, {}), lambda name: own.get(name, {})) == expected

@@ -11,7 +11,7 @@ from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import Cell
 from cnnbench.analysis.comparable import References
 from cnnbench.analysis.judge import Margin, asked_or_default, judge, margin_of
-from cnnbench.quantity import show_range
+from cnnbench.quantity import compared, show_range
 from cnnbench.spec import Case
 from cnnbench.stats import Effect, Verdict, compare_paired, spread_of
 
@@ -112,11 +112,11 @@ def effect_of(base: Cell, other: Cell) -> Effect | None:
 
 
 def pairs(base: Cell, other: Cell) -> list[list[list[Pair]]]:
-    """Return the latencies of both in each block that both have: by launch, by set of workers, in time order.
+    """Return the times of both that are compared, for each block: by launch, by set of workers, in time order.
 
     A launch is one execution of the group. A set of workers begins where either cell says so.
     """
-    one, two = base.placed("latency_s"), other.placed("latency_s")
+    one, two = compared(base.placed, other.placed)
     starts, more_starts = base.sets(), other.sets()
     launches: dict[object, dict[int, list[Pair]]] = {}
     for place in sorted(one.keys() & two.keys()):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from cnnbench import stats
 from cnnbench.orchestrator.host import Host, Worker
 from cnnbench.orchestrator.messages import Failure, Ready, Reply
+from cnnbench.quantity import compared
 from cnnbench.record import BY_ENVIRONMENT, Caution, Measurement, Outcome
 from cnnbench.runners.sampling import Sample
 from cnnbench.spec import Case
@@ -59,7 +60,12 @@ class Cell:
     @property
     def good(self) -> dict[int, float]:
         """The latencies of the samples that count, by block."""
-        return {block: s.latency_s for block, s in self.samples.items() if block not in self.voided}
+        return self.counted("latency_s")
+
+    def counted(self, quantity: str) -> dict[int, float]:
+        """Return a time of the samples that count, by block; empty where samples of its shape do not have it."""
+        times = {block: getattr(s, quantity) for block, s in self.samples.items() if block not in self.voided}
+        return {block: time for block, time in times.items() if time is not None}
 
     @property
     def unfit(self) -> bool:
@@ -130,7 +136,7 @@ def doubtful(cell: Cell, reference: Cell, sets: Sequence[int]) -> bool:
 
 
 def _effect(cell: Cell, reference: Cell, sets: Sequence[int]) -> stats.Effect | None:
-    return stats.compare_paired([by_set(reference.good, cell.good, sets)])
+    return stats.compare_paired([by_set(*compared(reference.counted, cell.counted), sets)])
 
 
 def by_set(base: Mapping[int, float], own: Mapping[int, float], sets: Sequence[int]) -> list[list[float]]:
@@ -186,8 +192,8 @@ def _by_block(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
     units = ready.shape.iterations
     voided = tuple(at for at, block in enumerate(blocks) if block in cell.voided)
     values: dict[str, list[float | None]] = {
-        "latency_s": [s.latency_s for s in samples],
-        "sample_s": [s.sample_s for s in samples],
+        name: [getattr(s, name) for s in samples]
+        for name in ("latency_s", "lower_decile_s", "lower_quartile_s", "sample_s")
     }
     values |= {phase: [s.phases_s[at] for s in samples] for at, phase in enumerate(ready.phases)}
     values |= {name: [getattr(s, name) for s in samples] for name in ("device_s", "cpu_share", "steal_share")}

@@ -47,6 +47,9 @@ warm-ups of ResNet-18 a third longer there."""
 KEPT_ITERATIONS = 10
 """Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them."""
 
+DECILE_FROM, QUARTILE_FROM = 9, 3
+"""Readings from which a sample has a lower decile and a lower quartile: with fewer they would lie below the fastest."""
+
 HOST_TRIES = (1, 4)
 """The device is held for the time that the host needed in the re-warm, and once more for four times as long if the host
 was late. Our choice: on a shared machine it is late now and then."""
@@ -100,8 +103,9 @@ class SampleShape:
 class Sample:
     """One sample in seconds: median iteration, the whole sample, kept iterations, medians of the phases.
 
-    `device_s`: what the device needs for an iteration, without waiting for the host. The rest is what a `Watch` saw
-    during the timed iterations; None is what could not be seen.
+    `lower_decile_s`, `lower_quartile_s`: of the iterations, None where these are too few. `device_s`: what the device
+    needs for an iteration, without waiting for the host. The rest is what a `Watch` saw during the timed iterations;
+    None is what could not be seen.
     """
 
     latency_s: float
@@ -110,6 +114,8 @@ class Sample:
     tail_s: float
     iterations_s: tuple[float, ...]
     phases_s: tuple[float, ...]
+    lower_decile_s: float | None = None
+    lower_quartile_s: float | None = None
     device_s: float | None = None
     cpu_share: float | None = None
     steal_share: float | None = None
@@ -244,6 +250,8 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Watch | Non
         tail_s=tail * 1e-9,
         iterations_s=tuple(evenly(each, KEPT_ITERATIONS)) if shape.group == 1 else (),
         phases_s=tuple(statistics.median(phase) * 1e-9 for phase in phases),
+        lower_decile_s=statistics.quantiles(each, n=10)[0] if len(each) >= DECILE_FROM else None,
+        lower_quartile_s=statistics.quantiles(each, n=4)[0] if len(each) >= QUARTILE_FROM else None,
         device_s=device_s,
         cpu_share=seen.cpu_share,
         steal_share=seen.steal_share,

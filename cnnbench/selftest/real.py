@@ -13,6 +13,7 @@ from cnnbench.analysis.judge import DELTA_SHARED
 from cnnbench.orchestrator.host import Host, Worker, start_host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
 from cnnbench.orchestrator.single import memory_limit
+from cnnbench.quantity import COMPARED
 from cnnbench.runners.watch import disturbed
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.selftest.bounds import most_wrong
@@ -200,9 +201,9 @@ def _row(worker: Worker, case: Case) -> tuple[float, ...]:
 
 
 def _sample(worker: Worker, case: Case) -> float | None:
-    """Return the latency of one sample, None where an environment counter rejected it."""
+    """Return the time of one sample that is compared, None where an environment counter rejected it."""
     worker.send(Take())
     reply = _answer(worker)
     assert isinstance(reply, Taken)
     void = disturbed(reply.sample, threads=case.variant.threads, device=case.device)
-    return None if void else reply.sample.latency_s
+    return None if void else next(s for name in COMPARED if (s := getattr(reply.sample, name)) is not None)

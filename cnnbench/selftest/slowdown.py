@@ -6,6 +6,7 @@ import math
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cnnbench.orchestrator.cell import Seen, by_set
@@ -13,6 +14,7 @@ from cnnbench.orchestrator.group import Limits, measure_group
 from cnnbench.orchestrator.host import start_host
 from cnnbench.orchestrator.planning import Group
 from cnnbench.orchestrator.single import ask, memory_limit
+from cnnbench.quantity import compared
 from cnnbench.runners.sampling import WARM_CAP_S
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.bounds import most_wrong
@@ -100,13 +102,15 @@ def effect_of(base: Seen, other: Seen) -> Effect | None:
     """Return the effect between two cells of a group, None where one of them gave nothing."""
     if base.failure is not None or other.failure is not None:
         return None
-    return compare_paired([by_set(_kept(base), _kept(other), base.outcome.sets or (0,))])
+    one, two = compared(partial(_kept, base), partial(_kept, other))
+    return compare_paired([by_set(one, two, base.outcome.sets or (0,))])
 
 
-def _kept(seen: Seen) -> dict[int, float]:
-    """Return the latencies that count, by block."""
-    latency = next((m for m in seen.outcome.measurements if m.quantity == "latency_s"), None)
-    if latency is None:
+def _kept(seen: Seen, quantity: str) -> dict[int, float]:
+    """Return a time of the samples that count, by block."""
+    by_name = {m.quantity: m for m in seen.outcome.measurements}
+    if quantity not in by_name:
         return {}
-    pairs = enumerate(zip(latency.blocks, latency.samples, strict=True))
-    return {block: seconds for at, (block, seconds) in pairs if at not in latency.voided}
+    latency, wanted = by_name["latency_s"], by_name[quantity]
+    voided = {latency.blocks[at] for at in latency.voided}
+    return {b: seconds for b, seconds in zip(wanted.blocks, wanted.samples, strict=True) if b not in voided}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -93,7 +94,9 @@ def test_the_first_sample_comes_after_a_slow_start(slow_s: float, spent_s: float
     found = warm_up(passes, host(fake), first_s=0.036)
     assert rounded(found) == WarmUp(iteration_s=0.012, spent_s=spent_s, steady=True)
     taken = take_sample(passes, SampleShape(rewarm=1, readings=4, group=1), host(fake))
-    assert rounded(taken) == sample(latency_s=0.012, sample_s=0.048, rewarm_s=0.012, iterations_s=(0.012,) * 4)
+    assert rounded(taken) == sample(
+        latency_s=0.012, sample_s=0.048, rewarm_s=0.012, iterations_s=(0.012,) * 4, lower_quartile_s=0.012
+    )
 
 
 @pytest.mark.parametrize("change", [0.99, 1.01])
@@ -209,6 +212,7 @@ def test_a_sample_is_the_median_of_its_iterations_without_the_rewarm() -> None:
         tail_s=0.0,
         iterations_s=(0.003, 0.001, 0.002, 0.050, 0.004),
         phases_s=(),
+        lower_quartile_s=0.0015,
     )
 
 
@@ -216,7 +220,7 @@ def test_a_grouped_sample_divides_by_its_group_and_keeps_no_iterations() -> None
     fake = FakeTime()
     durations = [7 * MS, 1 * MS, 3 * MS, 2 * MS, 4 * MS, 10 * MS, 10 * MS]
     found = take_sample(work(fake.advance, durations), SampleShape(rewarm=1, readings=3, group=2), host(fake))
-    assert rounded(found) == sample(latency_s=0.003, sample_s=0.030, rewarm_s=0.007)
+    assert rounded(found) == sample(latency_s=0.003, sample_s=0.030, rewarm_s=0.007, lower_quartile_s=0.002)
 
 
 def test_a_reading_holds_one_tick_of_the_clock() -> None:
@@ -238,7 +242,33 @@ def test_of_many_iterations_ten_are_kept_and_all_count() -> None:
     durations = [0.0, *(n * MS for n in range(1, 31))]
     found = take_sample(work(fake.advance, durations), SampleShape(rewarm=1, readings=30, group=1), host(fake))
     kept = tuple(round(n * MS, 12) for n in range(1, 31, 3))
-    assert rounded(found) == sample(latency_s=0.0155, sample_s=0.465, iterations_s=kept)
+    low = {"lower_decile_s": 0.0031, "lower_quartile_s": 0.00775}  # of n iterations the (n + 1) / 10-th and / 4-th
+    assert rounded(found) == sample(latency_s=0.0155, sample_s=0.465, iterations_s=kept, **low)
+
+
+@pytest.mark.parametrize(("readings", "has"), [(1, ()), (2, ()), (3, ("quartile",)), (9, ("quartile", "decile"))])
+def test_few_iterations_have_no_lower_quantiles(readings: int, has: tuple[str, ...]) -> None:
+    passes = work(FakeTime().advance, itertools.repeat(MS))
+    found = take_sample(passes, SampleShape(rewarm=1, readings=readings, group=1), host(FakeTime()))
+    assert (found.lower_quartile_s is not None) is ("quartile" in has)
+    assert (found.lower_decile_s is not None) is ("decile" in has)
+
+
+def test_lower_quantiles_do_not_depend_on_how_many_iterations_there_are() -> None:
+    draw = random.Random(0)
+    means = []
+    for readings in (9, 90):
+        lows = []
+        for _ in range(2000):
+            fake = FakeTime()
+            each = [MS * (1 + draw.random()) for _ in range(readings + 1)]
+            lows.append(
+                take_sample(
+                    work(fake.advance, each), SampleShape(rewarm=1, readings=readings, group=1), host(fake)
+                ).lower_decile_s
+            )
+        means.append(sum(filter(None, lows)) / len(lows))
+    assert means == [pytest.approx(1.1 * MS, rel=0.005)] * 2
 
 
 class Parts:
@@ -325,7 +355,7 @@ def test_waiting_gives_the_device_s_time(group: int) -> None:
     )
     kept = (0.004,) * 3 if group == 1 else ()
     expected = sample(latency_s=0.004, sample_s=clean(0.012 * group), rewarm_s=0.008, iterations_s=kept)
-    assert rounded(found) == replace(expected, device_s=0.004)
+    assert rounded(found) == replace(expected, lower_quartile_s=0.004, device_s=0.004)
     assert not unsynchronised(found)
 
 
