@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -36,6 +36,7 @@ from cnnbench.orchestrator.messages import (
 from cnnbench.record import Caution, Outcome
 from cnnbench.runners import Assignment, runner_for
 from cnnbench.runners.canary import WARM_S
+from cnnbench.runners.cores import keep_to_cores, pin, start_threads
 from cnnbench.runners.idle import fall_idle
 from cnnbench.runners.placement import keep_freed_memory, scatter_heap
 from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised, warm_up
@@ -70,29 +71,18 @@ def _serve(connection: Connection) -> None:
     asked, runner = request.case, runner_for(request.case)
     match runner.kind:
         case "sampled":
-            _keep_to_cores(asked.variant.threads)
+            keep_to_cores(asked.variant.threads)
             held = scatter_heap(random.SystemRandom())  # no seed repeats it: the system places memory at random, too
             _serve_samples(connection, request)
             del held
         case "fixed":
-            _keep_to_cores(asked.variant.threads)
+            keep_to_cores(asked.variant.threads)
             connection.send(Built())
             _sample(connection, request, runner.load()(asked))
         case "whole":
             connection.send(Done(outcome=_whole(connection, request)))
         case "machine":
             connection.send(Done(outcome=runner.load()(asked, clock_for(asked.device))))
-
-
-def _keep_to_cores(threads: int) -> None:
-    """Keep to as many cores as there are threads, the same ones in every worker whose samples are compared.
-
-    A worker stays on the core that it woke up on, and cores differ by what their neighbours do: of two equal workers of
-    LeNet with one thread, each on a core of its choice, one was called FASTER in 8 of 140 cases, and in none of 80 on
-    one core (two shared cores).
-    """
-    if hasattr(os, "sched_setaffinity"):  # Linux
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def _limit_memory(limit_bytes: int | None) -> None:
@@ -208,7 +198,10 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
         return
     assert isinstance(request, Warm)
     least_s = WARM_S if case.role == "canary" else request.least_s
-    ready = make_ready(timed_work, clock, shape=request.shape, least_s=least_s, cap_s=job.warm_cap_s)
+    others = start_threads() if case.device == "cpu" else ()
+    ready = make_ready(
+        timed_work, clock, shape=request.shape, least_s=least_s, cap_s=job.warm_cap_s, settle=lambda: pin(others)
+    )
     watch = watch_for(case.device, case.variant.threads)
     fall_idle()
     connection.send(ready)
@@ -251,7 +244,13 @@ def _mode(case: Case, prepared: Prepared) -> Iterator[None]:
 
 
 def make_ready(
-    timed_work: Work, clock: Clock, *, cap_s: float, least_s: float | None = None, shape: SampleShape | None = None
+    timed_work: Work,
+    clock: Clock,
+    *,
+    cap_s: float,
+    least_s: float | None = None,
+    shape: SampleShape | None = None,
+    settle: Callable[[], None] = lambda: None,
 ) -> Ready:
     """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like.
 
@@ -266,6 +265,7 @@ def make_ready(
     clock.synchronize()
     first_call_s = (clock.now_ns() - start) * 1e-9
     check_first(first)
+    settle()
     start = clock.now_ns()
     timed_work.repeat(1)
     clock.synchronize()

@@ -36,7 +36,9 @@ def _comparing(report: Report) -> list[str]:
     margin = " to ".join(dict.fromkeys(show(delta, "share") for delta in (deltas[0], deltas[-1]))) if deltas else "-"
     return [
         f"Speed-up is the time of {name} over the row's own, paired by blocks measured next to each other: above 1 is "
-        "faster; in brackets its 95 % interval.",
+        "faster; in brackets its 95 % interval. Of passes so short that a sample holds several it compares the lower "
+        "decile or quartile, which other work on the machine disturbs least, and so may differ from what latencies, "
+        "which are medians, suggest.",
         f"The verdict compares that interval with a margin ({margin} here), the smallest difference that counts. "
         "FASTER, SLOWER: the interval lies wholly beyond the margin. SAME: wholly within it. NOT DISTINGUISHABLE: "
         "neither, which does not prove that there is no difference; Detectable is the smallest difference that a run "

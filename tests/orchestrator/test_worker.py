@@ -16,7 +16,7 @@ import torch
 from cnnbench.clock import FakeTime
 from cnnbench.orchestrator.failures import describe
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
-from cnnbench.orchestrator.worker import _as_compiled, _cache_name, _keep_to_cores, make_ready, work
+from cnnbench.orchestrator.worker import _as_compiled, _cache_name, make_ready, work
 from cnnbench.record import Caution
 from cnnbench.runners.passes import InferencePasses
 from cnnbench.runners.sampling import SampleShape
@@ -87,37 +87,6 @@ def test_a_worker_ends_quietly_when_the_coordinator_has_gone() -> None:
     ours.close()
     with theirs:
         work(theirs)
-
-
-# Cores
-
-
-class Cores:
-    """Stands for the calls that say and set which cores a process may use."""
-
-    def __init__(self, *usable: int) -> None:
-        self.usable = set(usable)
-
-    def sched_getaffinity(self, pid: int) -> set[int]:
-        assert pid == 0
-        return self.usable
-
-    def sched_setaffinity(self, pid: int, cores: list[int]) -> None:
-        assert pid == 0
-        self.usable = set(cores)
-
-
-@pytest.mark.parametrize(
-    ("usable", "threads", "kept"),
-    [((0, 1), 1, {0}), ((5, 2, 9), 2, {2, 5}), ((0, 1), 2, {0, 1}), ((3,), 2, {3})],
-)
-def test_equal_workers_keep_to_the_same_cores(
-    monkeypatch: pytest.MonkeyPatch, usable: tuple[int, ...], threads: int, kept: set[int]
-) -> None:
-    cores = Cores(*usable)
-    monkeypatch.setattr("cnnbench.orchestrator.worker.os", cores)
-    _keep_to_cores(threads)
-    assert cores.usable == kept
 
 
 # Compile caches
