@@ -67,7 +67,7 @@ def _serve(connection: Connection) -> None:
         return
     assert isinstance(request, Job)
     _limit_memory(request.memory_limit_bytes)
-    _pin(request)
+    _fix(request)
     asked, runner = request.case, runner_for(request.case)
     match runner.kind:
         case "sampled":
@@ -97,7 +97,7 @@ def _release_memory_limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def _pin(job: Job) -> None:
+def _fix(job: Job) -> None:
     """Fix threads, caches, malloc and seed before the first operation, and check that the threads are in force."""
     import torch
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
-TASKS = Path("/proc/self/task")
-"""Where Linux shows the threads of a process."""
+from cnnbench.runners.idle import TASKS
 
 ELEMENTS = 1 << 20
 """Of the tensor whose addition starts torch's threads: 32 times what torch gives to one thread at the least."""
