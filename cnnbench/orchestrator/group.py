@@ -28,7 +28,7 @@ from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Warm
 from cnnbench.orchestrator.planning import Group
 from cnnbench.record import Caution, Measurement
-from cnnbench.runners.sampling import WARM_CAP_S
+from cnnbench.runners.sampling import BRIEF_CALLS, BRIEF_WARM_S, WARM_CAP_S
 from cnnbench.spec import Case
 
 MOST_SETS = 8
@@ -38,11 +38,6 @@ SETS_SHARE = 0.5
 a process starts shifts its speed by about 1 %, and only more processes average that out and show how much it is. With
 fewer than four sets their spread says too little, and one set with more samples is better. Our choice; see
 docs/measurement.md for what was measured."""
-
-LATER_WARM_S = 0.15
-"""Shortest warm-up of a cell's later workers on a CPU: three windows that agree. The first one's half a second is for
-what settles slowly on a machine, which has settled by then; a process that is new needs some calls. Our choice: with
-half a second for each, runs of 15 s had no time for sets."""
 
 WARM_COMPILE_SAVES = 0.6
 """Share of a cold first call that warm caches save; seen on two cores. It only helps to guess what a set takes."""
@@ -175,13 +170,9 @@ def _saved_s(cells: Sequence[Cell]) -> float:
     """Return the seconds that starting the cells again saves: a shorter warm-up, and warm caches of the compiler."""
     ready = [(c, c.ready) for c in cells if c.alive and c.ready is not None]
     cold = [r.first_call_s for c, r in ready if c.case.variant.compile_mode]
-    warm = [max(0.0, r.warmup_s - LATER_WARM_S) for c, r in ready if _later_warm_s(c) is not None]
+    brief = [r for c, r in ready if c.case.device == "cpu"]
+    warm = [max(0.0, r.warmup_s - max(BRIEF_WARM_S, BRIEF_CALLS * r.iteration_s)) for r in brief]
     return WARM_COMPILE_SAVES * sum(cold) + sum(warm)
-
-
-def _later_warm_s(cell: Cell) -> float | None:
-    """Return the shortest warm-up of a cell's later workers, None for the usual one."""
-    return LATER_WARM_S if cell.case.device == "cpu" and cell.case.role != "canary" else None
 
 
 def _block_s(cells: Sequence[Cell]) -> float:
@@ -231,7 +222,7 @@ def _warm(cell: Cell, limits: Limits) -> None:
     patience = cell.case.budget.timeout_s
     if emulated is not None:
         patience = min(patience, EMULATED_PATIENCE_S + start_s(cell.case) - SETUP_S)
-    again = Warm() if cell.ready is None else Warm(shape=cell.ready.shape, least_s=_later_warm_s(cell))
+    again = Warm() if cell.ready is None else Warm(shape=cell.ready.shape, brief=cell.case.device == "cpu")
     cell.at_work().send(again)
     reply = cell.receive(patience)
     if isinstance(reply, Ready):

@@ -90,11 +90,11 @@ class Built:
 class Warm:
     """To a worker: make the first call and warm up; `shape` of the samples, where an earlier worker found it.
 
-    `least_s` is the shortest warm-up, None for the usual one.
+    `brief`: an earlier worker's warm-up settled, so a short one does.
     """
 
     shape: SampleShape | None = None
-    least_s: float | None = None
+    brief: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

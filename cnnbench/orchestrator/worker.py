@@ -197,10 +197,16 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
         connection.send(Tried())
         return
     assert isinstance(request, Warm)
-    least_s = WARM_S if case.role == "canary" else request.least_s
+    least_s = WARM_S if case.role == "canary" and not request.brief else None
     others = start_threads() if case.device == "cpu" else ()
     ready = make_ready(
-        timed_work, clock, shape=request.shape, least_s=least_s, cap_s=job.warm_cap_s, settle=lambda: pin(others)
+        timed_work,
+        clock,
+        shape=request.shape,
+        brief=request.brief,
+        least_s=least_s,
+        cap_s=job.warm_cap_s,
+        settle=lambda: pin(others),
     )
     watch = watch_for(case.device, case.variant.threads)
     fall_idle()
@@ -249,13 +255,14 @@ def make_ready(
     *,
     cap_s: float,
     least_s: float | None = None,
+    brief: bool = False,
     shape: SampleShape | None = None,
     settle: Callable[[], None] = lambda: None,
 ) -> Ready:
     """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like.
 
-    A `shape` that an earlier worker found is kept, so that all samples of a cell are alike. `least_s` is the shortest
-    warm-up, None for the usual one.
+    A `shape` that an earlier worker found is kept, so that all samples of a cell are alike, and its warm-up may be
+    `brief` then. `least_s` is the shortest warm-up, None for the usual one.
     """
     # Inside: the first call and the wait for the device. Outside: building, loading weights, making inputs.
     from cnnbench.runners.latency import check_first
@@ -271,7 +278,7 @@ def make_ready(
     clock.synchronize()
     second_call_s = (clock.now_ns() - start) * 1e-9
     del first
-    warm = warm_up(timed_work, clock, first_s=second_call_s, least_s=least_s, cap_s=cap_s)
+    warm = warm_up(timed_work, clock, first_s=second_call_s, least_s=least_s, cap_s=cap_s, brief=brief)
     reading_s = reading_cost_s(clock)
     own = shape_sample(warm.iteration_s, reading_s=reading_s, asynchronous=clock.asynchronous)
     unsteady = Caution(

@@ -44,6 +44,14 @@ are no more) neither all fall nor all rise, as they do while something still war
 twelve. Quartiles count from 20 readings a window: those of five scatter by more than that on a shared machine, and made
 warm-ups of ResNet-18 a third longer there."""
 
+BRIEF_WARM_S = 0.15
+BRIEF_CALLS = 3
+"""A brief warm-up on a CPU, of a new process of what settled in an earlier one: single calls or windows of 50 ms, at
+least 0.15 s and three calls with the one before it, until the last is not faster than all before it by over 2 %. What
+settles slowly on a machine has settled; a process that is new needs some calls, which become faster meanwhile. Our
+choice: until windows of five calls agreed, ResNet-18 spent two and a half times as long on later warm-ups as on blocks
+(docs/measurement.md)."""
+
 KEPT_ITERATIONS = 10
 """Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them."""
 
@@ -152,20 +160,28 @@ def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) ->
 
 
 def warm_up(
-    work: Work, clock: Clock, *, first_s: float, least_s: float | None = None, cap_s: float = WARM_CAP_S
+    work: Work,
+    clock: Clock,
+    *,
+    first_s: float,
+    least_s: float | None = None,
+    cap_s: float = WARM_CAP_S,
+    brief: bool = False,
 ) -> WarmUp:
     """Repeat `work` until its time settles or `cap_s` is spent; `first_s` is what the first warm call took.
 
-    It takes `least_s` at least: by default half a second, and a whole one on an asynchronous device.
+    It takes `least_s` at least: by default half a second, and a whole one on an asynchronous device. A `brief` one is
+    for a new process of what settled in an earlier one, and ends once calls do not become faster.
     """
     if least_s is None:
-        least_s = WARM_CUDA_S if clock.asynchronous else WARM_CPU_S
+        least_s = BRIEF_WARM_S if brief else WARM_CUDA_S if clock.asynchronous else WARM_CPU_S
     windows: list[_Window] = []
     spent, iteration_s = 0.0, first_s
     while True:
-        windows.append(_window(work, clock, iteration_s))
+        windows.append(_window(work, clock, iteration_s, calls=1 if brief else WARM_WINDOW_CALLS))
         spent, iteration_s = spent + windows[-1].spent_s, windows[-1].median_s
-        steady = spent >= least_s and _settled(windows)
+        settled = _falls_no_more(first_s, windows) if brief else _settled(windows)
+        steady = spent >= least_s and settled
         if steady or spent >= cap_s:
             return WarmUp(iteration_s=iteration_s, spent_s=spent, steady=steady)
 
@@ -181,9 +197,9 @@ class _Window:
     high_s: float
 
 
-def _window(work: Work, clock: Clock, iteration_s: float) -> _Window:
+def _window(work: Work, clock: Clock, iteration_s: float, calls: int) -> _Window:
     iteration_s = max(iteration_s, 1e-9)
-    calls = max(1, min(WARM_WINDOW_CALLS, int(1 / iteration_s)), int(WARM_WINDOW_S / iteration_s))
+    calls = max(1, min(calls, int(1 / iteration_s)), int(WARM_WINDOW_S / iteration_s))
     group = max(1, int(WARM_READING_S / iteration_s))
     begin = clock.now_ns()
     times = work.timed(max(1, calls // group), group, clock).readings_ns
@@ -207,6 +223,12 @@ def _settled(windows: Sequence[_Window]) -> bool:
     few = min(last.readings, other.readings) < WARM_QUARTILES_FROM
     pairs = ((last.low_s, other.low_s), (last.high_s, other.high_s))
     return few or all(_agree(a, b, WARM_QUARTILES_AGREE) for a, b in pairs)
+
+
+def _falls_no_more(first_s: float, windows: Sequence[_Window]) -> bool:
+    """Return whether the last window, one of enough calls with the first, is not faster than all before it."""
+    fastest_s = min([first_s, *(w.median_s for w in windows[:-1])])
+    return 1 + len(windows) >= BRIEF_CALLS and windows[-1].median_s >= (1 - WARM_MEDIANS_AGREE) * fastest_s
 
 
 def _agree(last_s: float, other_s: float, share: float) -> bool:

@@ -107,9 +107,9 @@ class PretendedWorker:
         return next(r.shape for r in self.requests if isinstance(r, Warm))
 
     @property
-    def least_s(self) -> float | None:
-        """The shortest warm-up that the worker was told of."""
-        return next(r.least_s for r in self.requests if isinstance(r, Warm))
+    def brief(self) -> bool:
+        """Whether the worker was told to warm up briefly."""
+        return next(r.brief for r in self.requests if isinstance(r, Warm))
 
 
 class Stage:

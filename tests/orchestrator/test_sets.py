@@ -113,24 +113,23 @@ def test_later_sets_keep_the_shape_of_the_first_and_its_first_call(clock: Use) -
 def test_later_workers_of_a_cell_warm_up_briefly_on_a_cpu(clock: Use) -> None:
     stage = clock(Stage(STEADY, STEADY, twin=STEADY, canary=STEADY))
     stage.measure(sampling_s=2 * FOUR_SETS_S)
-    for name in ("eager", "channels_last", "twin"):
-        assert [worker.least_s for worker in stage.of(name)] == [None, 0.15, 0.15, 0.15], name
-    assert {worker.least_s for worker in stage.of("canary")} == {None}
+    for name in ("eager", "channels_last", "twin", "canary"):
+        assert [worker.brief for worker in stage.of(name)] == [False, True, True, True], name
     on_cuda = clock(Stage(STEADY, STEADY, device="cuda"))
     on_cuda.measure(sampling_s=FOUR_SETS_S)
-    assert {worker.least_s for worker in on_cuda.of("eager")} == {None}
+    assert [worker.brief for worker in on_cuda.of("eager")] == [False] * 4
 
 
 def test_a_later_start_saves_most_of_warming_up_and_of_compiling() -> None:
-    warm = replace(QUICK, first_call_s=20.0, warmup_s=0.55)
+    warm = replace(QUICK, first_call_s=20.0, warmup_s=0.55, iteration_s=0.01)
     cells = [
         Cell(case=case("net"), ready=warm),
+        Cell(case=case("net"), ready=replace(warm, iteration_s=0.1)),  # three calls
         Cell(case=case("net", COMPILE), ready=replace(warm, warmup_s=0.1)),
-        Cell(case=replace(case("net"), role="canary"), ready=warm),
         Cell(case=replace(case("net"), device="cuda"), ready=warm),
         Cell(case=case("net")),
     ]
-    assert group._saved_s(cells) == pytest.approx(0.4 + 0.6 * 20.0)
+    assert group._saved_s(cells) == pytest.approx(0.4 + 0.25 + 0.6 * 20.0)
 
 
 def test_what_every_set_says_is_told_once(clock: Use) -> None:

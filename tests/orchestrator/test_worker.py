@@ -156,12 +156,12 @@ def test_first_and_second_call_are_timed_apart() -> None:
     )
 
 
-def test_a_shape_that_is_given_is_kept_and_a_short_warm_up_allowed() -> None:
+def test_a_shape_that_is_given_is_kept_and_a_brief_warm_up_allowed() -> None:
     fake, shape = FakeTime(), SampleShape(rewarm=3, readings=5, group=7)
     clock = replace(fake.clock(), asynchronous=False)
-    ready = make_ready(passes(fake, [0.015625]), clock, cap_s=30.0, least_s=0.1, shape=shape)
+    ready = make_ready(passes(fake, [0.015625]), clock, cap_s=30.0, brief=True, shape=shape)
     assert (ready.shape, ready.iteration_s) == (shape, near(0.015625))
-    assert ready.warmup_s == pytest.approx(16 * 0.015625)  # one call, and three windows of five
+    assert ready.warmup_s == pytest.approx(13 * 0.015625)  # one call, and four windows of three
 
 
 def test_a_time_that_does_not_settle_is_told() -> None:

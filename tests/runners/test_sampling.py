@@ -130,6 +130,41 @@ def test_warming_up_may_be_asked_to_be_short() -> None:
     assert rounded(found) == WarmUp(iteration_s=0.005, spent_s=0.15, steady=True)
 
 
+@pytest.mark.parametrize(
+    ("each_s", "spent_s"),
+    [
+        (5 * MS, 0.15),  # three windows of 50 ms
+        (40 * US, 0.15),
+        (60 * MS, 0.18),  # three calls
+        (2.0, 4.0),  # two, and the one before
+    ],
+)
+def test_a_brief_warm_up_takes_some_calls_of_a_steady_time(each_s: float, spent_s: float) -> None:
+    fake = FakeTime()
+    found = warm_up(work(fake.advance, itertools.repeat(each_s)), host(fake), first_s=each_s, brief=True)
+    assert rounded(found) == WarmUp(iteration_s=clean(each_s), spent_s=spent_s, steady=True)
+
+
+@pytest.mark.parametrize(
+    ("calls", "spent"),
+    [
+        ([0.1, 0.2, 0.2], 2),  # noise: slower than one before
+        ([0.4, 0.3, 0.2, 0.1, 0.099], 5),  # still faster by more than 2 % until the last
+        ([0.4, 0.1, 0.4, 0.05, 0.4], 3),
+    ],
+)
+def test_a_brief_warm_up_goes_on_while_calls_become_faster(calls: list[float], spent: int) -> None:
+    fake = FakeTime()
+    found = warm_up(work(fake.advance, calls), host(fake), first_s=0.5, brief=True)
+    assert found == WarmUp(iteration_s=near(calls[spent - 1]), spent_s=near(sum(calls[:spent])), steady=True)
+
+
+def test_a_brief_warm_up_that_becomes_faster_all_the_time_ends_at_the_cap() -> None:
+    fake = FakeTime()
+    durations = [0.3 * 0.97**n for n in range(100)]
+    assert not warm_up(work(fake.advance, durations), host(fake), first_s=0.3, cap_s=3.0, brief=True).steady
+
+
 @pytest.mark.parametrize(("second_s", "steady"), [(0.1019, True), (0.1021, False)])
 def test_windows_agree_within_two_per_cent(second_s: float, steady: bool) -> None:  # noqa: FBT001
     fake = FakeTime()
