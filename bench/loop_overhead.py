@@ -14,7 +14,8 @@ from torch.utils.benchmark import Timer
 from cnnbench.clock import wall_clock
 from cnnbench.models import MODELS
 from cnnbench.runners.passes import InferencePasses, random_inputs
-from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, warm_up
+from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample
+from cnnbench.runners.warming import warm_up
 
 ROUNDS = 200
 SMALLEST = "perceptron"

@@ -23,7 +23,7 @@ from cnnbench.clock import wall_clock
 from cnnbench.models import MODELS
 from cnnbench.record import Environment
 from cnnbench.runners import runner_for
-from cnnbench.runners.sampling import WARM_CAP_S
+from cnnbench.runners.warming import WARM_CAP_S
 from cnnbench.spec import Budget, Case, ModelSpec, Task
 from cnnbench.stats import FEWEST_FOR_INTERVAL
 from cnnbench.variants import Prepared, parse_variant, prepare, support
@@ -108,6 +108,7 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
     """
     import torch
 
+    from cnnbench.orchestrator.messages import Warm
     from cnnbench.orchestrator.worker import build, make_ready
     from cnnbench.runners.latency import check_first
 
@@ -125,7 +126,7 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
             benchmark.pedantic(work.repeat, args=(1,))
             return
         cap_s = SMALL_WARM_S if size_of(spec, case.variant.name) == "small" else WARM_CAP_S
-        ready = make_ready(work, wall_clock(), cap_s=cap_s)
+        ready = make_ready(work, wall_clock(), Warm(), cap_s=cap_s)
         benchmark.extra_info.update(
             case=msgspec.to_builtins(case.key()),
             environment=msgspec.to_builtins(here.environment),

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from cnnbench.look import Look, Sheet
 from cnnbench.orchestrator.hooks import Hooks
 from cnnbench.orchestrator.host import Host
-from cnnbench.orchestrator.messages import Built, Done, Failure, Job, News, Tried, Try
+from cnnbench.orchestrator.messages import Built, Failure, Job, News, Tried, Try
 from cnnbench.orchestrator.planning import make_plan
 from cnnbench.orchestrator.run import Runner
-from cnnbench.orchestrator.single import ask, hosting, limit_of
+from cnnbench.orchestrator.single import ask, do_job, hosting, limit_of
 from cnnbench.record import Outcome, Record
 from cnnbench.spec import Budget, Case, CnnbenchError, Device, MissingError, Request, Section, UsageError
 
@@ -53,7 +53,7 @@ def predict_classes(  # which network, with which weights, where, of what
     request = replace(_counting(model), device=device, weights=weights)
     with _one_job(request) as (host, job):
         case = replace(job.case, role="predict", dataset=dataset)
-        reply = _reply(host, replace(job, case=case, images=images, top=top), lambda _: None)
+        reply = do_job(host, replace(job, case=case, images=images, top=top), PREDICTION_S)
     return reply.error if isinstance(reply, Failure) else reply.outcome
 
 
@@ -67,7 +67,7 @@ def look_into(request: Request, look: Look, hear: Callable[[News], None]) -> tup
     """
     with _one_job(request) as (host, job):
         case = replace(job.case, role="look", dataset=request.accuracy, recipe=request.recipe)
-        reply = _reply(host, replace(job, case=case, look=look, data_dir=request.data_dir), hear)
+        reply = do_job(host, replace(job, case=case, look=look, data_dir=request.data_dir), PREDICTION_S, hear)
     if isinstance(reply, Failure):
         kinds = {kind.exit_code: kind for kind in (CnnbenchError, UsageError, MissingError)}
         raise kinds[reply.exit_code](reply.error)
@@ -81,18 +81,6 @@ def _one_job(request: Request) -> Iterator[tuple[Host, Job]]:
         environment, shapes = ask(host, request.sections[0].models)
         case = make_plan(request, environment, shapes).groups[0].cases[0]
         yield host, Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case))
-
-
-def _reply(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:
-    worker = host.start()
-    try:
-        worker.send(job)
-        while isinstance(reply := worker.receive(PREDICTION_S), News):
-            hear(reply)
-    finally:
-        worker.close()
-    assert isinstance(reply, Done | Failure)
-    return reply
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from cnnbench import machine
 from cnnbench.orchestrator.expected import COMPILE_S, COMPLEXITY_S, START_S
 from cnnbench.orchestrator.hooks import Progress
-from cnnbench.orchestrator.host import Host, Worker
-from cnnbench.orchestrator.messages import Done, Failure, Job, News
+from cnnbench.orchestrator.host import Host
+from cnnbench.orchestrator.messages import Failure, Job
 from cnnbench.orchestrator.planning import make_plan
-from cnnbench.orchestrator.single import as_record, ask, hosting, limit_of
+from cnnbench.orchestrator.single import as_record, ask, hosting, limit_of, reply_of
 from cnnbench.record import Environment, Record
 from cnnbench.spec import AS_THE_RECIPE, Budget, Case, Request, Section, Shape, Training
 
@@ -127,18 +127,11 @@ def _at_once(host: Host, jobs: Sequence[Job], environment: Environment) -> Itera
         for worker, job in zip(workers, jobs, strict=True):
             worker.send(job)
         for worker, job in zip(workers, jobs, strict=True):
-            reply = _reply(worker, job.case.budget.timeout_s)
+            reply = reply_of(worker, job.case.budget.timeout_s)
             yield as_record(job.case, environment, reply, launch=0, started=started)
     finally:
         for worker in workers:
             worker.close()
-
-
-def _reply(worker: Worker, patience_s: float) -> Done | Failure:
-    while isinstance(reply := worker.receive(patience_s), News):
-        pass
-    assert isinstance(reply, Done | Failure)
-    return reply
 
 
 def _label(case: Case) -> str:

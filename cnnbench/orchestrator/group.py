@@ -28,7 +28,7 @@ from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Warm
 from cnnbench.orchestrator.planning import Group
 from cnnbench.record import Caution, Measurement
-from cnnbench.runners.sampling import BRIEF_CALLS, BRIEF_WARM_S, WARM_CAP_S
+from cnnbench.runners.warming import BRIEF_CALLS, BRIEF_WARM_S, WARM_CAP_S
 from cnnbench.spec import Case
 
 MOST_SETS = 8

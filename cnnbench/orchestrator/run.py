@@ -21,7 +21,7 @@ from cnnbench.orchestrator.messages import Done, Failure, Job, News
 from cnnbench.orchestrator.pieces import Launch, conditions_of, left_of, patience_s, resized
 from cnnbench.orchestrator.planning import Group, Plan, make_plan, threads_of
 from cnnbench.orchestrator.single import as_record, ask, check_environment, hosting, limit_of, memory_limit, train_case
-from cnnbench.runners.sampling import WARM_CAP_S
+from cnnbench.runners.warming import WARM_CAP_S
 from cnnbench.spec import Case, Request
 
 GRACE = 0.25

@@ -13,13 +13,13 @@ from cnnbench.orchestrator.expected import share_s
 from cnnbench.orchestrator.group import Limits, measure_group
 from cnnbench.orchestrator.hooks import Hooks, Progress
 from cnnbench.orchestrator.host import Host
-from cnnbench.orchestrator.messages import Done, Failure, Job, Known
+from cnnbench.orchestrator.messages import Failure, Job, Known
 from cnnbench.orchestrator.pieces import WHOLE_S
 from cnnbench.orchestrator.planning import Group, threads_of
 from cnnbench.orchestrator.run import GRACE, WARM_SHARE
-from cnnbench.orchestrator.single import Given, as_record, environment_of, find, hosting, limit_of, memory_limit
+from cnnbench.orchestrator.single import Given, as_record, do_job, environment_of, find, hosting, limit_of, memory_limit
 from cnnbench.record import Environment, Record
-from cnnbench.runners.sampling import WARM_CAP_S
+from cnnbench.runners.warming import WARM_CAP_S
 from cnnbench.spec import Case, MissingError, Request, Variant
 from cnnbench.variants import REFERENCE, native_variants, parse_variant, split_variants, support
 
@@ -203,14 +203,9 @@ class _Work:
             if case.variant.name == REFERENCE:
                 continue
             check = replace(case, role="numerics")
-            worker = (self.hosts.base if self._of_base(case) else self.hosts.head).start()
-            try:
-                worker.send(Job(case=check, scratch=self.scratch, memory_limit_bytes=limit_of(check)))
-                reply = worker.receive(min(WHOLE_S, check.budget.timeout_s))
-            finally:
-                worker.close()
-            assert isinstance(reply, Done | Failure)
-            self.keep(check, reply)
+            host = self.hosts.base if self._of_base(case) else self.hosts.head
+            job = Job(case=check, scratch=self.scratch, memory_limit_bytes=limit_of(check))
+            self.keep(check, do_job(host, job, min(WHOLE_S, check.budget.timeout_s)))
 
     def _of_base(self, case: Case) -> bool:
         return case.model == self.group.cases[0].model

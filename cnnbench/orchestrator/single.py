@@ -13,7 +13,7 @@ from typing import Protocol
 from cnnbench import machine
 from cnnbench.models import MODELS
 from cnnbench.models.outside import FILE_INPUT_SHAPE
-from cnnbench.orchestrator.host import Host, start_host
+from cnnbench.orchestrator.host import Host, Worker, start_host
 from cnnbench.orchestrator.messages import STOPPED, Answer, Done, Failure, Job, Known, News, Question, Stop
 from cnnbench.orchestrator.planning import threads_of
 from cnnbench.record import Environment, Outcome, Record
@@ -102,6 +102,24 @@ def _shape(known: Known) -> Shape:
     if known.error is not None:
         raise (MissingError if known.exit_code == MissingError.exit_code else UsageError)(known.error)
     return known.input_shape or FILE_INPUT_SHAPE
+
+
+def do_job(host: Host, job: Job, patience_s: float, hear: Callable[[News], None] = lambda _: None) -> Done | Failure:
+    """Return what a worker of its own gives for `job`; `hear` gets its news, each waited for `patience_s` at most."""
+    worker = host.start()
+    try:
+        worker.send(job)
+        return reply_of(worker, patience_s, hear)
+    finally:
+        worker.close()
+
+
+def reply_of(worker: Worker, patience_s: float, hear: Callable[[News], None] = lambda _: None) -> Done | Failure:
+    """Return what `worker` gives for its job; `hear` gets its news, each waited for `patience_s` at most."""
+    while isinstance(reply := worker.receive(patience_s), News):
+        hear(reply)
+    assert isinstance(reply, Done | Failure)
+    return reply
 
 
 def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:

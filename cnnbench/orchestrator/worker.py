@@ -39,7 +39,8 @@ from cnnbench.runners.canary import WARM_S
 from cnnbench.runners.cores import keep_to_cores, pin, start_threads
 from cnnbench.runners.idle import fall_idle
 from cnnbench.runners.placement import keep_freed_memory, scatter_heap
-from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised, warm_up
+from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised
+from cnnbench.runners.warming import warm_up
 from cnnbench.runners.watch import watch_for
 from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec
 from cnnbench.variants import Prepared, prepare
@@ -47,7 +48,7 @@ from cnnbench.variants import Prepared, prepare
 if TYPE_CHECKING:
     from torch import nn
 
-    from cnnbench.runners.sampling import SampleShape, Work
+    from cnnbench.runners.sampling import Work
 
 
 def work(connection: Connection) -> None:
@@ -199,15 +200,7 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
     assert isinstance(request, Warm)
     least_s = WARM_S if case.role == "canary" and not request.brief else None
     others = start_threads() if case.device == "cpu" else ()
-    ready = make_ready(
-        timed_work,
-        clock,
-        shape=request.shape,
-        brief=request.brief,
-        least_s=least_s,
-        cap_s=job.warm_cap_s,
-        settle=lambda: pin(others),
-    )
+    ready = make_ready(timed_work, clock, request, least_s=least_s, cap_s=job.warm_cap_s, settle=lambda: pin(others))
     watch = watch_for(case.device, case.variant.threads)
     fall_idle()
     connection.send(ready)
@@ -252,17 +245,16 @@ def _mode(case: Case, prepared: Prepared) -> Iterator[None]:
 def make_ready(
     timed_work: Work,
     clock: Clock,
+    request: Warm,
     *,
     cap_s: float,
     least_s: float | None = None,
-    brief: bool = False,
-    shape: SampleShape | None = None,
     settle: Callable[[], None] = lambda: None,
 ) -> Ready:
     """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like.
 
-    A `shape` that an earlier worker found is kept, so that all samples of a cell are alike, and its warm-up may be
-    `brief` then. `least_s` is the shortest warm-up, None for the usual one.
+    A shape that an earlier worker found is kept, so that all samples of a cell are alike. `least_s` is the shortest
+    warm-up, None for the usual one.
     """
     # Inside: the first call and the wait for the device. Outside: building, loading weights, making inputs.
     from cnnbench.runners.latency import check_first
@@ -278,7 +270,7 @@ def make_ready(
     clock.synchronize()
     second_call_s = (clock.now_ns() - start) * 1e-9
     del first
-    warm = warm_up(timed_work, clock, first_s=second_call_s, least_s=least_s, cap_s=cap_s, brief=brief)
+    warm = warm_up(timed_work, clock, first_s=second_call_s, least_s=least_s, cap_s=cap_s, brief=request.brief)
     reading_s = reading_cost_s(clock)
     own = shape_sample(warm.iteration_s, reading_s=reading_s, asynchronous=clock.asynchronous)
     unsteady = Caution(
@@ -290,7 +282,7 @@ def make_ready(
         first_call_s=first_call_s,
         warmup_s=second_call_s + warm.spent_s,
         iteration_s=warm.iteration_s,
-        shape=shape or own,
+        shape=request.shape or own,
         phases=timed_work.phases,
         reading_s=reading_s,
         cautions=() if warm.steady else (unsteady,),

@@ -18,8 +18,8 @@ from cnnbench.runners.sampling import (
     reading_cost_s,
     shape_sample,
     take_sample,
-    warm_up,
 )
+from cnnbench.runners.warming import warm_up
 from cnnbench.runners.watch import LEAST_CPU, disturbed, watch_for
 from cnnbench.selftest import Found, NotRunHere, Setting
 

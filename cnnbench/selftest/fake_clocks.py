@@ -11,14 +11,13 @@ from cnnbench.clock import Clock, FakeTime
 from cnnbench.quantity import show
 from cnnbench.runners.passes import InferencePasses
 from cnnbench.runners.sampling import (
-    WARM_CAP_S,
     Sample,
     Timed,
     shape_sample,
     take_sample,
     unsynchronised,
-    warm_up,
 )
+from cnnbench.runners.warming import WARM_CAP_S, warm_up
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.clocking import passes_of
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench.clock import wall_clock
 from cnnbench.quantity import show
-from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, warm_up
+from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample
+from cnnbench.runners.warming import warm_up
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.spec import CnnbenchError
 

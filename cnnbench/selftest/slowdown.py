@@ -15,7 +15,7 @@ from cnnbench.orchestrator.host import start_host
 from cnnbench.orchestrator.planning import Group
 from cnnbench.orchestrator.single import ask, memory_limit
 from cnnbench.quantity import compared
-from cnnbench.runners.sampling import WARM_CAP_S
+from cnnbench.runners.warming import WARM_CAP_S
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.bounds import most_wrong
 from cnnbench.spec import Budget, Case

@@ -146,7 +146,7 @@ def passes(fake: FakeTime, durations: list[float]) -> InferencePasses:
 
 def test_first_and_second_call_are_timed_apart() -> None:
     fake = FakeTime()
-    ready = make_ready(passes(fake, [20.0, 0.5, 0.125]), replace(fake.clock(), asynchronous=False), cap_s=30.0)
+    ready = make_ready(passes(fake, [20.0, 0.5, 0.125]), replace(fake.clock(), asynchronous=False), Warm(), cap_s=30.0)
     assert ready == Ready(
         first_call_s=near(20.0),
         warmup_s=near(0.5 + (2 + 5 + 5) * 0.125),
@@ -159,7 +159,7 @@ def test_first_and_second_call_are_timed_apart() -> None:
 def test_a_shape_that_is_given_is_kept_and_a_brief_warm_up_allowed() -> None:
     fake, shape = FakeTime(), SampleShape(rewarm=3, readings=5, group=7)
     clock = replace(fake.clock(), asynchronous=False)
-    ready = make_ready(passes(fake, [0.015625]), clock, cap_s=30.0, brief=True, shape=shape)
+    ready = make_ready(passes(fake, [0.015625]), clock, Warm(shape=shape, brief=True), cap_s=30.0)
     assert (ready.shape, ready.iteration_s) == (shape, near(0.015625))
     assert ready.warmup_s == pytest.approx(13 * 0.015625)  # one call, and four windows of three
 
@@ -167,7 +167,7 @@ def test_a_shape_that_is_given_is_kept_and_a_brief_warm_up_allowed() -> None:
 def test_a_time_that_does_not_settle_is_told() -> None:
     fake = FakeTime()
     growing = [0.0625 * 1.1**at for at in range(40)]
-    ready = make_ready(passes(fake, growing), replace(fake.clock(), asynchronous=False), cap_s=3.0)
+    ready = make_ready(passes(fake, growing), replace(fake.clock(), asynchronous=False), Warm(), cap_s=3.0)
     assert ready.cautions == (
         Caution(
             code="not_steady",

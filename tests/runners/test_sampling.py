@@ -17,14 +17,13 @@ from cnnbench.runners.sampling import (
     Sample,
     SampleShape,
     Timed,
-    WarmUp,
     evenly,
     reading_cost_s,
     shape_sample,
     take_sample,
     unsynchronised,
-    warm_up,
 )
+from cnnbench.runners.warming import WarmUp, warm_up
 
 INPUT: Any = [None]
 MS = 1e-3
