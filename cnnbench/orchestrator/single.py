@@ -134,13 +134,11 @@ def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Fai
     worker = host.start()
     try:
         worker.send(job)
-        while isinstance(reply := worker.receive(max(job.case.budget.timeout_s, job.limit_s or 0.0)), News):
-            hear(reply)
+        return reply_of(worker, max(job.case.budget.timeout_s, job.limit_s or 0.0), hear)
     except KeyboardInterrupt:
         if job.checkpoint is not None and machine.team_place()[1] == 1:
             worker.send(Stop())
-            while isinstance(last := worker.receive(STOP_S), News):
-                pass
+            last = reply_of(worker, STOP_S)
             # one that does not answer in time is validating: its last epoch was kept before that
             if isinstance(last, Failure) and last.status != "timeout" and not last.error.startswith(STOPPED):
                 said = f"Interrupted, and how far the training was could not be kept: {last.error}"
@@ -148,8 +146,6 @@ def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Fai
         raise
     finally:
         worker.close()
-    assert isinstance(reply, Done | Failure)
-    return reply
 
 
 def memory_limit() -> int:

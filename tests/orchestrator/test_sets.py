@@ -126,10 +126,11 @@ def test_a_later_start_saves_most_of_warming_up_and_of_compiling() -> None:
         Cell(case=case("net"), ready=warm),
         Cell(case=case("net"), ready=replace(warm, iteration_s=0.1)),  # three calls
         Cell(case=case("net", COMPILE), ready=replace(warm, warmup_s=0.1)),
+        Cell(case=replace(case("net"), role="canary"), ready=warm),
         Cell(case=replace(case("net"), device="cuda"), ready=warm),
         Cell(case=case("net")),
     ]
-    assert group._saved_s(cells) == pytest.approx(0.4 + 0.25 + 0.6 * 20.0)
+    assert group._saved_s(cells) == pytest.approx(0.4 + 0.25 + 0.4 + 0.6 * 20.0)
 
 
 def test_what_every_set_says_is_told_once(clock: Use) -> None:
