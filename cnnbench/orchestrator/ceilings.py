@@ -15,7 +15,7 @@ import msgspec
 from cnnbench import machine
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Done, Failure, Job, Ready, Take, Taken, Warm
-from cnnbench.orchestrator.single import ask, hosting
+from cnnbench.orchestrator.single import ask, do_job, hosting
 from cnnbench.quantity import QUANTITIES
 from cnnbench.record import Environment, Measurement, Outcome
 from cnnbench.spec import Budget, Case, Device, Request, Variant
@@ -159,22 +159,11 @@ def measured_ceilings(
     known = find_ceilings(environment, case.device, case.variant.threads, file=file)
     if known is not None and not anew:
         return Found(reply=Done(outcome=known), cached=True)
-    reply = _asked(host, case, scratch)
+    reply = do_job(host, Job(case=case, scratch=scratch), case.budget.timeout_s)
     if isinstance(reply, Done) and (known is not None or not reply.outcome.cautions):
         kept = keep_ceilings(environment, case.device, case.variant.threads, reply.outcome, file=file)
         reply = Done(outcome=kept)
     return Found(reply=reply, cached=False)
-
-
-def _asked(host: Host, case: Case, scratch: str) -> Done | Failure:
-    worker = host.start()
-    try:
-        worker.send(Job(case=case, scratch=scratch))
-        reply = worker.receive(case.budget.timeout_s)
-    finally:
-        worker.close()
-    assert isinstance(reply, Done | Failure)
-    return reply
 
 
 def find_ceilings(environment: Environment, device: Device, threads: int, *, file: Path) -> Outcome | None:
