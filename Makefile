@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AT_ONCE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses=4
 
 .DEFAULT_GOAL := help
 
@@ -29,11 +30,14 @@ full: $(READY) ## Measure everything in every native variant (hours; says before
 smoke: $(READY) ## See in under a minute that everything is in place
 	$(BIN)/python -m cnnbench run smoke
 
+# As many tests at once as there are cores, four at most, each with one thread: with torch's own number the tests took
+# more than twice as long. Those that measure times run one by one.
 test: $(READY) ## Run the tests, but for those marked slow, gpu, data or browser
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and not data and not browser"
+	$(AT_ONCE) -m "not slow and not gpu and not data and not browser"
 
 test-slow: $(READY) ## Run the slow tests
-	$(BIN)/python -m pytest -q -m "slow and not gpu and not data and not browser"
+	$(AT_ONCE) -m "slow and not alone and not gpu and not data and not browser"
+	$(BIN)/python -m pytest -q -m "slow and alone and not gpu and not data and not browser"
 
 test-browser: $(READY) ## Look at the HTML report in a real browser (needs chromium)
 	$(BIN)/python -m pytest -q -m browser

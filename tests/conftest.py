@@ -1,4 +1,4 @@
-"""What holds for all tests: nothing is kept in the user's own folders."""
+"""What holds for all tests: nothing is kept in the user's own folders, and no test knows of those beside it."""
 
 from collections.abc import Iterator
 
@@ -10,4 +10,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the machine's ceilings in a folder of the tests: programs that tests start find them there too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unaware_of_others() -> Iterator[None]:
+    """Forget that pytest-xdist runs tests beside this one: checks would be refused, and benchmarks switched off."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
+            patch.delenv(name, raising=False)
         yield

@@ -143,6 +143,7 @@ CHEAP = [(name, part) for name in ("V6", "V7", "V9", "V12", "V18") for part in E
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("name", "part"), CHEAP)
 def test_it_holds_on_this_machine(name: str, part: str) -> None:
     found: list[Found] = []

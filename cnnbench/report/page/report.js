@@ -103,7 +103,18 @@
     };
   };
 
+  // Plotly is as large as all the rest together: it lies in the page as text until the first chart is drawn, so that
+  // the rows need not wait for it.
+  const loadPlotly = () => {
+    if (!window.Plotly) {
+      const program = document.createElement("script");
+      program.textContent = document.getElementById("plotly").textContent;
+      document.head.append(program);
+    }
+  };
+
   const draw = (name) => {
+    loadPlotly();
     const place = document.getElementById(name);
     const { data, layout } = figures[name];
     const settings = { displayModeBar: false, responsive: true };
