@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-AT_ONCE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses=4
+AT_ONCE := OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -q -n logical --maxprocesses=4
 
 .DEFAULT_GOAL := help
 
@@ -30,8 +30,8 @@ full: $(READY) ## Measure everything in every native variant (hours; says before
 smoke: $(READY) ## See in under a minute that everything is in place
 	$(BIN)/python -m cnnbench run smoke
 
-# As many tests at once as there are cores, four at most, each with one thread: with torch's own number the tests took
-# more than twice as long. Those that measure times run one by one.
+# As many tests at once as there are cores, four at most. Each has one thread, and the threads of programs that tests start
+# do not wait for each other by spinning: two at once took up to three times as long. Those that measure times run one by one.
 test: $(READY) ## Run the tests, but for those marked slow, gpu, data or browser
 	$(AT_ONCE) -m "not slow and not gpu and not data and not browser"
 

@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_without_loss_or_repetition(tmp_path: Path, start: 
 def test_a_training_that_was_ended_goes_on_to_the_same_weights(
     start: Callable[[str], Started], tmp_path: Path, how: signal.Signals
 ) -> None:
-    line = "train digit_cnn --epochs 60"  # some seconds, within which it is ended
+    line = "train digit_cnn --epochs 30"  # some seconds, within which it is ended
     whole = run(f"{line} --output whole", tmp_path)
     assert whole.returncode == 0, whole.stderr
     begun = start(f"{line} --output ended")
@@ -139,7 +139,7 @@ def test_a_training_that_was_ended_goes_on_to_the_same_weights(
     if how == signal.SIGINT:
         assert begun.process.returncode == 130
         resumed = begun.said().splitlines()[-1].strip()
-        assert resumed.endswith("cnnbench train digit_cnn --epochs 60 --seed 0 --seeds 1 --resume -o ended")
+        assert resumed.endswith("cnnbench train digit_cnn --epochs 30 --seed 0 --seeds 1 --resume -o ended")
     again = run(f"{line} --output ended --resume", tmp_path)
     assert again.returncode == 0, again.stderr
     found = [(tmp_path / name / "digit_cnn-seed0.safetensors").read_bytes() for name in ("whole", "ended")]
