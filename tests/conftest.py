@@ -1,5 +1,6 @@
-"""What holds for all tests: nothing is kept in the user's own folders, and no test knows of those beside it."""
+"""What holds for all tests: nothing is kept in the user's own folders, and it does not matter how they are started."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -20,3 +21,13 @@ def unaware_of_others() -> Iterator[None]:
         for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let programs that tests start be interrupted also where a shell started the tests with `&` and SIGINT ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
