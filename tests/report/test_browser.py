@@ -33,7 +33,7 @@ class Opened:
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.on("request", lambda request: self.asked.append(request.url))
         begin = time.monotonic()
-        page.goto(path.as_uri(), wait_until="commit")
+        page.goto(path.as_uri())
         page.get_by_label("Search").wait_for()
         self.ready_s = time.monotonic() - begin
 
