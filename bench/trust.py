@@ -1,12 +1,15 @@
 """How far can printed speed-ups and verdicts be trusted: many identical runs of the public command line.
 
-    python bench/trust.py spread --runs 20 --output spread.jsonl  # compare, and torch.s Timer
+    python bench/trust.py spread --runs 20 --output spread.jsonl  # compare resnet18, and torch's Timer beside it
     python bench/trust.py same --runs 60 --output same.jsonl      # a network against itself
     python bench/trust.py slower --percent 10 --runs 30 --output slower10.jsonl
-    python bench/trust.py summary spread.jsonl same.jsonl slower10.jsonl
+    python bench/trust.py compare --runs 10 --output compare.jsonl  # three models, 60 s: first table, rounds, verdicts
+    python bench/trust.py bench --runs 2 --output bench.jsonl       # `run quick`: verdicts, A/A controls, warnings
+    python bench/trust.py summary spread.jsonl same.jsonl slower10.jsonl compare.jsonl bench.jsonl
 
-Each run is one line of the output file, written when it ends; a file that is there is gone on with. Nothing else should
-run on the machine meanwhile.
+Each run is one line of the output file, written when it ends; a file that is there is gone on with. `compare` and
+`bench` keep their run folders in --keep DIR, by default beside the output file (compare.runs/). Nothing else should run
+on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -14,19 +17,31 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
+
+from trust_runs import Found, counted, deviation, first_table_s, lines_of, said, spread_of
+
+from cnnbench.analysis import analyse
+from cnnbench.record import Record
+from cnnbench.store import load
 
 TIMER_S = 25.0
 """Seconds of a process that times one network with torch's Timer, its start included."""
 
 INVALID = 1
-"""Exit code of a comparison in which a row cannot be used."""
+"""Exit code of a run in which a row cannot be used."""
+
+THREE = ("compare", "lenet", "vgg16", "mobilenet_v2")
+QUICK = ("run", "quick")
+"""What the modes `compare` and `bench` do, with the budgets that these have by themselves."""
 
 TIMER = """
 import sys, time
@@ -44,69 +59,60 @@ with torch.no_grad():
 """
 
 NETWORKS = """
-import time
-from torch import nn
 from cnnbench.models import MODELS
-
-class Slowed(nn.Module):
-    def __init__(self, share):
-        super().__init__()
-        self.net, self.share = MODELS["lenet"].build(), share
-
-    def forward(self, images):
-        begin = time.perf_counter_ns()
-        scores = self.net(images)
-        end = begin + (time.perf_counter_ns() - begin) * (1 + self.share)
-        while time.perf_counter_ns() < end:
-            pass
-        return scores
+from cnnbench.selftest.networks import Repeated
 
 def plain():
-    return Slowed(0.0)
+    return Repeated(100)
 
 def slowed():
-    return Slowed({share})
+    return Repeated(100 + {percent})
 
 def same():
     return MODELS["lenet"].build()
 """
+"""One convolution more of a hundred is 1 % more work. A wait would be no known slowdown: it leaves caches colder."""
 
 
-def compare(*arguments: str) -> list[dict[str, str]]:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "cnnbench", "compare", *arguments, "--format", "csv", "--output", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+def called(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cnnbench", *arguments, "--format", "csv", "--output", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, INVALID):
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    return list(csv.DictReader(done.stdout.splitlines()))
+    return done
 
 
-def shown(row: dict[str, str]) -> dict[str, object]:
+def rows_of(*arguments: str) -> list[dict[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        return list(csv.DictReader(called(("compare", *arguments), Path(folder)).stdout.splitlines()))
+
+
+def shown(row: dict[str, str]) -> Found:
     if row["status"] != "ok":  # such as a machine whose cores were given to others
         return {"verdict": row["status"], "error": row["error"]}
-    names = ("speedup", "speedup_low", "speedup_high", "smallest_detectable")
+    names = ("speedup", "speedup_low", "speedup_high", "smallest_detectable", "rounds")
     return {"verdict": row["verdict"], **{n: float(row[n]) if row[n] else None for n in names}}
 
 
 def timer_s(variant: str) -> float:
-    threads = len(__import__("os").sched_getaffinity(0))
+    threads = len(os.sched_getaffinity(0))
     command = [sys.executable, "-c", TIMER, variant, str(TIMER_S), str(threads)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def spread(_: argparse.Namespace, __: Path) -> dict[str, object]:
-    rows = compare("resnet18", "--variants", "eager,channels_last", "--budget", "60s")
+def spread(_: argparse.Namespace, __: Path) -> Found:
+    rows = rows_of("resnet18", "--variants", "eager,channels_last", "--budget", "60s")
     ours = shown(next(row for row in rows if row["variant"] == "channels_last"))
     return {**ours, "timer_speedup": timer_s("eager") / timer_s("channels_last")}
 
 
-def same(options: argparse.Namespace, file: Path) -> dict[str, object]:
-    rows = compare(f"{file}:same", "--reference", "lenet", "--variants", "eager", *small(options))
+def same(options: argparse.Namespace, file: Path) -> Found:
+    rows = rows_of(f"{file}:same", "--reference", "lenet", "--variants", "eager", *small(options))
     return shown(next(row for row in rows if row["model"] != "lenet"))
 
 
-def slower(options: argparse.Namespace, file: Path) -> dict[str, object]:
-    rows = compare(f"{file}:slowed", "--reference", f"{file}:plain", "--variants", "eager", *small(options))
+def slower(options: argparse.Namespace, file: Path) -> Found:
+    rows = rows_of(f"{file}:slowed", "--reference", f"{file}:plain", "--variants", "eager", *small(options))
     return shown(next(row for row in rows if row["model"].endswith("slowed")))
 
 
@@ -114,49 +120,66 @@ def small(options: argparse.Namespace) -> tuple[str, ...]:
     return "--input-shape", "3x32x32", "--budget", options.budget
 
 
+def whole(options: argparse.Namespace, _: Path) -> Found:
+    """Do a run of the mode `compare` or `bench`, and return what its records and its report say."""
+    keep = options.keep or options.output.with_suffix(".runs")
+    folder = keep / f"{options.what}-{datetime.now():%Y%m%dT%H%M%S}"
+    begin = time.time()
+    done = called(THREE if options.what == "compare" else QUICK, folder)
+    took_s = time.time() - begin
+    items = load(folder).items
+    first_s = first_table_s((item for item in items if isinstance(item, Record)), begin)
+    return {"exit": done.returncode, "took_s": round(took_s, 1), "first_table_s": first_s, **said(analyse(items))}
+
+
+ACTIONS = {"spread": spread, "same": same, "slower": slower, "compare": whole, "bench": whole}
+
+
 def measure(options: argparse.Namespace) -> None:
-    action = {"spread": spread, "same": same, "slower": slower}[options.what]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "networks.py"
-        file.write_text(NETWORKS.replace("{share}", str(options.percent / 100)), encoding="utf-8")
+        file.write_text(NETWORKS.replace("{percent}", str(options.percent)), encoding="utf-8")
         done = len(options.output.read_text(encoding="utf-8").splitlines()) if options.output.exists() else 0
         for at in range(done, options.runs):
             begin = time.monotonic()
-            found = {"what": options.what, "percent": options.percent, **action(options, file)}
+            found = {"what": options.what, "percent": options.percent, **ACTIONS[options.what](options, file)}
             found["wall_s"] = round(time.monotonic() - begin, 1)
             with options.output.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(found) + "\n")
             print(f"{at + 1}/{options.runs}: {found}", flush=True)
+    summary([options.output])
 
 
-def summary(files: list[Path]) -> None:
+def summary(files: Iterable[Path]) -> None:
     for file in files:
         runs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        verdicts = [run["verdict"] for run in runs]
-        counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-        wall = statistics.median(run["wall_s"] for run in runs)
-        print(f"{file.name}: {len(runs)} runs ({wall:.0f} s each): {counts}")
-        ours = spread_of([run["speedup"] for run in runs if "speedup" in run])
-        if "timer_speedup" in runs[0]:
-            timer = spread_of([run["timer_speedup"] for run in runs])
-            print(f"  Timer {timer[1]}\n  ratio of standard deviations {timer[0] / ours[0]:.1f}")
-        print(f"  ours  {ours[1]}")
+        lines = [] if not runs else lines_of(runs) if "rows" in runs[0] else lines_of_one(runs)
+        print("\n".join([f"{file.name}: {len(runs)} runs", *(f"  {line}" for line in lines)]))
 
 
-def spread_of(ratios: list[float]) -> tuple[float, str]:
-    sd = statistics.stdev([math.log(ratio) for ratio in ratios])
-    low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
-    return sd, f"median {middle:.3f}, {low:.3f} to {high:.3f}, standard deviation {100 * sd:.2f} %"
+def lines_of_one(runs: Sequence[Found]) -> list[str]:
+    """Return the summary of runs of which one ratio is kept."""
+    wall_s = statistics.median(run["wall_s"] for run in runs)
+    lines = [f"{wall_s:.0f} s each: {counted(run['verdict'] for run in runs)}"]
+    ours = [run["speedup"] for run in runs if run.get("speedup") is not None]
+    lines.append(f"ours  {spread_of(ours)}")
+    if "timer_speedup" in runs[0]:
+        timer = [run["timer_speedup"] for run in runs]
+        lines.append(f"Timer {spread_of(timer)}")
+        if min(len(ours), len(timer)) > 1:
+            lines.append(f"ratio of standard deviations {deviation(timer) / deviation(ours):.1f}")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["spread", "same", "slower", "summary"])
+    parser.add_argument("what", choices=[*ACTIONS, "summary"])
     parser.add_argument("files", nargs="*", type=Path, help="for summary")
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--percent", type=float, default=0.0, help="slowdown that is injected")
-    parser.add_argument("--budget", default="30s")
+    parser.add_argument("--percent", type=int, default=0, help="slowdown that is injected")
+    parser.add_argument("--budget", default="30s", help="of `same` and `slower`")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where run folders of `compare` and `bench` stay")
     options = parser.parse_args()
     if options.what == "summary":
         summary(options.files)

@@ -30,7 +30,6 @@ def compare(
     delta: float | None = None,
     budget_s: float = DEFAULT_BUDGET_S,
     timeout_s: float | None = None,
-    launches: int | None = None,
     threads: int | None = None,
     seed: int = 0,
     output: str | Path | None = None,
@@ -63,7 +62,7 @@ def compare(
         reference=reference,
         threads=threads,
         seed=seed,
-        budget=budget(budget_s, timeout_s, launches),
+        budget=budget(budget_s, timeout_s),
     )
     if output is not None:
         return _measured(request, Options(command=command, output=Path(output), delta=delta))

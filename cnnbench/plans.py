@@ -46,8 +46,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     description: str
     measure: Annotated[tuple[Part, ...], _Some]
     budget: str = "60s"
-    timeout: str = "120s"
-    launches: _Positive = 1
+    timeout: str | None = None
     device: Literal["cpu", "cuda", "all"] = "cpu"
     accuracy: str | None = None
     weights: str = "none"
@@ -125,7 +124,7 @@ def read_plan(path: Path) -> PlanFile:
 def _with_checked_times(plan: PlanFile) -> PlanFile:
     for name, text in (("budget", plan.budget), ("timeout", plan.timeout)):
         try:
-            if (name, text) != ("budget", AUTO):
+            if text is not None and (name, text) != ("budget", AUTO):
                 seconds(text)
         except UsageError as error:
             raise msgspec.ValidationError(f"{str(error).removesuffix('.')} - at `$.{name}`") from error

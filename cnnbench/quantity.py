@@ -99,7 +99,6 @@ _ALL = (
     _q("cpu_share", "1", "", "share", "CPU time over wall time times threads during a sample"),
     _q("steal_share", "1", "lower", "share", "CPU time that the hypervisor gave to others, of all cores, in a sample"),
     _q("reading_s", "s", "", "seconds", "what an empty timed region reads; never subtracted"),
-    _q("copy_s", "s", "lower", "seconds", "copy of 64 MB, the canary's second part"),
     _q("pressure_share", "1", "lower", "share", "time in which some process waited for a core"),
     _q("load", "1", "lower", "number", "load average of the last minute"),
     _q("clock_cycles_per_s", "1/s", "", "per_second", "mean clock of the cores"),

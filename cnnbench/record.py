@@ -11,14 +11,10 @@ import msgspec
 from cnnbench.look import Sheet
 from cnnbench.spec import Case, Shape
 
-FORMAT_VERSION = 2
-"""Version of the record format; readers refuse a newer one and migrate an older one. Version 2 has roles and sets; what
-version 1 lacks has defaults, so its lines are read as they stand."""
+FORMAT_VERSION = 3
+"""Version of the record format; readers refuse every other one."""
 
-Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid"]
-
-BY_ENVIRONMENT = "environment: "
-"""How the error of an invalid record begins that is so because the environment's counters rejected its samples."""
+Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid", "not started"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +64,10 @@ class Caution:
     advice: str
 
 
+DISTURBED = "Do not trust its latency. Close other programs, or take another machine, and measure again."
+"""Advice of the warning `disturbed`: other programs, or other guests of the host, had the cores."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
     """One row of a network's layer table: name in the module tree, module type, output shape with batch first."""
@@ -90,22 +90,21 @@ class Outcome:
     cautions: tuple[Caution, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
-    sets: tuple[int, ...] = ()
     sheets: tuple[Sheet, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What one case gave in one launch; a failure is a record too, with its `error`.
+    """What one case gave in one round; a failure is a record too, with its `error`.
 
-    `started` is UTC in ISO 8601. `notes` are facts without advice, such as operators that no counter counts.
-    `sets`: the first block of each set of workers that the launch used; empty means one set from block 0 on.
+    `round`: all records of a group with one number were measured together, by processes of their own. `started` is UTC
+    in ISO 8601. `notes` are facts without advice, such as operators that no counter counts.
     """
 
     format: int = FORMAT_VERSION
     case: Case
     environment: Environment
-    launch: int = 0
+    round: int = 0
     started: str
     duration_s: float
     status: Status
@@ -113,7 +112,6 @@ class Record:
     cautions: tuple[Caution, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
-    sets: tuple[int, ...] = ()
     error: str | None = None
 
     def find(self, quantity: str) -> Measurement | None:
@@ -131,9 +129,9 @@ class Run:
     """What was asked of a run, written at its start, and once more at its end with what it took.
 
     `reference` is `MODEL` or `MODEL/VARIANT`; None means each model's own `eager`. `sort` is a column of `report.csv`.
-    `delta` is the smallest relative difference that counts, None for the default. `wall_s` is None until the run has
-    ended; `passes_s` are seconds inside timed and warm-up passes of the workers, `compile_s` seconds of first calls of
-    compiled variants.
+    `delta` is the smallest relative difference that counts, None for the default. `budget_s` is what the run may take.
+    `partial`: it has not ended yet, or was interrupted. `wall_s` is None until the run has ended; `passes_s` are
+    seconds inside timed and warm-up passes of the workers, `compile_s` seconds of first calls of compiled variants.
     """
 
     format: int = FORMAT_VERSION
@@ -145,6 +143,8 @@ class Run:
     latency_max_s: float | None = None
     params_max: int | None = None
     delta: float | None = None
+    budget_s: float | None = None
+    partial: bool = False
     wall_s: float | None = None
     passes_s: float | None = None
     compile_s: float | None = None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["complexity", "infer", "train", "accuracy"]
-Role = Literal["timed", "twin", "canary", "memory", "numerics", "ceilings", "predict", "look", "layers"]
+Role = Literal["timed", "twin", "canary", "lineup", "memory", "numerics", "ceilings", "predict", "look", "layers"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "tf32", "amp_bf16", "amp_fp16", "bf16"]
 RecipeName = Literal["tutorial", "as-printed", "fast"]
@@ -206,11 +206,10 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What a run may spend: seconds in all, seconds for one answer of a cell, launches (whole new sets of workers)."""
+    """What a run may spend: seconds in all, and seconds for one answer of a cell."""
 
     total_s: float
     timeout_s: float
-    launches: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,9 +253,10 @@ class Case:
     """One thing to measure, written whole into its record; `input_shape` is (channels, height, width).
 
     `role` tells apart what several workers measure under the same conditions: `timed` is the cell itself, `twin` the
-    reference once more (the A/A check), `canary` fixed work that shows the machine's noise, `memory` and `numerics` the
-    cell's peak memory and numerical error, `ceilings` what the machine can do at most, `predict` what it takes pictures
-    for, `look` pictures of its inside, `layers` the time of each of its layers.
+    reference once more (the A/A check), `canary` fixed work that shows the machine's noise, `lineup` the cell once more
+    in turns with other models, `memory` and `numerics` the cell's peak memory and numerical error, `ceilings` what the
+    machine can do at most, `predict` what it takes pictures for, `look` pictures of its inside, `layers` the time of
+    each of its layers.
     """
 
     model: str
@@ -273,11 +273,11 @@ class Case:
     budget: Budget
 
     def key(self) -> Case:
-        """Return the case without seed and budget: what joins replicates, and a resumed run to its first part."""
-        return replace(self, seed=0, budget=Budget(total_s=0.0, timeout_s=0.0, launches=0))
+        """Return the case without seed and budget: what joins the records of a cell."""
+        return replace(self, seed=0, budget=Budget(total_s=0.0, timeout_s=0.0))
 
     def identity(self) -> Case:
-        """Return the case without its budget: what a resumed run looks for; seeds tell launches apart."""
+        """Return the case without its budget: what a resumed run looks for."""
         return replace(self.key(), seed=self.seed)
 
     def label(self) -> str:

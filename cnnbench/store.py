@@ -100,12 +100,12 @@ def records_file(path: Path) -> Path:
     return path if path.is_file() or path.suffix == ".jsonl" else path / RECORDS_NAME
 
 
-def finished(items: Iterable[Record | Run]) -> dict[Case, Record]:
-    """Return the records of one file by the identity of their case, in order of first appearance; the last one wins.
+def finished(items: Iterable[Record | Run]) -> dict[tuple[Case, int], Record]:
+    """Return the records of one file by the identity of their case and their round, in order of first appearance.
 
-    A case that failed and was measured again counts as what it gave last; the caller looks at the status.
+    The last record of a case and a round wins, whatever its status.
     """
-    return {item.case.identity(): item for item in items if isinstance(item, Record)}
+    return {(item.case.identity(), item.round): item for item in items if isinstance(item, Record)}
 
 
 def _parse(file: Path) -> Loaded:
@@ -131,10 +131,12 @@ def _decode(line: bytes, file: Path, number: int) -> Record | Run:
         version, problem = item.format, ""
     except ValueError as error:
         version, problem = _version(line), str(error)
-    if version > FORMAT_VERSION:
+    if version not in (0, FORMAT_VERSION):
+        newer = version > FORMAT_VERSION
+        way = "Upgrade: `pip install --upgrade cnnbench`." if newer else "Measure again into a new folder."
         raise UsageError(
-            f"'{file}', line {number}: record format {version}, written by a newer cnnbench; this one reads up to "
-            f"{FORMAT_VERSION}. Upgrade: `pip install --upgrade cnnbench`."
+            f"'{file}', line {number}: record format {version}, written by {'a newer' if newer else 'an older'} "
+            f"cnnbench; this one reads format {FORMAT_VERSION}. {way}"
         )
     if problem:
         raise UsageError(f"'{file}', line {number}: not a record: {problem}. Restore or delete the line.")

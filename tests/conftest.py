@@ -1,9 +1,30 @@
 """What holds for all tests: nothing is kept in the user's own folders, and it does not matter how they are started."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--accept", action="store_true", help="write the files in tests/golden anew, to be read in a diff")
+
+
+@pytest.fixture
+def is_golden(request: pytest.FixtureRequest) -> Callable[[str, str], bool]:
+    """Return whether a file in tests/golden holds exactly a text; with `--accept` it is written before."""
+
+    def same(name: str, text: str) -> bool:
+        if request.config.getoption("--accept"):
+            (GOLDEN / name).write_text(text, encoding="utf-8")
+        expected = (GOLDEN / name).read_text(encoding="utf-8")
+        assert text == expected, f"{name} differs; if the new text is right: pytest tests/report --accept"
+        return True
+
+    return same
 
 
 @pytest.fixture(scope="session", autouse=True)

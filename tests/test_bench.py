@@ -75,7 +75,7 @@ def test_rounds_are_samples_and_extra_info_holds_case_and_environment(tmp_path: 
         assert (case["input_shape"], case["variant"]["name"], case["device"]) == ([1, 28, 28], "eager", "cpu")
         assert info["environment"]["torch"].startswith(found["machine_info"]["cnnbench"]["torch"].partition("+")[0])
         assert info["first_call_s"] > 0
-        assert info["warmup_s"] >= 0.5
+        assert info["warmup_s"] >= 0.05
         assert isinstance(info["steady"], bool)
 
 

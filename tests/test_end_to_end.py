@@ -2,9 +2,14 @@
 
 import json
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,7 @@ import pytest
 import cnnbench
 from cnnbench.store import Store
 from tests.data.files import put_pictures
-from tests.program import latest, run, table
+from tests.program import PROGRAM, latest, run, table
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +26,7 @@ model, variant, device, precision, batch_size, task, input_shape, classes, datas
 trainable_params, macs, top1, top1_low, top1_high, latency_s, latency_low_s, latency_high_s, latency_p95_s,
 latency_p99_s, throughput_img_per_s, forward_s, backward_s, optimizer_s, reference, speedup, speedup_low,
 speedup_high, verdict, smallest_detectable, peak_memory_bytes, compile_s, break_even_calls, flops_share_of_peak,
-bound_by, numerics_error, top1_agreement, samples, launches, warnings, error
+bound_by, numerics_error, top1_agreement, samples, rounds, warnings, error
 """
 
 NETWORKS = """
@@ -69,7 +74,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_comparison_and_its_report(folder: Path) -> None:
-    line = "compare lenet perceptron --reference lenet --budget 20s --format csv --output out"
+    line = "compare lenet perceptron --reference lenet --budget 40s --format csv --output out"
     done = run(line, folder)
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
@@ -119,6 +124,92 @@ def test_bad_networks_among_good_ones_are_rows_of_their_own(folder: Path) -> Non
     assert (rows[1]["params"], rows[1]["macs"], rows[1]["classes"]) == ("3140", "3136", "4")
     assert [path.name for path in (folder / "results").iterdir() if path.is_symlink()] == ["latest"]
     assert (folder / "results" / "latest" / "report.csv").read_text(encoding="utf-8") == done.stdout
+
+
+HANGING = """
+import time
+from pathlib import Path
+
+from torch import nn
+
+
+class Sleeps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, images):
+        with Path("asked.txt").open("a") as file:
+            file.write("forward\\n")
+        time.sleep(600)
+
+
+def build():
+    return Sleeps()
+"""
+
+HANGING_IMPORT = """
+import time
+from pathlib import Path
+
+with Path("asked.txt").open("a") as file:
+    file.write("import\\n")
+time.sleep(600)
+
+
+def build():
+    raise AssertionError
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "why"),
+    [
+        (HANGING, "forward\n", "no answer within 10 s (--timeout)"),
+        (HANGING_IMPORT, "import\n", "no answer within 10 s"),
+    ],
+)
+def test_a_network_that_hangs_is_asked_once(tmp_path: Path, text: str, asked: str, why: str) -> None:
+    (tmp_path / "late.py").write_text(text, encoding="utf-8")
+    begin = time.monotonic()
+    done = run("compare late.py:build --input-shape 3x8x8 --budget 30s --format csv --output out", tmp_path)
+    assert time.monotonic() - begin < 60.0
+    assert done.returncode == 1, done.stderr
+    rows = table(done.stdout)
+    assert [(row["variant"], row["status"], row["error"]) for row in rows] == [
+        ("eager", "timeout", why),
+        ("channels_last", "timeout", why),
+    ]
+    assert (tmp_path / "asked.txt").read_text(encoding="utf-8") == asked
+
+
+def test_a_network_that_hangs_leaves_the_others_their_time(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(HANGING.replace("3 * 8 * 8", "28 * 28"), encoding="utf-8")
+    line = "compare late.py:build perceptron --input-shape 1x28x28 --budget 20s --variants eager --format csv"
+    done = run(f"{line} --output out", tmp_path)
+    assert done.returncode == 1, done.stderr
+    late, other = table(done.stdout)
+    assert (late["model"], late["status"], late["latency_s"]) == ("late.py:build", "timeout", "")
+    assert (other["model"], other["status"]) == ("perceptron", "ok")
+    assert int(other["rounds"]) >= 3
+    assert (tmp_path / "asked.txt").read_text(encoding="utf-8") == "forward\n"
+
+
+def test_the_clock_of_a_terminal_ticks_every_second(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    words = [*PROGRAM, "compare", "perceptron", "--budget", "8s", "--variants", "eager", "--output", "out"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # the terminal's end
+            while part := os.read(ours, 65536):
+                said += part
+        os.close(ours)
+        process.wait(60)
+    clocks = [int(second) for second in re.findall(r"0:(\d\d) / \d:\d\d", said.decode())]
+    assert clocks == sorted(clocks)
+    assert clocks[-1] >= 6
+    assert max(later - before for before, later in pairwise(clocks)) <= 2  # it may tick a little late
 
 
 def test_from_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +385,7 @@ def test_a_plan_file(folder: Path) -> None:
         "perceptron  eager      cpu       infer   4\n"
         "perceptron  eager      cpu       train   4\n"
         "\n"
-        "2 cells, 1 launch; takes about 20 s. Nothing was measured.\n"
+        "2 cells; takes about 20 s. Nothing was measured.\n"
     )
     assert not (folder / "results").exists()
     done = run("run mine.toml --batch-size 2 --format csv", folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cnnbench.record import Run
 from cnnbench.store import Store
 from tests.program import PROGRAM, latest, run, table, timed
 
@@ -22,9 +23,8 @@ class Started:
     def __init__(self, line: str, folder: Path) -> None:
         self.folder = folder
         self.errors = (folder / "stderr.txt").open("w+", encoding="utf-8")
-        self.process = subprocess.Popen(
-            [*PROGRAM, *shlex.split(line)], cwd=folder, stdout=subprocess.DEVNULL, stderr=self.errors
-        )
+        with (folder / "stdout.txt").open("w", encoding="utf-8") as out:
+            self.process = subprocess.Popen([*PROGRAM, *shlex.split(line)], cwd=folder, stdout=out, stderr=self.errors)
         self.children: list[psutil.Process] = []
 
     def wait_for(self, reached: Callable[[], bool], within_s: float = 120.0) -> None:
@@ -62,7 +62,15 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Started]]:
 
 Start = Callable[[str], Started]
 
-COMMAND = "compare perceptron lenet --variants eager --budget 20s"
+COMMAND = "compare perceptron lenet --variants eager --budget 60s"
+
+
+def rounds_of(out: Path) -> dict[str, list[int]]:
+    """Return the rounds in which each network was timed, in the order of the records."""
+    found: dict[str, list[int]] = {}
+    for record in timed(out):
+        found.setdefault(record.case.model, []).append(record.round)
+    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -84,20 +92,48 @@ def test_an_interrupted_run_is_resumed_by_the_command_that_it_prints(
     before = (out / "records.jsonl").read_bytes()
     rows = table((out / "report.csv").read_text(encoding="utf-8"))
     assert [row["model"] for row in rows if row["latency_s"]] == ["perceptron"]
+    assert "PARTIAL RESULT: interrupted after " in (out / "report.md").read_text(encoding="utf-8")
     if number == signal.SIGTERM:
         return
     done = run(resume.removeprefix(f"{shlex.join(PROGRAM)} "), tmp_path)
     assert done.returncode == 0, done.stderr
     assert (out / "records.jsonl").read_bytes().startswith(before)
-    assert [(r.case.model, r.status) for r in timed(out)] == [("perceptron", "ok"), ("lenet", "ok")]
+    rounds = rounds_of(out)
+    assert rounds == {model: list(range(len(rounds[model]))) for model in ("perceptron", "lenet")}
+    assert len(rounds["perceptron"]) > 1
+    first, second = (item for item in Store(out).load().items if isinstance(item, Run) and item.wall_s is not None)
+    assert (first.partial, second.partial) == (True, False)
+    assert (first.wall_s or 0.0) + (second.wall_s or 0.0) < 60.0 * 1.1 + 10.0  # a tenth, and the rest of a round
+    assert "PARTIAL RESULT" not in (out / "report.md").read_text(encoding="utf-8")
     assert latest(tmp_path) == out
 
 
+@pytest.mark.parametrize("records", [2, 5])
+def test_ctrl_c_keeps_every_finished_round(tmp_path: Path, start: Start, records: int) -> None:
+    out = tmp_path / "out"
+    going = start(f"{COMMAND} --format markdown --output out")
+    going.wait_for(lambda: len(timed(out)) >= records)
+    before = (out / "records.jsonl").read_bytes()
+    going.process.send_signal(signal.SIGINT)
+    assert going.process.wait(30) == 130
+    assert (out / "records.jsonl").read_bytes().startswith(before)
+
+    kept = rounds_of(out)
+    assert kept == {model: list(range(len(rounds))) for model, rounds in kept.items()}
+    assert sum(map(len, kept.values())) >= records
+    shown = (tmp_path / "stdout.txt").read_text(encoding="utf-8")
+    assert "PARTIAL RESULT: interrupted after " in shown
+    assert " of 60 s. Intervals are wider than those of the whole run." in shown
+    assert [f"| {model} | eager |" in shown for model in kept] == [True] * len(kept)
+    rows = table((out / "report.csv").read_text(encoding="utf-8"))
+    assert {row["model"]: int(row["rounds"]) for row in rows} == {model: len(rounds) for model, rounds in kept.items()}
+
+
 def test_a_killed_run_goes_on_without_loss_or_repetition(tmp_path: Path, start: Start) -> None:
-    line = f"{COMMAND} --launches 2 --output out"
+    line = f"{COMMAND} --output out"
     out = tmp_path / "out"
     going = start(line)
-    going.wait_for(lambda: len(timed(out)) == 3)
+    going.wait_for(lambda: len(timed(out)) >= 3)
     going.process.send_signal(signal.SIGKILL)
     going.process.wait(30)
     assert len(going.children) >= 1
@@ -109,16 +145,12 @@ def test_a_killed_run_goes_on_without_loss_or_repetition(tmp_path: Path, start: 
     after = Store(out).load()
     assert after.cautions == ()
     assert after.records[: len(before.records)] == before.records
-    identities = [record.case.identity() for record in after.records]
+    identities = [(record.case.identity(), record.round) for record in after.records if record.status == "ok"]
     assert len(set(identities)) == len(identities)
-    assert [(r.case.model, r.launch, r.case.seed, r.status) for r in timed(out)] == [
-        ("perceptron", 0, 0, "ok"),
-        ("lenet", 0, 0, "ok"),
-        ("perceptron", 1, 1, "ok"),
-        ("lenet", 1, 1, "ok"),
-    ]
     rows = table((out / "report.csv").read_text(encoding="utf-8"))
-    assert [(row["model"], row["launches"]) for row in rows] == [("perceptron", "2"), ("lenet", "2")]
+    found = {row["model"]: int(row["rounds"]) for row in rows}
+    assert found == {model: sum(r.case.model == model for r in timed(out)) for model in ("perceptron", "lenet")}
+    assert min(found.values()) >= 3
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

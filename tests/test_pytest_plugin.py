@@ -17,7 +17,7 @@ from tests.made import MACHINE
 
 pytest_plugins = ["pytester"]
 
-SPEED = Slowdown(center=0.0, low=-0.01, high=0.01, p_above=1.0)
+SPEED = Slowdown(center=0.0, low=-0.01, high=0.01)
 FINE = GateCell(model="make", variant="eager", batch_size=1, verdict="pass", first=SPEED, sentence="make: fine: PASS")
 SLOW = replace(FINE, verdict="fail", sentence="make: slow: FAIL")
 UNCLEAR = replace(FINE, verdict="inconclusive", sentence="make: unclear: INCONCLUSIVE")

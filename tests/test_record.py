@@ -62,13 +62,13 @@ EVERY_CASE = Case(
     weights="pretrained",
     role="twin",
     seed=12,
-    budget=Budget(total_s=60.5, timeout_s=0.1, launches=3),
+    budget=Budget(total_s=60.5, timeout_s=0.1),
 )
 
 EVERY_RECORD = Record(
     case=EVERY_CASE,
     environment=EVERY_ENVIRONMENT,
-    launch=2,
+    round=2,
     started="2026-01-02T03:04:05+00:00",
     duration_s=4.125,
     status="invalid",
@@ -76,7 +76,6 @@ EVERY_RECORD = Record(
     cautions=(Caution(code="no_effect", fact="a\nb", advice="c\td"),),
     layers=(Layer(name="0.conv", kind="Conv2d", output_shape=(1, 6, 28, 28), params=156, macs=117_600),),
     notes=("not counted: aten::max_pool2d",),
-    sets=(0, 12),
     error="line one\nline two \u2028 </script>",
 )
 
@@ -89,6 +88,8 @@ EVERY_RUN = Run(
     latency_max_s=0.05,
     params_max=5_000_000,
     delta=0.05,
+    budget_s=240.0,
+    partial=True,
     wall_s=245.0,
     passes_s=161.25,
     compile_s=21.0,
@@ -126,6 +127,8 @@ def test_a_line_of_a_run_is_this() -> None:
             "latency_max_s": None,
             "params_max": None,
             "delta": None,
+            "budget_s": None,
+            "partial": False,
             "wall_s": None,
             "passes_s": None,
             "compile_s": None,
@@ -170,7 +173,7 @@ def changed(item: Record | Run, path: str, value: object) -> bytes:
     [
         ("record.duration_s", "1", "Expected `float`, got `str` - at `$.record.duration_s`"),
         ("record.status", "fine", "Invalid enum value 'fine' - at `$.record.status`"),
-        ("record.launch", 1.5, "Expected `int`, got `float` - at `$.record.launch`"),
+        ("record.round", 1.5, "Expected `int`, got `float` - at `$.record.round`"),
         ("record.case.batch_size", None, "Expected `int`, got `null` - at `$.record.case.batch_size`"),
         ("record.case.variant.precision", "fp8", "Invalid enum value 'fp8' - at `$.record.case.variant.precision`"),
         ("record.environment.cores", "2", "Expected `int`, got `str` - at `$.record.environment.cores`"),

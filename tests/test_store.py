@@ -102,15 +102,21 @@ def test_no_json_before_the_last_line_is_an_error(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("newer", [to_json(replace(ONE, format=7)), b'{"record":{"format":7,"cell":1}}'])
-def test_a_newer_format_asks_to_upgrade(tmp_path: Path, newer: bytes) -> None:
+@pytest.mark.parametrize("shape", ["record", "fragment"])
+@pytest.mark.parametrize(
+    ("version", "by", "way"),
+    [(7, "a newer", "Upgrade: `pip install --upgrade cnnbench`."), (2, "an older", "Measure again into a new folder.")],
+)
+def test_another_format_is_refused(tmp_path: Path, shape: str, version: int, by: str, way: str) -> None:
+    fragment = f'{{"record":{{"format":{version},"cell":1}}}}'.encode()
+    line = to_json(replace(ONE, format=version)) if shape == "record" else fragment
     file = tmp_path / "records.jsonl"
-    file.write_bytes(newer + b"\n")
+    file.write_bytes(line + b"\n")
     with pytest.raises(UsageError) as caught:
         load(file)
     assert str(caught.value) == (
-        f"'{file}', line 1: record format 7, written by a newer cnnbench; this one reads up to {FORMAT_VERSION}. "
-        "Upgrade: `pip install --upgrade cnnbench`."
+        f"'{file}', line 1: record format {version}, written by {by} cnnbench; this one reads format "
+        f"{FORMAT_VERSION}. {way}"
     )
 
 
@@ -154,10 +160,11 @@ def test_a_full_disk_keeps_whole_lines_and_says_how_many(tmp_path: Path, monkeyp
     assert store.file.read_bytes() == before
 
 
-def test_the_last_record_of_a_case_wins_whatever_its_budget() -> None:
+def test_the_last_record_of_a_case_and_round_wins() -> None:
     again: Record = replace(ONE, status="failed", error="boom")
-    other = replace(ONE, case=replace(ONE.case, seed=1), launch=1)
-    longer = replace(again, case=replace(ONE.case, budget=Budget(total_s=1.0, timeout_s=2.0, launches=3)))
-    found = finished([run(), ONE, other, TWO, longer])
-    assert found == {ONE.case.identity(): longer, other.case.identity(): other, TWO.case.identity(): TWO}
-    assert list(found) == [ONE.case.identity(), other.case.identity(), TWO.case.identity()]
+    later = replace(ONE, round=1)
+    longer = replace(again, case=replace(ONE.case, budget=Budget(total_s=1.0, timeout_s=2.0)))
+    found = finished([run(), ONE, later, TWO, longer])
+    one, two = ONE.case.identity(), TWO.case.identity()
+    assert found == {(one, 0): longer, (one, 1): later, (two, 0): TWO}
+    assert list(found) == [(one, 0), (one, 1), (two, 0)]

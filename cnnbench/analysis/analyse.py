@@ -10,13 +10,14 @@ from cnnbench.analysis.asides import Asides, split
 from cnnbench.analysis.cautions import RowCaution
 from cnnbench.analysis.cells import Cell, gather
 from cnnbench.analysis.comparable import apart, check_environments, check_threads, references
-from cnnbench.analysis.comparison import compare_all
+from cnnbench.analysis.comparison import compare_all, pairs_of, priors_of
 from cnnbench.analysis.extras import Around
 from cnnbench.analysis.layers import layer_tables
+from cnnbench.analysis.lineup import lineups
 from cnnbench.analysis.noise import noise_of
 from cnnbench.analysis.notes import noted, notes_of
 from cnnbench.analysis.result import Report, Totals
-from cnnbench.analysis.review import reviewed, scores_wrong, settled
+from cnnbench.analysis.review import reviewed, scores_wrong
 from cnnbench.analysis.roof import Counts
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.rows import make_rows
@@ -55,7 +56,7 @@ def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
 def analyse(*files: Sequence[Record | Run]) -> Report:
     """Return the report on the records and runs of one or more record files, each in the order of writing.
 
-    Within a file the last record of a case and seed counts; those of several files are further launches. Of several
+    Within a file the last record of a case and round counts; those of several files are further rounds. Of several
     runs (one that was resumed, or several merged) the last one's options count; times are added up.
 
     Raises:
@@ -75,8 +76,8 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
     threads = check_threads(cells)
     compared = references(cells, asked.reference)
     wrong = frozenset(cell.case for cell in cells if scores_wrong(cell))
-    comparisons = compare_all(cells, compared, asides, asked.delta, wrong)
-    cells = settled(cells, comparisons)
+    priors = priors_of(pairs_of(cells, compared, asides))
+    comparisons = compare_all(cells, compared, asides, priors, asked.delta, wrong)
     around = Around(timed={cell.case: cell for cell in cells}, asides=asides, counts=joined.counts)
     measured = make_rows(cells, compared, comparisons, around)
     limits = Limits(latency_max_s=asked.latency_max_s, params_max=asked.params_max)
@@ -101,7 +102,21 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
         counting=noted(cells, "complexity"),
         totals=totals,
         layers=layer_tables(asides),
+        lineups=lineups(cells, asides, priors, measured, one_reference=asked.reference is not None),
+        partial=_partial(files),
     )
+
+
+def _partial(files: Sequence[Sequence[Record | Run]]) -> str | None:
+    """Return how far the run got, if its last part did not end by itself; of several files the first such one."""
+    lasts = [[item for item in file if isinstance(item, Run)][-1:] for file in files]
+    last = next((run for found in lasts for run in found if run.partial), None)
+    if last is None:
+        return None
+    if last.wall_s is None:
+        return "the run has not ended, or was killed"
+    of = "" if last.budget_s is None else f" of {last.budget_s:.0f}"
+    return f"interrupted after {last.wall_s:.0f}{of} s"
 
 
 def _totals(runs: Sequence[Run]) -> Totals | None:

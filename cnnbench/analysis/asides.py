@@ -1,4 +1,4 @@
-"""What was measured beside the cells: twins, canaries, memory, numerics and ceilings, found by the cell they serve."""
+"""Measured beside the cells, and found by the cell it serves: twins, canaries, line-ups, memory, numerics, ceilings."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ class Asides:
         """
         task = "infer" if role == "numerics" else cell.case.task
         return self.by_case.get(replace(cell.case, role=role, task=task))
+
+    def lineups(self) -> list[list[Cell]]:
+        """Return the cells of models that were measured in turns, by device, task and batch size; two at the least."""
+        found: dict[tuple[object, ...], list[Cell]] = {}
+        for cell in self.by_case.values():
+            case = cell.case
+            if case.role == "lineup" and cell.status == "ok":
+                found.setdefault((case.device, case.task, case.batch_size), []).append(cell)
+        return [cells for cells in found.values() if len(cells) > 1]
 
     def ceilings(self, cell: Cell) -> Cell | None:
         """Return what the machine can do at most on the device and with the threads of `cell`."""

@@ -9,8 +9,7 @@ from cnnbench.analysis.words import listed, number_of
 from cnnbench.quantity import digits3, show, show_range
 
 NO_CHECK = "no A/A twin and no canary in these records"
-"""Said of records that hold neither, such as those of the first record format."""
-
+"""Said of records that hold neither."""
 
 MOST_NAMED = 3
 """Groups whose A/A interval excludes 1 that a terminal gets by name. Our choice."""
@@ -33,31 +32,22 @@ def _twins(twins: Sequence[TwinNoise], most_named: int | None) -> str:
         return "No A/A twin was measured."
     widest = max(twins, key=lambda twin: twin.width)
     if len(twins) == 1:
-        found = "; it excludes 1" if widest.excludes else ""
-        return f"A/A: {_ratio(widest)}{_within(widest)}{found}{_silent(widest)}."
+        found = "; it excludes 1, so the intervals of its group are wider by as much" if widest.excludes else ""
+        return f"A/A: {_ratio(widest)}{found}."
     out = [twin for twin in twins if twin.excludes]
-    named = [f"{twin.reference} {_ratio(twin)}{_silent(twin)}" for twin in out[:most_named]]
+    named = [f"{twin.reference} {_ratio(twin)}" for twin in out[:most_named]]
     more = [f"{len(out) - len(named)} more"] if len(out) > len(named) else []
-    count = (
-        f"{len(out)} exclude{'s' if len(out) == 1 else ''} 1: {listed([*named, *more])}" if out else "none excludes 1"
-    )
-    return f"A/A in {len(twins)} groups: the widest is {_ratio(widest)}; {count}."
+    start = f"A/A in {len(twins)} groups: the widest is {_ratio(widest)}"
+    if not out:
+        return f"{start}; none excludes 1."
+    found = "excludes 1, so the intervals of its group are" if len(out) == 1 else "exclude 1, so their intervals are"
+    return f"{start}; {len(out)} {found} wider by as much: {listed([*named, *more])}."
 
 
 def _ratio(twin: TwinNoise) -> str:
     if twin.ratio.low is None:
-        return f"{show(twin.ratio.center, 'ratio')} (too few blocks for an interval)"
+        return f"{show(twin.ratio.center, 'ratio')} (too few rounds for an interval)"
     return show_range(twin.ratio.center, twin.ratio.low, twin.ratio.high, "ratio")
-
-
-def _within(twin: TwinNoise) -> str:
-    return " (within one set of workers)" if twin.basis == "blocks" and twin.ratio.low is not None else ""
-
-
-def _silent(twin: TwinNoise) -> str:
-    if twin.silences:
-        return " (so no verdicts)"
-    return " (so nothing is SAME)" if twin.excludes and twin.basis != "blocks" else ""
 
 
 def _canaries(canaries: Sequence[CanaryNoise]) -> str:

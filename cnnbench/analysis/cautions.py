@@ -35,7 +35,7 @@ class Warned:
         advice = self.advice.rstrip(".")
         if advice and not advice[1:2].isupper():  # an acronym stays as it is
             advice = advice[0].lower() + advice[1:]
-        return "; ".join(part for part in (f"{self.code}: {number_of(len(self.rows), 'row')}", advice) if part)
+        return "; ".join(part for part in (f"(!) {self.code}: {number_of(len(self.rows), 'row')}", advice) if part)
 
 
 def by_code(warnings: Iterable[RowCaution]) -> tuple[Warned, ...]:

@@ -7,19 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cnnbench.analysis.row import NEVER, Row
-from cnnbench.analysis.words import number_of, one_line
+from cnnbench.analysis.words import one_line
 from cnnbench.quantity import DASH, Shown, show, show_range
 
 LONGEST_NAME = 24
 """Characters that stay of a model's name where the table is too wide: a file's name and its class. Our choice."""
 
+WARNED = "(!)"
+"""Marks a row that a warning is about."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Brief:
-    """A shorter text for a column's cells, and what is then missing."""
+    """A shorter text for a column's cells, and what is then missing; of several, the one with `late` is taken last."""
 
     text: Callable[[Row], str]
     missing: str
+    late: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +38,8 @@ class Column:
     text: Callable[[Row], str]
     field: str = ""  # of `Row`, whose value rows can be sorted by
     right: bool = True
-    folds: bool = False  # said once above the table where it is the same in every row
+    folds: bool = False  # said once where it is the same in every row
+    folds_over_none: bool = False  # also where some rows have none, since they hold under all conditions
     detail: bool = False
     spare: int = 0
     brief: Brief | None = None
@@ -85,14 +90,16 @@ def _detail_word(field: str) -> Callable[[Row], str]:
     return text
 
 
-def _rests_on(row: Row) -> str:
-    """Return what the speed-up's interval rests on: "3 launches, 90 blocks", "3 sets, 90 blocks, within one launch"."""
-    detail = row.detail
-    if detail.blocks is None or detail.clusters is None:
-        return DASH
-    clusters = "" if detail.basis == "blocks" else f"{detail.clusters} {detail.basis}, "
-    within = f", within {row.within}" if row.within else ""
-    return f"{clusters}{number_of(detail.blocks, 'block')}{within}"
+def _status(row: Row) -> str:
+    """Return the status, with a mark where a warning says what to know of the row."""
+    return f"{row.status} {WARNED}" if row.warnings else row.status
+
+
+def _brief_status(row: Row) -> str:
+    """Return the status without its kind, which a line below the table tells."""
+    if row.status != "ok":
+        return "not ok"
+    return _status(row)
 
 
 def _break_even(row: Row) -> str:
@@ -122,7 +129,7 @@ COLUMNS_SHOWN = (
         brief=Brief(text=_end_of_model, missing="starts of names"),
     ),
     Column(heading="Variant", text=_word("variant"), field="variant", right=False),
-    Column(heading="Device", text=_word("device"), field="device", right=False, folds=True),
+    Column(heading="Device", text=_word("device"), field="device", right=False, folds=True, folds_over_none=True),
     Column(
         heading="Precision", text=_word("precision"), field="precision", right=False, folds=True, detail=True, spare=10
     ),
@@ -136,7 +143,7 @@ COLUMNS_SHOWN = (
         heading="Latency",
         text=_range("latency", "_s", "seconds"),
         field="latency_s",
-        brief=Brief(text=_value("latency_s", "seconds"), missing="intervals of Latency"),
+        brief=Brief(text=_value("latency_s", "seconds"), missing="intervals of Latency", late=True),
     ),
     Column(heading="p95", text=_value("latency_p95_s", "seconds"), field="latency_p95_s", detail=True, spare=11),
     Column(heading="p99", text=_value("latency_p99_s", "seconds"), field="latency_p99_s", detail=True, spare=12),
@@ -175,14 +182,21 @@ COLUMNS_SHOWN = (
     Column(heading="Error", text=_value("numerics_error", "number"), field="numerics_error", detail=True, spare=15),
     Column(heading="Agreement", text=_value("top1_agreement", "share"), field="top1_agreement", detail=True, spare=15),
     Column(heading="Samples", text=_word("samples"), field="samples", detail=True, spare=17),
-    Column(heading="Launches", text=_word("launches"), field="launches", folds=True, detail=True, spare=18),
-    Column(heading="Status", text=_word("status"), field="status", right=False, folds=True, spare=1),
+    Column(heading="Rounds", text=_word("rounds"), field="rounds", folds=True, detail=True, spare=18),
+    Column(
+        heading="Status",
+        text=_status,
+        field="status",
+        right=False,
+        folds=True,
+        brief=Brief(text=_brief_status, missing="kinds of Status"),
+    ),
 )
 """The columns of `report.csv` that readers see, in order."""
 
 MORE_DETAILS = (
-    Column(heading="Margin", text=_detail("delta", "share"), detail=True),
-    Column(heading="Interval from", text=_rests_on, right=False, detail=True),
+    Column(heading="Counts from", text=_detail("delta", "share"), detail=True),
+    Column(heading="Blocks", text=_detail_word("blocks"), detail=True),
     Column(heading="Outliers", text=_detail_word("outliers"), detail=True),
     Column(heading="Voided", text=_detail_word("voided"), detail=True),
     Column(heading="Compile warm", text=_detail("compile_warm_s", "seconds"), detail=True),

@@ -100,7 +100,7 @@ def apart(cells: Sequence[Cell], compared: References) -> tuple[str, ...]:
     found = []
     for cell in cells:
         other = compared.of(cell) if cell.case.task in TIMED and cell.status == "ok" else None
-        if other is not None and other.status == "ok" and not cell.executions() & other.executions():
+        if other is not None and other.status == "ok" and not cell.rounds.keys() & other.rounds.keys():
             found.append(cell.case.label())
     return tuple(dict.fromkeys(found))
 

@@ -1,55 +1,51 @@
-"""Cells against their reference: effects from paired blocks, the margin of each group, and a verdict on each cell."""
+"""Cells against their reference: effects over rounds, what equal cells differ by, and a verdict on each cell."""
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cnnbench import stats
 from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import Cell
 from cnnbench.analysis.comparable import References
-from cnnbench.analysis.judge import Margin, asked_or_default, judge, margin_of
-from cnnbench.quantity import compared, show_range
-from cnnbench.spec import Case
-from cnnbench.stats import Effect, Verdict, compare_paired, spread_of
+from cnnbench.pairing import differences, pairs_by_round
+from cnnbench.spec import Case, Device
+from cnnbench.stats import Effect, Prior, Verdict
 
-NO_TWIN = "its A/A twin gave no interval, so nothing shows how far equal workers differ"
-"""Why a group without an A/A interval has no verdicts."""
+DELTA_SHARED = 0.03
+DELTA_QUIET = 0.01
+DELTA_CUDA = 0.005
+"""Smallest relative difference that counts: on a shared processor, on a quiet one, below which lies what a new process
+shifts a network by, and on a CUDA device, whose own clock times the work (docs/measurement.md)."""
 
-Pair = tuple[float, float]
-"""What the reference and another cell took in the same block, in seconds."""
+Priors = Mapping[Device, Prior]
+"""What all comparisons of a run together say about how rounds scatter, by device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """A reference, and what was measured with it to know the noise: its twin's effect and the canary's spread."""
+    """A reference, and what was measured with it to know the noise: its twin's effect and the canary's spread.
+
+    `delta` is the relative difference that counts. `apart` is what reference and twin, which are the same, surely
+    differ by, in ln; the intervals of the group are widened by it.
+    """
 
     reference: Cell
     twin: Effect | None
     spread: float | None
-    margin: Margin
-
-    @property
-    def silenced(self) -> str | None:
-        """Why no verdict of the group stands; None where they do."""
-        if not self.margin.silenced:
-            return None
-        if self.twin is None or self.twin.low is None:
-            return NO_TWIN
-        case, ratio = self.reference.case, self.twin.ratio
-        shown = show_range(ratio.center, ratio.low, ratio.high, "ratio")
-        return f"{case.model} {case.variant.name} and its A/A twin, which are the same, differ: {shown}"
+    delta: float
+    apart: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What came of comparing a cell with its reference."""
+    """What came of comparing a cell with its reference; `rows` are compared with it in all."""
 
     effect: Effect
     group: Group
     verdict: Verdict
+    rows: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,67 +57,95 @@ class Comparisons:
 
 
 def compare_all(
-    cells: Sequence[Cell], references: References, asides: Asides, asked_delta: float | None, wrong: frozenset[Case]
+    cells: Sequence[Cell],
+    references: References,
+    asides: Asides,
+    priors: Priors,
+    asked_delta: float | None,
+    wrong: frozenset[Case],
 ) -> Comparisons:
     """Return the comparisons of all timed `cells` with their references.
 
     Cells that failed, were never measured together with their reference, or are among the `wrong` (the cases whose
     scores are wrong) are not compared, and nothing is compared with them.
     """
+    compared: dict[Case, list[Cell]] = {}
     groups: dict[Case, Group] = {}
-    found: dict[Case, tuple[Effect, Group]] = {}
     for cell in cells:
         reference = references.of(cell)
         if reference is None:
             continue
         if reference.case not in groups:
-            groups[reference.case] = _group(reference, asides, asked_delta)
-        if (
-            reference is not cell
-            and {cell.status, reference.status} == {"ok"}
-            and not {cell.case, reference.case} & wrong
-        ):
-            effect = effect_of(reference, cell)
+            groups[reference.case] = _group(reference, asides, priors, asked_delta)
+        if _comparable(cell, reference, wrong):
+            compared.setdefault(reference.case, []).append(cell)
+
+    found: dict[Case, Comparison] = {}
+    for case, others in compared.items():
+        group = groups[case]
+        for cell in others:
+            effect = effect_of(group.reference, cell, priors, comparisons=len(others), apart=group.apart)
             if effect is not None:
-                found[cell.case] = effect, groups[reference.case]
-    verdicts = judge([effect for effect, _ in found.values()], [group.margin for _, group in found.values()])
-    return Comparisons(
-        groups=groups,
-        by_case={
-            case: Comparison(effect=effect, group=group, verdict=verdict)
-            for (case, (effect, group)), verdict in zip(found.items(), verdicts, strict=True)
-        },
+                verdict = stats.verdict_of(effect, group.delta)
+                found[cell.case] = Comparison(effect=effect, group=group, verdict=verdict, rows=len(others))
+    return Comparisons(groups=groups, by_case=found)
+
+
+def _comparable(cell: Cell, reference: Cell, wrong: frozenset[Case]) -> bool:
+    return (
+        reference is not cell
+        and {cell.status, reference.status} == {"ok"}
+        and not {cell.case, reference.case} & wrong
+        and bool(cell.rounds.keys() & reference.rounds.keys())
     )
 
 
-def _group(reference: Cell, asides: Asides, asked_delta: float | None) -> Group:
+def _group(reference: Cell, asides: Asides, priors: Priors, asked_delta: float | None) -> Group:
     twin, canary = asides.of(reference, "twin"), asides.of(reference, "canary")
-    effect = None if twin is None else effect_of(reference, twin)
-    spread = None if canary is None else spread_of(canary.samples("latency_s"))
+    effect = None if twin is None else effect_of(reference, twin, priors)
+    spread = None if canary is None else stats.spread_of(canary.samples("latency_s"))
     delta = asked_or_default(asked_delta, reference.case.device, spread)
-    # a group that has a canary was measured by a version that measures a twin with it
-    margin = margin_of(effect, delta, twin_expected=canary is not None)
-    return Group(reference=reference, twin=effect, spread=spread, margin=margin)
+    return Group(reference=reference, twin=effect, spread=spread, delta=delta, apart=stats.apart_of(effect))
 
 
-def effect_of(base: Cell, other: Cell) -> Effect | None:
+def asked_or_default(asked: float | None, device: Device, spread: float | None) -> float:
+    """Return the relative difference that counts: as asked, else by device and by the `spread` of fixed work."""
+    if asked is not None:
+        return asked
+    if device == "cuda":
+        return DELTA_CUDA
+    return DELTA_QUIET if stats.is_quiet(spread) else DELTA_SHARED
+
+
+def effect_of(base: Cell, other: Cell, priors: Priors, *, comparisons: int = 1, apart: float = 0.0) -> Effect | None:
     """Return the effect of `other` against `base`, None where they have no block in common."""
-    return compare_paired(
-        [[[math.log(one / two) for one, two in worker_set] for worker_set in launch] for launch in pairs(base, other)]
-    )
+    prior = priors.get(base.case.device, stats.NO_PRIOR)
+    return stats.compare_rounds(rounds_of(base, other), prior, comparisons=comparisons, apart=apart)
 
 
-def pairs(base: Cell, other: Cell) -> list[list[list[Pair]]]:
-    """Return the times of both that are compared, for each block: by launch, by set of workers, in time order.
+def rounds_of(base: Cell, other: Cell) -> list[list[float]]:
+    """Return d = ln(base time / other time) of each block that both have, by round."""
+    return differences(pairs_by_round(base.rounds, other.rounds))
 
-    A launch is one execution of the group. A set of workers begins where either cell says so.
-    """
-    one, two = compared(base.placed, other.placed)
-    starts, more_starts = base.sets(), other.sets()
-    launches: dict[object, dict[int, list[Pair]]] = {}
-    for place in sorted(one.keys() & two.keys()):
-        execution, block = place
-        bounds = sorted({*starts[execution], *more_starts[execution]})
-        sets = launches.setdefault(execution, {})
-        sets.setdefault(bisect_right(bounds, block), []).append((one[place], two[place]))
-    return [list(sets.values()) for sets in launches.values()]
+
+def priors_of(pairs: Iterable[tuple[Cell, Cell]]) -> Priors:
+    """Return what the comparisons of all `pairs` of reference and cell say together about how rounds scatter."""
+    variances: dict[Device, list[stats.Variance]] = {}
+    for base, other in pairs:
+        found = stats.between_rounds(rounds_of(base, other))
+        if found is not None:
+            variances.setdefault(base.case.device, []).append(found)
+    return {device: stats.prior_of(known) for device, known in variances.items()}
+
+
+def pairs_of(cells: Sequence[Cell], references: References, asides: Asides) -> list[tuple[Cell, Cell]]:
+    """Return all pairs of a reference and a cell that were measured together, A/A controls and line-ups among them."""
+    pairs = [
+        (reference, cell) for cell in cells if (reference := references.of(cell)) is not None and reference is not cell
+    ]
+    firsts = dict.fromkeys(reference.case for reference, _ in pairs)
+    by_case = {cell.case: cell for cell in cells}
+    pairs += [(by_case[c], twin) for c in firsts if (twin := asides.of(by_case[c], "twin")) is not None]
+    for lined_up in asides.lineups():
+        pairs += [(lined_up[0], other) for other in lined_up[1:]]
+    return pairs

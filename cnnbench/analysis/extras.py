@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import Cell
 from cnnbench.analysis.comparable import DEFAULT_VARIANT
-from cnnbench.analysis.comparison import pairs
 from cnnbench.analysis.review import scores_wrong
 from cnnbench.analysis.roof import Counts, roof_of
 from cnnbench.analysis.row import Row
+from cnnbench.pairing import pairs_by_round
 from cnnbench.spec import Case, Variant
-from cnnbench.stats import Interval, break_even, compare_paired, tukey_outliers
+from cnnbench.stats import Interval, break_even, compare_rounds, tukey_outliers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +92,10 @@ def _break_even(cell: Cell, around: Around) -> Interval | None:
     eager = around.timed.get(replace(case, variant=Variant(name=DEFAULT_VARIANT, threads=case.variant.threads)))
     if compile_s is None or eager is None or eager.status != "ok" or scores_wrong(cell) or scores_wrong(eager):
         return None
-    # the same clusters, guard and interval as for the speed-up, of differences in seconds where that has logarithms
-    saved = compare_paired([[[slow - fast for slow, fast in s] for s in launch] for launch in pairs(eager, cell)])
+    # the same rounds as for the speed-up, of differences in seconds where that has logarithms; how rounds scatter is
+    # this cell's own, since seconds of one network tell nothing of another's
+    pairs = pairs_by_round(eager.rounds, cell.rounds)
+    saved = compare_rounds([[slow - fast for slow, fast in blocks] for blocks in pairs])
     if saved is None:
         return None
     return break_even(compile_s, Interval(center=saved.center, low=saved.low, high=saved.high))

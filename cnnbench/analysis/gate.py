@@ -16,7 +16,7 @@ from cnnbench.stats import Slowdown
 GateVerdict = Literal["pass", "fail", "inconclusive"]
 
 FIRST, AGAIN = 0, 1
-"""The launches of the first measurement, and of that of the suspected cells once more."""
+"""The numbers of the first measurement, and of that of the suspected cells once more."""
 
 MOST_PAST = 5
 """Earlier gates of a cell that a report shows: enough to see a creep, few enough to read. Our choice."""
@@ -90,22 +90,22 @@ def lacking(name: str, *, in_base: str | None, in_head: str | None, absent: bool
 
 def suspected(compared: Sequence[Compared], records: Sequence[Record], threshold: float) -> frozenset[Case]:
     """Return the cells that are to be measured once more, by `Case.key()` of their BASE."""
-    seen = looks(compared, records, launch=FIRST, threshold=threshold)
+    seen = looks(compared, records, time=FIRST, threshold=threshold)
     return frozenset(case for case, look in seen.items() if look.suspect)
 
 
 def gate_cells(compared: Sequence[Compared], records: Sequence[Record], threshold: float) -> tuple[GateCell, ...]:
     """Return the verdict on each cell.
 
-    `fail`: HEAD is slower by more than the threshold (one-sided, 99 % confidence, Holm's correction over the cells), or
-    is broken where BASE is not, and that was so again when it was measured once more. `pass`: with 99 % confidence HEAD
-    is slower by the threshold at most. `inconclusive`: all else.
+    `fail`: HEAD is slower by more than the threshold (one-sided, 99 % confidence over all cells of the gate together),
+    or is broken where BASE is not, and that was so again when it was measured once more. `pass`: with 99 % confidence
+    HEAD is slower by the threshold at most. `inconclusive`: all else.
     """
     names = {one.base: one.name for one in compared}
-    again = looks(compared, records, launch=AGAIN, threshold=threshold)
+    again = looks(compared, records, time=AGAIN, threshold=threshold)
     return tuple(
         _cell(names[case.model], case, look, again.get(case), threshold)
-        for case, look in looks(compared, records, launch=FIRST, threshold=threshold).items()
+        for case, look in looks(compared, records, time=FIRST, threshold=threshold).items()
     )
 
 

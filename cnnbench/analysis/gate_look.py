@@ -8,15 +8,15 @@ from functools import partial
 
 from cnnbench.analysis.analyse import join
 from cnnbench.analysis.cells import TIMED, Cell
-from cnnbench.analysis.comparison import effect_of
+from cnnbench.analysis.comparison import Priors, effect_of, priors_of
 from cnnbench.analysis.review import scores_wrong
 from cnnbench.analysis.row import NUMERICS_FAILED
-from cnnbench.record import BY_ENVIRONMENT, Record
+from cnnbench.record import Record
 from cnnbench.spec import Case
 from cnnbench.stats import Slowdown, above, slowdown_of
 
-ONE_SET = (
-    "there was time for one set of workers only, which cannot tell a slowdown from what the start of a process shifts; "
+FEW_ROUNDS = (
+    "there was time for too few rounds to tell a slowdown from what the start of a process shifts; "
     "give a larger --budget"
 )
 NO_BLOCKS = "the two sides have no block in common; give a larger --budget"
@@ -27,6 +27,7 @@ _STATES = {
     "oom": "ran out of memory",
     "unsupported": "cannot do this",
     "invalid": "is invalid",
+    "not started": "was not begun",
 }
 """How a sentence says each status but `ok`."""
 
@@ -44,7 +45,7 @@ class Compared:
 class Look:
     """What one measurement shows of a cell: `slowdown` of HEAD, or why there is none.
 
-    `slow`: the slowdown is above the threshold, with Holm's correction over all cells of the measurement. `broken`:
+    `slow`: the slowdown is above the threshold, with all cells of the measurement corrected for. `broken`:
     what HEAD does where BASE can be measured. `unclear`: why nothing can be said. Latencies are medians in seconds.
     """
 
@@ -62,36 +63,44 @@ class Look:
 
 
 def looks(
-    compared: Sequence[Compared], records: Sequence[Record], *, launch: int, threshold: float
+    compared: Sequence[Compared], records: Sequence[Record], *, time: int, threshold: float
 ) -> Mapping[Case, Look]:
-    """Return what the measurement numbered `launch` shows of each cell, by `Case.key()` of its BASE.
+    """Return what the measurement numbered `time` shows of each cell, by `Case.key()` of its BASE.
+
+    The second measurement has the next seed.
 
     `threshold` is the share of the base's time from which HEAD is too slow.
     """
-    cells = {cell.case: cell for cell in join([[one for one in records if one.launch == launch]]).cells}
-    found: dict[Case, Look] = {}
-    for one in compared:
-        for case, base in cells.items():
-            if case.model == one.base and case.task in TIMED:
-                found[case] = _look(base, cells.get(replace(case, model=one.head)), threshold)
-    slow = above([look.slowdown for look in found.values()])
-    return {case: replace(look, slow=too) for (case, look), too in zip(found.items(), slow, strict=True)}
+    seed = min((one.case.seed for one in records), default=0) + time
+    cells = {cell.case: cell for cell in join([[one for one in records if one.case.seed == seed]]).cells}
+    pairs = {
+        case: (base, cells.get(replace(case, model=one.head)))
+        for one in compared
+        for case, base in cells.items()
+        if case.model == one.base and case.task in TIMED
+    }
+    priors = priors_of((base, head) for base, head in pairs.values() if head is not None)
+    found = {case: _look(base, head, priors, len(pairs)) for case, (base, head) in pairs.items()}
+    return {
+        case: replace(look, slow=look.slowdown is not None and above(look.slowdown, threshold))
+        for case, look in found.items()
+    }
 
 
-def _look(base: Cell, head: Cell | None, threshold: float) -> Look:
+def _look(base: Cell, head: Cell | None, priors: Priors, cells: int) -> Look:
     if head is None:
         return Look(unclear="HEAD was not measured")
     wrong = {side: _wrong(cell, side) for side, cell in (("BASE", base), ("HEAD", head))}
     look = partial(Look, base_latency_s=base.middle("latency_s"), head_latency_s=head.middle("latency_s"))
-    if wrong["BASE"] is None and wrong["HEAD"] is not None and not _disturbed(head):
+    if wrong["BASE"] is None and wrong["HEAD"] is not None and head.status != "not started":
         return look(broken=wrong["HEAD"])
     if reason := wrong["BASE"] or wrong["HEAD"]:
         return look(unclear=reason)
-    effect = effect_of(base, head)
+    effect = effect_of(base, head, priors)
     if effect is None:
         return look(unclear=NO_BLOCKS)
-    slowdown = slowdown_of(effect, threshold)
-    return look(slowdown=slowdown, unclear=ONE_SET if slowdown.low is None else None)
+    slowdown = slowdown_of(effect, comparisons=cells)
+    return look(slowdown=slowdown, unclear=FEW_ROUNDS if slowdown.low is None else None)
 
 
 def _wrong(cell: Cell, side: str) -> str | None:
@@ -102,8 +111,3 @@ def _wrong(cell: Cell, side: str) -> str | None:
         doubt = next(doubt for doubt in cell.doubts if doubt.code == NUMERICS_FAILED)
         return f"{side} computes something else: {doubt.fact}"
     return None
-
-
-def _disturbed(cell: Cell) -> bool:
-    """Return whether it was the environment's fault that there are no times."""
-    return any((record.error or "").startswith(BY_ENVIRONMENT) for record in cell.broken)

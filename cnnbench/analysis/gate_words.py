@@ -44,9 +44,6 @@ def unclear_sentence(label: str, look: Look, threshold: float) -> str:
     """Return the sentence on a cell of which nothing is known."""
     if look.unclear is not None or look.slowdown is None:
         return f"{label}: INCONCLUSIVE, {look.unclear}"
-    low = look.slowdown.low
-    if low is not None and low > threshold:
-        return f"{label}: {_phrase(look, threshold)}: INCONCLUSIVE, that is not sure enough for one of several cells"
     return f"{label}: {_phrase(look, threshold)}: INCONCLUSIVE, {percent(threshold)} lies in between"
 
 

@@ -10,22 +10,25 @@ from dataclasses import dataclass
 from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import TIMED, Cell, voided
 from cnnbench.analysis.comparison import Comparisons, Group
-from cnnbench.analysis.judge import excludes_none
-from cnnbench.stats import Basis, Interval, is_quiet
+from cnnbench.stats import Interval, excludes_zero, is_quiet
+
+BUSY_PRESSURE = 0.5
+BUSY_STEAL = 0.05
+"""Share of the time in which some process waited for a core, median over the rounds, and share of the cores' time that
+the hypervisor gave to others, from which the machine counts as busy (docs/measurement.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TwinNoise:
     """What the A/A check of a group showed: time of the reference over that of its twin, which is the same network.
 
-    `excludes`: the interval does not hold 1. `silences`: so the group has no verdicts.
+    `excludes`: the interval does not hold 1, so the group's intervals are wider by what it is away from 1.
     """
 
     reference: str
     ratio: Interval
-    basis: Basis
+    rounds: int
     excludes: bool
-    silences: bool
 
     @property
     def width(self) -> float:
@@ -47,9 +50,9 @@ class CanaryNoise:
 class NoiseCard:
     """How noisy the machine was, over all groups. SI units; None: not in the records.
 
-    `samples` and `voided` count the timed cells' samples, also those of launches that are invalid. `steal_share` is the
-    mean over all samples, voided ones too, `most_steal_share` that of the worst one; `pressure_share` and `load` are
-    the highest seen; `clock_low_per_s` and `clock_high_per_s` are cycles a second.
+    `samples` and `voided` count the timed cells' samples, also those of rounds that are invalid. `steal_share` is the
+    mean over all samples, voided ones too, `most_steal_share` that of the worst one; `pressure_share` is the median
+    over the rounds, `load` the highest; `clock_low_per_s` and `clock_high_per_s` are cycles a second.
     """
 
     twins: tuple[TwinNoise, ...]
@@ -64,6 +67,15 @@ class NoiseCard:
     clock_low_per_s: float | None = None
     clock_high_per_s: float | None = None
 
+    @property
+    def busy(self) -> str | None:
+        """What other programs took of the cores, where that is so much that latencies are not to be trusted."""
+        if self.pressure_share is not None and self.pressure_share > BUSY_PRESSURE:
+            return f"processes waited for a core {100 * self.pressure_share:.0f} % of the time"
+        if self.steal_share is not None and self.steal_share > BUSY_STEAL:
+            return f"the hypervisor gave {100 * self.steal_share:.0f} % of the cores' time to others"
+        return None
+
 
 def noise_of(
     cells: Sequence[Cell], asides: Asides, comparisons: Comparisons, threads: Mapping[str, int]
@@ -77,6 +89,7 @@ def noise_of(
     watched = [*timed, *beside]
     steal = _raw(watched, "steal_share")
     clocks = _raw(watched, "clock_cycles_per_s")
+    pressure = _raw(watched, "pressure_share")
     rejected = [count for cell in timed if (count := voided(cell.records)) is not None]
     return NoiseCard(
         twins=tuple(twin for group in groups if (twin := _twin(group)) is not None),
@@ -90,7 +103,7 @@ def noise_of(
         threads=tuple(threads.items()),
         steal_share=statistics.fmean(steal) if steal else None,
         most_steal_share=max(steal, default=None),
-        pressure_share=max(_raw(watched, "pressure_share"), default=None),
+        pressure_share=statistics.median(pressure) if pressure else None,
         load=max(_raw(watched, "load"), default=None),
         clock_low_per_s=min(clocks, default=None),
         clock_high_per_s=max(clocks, default=None),
@@ -103,12 +116,11 @@ def _twin(group: Group) -> TwinNoise | None:
     return TwinNoise(
         reference=group.reference.case.label(),
         ratio=group.twin.ratio,
-        basis=group.twin.basis,
-        excludes=excludes_none(group.twin),
-        silences=group.margin.silenced,
+        rounds=group.twin.rounds,
+        excludes=excludes_zero(group.twin),
     )
 
 
 def _raw(cells: Iterable[Cell], quantity: str) -> list[float]:
-    """Return all samples of `quantity`, of voided blocks and invalid launches too: noise is what made them so."""
+    """Return all samples of `quantity`, of voided blocks and invalid rounds too: noise is what made them so."""
     return [value for cell in cells for record in cell.records for value in record.samples(quantity)]

@@ -16,6 +16,7 @@ from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
 _BESIDE: dict[Role, str] = {
     "twin": "A/A check",
     "canary": "canary",
+    "lineup": "place in the line-up",
     "memory": "peak memory",
     "numerics": "numerical check",
     "layers": "time by layer",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cnnbench.analysis.card import MOST_NAMED, card_lines
 from cnnbench.analysis.cautions import RowCaution, by_code
 from cnnbench.analysis.layers import LayerTable
+from cnnbench.analysis.lineup import Lineup
+from cnnbench.analysis.lineup_words import lineup_text
 from cnnbench.analysis.noise import NoiseCard
 from cnnbench.analysis.row import COLUMNS, Row
 from cnnbench.analysis.shown import html_table, plain_text
@@ -41,7 +43,8 @@ class Report:
     the sentences of `summary` that compare rows with their reference. `tested` names the variants that top-1 was
     tested with, if rows of other variants show it too. `training` is what was noted while networks were trained for
     that test, `counting` while parameters and multiply-adds were counted; `notes` are other facts without advice.
-    `layers` say where the time of networks goes.
+    `layers` say where the time of networks goes. `lineups` rank the models. `partial` is how far the run got, if it did
+    not end by itself.
     """
 
     title: str
@@ -61,11 +64,35 @@ class Report:
     counting: tuple[str, ...]
     totals: Totals | None
     layers: tuple[LayerTable, ...] = ()
+    lineups: tuple[Lineup, ...] = ()
+    partial: str | None = None
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """What must be read before any number: that others used the cores, or that the run was cut short."""
+        busy = None if self.noise is None else self.noise.busy
+        lines = []
+        if busy is not None:
+            lines.append(
+                f"BUSY MACHINE: {busy}. Do not trust the latencies; ratios hold within their intervals, which are "
+                "wide. Close other programs and run again."
+            )
+        if self.partial is not None:
+            lines.append(f"PARTIAL RESULT: {self.partial}. Intervals are wider than those of the whole run.")
+        return tuple(lines)
 
     def __str__(self) -> str:
-        """Return the report as text for a terminal: noise, table, failures, summary, warnings and notes in short."""
+        """Return the report as text for a terminal: the table first, then what to know of it, the answers last."""
         noise = () if self.noise is None else card_lines(self.noise, MOST_NAMED)
-        return plain_text(self.rows, self.summary, noise, by_code(self.warnings), self.notes)
+        return plain_text(
+            self.rows,
+            self.summary,
+            headlines=self.headlines,
+            noise=noise,
+            warned=by_code(self.warnings),
+            notes=self.notes,
+            lineups=tuple(map(lineup_text, self.lineups)),
+        )
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""

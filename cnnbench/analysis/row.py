@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 NEVER = "never"
 """Stands in files for an infinite number of calls: compiling that does not pay."""
 
-
 NUMERICS_FAILED = "numerics_failed"
 """Code of the caution that a row's scores are wrong, so that its speed is of no use."""
 
@@ -16,20 +15,17 @@ NUMERICS_FAILED = "numerics_failed"
 class Detail:
     """What stands behind the numbers of a row and is no column of `report.csv`; SI units, None: not measured.
 
-    `delta` is the relative difference that counted, `same_within` the one within which rows are the same; `basis`,
-    `clusters` and `blocks` are what the speed-up's interval rests on; `silenced` is why the row's group has no
-    verdicts. `outliers` are samples beyond Tukey's fences, all of which count; `voided` are samples that do not.
+    `delta` is the relative difference that counted; `blocks` are those that the speed-up rests on, and `together` is
+    the number of rows that are compared with its reference, whose intervals all hold at once with 95 %. `outliers` are
+    samples beyond Tukey's fences, all of which count; `voided` are samples that do not.
     `break_even_high` is infinite where compiling may never pay. `roof_share` is the achieved FLOP/s over what peak and
     bandwidth allow together; `flops_per_byte` is the intensity, `peak_flop_per_s` and `bytes_per_s` the roof.
     `latencies_s` are the samples behind the latency, without voided ones, in the order in which they were taken.
     """
 
     delta: float | None = None
-    same_within: float | None = None
-    basis: str | None = None
-    clusters: int | None = None
     blocks: int | None = None
-    silenced: str | None = None
+    together: int | None = None
     outliers: int | None = None
     voided: int | None = None
     break_even_low: float | None = None
@@ -97,7 +93,7 @@ class Row:
     numerics_error: float | None = None
     top1_agreement: float | None = None
     samples: int | None = None
-    launches: int | None = None
+    rounds: int | None = None
     warnings: str | None = None
     error: str | None = None
     detail: Detail = Detail()
@@ -106,13 +102,6 @@ class Row:
     def wrong(self) -> bool:
         """Whether the scores are known to be wrong."""
         return NUMERICS_FAILED in (self.warnings or "").split("; ")
-
-    @property
-    def within(self) -> str | None:
-        """What the speed-up's interval tells nothing beyond: "one launch", "launches"; None where it rests on them."""
-        if self.detail.basis in (None, "launches"):
-            return None
-        return "one launch" if self.launches == 1 else "launches"
 
     def label(self) -> str:
         """Return the short text that stands for the row in sentences, without what is not known of it."""

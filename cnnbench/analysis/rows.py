@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.comparable import References
-from cnnbench.analysis.comparison import Comparison, Comparisons
+from cnnbench.analysis.comparison import Comparison, Comparisons, Priors
 from cnnbench.analysis.extras import Around, with_extras
 from cnnbench.analysis.row import Row
-from cnnbench.stats import median, p95, p99, wilson
+from cnnbench.pairing import latencies_by_round
+from cnnbench.spec import Device
+from cnnbench.stats import NO_PRIOR, Variance, between_rounds, compare_rounds, p95, p99, prior_of, wilson
 
 Condition = tuple[str | None, int | None, str | None]
 """Device, batch and task: what rows must share to be compared."""
@@ -18,11 +20,15 @@ Condition = tuple[str | None, int | None, str | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What rows are made of beside their own cell; `judged` are the accuracies by model."""
+    """What rows are made of beside their own cell; `judged` are the accuracies by model.
+
+    `latencies`: what all cells together say about how the latencies of rounds scatter.
+    """
 
     references: References
     comparisons: Comparisons
     around: Around
+    latencies: Priors
     judged: dict[str, list[Cell]]
 
 
@@ -33,7 +39,9 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
     Rows stand by model and then by device, batch and task, each in order of first appearance, so that a row stands
     next to what it is compared with also if a run was resumed.
     """
-    facts = Facts(references=references, comparisons=comparisons, around=around, judged={})
+    facts = Facts(
+        references=references, comparisons=comparisons, around=around, latencies=latency_priors(cells), judged={}
+    )
     for cell in cells:
         if cell.case.task == "accuracy":
             facts.judged.setdefault(cell.case.model, []).append(cell)
@@ -56,7 +64,7 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
 
 
 def _timed(cell: Cell, facts: Facts) -> Row:
-    row = replace(_conditions(cell), task=cell.case.task, launches=len(cell.measured) or None)
+    row = replace(_conditions(cell), task=cell.case.task, rounds=len(cell.rounds) or None)
     row = _with_accuracy(_with_counts(row, cell, facts), cell, facts)
     reference = facts.references.of(cell)
     if reference is not None:
@@ -64,7 +72,7 @@ def _timed(cell: Cell, facts: Facts) -> Row:
     if cell.status != "ok":
         return row
     compared = facts.comparisons.by_case.get(cell.case)
-    row = with_extras(_with_times(row, cell), cell, facts.around)
+    row = with_extras(_with_times(row, cell, facts.latencies), cell, facts.around)
     return row if compared is None else _with_comparison(row, compared)
 
 
@@ -77,16 +85,8 @@ def _with_comparison(row: Row, compared: Comparison) -> Row:
         speedup_low=ratio.low,
         speedup_high=ratio.high,
         verdict=compared.verdict,
-        smallest_detectable=effect.smallest_detectable,
-        detail=replace(
-            row.detail,
-            delta=group.margin.delta,
-            same_within=group.margin.same,
-            basis=effect.basis,
-            clusters=effect.clusters,
-            blocks=effect.blocks,
-            silenced=group.silenced,
-        ),
+        smallest_detectable=effect.minimum_detectable,
+        detail=replace(row.detail, delta=group.delta, blocks=effect.blocks, together=compared.rows),
     )
 
 
@@ -159,11 +159,22 @@ def judged_for(cell: Cell, facts: Facts) -> Cell | None:
     )
 
 
-def _with_times(row: Row, cell: Cell) -> Row:
+def latency_priors(cells: Sequence[Cell]) -> Priors:
+    """Return what all timed cells together say about how the latencies of rounds scatter, by device."""
+    variances: dict[Device, list[Variance]] = {}
+    for cell in cells:
+        found = between_rounds(latencies_by_round(cell.rounds)) if cell.case.task in TIMED else None
+        if found is not None:
+            variances.setdefault(cell.case.device, []).append(found)
+    return {device: prior_of(known) for device, known in variances.items()}
+
+
+def _with_times(row: Row, cell: Cell, priors: Priors) -> Row:
     samples = cell.samples("latency_s")
-    if not samples:
+    over_rounds = compare_rounds(latencies_by_round(cell.rounds), priors.get(cell.case.device, NO_PRIOR))
+    if over_rounds is None:
         return row
-    latency, passes = median(samples), cell.samples("iteration_s")
+    latency, passes = over_rounds.ratio, cell.samples("iteration_s")
     slow, slowest = p95(passes), p99(passes)
     return replace(
         row,

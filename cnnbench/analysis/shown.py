@@ -73,8 +73,8 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
         return Table(headings=(), right=(), cells=(), common=())
     texts = {column: [column.text(row) for row in rows] for column in columns}
     used = [column for column in columns if any(text != DASH for text in texts[column])]
-    folded = [column for column in used if column.folds and len(rows) > 1 and len(set(texts[column])) == 1]
-    open_columns = [column for column in used if column not in folded]
+    shared = {column: _shared(column, texts[column]) for column in used}
+    open_columns = [column for column in used if shared[column] is None]
     left_out = _too_wide(open_columns, texts, width)
     kept = [column for column in open_columns if column not in left_out]
     missing = _shorten(kept, rows, texts, width)
@@ -82,10 +82,16 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
         headings=tuple(column.heading for column in kept),
         right=tuple(column.right for column in kept),
         cells=tuple(tuple(texts[column][at] for column in kept) for at in range(len(rows))),
-        common=tuple(f"{column.heading.lower()} {texts[column][0]}" for column in folded),
+        common=tuple(f"{column.heading.lower()} {text}" for column, text in shared.items() if text is not None),
         left_out=(*(column.heading for column in left_out), *missing),
         fields=tuple(column.field for column in kept),
     )
+
+
+def _shared(column: Column, texts: Sequence[str]) -> str | None:
+    """Return the text that several rows have in common in a column that folds."""
+    different = set(texts) - ({DASH} if column.folds_over_none else set())
+    return different.pop() if column.folds and len(texts) > 1 and len(different) == 1 else None
 
 
 def _takes(column: Column, texts: dict[Column, list[str]]) -> int:
@@ -109,7 +115,7 @@ def _shorten(
 ) -> list[str]:
     """Put brief texts into `texts` until a line takes at most `width` characters; return what is missing then."""
     missing = []
-    for column in columns:
+    for column in sorted(columns, key=lambda c: c.brief is not None and c.brief.late):
         if width is None or sum(_takes(c, texts) for c in columns) - GAP <= width:
             break
         if column.brief is None:
@@ -119,22 +125,31 @@ def _shorten(
     return missing
 
 
-def plain_text(
+def plain_text(  # noqa: PLR0913  # the parts of a report, each by its name
     rows: Sequence[Row],
     summary: Sequence[str],
+    *,
+    headlines: Sequence[str] = (),
     noise: Sequence[str] = (),
     warned: Sequence[Warned] = (),
     notes: Sequence[str] = (),
+    lineups: Sequence[str] = (),
     width: int = TABLE_WIDTH,
 ) -> str:
-    """Return noise, rows, reasons of those that are not ok, summary, warnings and notes as text for a terminal."""
+    """Return the report as text for a terminal.
+
+    First what must be read before any number, and the rows; then what to know of them; at the end, where a terminal's
+    reader looks, what the rows say, and how the models compare.
+    """
     parts = [
-        "\n".join(map(one_line, noise)),
+        "\n".join(map(one_line, headlines)),
         *_text_table(rows, width),
         "\n".join(f"{one_line(row.label())}: {row.status}: {row.error or DASH}" for row in not_ok(rows)),
-        "\n".join(one_line(sentence) for sentence in summary),
-        "\n".join(warning.in_short() for warning in warned),
         "\n".join(_short_notes(notes)),
+        "\n".join(map(one_line, noise)),
+        "\n".join(warning.in_short() for warning in warned),
+        "\n".join(one_line(sentence) for sentence in summary),
+        *lineups,
     ]
     return "\n\n".join(part for part in parts if part)
 

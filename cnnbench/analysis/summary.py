@@ -8,8 +8,8 @@ from cnnbench.analysis.result import Totals
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.rows import Condition
 from cnnbench.analysis.select import Limits, best_within
-from cnnbench.analysis.words import listed, number_of
-from cnnbench.quantity import DASH, show_range
+from cnnbench.analysis.words import number_of
+from cnnbench.quantity import show_range
 
 
 def summarise(shown: Sequence[Row], measured: Sequence[Row], limits: Limits, totals: Totals | None) -> tuple[str, ...]:
@@ -52,28 +52,8 @@ def _where(condition: Condition) -> str:
 
 
 def _differences(group: Sequence[Row]) -> str:
-    """Return what is said of the rows of a model under one condition, at once where none of them has a verdict."""
-    silenced = group[0].detail.silenced
-    if silenced is not None:
-        names = listed(row.variant or DASH for row in group)
-        return (
-            f"{names} {'is' if len(group) == 1 else 'are'} NOT DISTINGUISHABLE from {_other(group[0])}, as {silenced}"
-        )
-    return f"{'; '.join(_difference(row) for row in group)}{_within(group)}"
-
-
-def _within(group: Sequence[Row]) -> str:
-    """Return what the intervals of `group` tell nothing beyond: " (within one launch)", " (amp within one launch)"."""
-    known = [row for row in group if row.speedup_low is not None]
-    names: dict[str, list[str]] = {}
-    for row in known:
-        if row.within is not None:
-            names.setdefault(row.within, []).append(row.variant or DASH)
-    if not names:
-        return ""
-    if [len(known)] == [len(own) for own in names.values()]:
-        return f" (within {next(iter(names))})"
-    return f" ({'; '.join(f'{listed(own)} within {within}' for within, own in names.items())})"
+    """Return what is said of the rows of a model under one condition."""
+    return "; ".join(_difference(row) for row in group)
 
 
 def _other(row: Row) -> str:
@@ -85,11 +65,10 @@ def _other(row: Row) -> str:
 def _difference(row: Row) -> str:
     ratio, low, high = row.speedup, row.speedup_low, row.speedup_high
     if ratio is None or low is None or high is None or row.detail.delta is None:
-        return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}: too few blocks for an interval"
+        return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}: too few rounds for an interval"
     span = _span(ratio, low, high)
     if row.verdict == "SAME":
-        within = _per_cent(row.detail.same_within or row.detail.delta)
-        return f"{row.variant} is the SAME as {_other(row)} within {within} %, {span}"
+        return f"{row.variant} is the SAME as {_other(row)} within {_per_cent(row.detail.delta)} %, {span}"
     if row.verdict == "NOT DISTINGUISHABLE":
         why = _undecided(row, low, high, row.detail.delta)
         return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}, {span} ({why})"
@@ -98,14 +77,9 @@ def _difference(row: Row) -> str:
 
 def _undecided(row: Row, low: float, high: float, delta: float) -> str:
     """Return what kept a speed-up between `low` and `high` from a verdict."""
-    most, least = 1 + delta, 1 / (1 + delta)
-    if row.detail.same_within == 0 and least < low <= high < most:
-        return "as the reference and its A/A twin differ, nothing is the SAME"
-    if low > most or high < least or least < low <= high < most:
-        return "as one of several verdicts it may be chance"
     if low > 1 or high < 1:
-        return f"not wholly beyond the {_per_cent(delta)} % that count here"
-    return f"a difference of {_per_cent(row.smallest_detectable or 0.0)} % would have been told from none"
+        return f"the interval is not wholly beyond the {_per_cent(delta)} % that count here"
+    return f"a difference below {_per_cent(row.smallest_detectable or 0.0)} % is easily missed at this precision"
 
 
 def _per_cent(share: float) -> str:
@@ -146,7 +120,7 @@ def _leaders(rows: Sequence[Row]) -> list[str]:
         if len({row.model for row in among}) > 1:
             best = min(among, key=lambda row: row.latency_s or 0.0)
             where = _where(condition) if several else ""
-            sentences.append(f"Shortest median latency{where}: {best.model} {best.variant}, {_latency(best)}.")
+            sentences.append(f"Shortest latency{where}: {best.model} {best.variant}, {_latency(best)}.")
     judged = [row for row in rows if row.top1 is not None]
     if len({row.model for row in judged}) > 1 and len({row.dataset for row in judged}) == 1:
         best = max(judged, key=lambda row: row.top1 or 0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnnbench.analysis.gate import Question
 from cnnbench.analysis.gate_look import Compared
-from cnnbench.cli.compare import DEFAULT_TIMEOUT_S, short
+from cnnbench.cli.compare import budget, short
 from cnnbench.cli.gating import Entry, Gate
 from cnnbench.cli.measure import sigterm_interrupts
 from cnnbench.cli.prepare import Options, check, tell_cut_threads
@@ -18,7 +18,7 @@ from cnnbench.models import check_name
 from cnnbench.models.outside import is_outside
 from cnnbench.models.tree import OURS, in_tree
 from cnnbench.orchestrator.sides import Pair
-from cnnbench.spec import Budget, Request, Section, Shape, UsageError
+from cnnbench.spec import Request, Section, Shape, UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +118,7 @@ def _request(title: str, wishes: Wishes) -> Request:
         input_shape=wishes.input_shape,
         threads=wishes.threads,
         seed=wishes.seed,
-        budget=Budget(total_s=wishes.budget_s, timeout_s=DEFAULT_TIMEOUT_S, launches=1),
+        budget=budget(wishes.budget_s, None),
     )
     check(request, Options(command=wishes.command, output=wishes.output))
     tell_cut_threads(request)

@@ -23,7 +23,7 @@ from cnnbench.orchestrator.sides import Pair
 from cnnbench.spec import Shape, UsageError
 
 DEFAULT_BUDGET = "30s"
-"""Time for one check's first measurement: enough for eight sets of workers of a network of some milliseconds."""
+"""Time for one check's first measurement: enough for tens of rounds of a network of some milliseconds."""
 
 _ONE_PICTURE = 3
 _BATCH = 4

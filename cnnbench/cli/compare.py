@@ -15,9 +15,11 @@ from cnnbench.report import WRITERS
 from cnnbench.spec import Budget, Request, Section
 
 DEFAULT_BUDGET_S = 60.0
-DEFAULT_TIMEOUT_S = 120.0
-MANY_LAUNCHES = 3
-"""Launches (whole new sets of workers) above `DEFAULT_BUDGET_S`, because one launch cannot see what it shifts."""
+TIMEOUT_SHARE = 1 / 3
+SHORTEST_TIMEOUT_S = 10.0
+LONGEST_TIMEOUT_S = 120.0
+"""The longest wait for an answer of one cell is a third of the budget, but 10 s at the least, in which the slowest
+built-in answers on a busy machine, and two minutes at the most."""
 
 
 def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,8 +42,11 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--delta", type=PERCENT, help="Smallest difference that counts: 3%.  [default: 3%, 1% if quiet, 0.5% CUDA]"
         ),
         click.option("--budget", type=DURATION, help="Time for the whole run: 60s, 10m.  [default: 60s]"),
-        click.option("--timeout", type=DURATION, help="Longest wait for an answer of one cell.  [default: 120s]"),
-        click.option("--launches", type=click.IntRange(1), help="Whole new sets of workers.  [default: by budget]"),
+        click.option(
+            "--timeout",
+            type=DURATION,
+            help="Longest wait for an answer of one cell.  [default: a third of the budget, 10s to 120s]",
+        ),
         click.option("--threads", type=click.IntRange(1), help="Threads of a cell.  [default: usable cores]"),
         click.option("--seed", type=click.IntRange(0), help="For weights, inputs and orders.  [default: 0]"),
         click.option("--sort", metavar="COLUMN", help="Order the rows by a column of report.csv, like latency_s."),
@@ -96,7 +101,7 @@ def command(names: tuple[str, ...], **given: Any) -> int:
         reference=given["reference"],
         threads=given["threads"],
         seed=given["seed"] or 0,
-        budget=budget(given["budget"] or DEFAULT_BUDGET_S, given["timeout"], given["launches"]),
+        budget=budget(given["budget"] or DEFAULT_BUDGET_S, given["timeout"]),
     )
     return execute(request, given)
 
@@ -106,10 +111,10 @@ def short(name: str) -> str:
     return name.rpartition("/")[2].replace(".py:", "-").replace(":", "-")
 
 
-def budget(total_s: float, timeout_s: float | None, launches: int | None) -> Budget:
-    """Return the budget; without a wish, one launch up to 60 s and three above."""
-    own = 1 if total_s <= DEFAULT_BUDGET_S else MANY_LAUNCHES
-    return Budget(total_s=total_s, timeout_s=timeout_s or DEFAULT_TIMEOUT_S, launches=launches or own)
+def budget(total_s: float, timeout_s: float | None) -> Budget:
+    """Return the budget; without a wish, the timeout follows from the total."""
+    own_s = min(max(TIMEOUT_SHARE * total_s, SHORTEST_TIMEOUT_S), LONGEST_TIMEOUT_S)
+    return Budget(total_s=total_s, timeout_s=timeout_s or own_s)
 
 
 def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool = False) -> int:

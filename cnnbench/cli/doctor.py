@@ -180,7 +180,6 @@ def _noise(canary: Canary | Failure) -> list[tuple[str, object]]:
             "spread of fixed work",
             f"{show(spread, 'share')}, so the machine counts as {kind} (quiet: under {100 * QUIET_SPREAD:g} %)",
         ),
-        ("spread of 64 MB copies", show(spread_of(canary.copies_s), "share")),
         ("stolen by other guests", show(noise.steal_share, "share")),
         ("some process waited", _pressure(noise.pressure_share)),
         ("load", show(noise.load, "number")),
@@ -235,5 +234,5 @@ def _known_noise(canary: Canary | Failure | None) -> dict[str, object] | None:
     if isinstance(canary, Failure):
         return {"error": canary.error}
     spread = spread_of(canary.latencies_s)
-    own = {"spread": spread, "quiet": is_quiet(spread), "copy_spread": spread_of(canary.copies_s)}
+    own = {"spread": spread, "quiet": is_quiet(spread)}
     return {**own, **dataclasses.asdict(canary.noise)}

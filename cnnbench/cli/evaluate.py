@@ -76,7 +76,7 @@ def command(
     request = replace(
         evaluation_request(checkpoint, info, name, data_dir=data_dir),
         device=device,
-        budget=Budget(total_s=timeout, timeout_s=timeout, launches=1),
+        budget=Budget(total_s=timeout, timeout_s=timeout),
     )
     with display() as shown:
         records = list(test_weights(request, chosen, part, shift=shift or 0, tell=shown.tell))
@@ -99,7 +99,7 @@ def evaluation_request(checkpoint: Path, info: CheckpointInfo, dataset: str, *, 
         data_dir=data_dir,
         weights=str(checkpoint),
         input_shape=info.input_shape,
-        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S, launches=1),
+        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S),
     )
 
 

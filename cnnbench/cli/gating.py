@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cnnbench import history
-from cnnbench.analysis.gate import AGAIN, FIRST, GateCell, GateReport, Question, gate_cells, gate_report
+from cnnbench.analysis.gate import AGAIN, GateCell, GateReport, Question, gate_cells, gate_report
 from cnnbench.analysis.gate import lacking as lacking_cell
 from cnnbench.analysis.gate import suspected as suspected_cells
 from cnnbench.analysis.gate_look import Compared
@@ -24,8 +24,8 @@ from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError
 from cnnbench.store import Store
 
 WIDTH_SHARE = 0.25
-"""Half-width of the 95 % interval, as a share of the threshold, at which measuring a cell ends early. With eight sets
-of workers the 99 % bound is then a third of the threshold from the estimate, with four a little more. Our choice."""
+"""Half-width of the 95 % interval, as a share of the threshold, at which measuring a cell ends early. With eight rounds
+the 99 % bound is then a third of the threshold from the estimate, with six a little more."""
 
 FILES = {"markdown": "gate.md", "csv": "gate.csv", "json": "gate.json"}
 """What a run folder gets beside the records."""
@@ -149,7 +149,7 @@ class _Measuring:
             if groups:
                 self._store.append(self._run)
                 self._declare(groups)
-                times = Times(begin=self._begin, total_s=budget.total_s, launch=FIRST, ratio_within=self._width())
+                times = Times(begin=self._begin, total_s=budget.total_s, target=self._width())
                 measure_sides(hosts, sides, groups, times, self._hooks())
         self._once_more(groups)
         notes = tuple(note for entry in gate.entries if (note := _shape_note(entry, sides, gate.request)) is not None)
@@ -175,7 +175,7 @@ class _Measuring:
         self._shown.line(f"{len(again)} of {len(groups)} looks too slow or broken: once more.")
         begin, total_s = time.monotonic(), gate.request.budget.total_s * len(again) / len(groups)
         with hosting_sides(gate.request, gate.base_python) as hosts:
-            times = Times(begin=begin, total_s=total_s, launch=AGAIN, ratio_within=self._width())
+            times = Times(begin=begin, total_s=total_s, target=self._width())
             measure_sides(hosts, look(hosts, ()), again, times, self._hooks())
 
     def _key(self, group: Group) -> Case:

@@ -1,30 +1,34 @@
-"""The table that fills while a run goes on: rows that are done, with their verdicts, and those being measured."""
+"""The table that fills while a run goes on: every cell that has been measured, with its verdict so far."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
 from cnnbench.analysis import Row, analyse
 from cnnbench.analysis.shown import Table, main_table
-from cnnbench.orchestrator.hooks import Live
 from cnnbench.record import Record, Run
 from cnnbench.spec import CnnbenchError
 
 SHOWN = ("Model", "Variant", "Device", "Batch", "Task", "Latency", "Speed-up", "Verdict", "Status")
 """Columns of the live table, which must fit beside each other on most terminals."""
 
-MEASURING = "measuring"
+LEAST_APART_S = 1.0
+COST_SHARE = 0.02
+"""The table is made anew a second after the last time at the earliest, and later where making it takes long: it shares
+the cores with the workers, and may take a fiftieth of the time."""
 
 
 class LiveTable:
-    """What a run has measured until now; verdicts are those of the rows so far, and may change with later ones."""
+    """What a run has measured until now; verdicts are those of the rounds so far, and may change with later ones."""
 
-    def __init__(self, items: Iterable[Record | Run]) -> None:
+    def __init__(self, items: Iterable[Record | Run], now: Callable[[], float] = time.monotonic) -> None:
         """Begin with what an earlier part of the run left."""
         self._items = list(items)
-        self._rows: tuple[Row, ...] = ()
+        self._now = now
+        self._next = 0.0
         self._old = True
 
     def keep(self, record: Record) -> None:
@@ -32,33 +36,27 @@ class LiveTable:
         self._items.append(record)
         self._old = True
 
-    def table(self, now: Sequence[Live] = ()) -> Table:
-        """Return the rows that are done and those that are measured `now`."""
-        if self._old:
-            with suppress(CnnbenchError):  # too little until now: what is wrong is said at the end
-                self._rows = analyse(self._items).rows
-            self._old = False
-        table = main_table([*(row for row in self._rows if row.latency_s is not None), *map(_row, now)])
-        kept = [at for at, heading in enumerate(table.headings) if heading in SHOWN]
-        return replace(
-            table,
-            headings=tuple(table.headings[at] for at in kept),
-            right=tuple(table.right[at] for at in kept),
-            cells=tuple(tuple(row[at] for at in kept) for row in table.cells),
-            fields=tuple(table.fields[at] for at in kept),
-        )
+    def refreshed(self) -> Table | None:
+        """Return the table if there is something new to show and it is time to show it, else None."""
+        begin = self._now()
+        if not self._old or begin < self._next:
+            return None
+        self._old = False
+        rows: tuple[Row, ...] = ()
+        with suppress(CnnbenchError):  # too little until now: what is wrong is said at the end
+            rows = analyse(self._items).rows
+        end = self._now()
+        self._next = end + max(LEAST_APART_S, (end - begin) / COST_SHARE)
+        return _short(main_table([row for row in rows if row.latency_s is not None]))
 
 
-def _row(live: Live) -> Row:
-    case = live.case
-    return Row(
-        model=case.model,
-        variant=case.variant.name,
-        device=case.device,
-        batch_size=case.batch_size,
-        task=case.task,
-        status=f"{MEASURING} ({live.samples} samples)",
-        latency_s=live.latency_s,
-        latency_low_s=live.low_s,
-        latency_high_s=live.high_s,
+def _short(table: Table) -> Table:
+    """Return the columns of `table` that fit beside each other."""
+    kept = [at for at, heading in enumerate(table.headings) if heading in SHOWN]
+    return replace(
+        table,
+        headings=tuple(table.headings[at] for at in kept),
+        right=tuple(table.right[at] for at in kept),
+        cells=tuple(tuple(row[at] for at in kept) for row in table.cells),
+        fields=tuple(table.fields[at] for at in kept),
     )

@@ -6,7 +6,7 @@ import re
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from cnnbench.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from cnnbench.cli.prepare import Options, names_of
 from cnnbench.cli.progress import display, record_line
 from cnnbench.cli.writing import FILES, write_files
-from cnnbench.orchestrator.hooks import Hooks, Live
+from cnnbench.orchestrator.hooks import Hooks, Progress
 from cnnbench.orchestrator.run import Runner
 from cnnbench.record import Record, Run, Status
 from cnnbench.report import WRITERS
@@ -30,6 +30,9 @@ from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError
 from cnnbench.store import Store, finished
 
 RESULTS = Path("results")
+
+BESIDE_A_CELL = ("twin", "canary", "lineup")
+"""Roles of workers that fail with their cell: its own line says why, and the report's notes name them."""
 
 
 def run_folder(title: str, now: datetime) -> Path:
@@ -71,6 +74,8 @@ def measure(request: Request, options: Options) -> Measured:
         latency_max_s=options.latency_max_s,
         params_max=options.params_max,
         delta=options.delta,
+        budget_s=request.budget.total_s,
+        partial=True,
     )
     store.append(run)
     with display() as shown:
@@ -81,17 +86,56 @@ def measure(request: Request, options: Options) -> Measured:
         def keep(record: Record) -> None:
             store.append(record)
             live.keep(record)
-            rows = shown.has_table and record.case.task in TIMED
-            if record.status != "ok" or (record.case.role == "timed" and not rows):
+            in_table = shown.has_table and record.case.task in TIMED
+            news = record.case.role == "timed" and record.round == 0 and not in_table
+            if news or (record.status != "ok" and record.case.role not in BESIDE_A_CELL):
                 shown.line(record_line(record))
 
-        def show_now(now: Sequence[Live]) -> None:
-            if shown.has_table:
-                shown.table(live.table(now))
+        def tell(progress: Progress) -> None:
+            if shown.has_table and (table := live.refreshed()) is not None:
+                shown.table(table)
+            shown.tell(progress)
 
-        hooks = Hooks(keep=keep, tell=shown.tell, already=finished(loaded.items), live=show_now)
-        ended = _guarded(Runner(request, hooks, names_of(request)), store, run)
+        hooks = Hooks(keep=keep, tell=tell, already=finished(loaded.items))
+        runner = Runner(request, hooks, names_of(request), spent_s=spent_s(loaded.items))
+        earlier = [item for item in loaded.items if isinstance(item, Run)]
+        ended = _guarded(runner, store, run, was_partial=not earlier or earlier[-1].partial)
     return _finish(store, folder, request, options, ended)
+
+
+def spent_s(items: Iterable[Record | Run]) -> float:
+    """Return the seconds that earlier parts of a run took of its budget, compiling apart.
+
+    Of a part that was killed only its records tell how long it took.
+    """
+    total = 0.0
+    killed: Run | None = None
+    records: list[Record] = []
+    for item in items:
+        if isinstance(item, Record):
+            records.append(item)
+            continue
+        if item.wall_s is None:
+            total += _seen_s(killed, records)
+            killed = item
+        else:
+            total += item.wall_s - (item.compile_s or 0.0)
+            killed = None
+        records = []
+    return total + _seen_s(killed, records)
+
+
+def _seen_s(run: Run | None, records: Sequence[Record]) -> float:
+    """Return the seconds from the start of `run` to the end of its last record, compiling apart."""
+    if run is None or not records:
+        return 0.0
+    last = max(_seconds(record.started) + record.duration_s for record in records)
+    compiled = sum(sum(record.samples("compile_s")) for record in records)
+    return max(0.0, last - _seconds(run.started) - compiled)
+
+
+def _seconds(started: str) -> float:
+    return datetime.fromisoformat(started).timestamp()
 
 
 @contextmanager
@@ -119,19 +163,25 @@ Ended = CnnbenchError | KeyboardInterrupt | None
 """What ended a run before all was measured."""
 
 
-def _guarded(runner: Runner, store: Store, run: Run) -> Ended:
-    """Run; whatever happens, write down where the time went if that is possible. Return what ended the run early."""
+def _guarded(runner: Runner, store: Store, run: Run, *, was_partial: bool) -> Ended:
+    """Run; whatever happens, write down where the time went if that is possible. Return what ended the run early.
+
+    `was_partial`: what an earlier part of the run left is not all; a mistake, which measures nothing, leaves it so.
+    """
     ended: Ended = None
+    partial = True
     try:
         with sigterm_interrupts():
             runner.run()
+        partial = False
     except UsageError:
+        partial = was_partial
         raise
     except (CnnbenchError, KeyboardInterrupt) as error:
         ended = error
     finally:
         spent = runner.spent()
-        whole = replace(run, wall_s=spent.wall_s, passes_s=spent.passes_s, compile_s=spent.compile_s)
+        whole = replace(run, partial=partial, wall_s=spent.wall_s, passes_s=spent.passes_s, compile_s=spent.compile_s)
         problem = _problem(lambda: store.append(whole))
     return ended or problem
 

@@ -11,6 +11,7 @@ from cnnbench import models
 from cnnbench.analysis import COLUMNS
 from cnnbench.cli.progress import length_text
 from cnnbench.cli.tables import render
+from cnnbench.orchestrator.expected import check_budget
 from cnnbench.orchestrator.planning import Plan, canonical_reference, split_reference, threads_of
 from cnnbench.orchestrator.run import plan_only
 from cnnbench.spec import Device, Request, UsageError, unknown_name
@@ -67,6 +68,7 @@ def check(request: Request, options: Options) -> None:
     """
     for name in names_of(request):
         models.check_name(name)
+    check_budget(request)
     for section in request.sections:
         for variant in split_variants(section.variants):
             if variant != "all":
@@ -127,14 +129,15 @@ _HEADERS = ("model", "variant", "device", "task", "batch", "note")
 
 
 def _total(plan: Plan) -> str:
-    launches, cells, trained = plan.request.budget.launches, sum(len(g.cases) for g in plan.groups), len(plan.accuracy)
-    measured = f"{cells} cell{'s' if cells != 1 else ''}, {launches} launch{'es' if launches > 1 else ''}"
+    trained = len(plan.accuracy)
+    cells = sum(case.role == "timed" for group in plan.groups for case in group.cases)
+    measured = f"{cells} cell{'s' if cells != 1 else ''}"
     return measured + (
         f", {trained} training{'s' if trained > 1 else ''} on {plan.request.accuracy}" if trained else ""
     )
 
 
 def _cell_rows(plan: Plan) -> list[tuple[str, str, str, str, int, str | None]]:
-    cells = [(c, plan.emulated.get(c)) for group in plan.groups for c in group.cases]
+    cells = [(c, plan.emulated.get(c)) for group in plan.groups for c in group.cases if c.role == "timed"]
     cells += [(r.case, f"unsupported: {r.reason}") for r in plan.refused]
     return [(c.model, c.variant.name, c.device, c.task, c.batch_size, note) for c, note in cells]

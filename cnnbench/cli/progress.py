@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Protocol
 
 import click
 
@@ -23,6 +24,10 @@ BESIDE_TABLE = 4
 
 PLAIN_EVERY_S = 10.0
 """Seconds between two lines of progress where there is no terminal: enough to see life in a log. Our choice."""
+
+
+TICK_S = 1.0
+"""Seconds between two looks at the clock on a terminal."""
 
 
 class Display(Protocol):
@@ -85,8 +90,9 @@ def _bar() -> Iterator[Display]:
     bar = Bar(*columns, console=console, auto_refresh=False)
     task = bar.add_task("", total=1.0, times="")
     began = time.monotonic()
-    # No refreshing by a thread of its own: it would take time from the worker that is being measured.
-    with Live(bar, console=console, transient=True, auto_refresh=False, vertical_overflow="crop") as live:
+    ticker = _Ticker(console.file, began)
+    # Rich's own thread would draw the table ten times a second and take that time from the worker that is measured.
+    with Live(bar, console=console, transient=True, auto_refresh=False, vertical_overflow="crop") as live, ticker:
 
         class Shown:
             has_table = True
@@ -94,19 +100,63 @@ def _bar() -> Iterator[Display]:
             def tell(self, progress: Progress) -> None:
                 if progress.lasting:
                     self.line(progress.text)
-                elapsed = time.monotonic() - began
                 whole = max(progress.elapsed_s + progress.remaining_s, 1e-9)
-                times = f"{clock_text(elapsed)} / {clock_text(elapsed + progress.remaining_s)}"
-                bar.update(task, completed=progress.elapsed_s / whole, description=progress.text, times=times)
-                live.refresh()
+                ticker.total_s = time.monotonic() - began + progress.remaining_s
+                bar.update(task, completed=progress.elapsed_s / whole, description=progress.text)
+                with ticker.still:
+                    bar.update(task, times=ticker.text())
+                    live.refresh()
 
             def line(self, text: str) -> None:
-                console.print(text, markup=False, highlight=False, soft_wrap=True)
+                with ticker.still:
+                    bar.update(task, times=ticker.text())  # it is drawn anew below the line
+                    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
             def table(self, table: Table) -> None:
-                live.update(Group(rich_table(table, console.size.height - BESIDE_TABLE), bar), refresh=True)
+                with ticker.still:
+                    bar.update(task, times=ticker.text())
+                    live.update(Group(rich_table(table, console.size.height - BESIDE_TABLE), bar), refresh=True)
 
         yield Shown()
+
+
+class _Ticker:
+    """Writes the clock anew every second, over the one at the start of the last line; that takes some microseconds.
+
+    `still` is held while something else is drawn.
+    """
+
+    def __init__(self, out: IO[str], began: float) -> None:
+        self.total_s = 0.0
+        self.still = threading.Lock()
+        self._out = out
+        self._began = began
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="clock", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def text(self) -> str:
+        """Return what the clock shows now, nothing before it is known how long the whole takes."""
+        elapsed = time.monotonic() - self._began
+        return times_text(elapsed, max(elapsed, self.total_s)) if self.total_s else ""
+
+    def _tick(self) -> None:
+        while not self._ended.wait(TICK_S):
+            with self.still, suppress(OSError, ValueError):  # the terminal may have gone
+                if text := self.text():
+                    self._out.write(f"\r{text}")
+                    self._out.flush()
+
+
+def times_text(elapsed_s: float, total_s: float) -> str:
+    """Return the clock of a run: "0:07 / 1:00"."""
+    return f"{clock_text(elapsed_s)} / {clock_text(total_s)}"
 
 
 def rich_table(table: Table, lines: int) -> RichTable:

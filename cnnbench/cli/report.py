@@ -29,7 +29,7 @@ def command(runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | Non
     """Rebuild the reports of a run from its records, or merge several runs made under the same conditions.
 
     RUN is a run folder or a records.jsonl. The same records give the same bytes. What several runs measured counts
-    as further launches; cells are compared within a run only.
+    as further rounds; cells are compared within a run only.
 
     \b
     Examples:

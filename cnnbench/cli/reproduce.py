@@ -253,7 +253,7 @@ def _request(spec: ModelSpec, seed: int, asked: _Asked) -> Request:
         data_dir=asked.data_dir,
         weights=asked.weights.get(spec.pretrained or "", "none"),
         seed=seed,
-        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S, launches=1),
+        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S),
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from cnnbench.cli.compare import execute, measuring_options
+from cnnbench.cli.compare import budget, execute, measuring_options
 from cnnbench.plans import AUTO, PlanFile, find_plan, seconds
-from cnnbench.spec import Budget, Request, Section
+from cnnbench.spec import Request, Section
 
 
 @click.command("run", no_args_is_help=True)
@@ -26,11 +26,12 @@ def command(plan: str, **given: Any) -> int:
       cnnbench run quick --device cpu --budget 20m
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     file = find_plan(plan)
-    return execute(_overridden(_request(plan, file), given), given, lenient_accuracy=True)
+    return execute(_overridden(_request(plan, file, given), given), given, lenient_accuracy=True)
 
 
-def _request(name: str, file: PlanFile) -> Request:
-    total_s = math.inf if file.budget == AUTO else seconds(file.budget)
+def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
+    total_s = given["budget"] or (math.inf if file.budget == AUTO else seconds(file.budget))
+    timeout_s = given["timeout"] or (None if file.timeout is None else seconds(file.timeout))
     return Request(
         title=name.rpartition("/")[2].removesuffix(".toml"),
         sections=file.sections(),
@@ -41,7 +42,7 @@ def _request(name: str, file: PlanFile) -> Request:
         reference=file.reference,
         threads=file.threads,
         seed=file.seed,
-        budget=Budget(total_s=total_s, timeout_s=seconds(file.timeout), launches=file.launches),
+        budget=budget(total_s, timeout_s),
         lenient=True,
     )
 
@@ -50,11 +51,9 @@ def _overridden(request: Request, given: dict[str, Any]) -> Request:
     plain = ("device", "accuracy", "data_dir", "weights", "input_shape", "reference", "threads", "seed")
     request = replace(request, **{name: given[name] for name in plain if given[name] is not None})
     parts = {name: given[name] for name in ("variants", "batch_sizes", "tasks") if given[name]}
-    limits = {"total_s": given["budget"], "timeout_s": given["timeout"], "launches": given["launches"]}
     return replace(
         request,
         sections=tuple(dict.fromkeys(_part(section, parts) for section in request.sections)),
-        budget=replace(request.budget, **{k: v for k, v in limits.items() if v is not None}),
         lenient="variants" not in parts,
     )
 

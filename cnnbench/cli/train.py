@@ -130,7 +130,7 @@ def command(
         weights=weights,
         threads=threads,
         seed=seed,
-        budget=Budget(total_s=timeout, timeout_s=timeout, launches=1),
+        budget=Budget(total_s=timeout, timeout_s=timeout),
     )
     training = Training(
         epochs=epochs,

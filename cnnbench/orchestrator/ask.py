@@ -18,7 +18,7 @@ from cnnbench.orchestrator.single import ask, do_job, hosting, limit_of
 from cnnbench.record import Outcome, Record
 from cnnbench.spec import Budget, Case, CnnbenchError, Device, MissingError, Request, Section, UsageError
 
-ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0, launches=1)
+ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0)
 """For work that is one answer of one worker."""
 
 PREDICTION_S = 3600.0

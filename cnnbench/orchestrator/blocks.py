@@ -1,162 +1,79 @@
-"""Take samples block by block, each block in a new order, until width, budget or the last look ends it."""
+"""Take the samples of one round: block by block, one sample of each cell, each block in a new order."""
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from cnnbench import stats
-from cnnbench.orchestrator.cell import Cell, doubtful, width
-from cnnbench.orchestrator.hooks import Live
+from cnnbench.orchestrator.cell import Cell
 from cnnbench.orchestrator.messages import Failure, Take, Taken
-from cnnbench.record import Caution
 from cnnbench.runners.watch import disturbed
 
-LOOKS = (12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000)
-"""Numbers of blocks after which the width of the intervals is looked at; looking oftener would favour lucky streaks."""
+FEWEST_BLOCKS = 3
+MOST_BLOCKS = 12
+FEWEST_LONG_BLOCKS = 2
+LONG_BLOCK_S = 1.0
+"""Blocks of a group in one round: from 3, whose middle one bears a spike, to 12, after which a new round tells more
+than another block. Where a block takes over a second, two are enough, and one in the first round: long passes scatter
+less, and the first table must not wait for them."""
 
-MEASURED_S = 3.0
-"""Seconds of blocks before the width may stop a group: noise slower than this would not have been seen."""
+LINEUP_BLOCKS = 2
+"""Blocks of the line-up in one round: models are further apart than variants, and the next round is a new replicate."""
 
-LEAST_BLOCKS = 6
-"""Blocks that a group takes when its own share is spent but not the run's budget: the fewest that give an interval."""
+BLOCKS_PER_START = 1.5
+"""Time of a round's blocks over that of starting its workers, as far as the numbers of blocks allow. With less, most of
+a run is starting; with more, fewer rounds show what starting shifts."""
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    """One set of workers' turn: its blocks, when it must end (monotonic), and whether width may end it.
+    """How many blocks a round takes: `count`, but only `least` once `deadline` (monotonic) has passed."""
 
-    `until` moves back by what failing cells take, and so does `deadline`, the run's. `live` hears how cells stand.
-    """
-
-    first_block: int
-    end_block: int
-    until: float
+    count: int
+    least: int
     deadline: float
-    may_stop: bool
-    sets: tuple[int, ...]
-    live: Callable[[Sequence[Live]], None] = lambda _: None
 
 
-def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random, tell: Tell) -> int:
-    """Take samples of `cells`, of which the first is the reference, and return the next free block's number."""
-    begin = time.monotonic()
-    block = turn.first_block
-    while block < turn.end_block:
-        lost = lost_s(cells)
-        deadline, until = turn.deadline + lost, turn.until + lost
-        taken, now = block - turn.first_block, time.monotonic()
-        alive = living(cells)
-        if not alive or (now >= min(deadline, until) and taken >= LEAST_BLOCKS) or (now >= deadline and taken):
+def turn_of(cells: Sequence[Cell], *, setup_s: float, first: bool, deadline: float) -> Turn:
+    """Return how many blocks `cells` take after `setup_s` of starting; in the `first` round as few as will do."""
+    block_s = sum((c.ready.shape.rewarm + c.ready.shape.iterations) * c.ready.iteration_s for c in cells if c.ready)
+    if cells[0].case.role == "lineup":
+        return Turn(count=LINEUP_BLOCKS, least=1, deadline=deadline)
+
+    long = block_s > LONG_BLOCK_S
+    least = FEWEST_LONG_BLOCKS if long else FEWEST_BLOCKS
+    if first:
+        return Turn(count=1 if long else least, least=1, deadline=deadline)
+    wanted = round(BLOCKS_PER_START * setup_s / block_s) if block_s > 0 else MOST_BLOCKS
+    count = min(max(wanted, least), MOST_BLOCKS)
+    return Turn(count=count, least=least, deadline=deadline)
+
+
+def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random) -> None:
+    """Take samples of `cells`; the canary gives one, in the first block."""
+    for block in range(turn.count):
+        wanted = [cell for cell in cells if cell.alive and (block == 0 or cell.case.role != "canary")]
+        if not any(cell.case.role in ("timed", "lineup") for cell in wanted):
             break
-        if turn.may_stop and _counted(alive) in LOOKS and now - begin >= MEASURED_S:
-            finish_precise(alive, turn.sets)
-            if all(cell.finished for cell in alive):
-                break
-        if taken % 4 == 0:
-            tell(_block_text(alive, block))
-            turn.live([_live(cell) for cell in alive if cell.case.role == "timed"])
-        wanted = [cell for cell in alive if takes_part(cell, alive[0])]
+        if block >= turn.least and time.monotonic() >= turn.deadline:
+            break
         order.shuffle(wanted)
         for cell in wanted:
             _take(cell, block)
-        block += 1
-    return block
-
-
-def living(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that take part still; none where only twin and canary are left, which nothing is judged by.
-
-    A twin without its reference says nothing. Where ratios are wanted, one cell alone tells only how long it takes.
-    """
-    dead = {replace(cell.case, role="twin") for cell in cells if not cell.alive}
-    alive = [cell for cell in cells if cell.alive and cell.case not in dead]
-    timed = [cell for cell in alive if cell.case.role == "timed"]
-    if len(timed) == 1 and timed[0].ratio_within is not None and len(timed[0].samples) >= LEAST_BLOCKS:
-        return []
-    return alive if timed else []
-
-
-def lost_s(cells: Sequence[Cell]) -> float:
-    """Return the seconds that failed cells took: the others get them on top."""
-    return sum(cell.waited_s for cell in cells if not cell.alive)
-
-
-def takes_part(cell: Cell, reference: Cell) -> bool:
-    """Return whether more is wanted of a cell: it is too wide still, or the others are judged by it."""
-    return not cell.finished or cell is reference or cell.case.role != "timed"
-
-
-def finish_precise(cells: Sequence[Cell], sets: Sequence[int]) -> None:
-    """Mark the cells whose interval is narrow enough: the blocks that follow go to those that are wider.
-
-    A cell that would be invalid goes on, as it may yet have samples enough that are not voided; so does one whose
-    blocks may be correlated, until more of them tell.
-    """
-    reference, wanted = cells[0], aim(cells)
-    for cell in cells:
-        hopeful = cell.unfit and cell.case.role == "timed"
-        narrow = width(cell, reference, sets) <= wanted
-        cell.finished = narrow and not hopeful and not doubtful(cell, reference, sets)
-
-
-def caution_width(cells: Sequence[Cell], sets: Sequence[int]) -> None:
-    """Say of each cell that is still too wide that it is."""
-    wanted = aim(cells) if cells else math.inf
-    for cell in cells:
-        if cell.case.role == "timed" and (wide := width(cell, cells[0], sets)) > wanted:
-            by = f"+-{100 * wide:.1f} %" if math.isfinite(wide) else "too few samples for an interval"
-            fact = f"the interval is wider than asked for when the budget is spent ({by})"
-            cell.cautions.append(Caution(code="precision_not_reached", fact=fact, advice="Give it a larger --budget."))
-
-
-def aim(cells: Sequence[Cell]) -> float:
-    """Return the half-width that is wanted of the intervals of `cells`, which are on one device."""
-    if cells[0].ratio_within is not None:
-        return cells[0].ratio_within
-    if cells[0].case.device == "cuda":
-        return stats.WIDTH_CUDA
-    canary = next((cell for cell in cells if cell.case.role == "canary"), None)
-    quiet = canary is not None and stats.is_quiet(stats.spread_of(list(canary.good.values())))
-    return stats.WIDTH_QUIET if quiet else stats.WIDTH_SHARED
-
-
-def _counted(cells: Sequence[Cell]) -> int:
-    """Return how many blocks count: voided ones are repeated, but for cells that are voided all the time."""
-    return min((len(cell.good) for cell in cells if not cell.unfit and not cell.finished), default=0)
 
 
 def _take(cell: Cell, block: int) -> None:
     cell.at_work().send(Take())
     reply = cell.receive(cell.case.budget.timeout_s)
-    if isinstance(reply, Taken):
-        cell.samples[block] = reply.sample
-        reason = disturbed(reply.sample, threads=cell.case.variant.threads, device=cell.case.device)
-        if reason is not None:
-            cell.voided[block] = reason
-    else:
-        assert isinstance(reply, Failure)
+    if isinstance(reply, Failure):
         cell.failure = reply
-
-
-def _live(cell: Cell) -> Live:
-    latencies = list(cell.good.values())
-    now = stats.median(latencies) if latencies else None
-    return Live(
-        case=cell.case,
-        samples=len(latencies),
-        latency_s=now.center if now else None,
-        low_s=now.low if now else None,
-        high_s=now.high if now else None,
-    )
-
-
-def _block_text(cells: Sequence[Cell], block: int) -> str:
-    case = cells[0].case
-    timed = sum(cell.case.role == "timed" for cell in cells)
-    return f"{case.model} {case.device} {case.task} batch {case.batch_size}: {timed} cells, block {block + 1}"
+        return
+    assert isinstance(reply, Taken)
+    cell.samples[block] = reply.sample
+    reason = disturbed(reply.sample, threads=cell.case.variant.threads, device=cell.case.device)
+    if reason is not None:
+        cell.voided[block] = reason

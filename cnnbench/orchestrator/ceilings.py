@@ -58,10 +58,9 @@ def cache_file(environ: Mapping[str, str] = os.environ) -> Path:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Canary:
-    """What fixed work showed: seconds of one matrix product and of one 64 MB copy by sample, and the counters."""
+    """What fixed work showed: seconds of one matrix product by sample, and the counters."""
 
     latencies_s: tuple[float, ...]
-    copies_s: tuple[float, ...]
     noise: machine.Noise
 
 
@@ -87,7 +86,7 @@ def ceilings_case(device: Device, threads: int, *, seconds: float, seed: int = 0
         input_shape=(),
         role="ceilings",
         seed=seed,
-        budget=Budget(total_s=seconds, timeout_s=seconds + ANSWER_S, launches=1),
+        budget=Budget(total_s=seconds, timeout_s=seconds + ANSWER_S),
     )
 
 
@@ -98,7 +97,7 @@ def examine(device: Device, threads: int, *, measure: bool, tell: Callable[[str]
         sections=(),
         device=device,
         threads=threads,
-        budget=Budget(total_s=LONG_S, timeout_s=ANSWER_S, launches=1),
+        budget=Budget(total_s=LONG_S, timeout_s=ANSWER_S),
     )
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, _ = ask(host, ())
@@ -141,9 +140,7 @@ def watch_canary(host: Host, case: Case, *, scratch: str) -> Canary | Failure:
         noise = machine.between(before, machine.read_counters(time.monotonic()))
     finally:
         worker.close()
-    return Canary(
-        latencies_s=tuple(s.latency_s for s in samples), copies_s=tuple(s.phases_s[0] for s in samples), noise=noise
-    )
+    return Canary(latencies_s=tuple(s.latency_s for s in samples), noise=noise)
 
 
 def measured_ceilings(

@@ -89,7 +89,7 @@ def _request(*asked: Asked) -> Request:
         input_shape=asked[0].input_shape,
         threads=ONE_THREAD,
         seed=asked[0].seed,
-        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S, launches=1),
+        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S),
     )
 
 
@@ -107,7 +107,6 @@ def _planned(
             replace(gone.case, role="numerics"),
             environment,
             Failure(status="unsupported", error=gone.reason),
-            launch=0,
             started=time.time(),
         )
         for gone in plan.refused
@@ -128,7 +127,7 @@ def _at_once(host: Host, jobs: Sequence[Job], environment: Environment) -> Itera
             worker.send(job)
         for worker, job in zip(workers, jobs, strict=True):
             reply = reply_of(worker, job.case.budget.timeout_s)
-            yield as_record(job.case, environment, reply, launch=0, started=started)
+            yield as_record(job.case, environment, reply, started=started)
     finally:
         for worker in workers:
             worker.close()

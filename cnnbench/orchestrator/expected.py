@@ -1,13 +1,13 @@
-"""How long things may take: the expected seconds of cells, groups and plans, and a group's share of what is left."""
+"""How long things may take: the expected seconds of cells and plans, and the least that a budget must give."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.planning import Group, Plan
-from cnnbench.spec import Case
+from cnnbench.orchestrator.planning import Plan, threads_of
+from cnnbench.spec import Case, Request, UsageError
+from cnnbench.variants import REFERENCE
 
 SETUP_S = 0.9
 """Expected seconds to fork, build and warm up a cell of a small network: 0.7 to 0.9 were seen on two cores."""
@@ -15,11 +15,11 @@ SETUP_S = 0.9
 CANARY_S = 0.5
 """Expected seconds to start the canary; seen on two cores. For the ETA only."""
 
-EXTRA_S = 1.0
-"""Expected seconds for the peak memory or the numerical error of a cell, two side by side. For the ETA only."""
-
-LAYERS_S = 1.5
-"""Expected seconds to time the layers of a network. For the ETA only."""
+EXTRA_S = 0.5
+ERROR_S_PER_MAC = 0.4e-9
+MEMORY_S_PER_MAC = 0.15e-9
+"""Expected seconds for what is measured beside a cell, and more of them for each multiply-add of a pass: an error,
+which takes passes in fp64, and memory or layers. VGG16 took 8 and 3 s on two cores."""
 
 COMPILE_S = 35.0
 COMPILE_AUTOTUNE_S = 150.0
@@ -38,14 +38,14 @@ MACS_PER_S = 60e9
 PASSES = 60
 """Passes that a cell makes at least, warm-up and blocks together. For the ETA only."""
 
-WARM_PASSES = 17
-"""Passes before the first sample: two single ones and three windows of five."""
+WARM_PASSES = 4
+"""Passes of a worker before its first sample."""
 
 TRAINING_COST = 3
 """A training step does about three times the work of a forward pass."""
 
-ACCURACY_SHARE = 0.3
-"""Share of a run's budget that trainings may take where accuracy is asked for. Our choice."""
+TRAINING_SHARE = 0.3
+"""Share of a run's budget that trainings may take where an accuracy is asked for."""
 
 COMPLEXITY_S = 0.7
 START_S = 5.0
@@ -77,6 +77,13 @@ def work_of(case: Case) -> float:
     return macs * case.batch_size * (TRAINING_COST if case.task == "train" else 1)
 
 
+def extra_s(case: Case) -> float:
+    """Return the expected seconds for what is measured beside a cell: its error, its memory, or its layers."""
+    work = work_of(case)
+    each_s = ERROR_S_PER_MAC if case.role == "numerics" else MEMORY_S_PER_MAC
+    return EXTRA_S + (each_s * work if math.isfinite(work) else 0.0)
+
+
 def sampling_s(case: Case) -> float:
     """Return the expected seconds of a cell's passes, from its declared multiply-adds where there are any."""
     if case.role == "canary":
@@ -89,24 +96,45 @@ def expected_s(plan: Plan) -> float:
 
     Trainings add what makes their share of the whole, because that is what they are given.
     """
-    launches = plan.request.budget.launches
     cells = sum(fixed_s(c) + sampling_s(c) for group in plan.groups for c in group.members)
-    once = COMPLEXITY_S * len(plan.complexity) + EXTRA_S * (len(plan.memory) + len(plan.numerics))
-    once += LAYERS_S * len(plan.layers)
-    measuring = once + (START_S + cells) * launches
-    return measuring / (1 - ACCURACY_SHARE) if plan.accuracy else measuring
+    once = COMPLEXITY_S * len(plan.complexity) + sum(map(extra_s, (*plan.memory, *plan.numerics, *plan.layers)))
+    measuring = once + START_S + cells
+    return measuring / (1 - TRAINING_SHARE) if plan.accuracy else measuring
 
 
-def share_s(group: Group, ahead: Sequence[Group], left_s: float) -> float:
-    """Return the seconds of `left_s` that the blocks of `group` get when the groups `ahead`, itself first, follow.
+FIRST_START_S = 3.0
+FIRST_CELL_S = 0.15
+FIRST_PASSES = 6
+"""Seconds to start the fork server and a cell, and passes of a cell, in the first round: what a budget must give at the
+least. All are on the short side, since a budget that would just do must not be refused."""
 
-    What comes before the first sample is set aside for all of them; the rest goes by the cost of their passes.
+
+def least_s(request: Request) -> float:
+    """Return the seconds that the first round of `request` takes at the least, by what its models declare."""
+    total = FIRST_START_S
+    # the rate was seen on two cores; a CUDA device is so much faster that its passes do not count
+    pass_s_per_mac = 0.0 if request.device != "cpu" else 1 / (MACS_PER_S * max(1.0, threads_of(request) / 2))
+    for section in request.sections:
+        plain = [v for v in section.variants if "compile" not in v and v not in (REFERENCE, "all")]
+        cells = len(plain) + 3  # the reference, its A/A control, and the reference once more in the line-up
+        for model in section.models:
+            spec = MODELS.get(model)
+            macs = 0 if spec is None or spec.macs is None else spec.macs
+            for task in section.tasks:
+                work = sum(section.batch_sizes) * macs * (TRAINING_COST if task == "train" else 1)
+                total += cells * (FIRST_CELL_S * len(section.batch_sizes) + FIRST_PASSES * work * pass_s_per_mac)
+    return total
+
+
+def check_budget(request: Request) -> None:
+    """Refuse a budget that cannot give the first round.
+
+    Raises:
+        UsageError: says what is needed.
     """
-    fixed = sum(fixed_s(case) for g in ahead for case in g.members)
-    weight = sum(sampling_s(case) for case in group.members) / sum(sampling_s(c) for g in ahead for c in g.members)
-    return weight * max(0.0, left_s - fixed)
-
-
-def group_s(group: Group) -> float:
-    """Return the expected seconds of a group in one launch."""
-    return sum(fixed_s(case) + sampling_s(case) for case in group.members)
+    needed = least_s(request)
+    if request.budget.total_s < needed:
+        raise UsageError(
+            f"A budget of {request.budget.total_s:g} s is too short: measuring each cell once takes about "
+            f"{math.ceil(needed)} s here. Give --budget {math.ceil(needed)}s or more, or fewer models or variants."
+        )

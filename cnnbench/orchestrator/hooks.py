@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cnnbench.record import Record
@@ -23,32 +23,15 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Live:
-    """How a cell stands that is being measured: its samples, and median and 95 % interval of its latency (seconds)."""
-
-    case: Case
-    samples: int
-    latency_s: float | None
-    low_s: float | None
-    high_s: float | None
-
-
-def _nobody(_: Sequence[Live]) -> None:
-    return None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Hooks:
     """What a caller wants to hear: `keep` gets every record as soon as there is one, `tell` what is going on.
 
-    `live` gets between blocks how the cells of a group stand. `already` holds the records of an earlier part of the
-    run, by `Case.identity()`: they are not measured again.
+    `already` holds the records of an earlier part of the run, by `Case.identity()` and round.
     """
 
     keep: Callable[[Record], None]
     tell: Callable[[Progress], None]
-    already: Mapping[Case, Record]
-    live: Callable[[Sequence[Live]], None] = _nobody
+    already: Mapping[tuple[Case, int], Record]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,8 +20,16 @@ from cnnbench.orchestrator.messages import Failure, Reply, Request
 from cnnbench.orchestrator.server import MESSAGE_BYTES
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 
-PRELOADED = ("numpy", "torch", "torchvision", "cnnbench.orchestrator.worker")
-"""Modules that the fork server imports before the first fork; what a worker would otherwise import for seconds."""
+PRELOADED = (
+    "numpy",
+    "torch",
+    "torchvision",
+    "cnnbench.orchestrator.worker",
+    "cnnbench.runners.latency",
+    "cnnbench.runners.canary",
+)
+"""Modules that the fork server imports before the first fork; what a worker would otherwise import for seconds. With
+these one that takes samples imports nothing: the two runners cost each new worker 60 to 120 ms, four at a time."""
 
 PRELOADED_COMPILE = ("torch._dynamo", "torch._inductor.compile_fx")
 """Imported as well where a run compiles, so that compile times hold no imports."""

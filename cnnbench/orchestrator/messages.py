@@ -61,7 +61,7 @@ class Question:
 class Known:
     """From a worker: what a model from outside turned out to be; or the error that naming it gave, for the user.
 
-    `absent`: the error is that a tree does not have the model.
+    `absent`: the error is that a tree does not have the model. `failure`: the worker that was asked died or hung.
     """
 
     model: str
@@ -69,6 +69,7 @@ class Known:
     error: str | None = None
     exit_code: int = 0
     absent: bool = False
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,17 +85,14 @@ class Built:
     """From a worker: the network is in memory under its variant; nothing has been called yet."""
 
     cautions: tuple[Caution, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warm:
-    """To a worker: make the first call and warm up; `shape` of the samples, where an earlier worker found it.
-
-    `brief`: an earlier worker's warm-up settled, so a short one does.
-    """
+    """To a worker: make the first call and warm up; `shape` of the samples, where an earlier round found it."""
 
     shape: SampleShape | None = None
-    brief: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,36 +1,35 @@
-"""What a launch of a run works with, and what is known of the pieces of work beside its groups."""
+"""What a run works with, and what is known of the pieces of work beside its groups."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cnnbench.orchestrator.group import EMULATED_PATIENCE_S
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Done
 from cnnbench.orchestrator.planning import Plan
+from cnnbench.orchestrator.start import EMULATED_TIMEOUT_S
 from cnnbench.record import Environment
 from cnnbench.spec import Case
 
 WHOLE_S = 60.0
-"""Longest wait for one network's counts, memory or error: torchvision's largest takes ten seconds. Our choice."""
+"""Longest wait for one network's counts, memory or error: torchvision's largest takes ten seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Launch:
-    """One launch of a run: its workers' host, its plan, and where they write."""
+class RunContext:
+    """What all parts of a run share: its workers' host, its plan, and where they write."""
 
     host: Host
     plan: Plan
     environment: Environment
-    launch: int
     scratch: str
 
 
-def patience_s(task: Launch, case: Case) -> float:
+def patience_s(context: RunContext, case: Case) -> float:
     """Return how long to wait for a piece of work: not long where it is emulated."""
-    emulated = replace(case, role="timed") in task.plan.emulated
-    return min(EMULATED_PATIENCE_S if emulated else WHOLE_S, case.budget.timeout_s)
+    emulated = replace(case, role="timed") in context.plan.emulated
+    return min(EMULATED_TIMEOUT_S if emulated else WHOLE_S, case.budget.timeout_s)
 
 
 def left_of(reply: Done, without: Sequence[str]) -> Done:

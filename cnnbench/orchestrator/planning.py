@@ -16,7 +16,8 @@ from cnnbench.variants import REFERENCE, Support, native_variants, parse_variant
 class Group:
     """Cases that are compared with each other and so measured together; the first one is the reference.
 
-    `twin` is the reference once more, where there is something to compare; `canary` is fixed work in each block.
+    `twin` is the reference once more, where there is something to compare; `canary` is fixed work in each round. The
+    line-up, in which models are in turns, has neither.
     """
 
     cases: tuple[Case, ...]
@@ -63,13 +64,14 @@ def make_plan(request: Request, environment: Environment, shapes: Mapping[str, S
     cells = list(_cells(request, environment, shapes, devices))
     judged = {c: support(c.variant, device=c.device, environment=environment) for c in cells}
     groups = _groups(request, [c for c in cells if judged[c].status != "unsupported"])
+    lineups = () if request.reference else _lineups(groups)
     names = tuple(dict.fromkeys(c.model for c in cells))
     single = {name: _single(request, name, shapes) for name in names}
     accuracy = request.accuracy and [_trained(single[n], request, request.accuracy, devices[0]) for n in names]
     return Plan(
         request=request,
         complexity=tuple(single.values()),
-        groups=groups,
+        groups=(*groups, *lineups),
         memory=tuple(replace(c, role="memory") for group in groups for c in group.cases),
         numerics=_numerics(groups),
         layers=_layers(groups),
@@ -224,6 +226,17 @@ def _groups(request: Request, cells: list[Case]) -> tuple[Group, ...]:
         model = () if request.reference else (case.model,)
         grouped.setdefault((case.device, case.task, case.batch_size, *model), []).append(case)
     return tuple(_checked(_reference_first(request, cases)) for cases in grouped.values())
+
+
+def _lineups(groups: Iterable[Group]) -> tuple[Group, ...]:
+    """Return one group for each device, task and batch size at which several models are measured as they are written.
+
+    Their references stand in it once more, in turns, so that what is said across models rests on paired blocks too.
+    """
+    found: dict[tuple[object, ...], list[Case]] = {}
+    for case in (group.cases[0] for group in groups):
+        found.setdefault((case.device, case.task, case.batch_size), []).append(replace(case, role="lineup"))
+    return tuple(Group(cases=tuple(cases)) for cases in found.values() if len({c.model for c in cases}) > 1)
 
 
 def _checked(cases: tuple[Case, ...]) -> Group:

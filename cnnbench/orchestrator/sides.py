@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from cnnbench.orchestrator.expected import share_s
-from cnnbench.orchestrator.group import Limits, measure_group
+from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.hooks import Hooks, Progress
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Failure, Job, Known
 from cnnbench.orchestrator.pieces import WHOLE_S
 from cnnbench.orchestrator.planning import Group, threads_of
-from cnnbench.orchestrator.run import GRACE, WARM_SHARE
-from cnnbench.orchestrator.single import Given, as_record, do_job, environment_of, find, hosting, limit_of, memory_limit
-from cnnbench.record import Environment, Record
-from cnnbench.runners.warming import WARM_CAP_S
+from cnnbench.orchestrator.run import FIRST_ROUND_MOST, next_of, priors_of
+from cnnbench.orchestrator.single import (
+    Given,
+    as_record,
+    do_job,
+    environment_of,
+    find,
+    hosting,
+    limit_of,
+    memory_limit,
+    scratch_folder,
+)
+from cnnbench.orchestrator.start import Limits
+from cnnbench.record import Environment
 from cnnbench.spec import Case, MissingError, Request, Variant
 from cnnbench.variants import REFERENCE, native_variants, parse_variant, split_variants, support
 
@@ -81,7 +89,7 @@ def groups_of(request: Request, pairs: Sequence[Pair], sides: Sides) -> tuple[Gr
     """Return a group for each pair that both sides have, under each variant and at each batch size of `request`.
 
     The base comes first. Both are measured at one input shape, that of `request` or of the head. There is no twin: that
-    equal processes differ is what the sets of workers show, and nothing is called slower that is not so twice.
+    equal processes differ is what the rounds show, and nothing is called slower that is not so twice.
 
     Raises:
         MissingError: this machine cannot do a variant.
@@ -128,87 +136,99 @@ def once_more(group: Group, seed: int) -> Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Times:
-    """When a measurement of groups began (monotonic), the seconds that it may take, and which one it is."""
+    """When a measurement of groups began (monotonic), the seconds that it may take, and the half-width that ends it."""
 
     begin: float
     total_s: float
-    launch: int
-    ratio_within: float
+    target: float
 
 
 def measure_sides(hosts: Hosts, sides: Sides, groups: Sequence[Group], times: Times, hooks: Hooks) -> None:
-    """Measure `groups` one after the other, and hand over the record of each case as soon as its group has ended.
+    """Measure `groups` round by round, and hand over the record of each case at the end of each round.
 
-    Each gets its share of the time that is left; one that is precise ends early and leaves the rest to the others.
+    A group that is precise leaves the rounds, and its time goes to the others.
     """
-    deadline = times.begin + times.total_s
+    _Measuring(hosts, sides, times, hooks).all(groups)
 
-    def tell(text: str) -> None:
+
+class _Measuring:
+    """Groups of two sides while they are measured."""
+
+    def __init__(self, hosts: Hosts, sides: Sides, times: Times, hooks: Hooks) -> None:
+        self._hosts = hosts
+        self._sides = sides
+        self._times = times
+        self._hooks = hooks
+        self._deadline = times.begin + times.total_s
+
+    def all(self, groups: Sequence[Group]) -> None:
+        """Measure all groups once, then those that are not precise again, while there is time."""
+        with scratch_folder() as scratch:
+            running = [self._prepared(group, scratch) for group in groups]
+            latest = self._times.begin + FIRST_ROUND_MOST * self._times.total_s
+            for group in running:
+                if time.monotonic() > max(latest, self._deadline):
+                    for case in group.give_up(Failure(status="not started", error=LATE)):
+                        self._keep(group, case, Failure(status="not started", error=LATE), time.time())
+                    continue
+                self._round(group, 0.0)
+                self._check_scores(group, scratch)
+            while fitting := self._fitting(running):
+                left_s = self._deadline - time.monotonic()
+                chosen = next_of(fitting)
+                assert chosen is not None
+                self._round(chosen, left_s / sum(one.last_s for one in fitting))
+
+    def _prepared(self, group: Group, scratch: str) -> GroupRounds:
+        limits = Limits(scratch=scratch, memory_bytes=memory_limit(), emulated=_emulated(group, self._sides.head))
+        others = {group.cases[0].model: self._hosts.base}
+        return GroupRounds(self._hosts.head, group, limits, target=self._times.target, others=others)
+
+    def _fitting(self, running: Sequence[GroupRounds]) -> list[GroupRounds]:
+        """Return the groups that are not precise and that have time for one more round."""
+        prior = priors_of(running)
+        left_s = self._deadline - time.monotonic()
+        return [one for one in running if one.last_s <= left_s and not one.finished(prior["cpu"])]
+
+    def _round(self, group: GroupRounds, rounds_left: float) -> None:
+        number, started = group.rounds, time.time()
+        case = group.group.cases[1]
+        self._tell(f"round {number + 1}: {case.model} {case.variant.name} batch {case.batch_size}")
+        for seen in group.measure(deadline=self._deadline, rounds_left=rounds_left, tell=self._tell):
+            self._deadline += seen.lost_s
+            self._keep(group, seen.case, seen, started, number)
+
+    def _tell(self, text: str) -> None:
         now = time.monotonic()
-        hooks.tell(Progress(text=text, elapsed_s=now - times.begin, remaining_s=max(0.0, deadline - now)))
+        left_s = max(0.0, self._deadline - now)
+        self._hooks.tell(Progress(text=text, elapsed_s=now - self._times.begin, remaining_s=left_s))
 
-    with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
-        for at, group in enumerate(groups):
-            now = time.monotonic()
-            work = _Work(
-                hosts=hosts,
-                sides=sides,
-                group=group,
-                launch=times.launch,
-                scratch=scratch,
-                started=time.time(),
-                keep_record=hooks.keep,
-            )
-            if now > deadline + GRACE * times.total_s:
-                for case in group.cases:
-                    work.keep(case, Failure(status="timeout", error=LATE))
-                continue
-            sampling_s = share_s(group, groups[at:], deadline - now)
-            limits = Limits(
-                sampling_s=sampling_s,
-                deadline=deadline,
-                scratch=scratch,
-                memory_bytes=memory_limit(),
-                warm_cap_s=min(WARM_CAP_S, max(1.0, WARM_SHARE * sampling_s / len(group.cases))),
-                emulated=_emulated(group, sides.head),
-                ratio_within=times.ratio_within,
-            )
-            others = {group.cases[0].model: hosts.base}
-            for seen in measure_group(hosts.head, group, limits, launch=times.launch, tell=tell, others=others):
-                deadline += seen.lost_s
-                work.keep(seen.case, seen)
-            work.check_scores()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Work:
-    """One group while it is measured."""
-
-    hosts: Hosts
-    sides: Sides
-    group: Group
-    launch: int
-    scratch: str
-    started: float
-    keep_record: Callable[[Record], None]
-
-    def keep(self, case: Case, got: Given | Failure) -> None:
+    def _keep(  # whose, of what, with which result, since when, in which round
+        self, group: GroupRounds, case: Case, got: Given | Failure, started: float, number: int = 0
+    ) -> None:
         """Hand over the record of what `case` gave."""
-        environment = self.sides.base if self._of_base(case) else self.sides.head
-        self.keep_record(as_record(case, environment, got, launch=self.launch, started=self.started))
+        environment = self._sides.base if _of_base(group, case) else self._sides.head
+        record = as_record(case, environment, got, started=started, number=number)
+        self._deadline += sum(record.samples("compile_s"))  # compiling is apart from the budget
+        group.keep(record)
+        self._hooks.keep(record)
 
-    def check_scores(self) -> None:
-        """Measure the numerical error of both cells, if their variant has one; after them, so that caches are warm."""
-        for case in self.group.cases:
+    def _check_scores(self, group: GroupRounds, scratch: str) -> None:
+        """Measure the numerical error of both cells, if their variant has one."""
+        for case in group.group.cases:
             if case.variant.name == REFERENCE:
                 continue
             check = replace(case, role="numerics")
-            host = self.hosts.base if self._of_base(case) else self.hosts.head
-            job = Job(case=check, scratch=self.scratch, memory_limit_bytes=limit_of(check))
-            self.keep(check, do_job(host, job, min(WHOLE_S, check.budget.timeout_s)))
+            host = self._hosts.base if _of_base(group, case) else self._hosts.head
+            job = Job(case=check, scratch=scratch, memory_limit_bytes=limit_of(check))
+            started = time.time()
+            got = do_job(host, job, min(WHOLE_S, check.budget.timeout_s))
+            environment = self._sides.base if _of_base(group, case) else self._sides.head
+            self._hooks.keep(as_record(check, environment, got, started=started))
 
-    def _of_base(self, case: Case) -> bool:
-        return case.model == self.group.cases[0].model
+
+def _of_base(group: GroupRounds, case: Case) -> bool:
+    return case.model == group.group.cases[0].model
 
 
 def _emulated(group: Group, environment: Environment) -> Mapping[Case, str]:

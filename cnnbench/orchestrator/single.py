@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ STOP_S = 60.0
 """Longest wait for a training to stop and keep how far it is: one step, and writing its file. Our choice."""
 
 _ASK_S = 120.0
-"""Longest wait for what the machine is; the first question initialises CUDA. Our choice."""
+"""Longest wait for what the machine is; the first question initialises CUDA."""
 
 
 class Given(Protocol):
@@ -54,6 +55,13 @@ def hosting(request: Request, python: str | None = None) -> Iterator[Host]:
         host.close()
 
 
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """Have a folder for caches of compilers, which goes when the run ends."""
+    with tempfile.TemporaryDirectory(prefix="cnnbench-") as folder:
+        yield folder
+
+
 def ask(host: Host, names: Sequence[str]) -> tuple[Environment, Mapping[str, Shape]]:
     """Return the environment of workers, and the input shapes of the models in `names` that are not built in.
 
@@ -61,7 +69,7 @@ def ask(host: Host, names: Sequence[str]) -> tuple[Environment, Mapping[str, Sha
         CnnbenchError: a model cannot be named so; the message is the worker's, for the user.
     """
     environment = environment_of(host)
-    return environment, {name: _shape(find(host, name)) for name in names if name not in MODELS}
+    return environment, {name: shape_of(find(host, name)) for name in names if name not in MODELS}
 
 
 def environment_of(host: Host) -> Environment:
@@ -76,29 +84,34 @@ def environment_of(host: Host) -> Environment:
     return reply.environment
 
 
-def find(host: Host, name: str) -> Known:
+def find(host: Host, name: str, timeout_s: float = _ASK_S) -> Known:
     """Return what a worker finds the model `name` to be, or why it finds none.
 
-    One whose file ends or hangs the process counts as found, with the default input: its cells will fail.
+    One whose file ends or hangs the process counts as found, with the default input and the failure.
     """
-    reply = _answer(host, (name,))
+    reply = _answer(host, (name,), timeout_s)
     if isinstance(reply, Failure):
-        return Known(model=name, input_shape=FILE_INPUT_SHAPE)
+        return Known(model=name, input_shape=FILE_INPUT_SHAPE, failure=reply)
     return next(known for known in reply.models if known.model == name)
 
 
-def _answer(host: Host, models: tuple[str, ...]) -> Answer | Failure:
+def _answer(host: Host, models: tuple[str, ...], timeout_s: float = _ASK_S) -> Answer | Failure:
     worker = host.start()
     try:
         worker.send(Question(models=models))
-        reply = worker.receive(_ASK_S)
+        reply = worker.receive(timeout_s)
     finally:
         worker.close()
     assert isinstance(reply, Answer | Failure)
     return reply
 
 
-def _shape(known: Known) -> Shape:
+def shape_of(known: Known) -> Shape:
+    """Return the input shape of a model that was asked for.
+
+    Raises:
+        CnnbenchError: there is no such model.
+    """
     if known.error is not None:
         raise (MissingError if known.exit_code == MissingError.exit_code else UsageError)(known.error)
     return known.input_shape or FILE_INPUT_SHAPE
@@ -158,15 +171,15 @@ def limit_of(case: Case) -> int | None:
     return memory_limit() if case.device == "cpu" else None
 
 
-def as_record(case: Case, environment: Environment, got: Given | Failure, *, launch: int, started: float) -> Record:
-    """Return the record of what `case` gave; `started` is seconds since 1970, and it ends now."""
+def as_record(case: Case, environment: Environment, got: Given | Failure, *, started: float, number: int = 0) -> Record:
+    """Return the record of what `case` gave in round `number`; `started` is seconds since 1970, and it ends now."""
     wrong = None if isinstance(got, Failure) else _no_number(got.outcome)
     outcome = Outcome() if isinstance(got, Failure) or wrong else got.outcome
     failure = got if isinstance(got, Failure) else wrong or got.failure
     return Record(
         case=case,
         environment=environment,
-        launch=launch,
+        round=number,
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="microseconds"),
         duration_s=round(time.time() - started, 3),
         status=failure.status if failure else "ok",
@@ -174,7 +187,6 @@ def as_record(case: Case, environment: Environment, got: Given | Failure, *, lau
         cautions=outcome.cautions,
         layers=outcome.layers,
         notes=outcome.notes,
-        sets=outcome.sets,
         error=failure.error if failure else None,
     )
 

@@ -46,7 +46,7 @@ def train_seeds(
             seeded = replace(case, seed=request.seed + at)
             if possible.status == "unsupported":
                 refused = Failure(status="unsupported", error=possible.reason)
-                yield as_record(seeded, environment, refused, launch=0, started=time.time())
+                yield as_record(seeded, environment, refused, started=time.time())
                 continue
             job = Job(
                 case=seeded,
@@ -60,7 +60,7 @@ def train_seeds(
             )
             started = time.time()
             got = train_case(host, job, _teller(tell, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin))
-            yield as_record(seeded, environment, got, launch=0, started=started)
+            yield as_record(seeded, environment, got, started=started)
 
 
 def _variant(case: Case, request: Request, training: Training, environment: Environment) -> Variant:
@@ -103,7 +103,7 @@ def test_weights(
             found = support(variant, device=case.device, environment=environment)
             if found.status == "unsupported":
                 refused = Failure(status="unsupported", error=found.reason)
-                yield as_record(tested, environment, refused, launch=0, started=started)
+                yield as_record(tested, environment, refused, started=started)
                 continue
             job = Job(
                 case=tested,
@@ -114,4 +114,4 @@ def test_weights(
                 shift=0 if at else shift,
             )
             got = train_case(host, job, _teller(tell, f"{model} {variant.name}", at=at, of=len(variants), begin=begin))
-            yield as_record(tested, environment, got, launch=0, started=started)
+            yield as_record(tested, environment, got, started=started)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -33,12 +32,12 @@ from cnnbench.orchestrator.messages import (
     Try,
     Warm,
 )
-from cnnbench.record import Caution, Outcome
+from cnnbench.record import Outcome
 from cnnbench.runners import Assignment, runner_for
-from cnnbench.runners.canary import WARM_S
-from cnnbench.runners.cores import keep_to_cores, pin, start_threads
+from cnnbench.runners.cores import keep_to_cores, one_thread, pin, start_threads
 from cnnbench.runners.idle import fall_idle
-from cnnbench.runners.placement import keep_freed_memory, scatter_heap
+from cnnbench.runners.placement import keep_freed_memory, limit_memory, release_memory_limit, scatter_heap
+from cnnbench.runners.quick_weights import quick_weights
 from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample, unsynchronised
 from cnnbench.runners.warming import warm_up
 from cnnbench.runners.watch import watch_for
@@ -56,7 +55,7 @@ def work(connection: Connection) -> None:
     try:
         _serve(connection)
     except BaseException as error:  # whatever a user's network raises is a result, EOFError too
-        _release_memory_limit()
+        release_memory_limit()
         with suppress(OSError):  # the coordinator may have gone
             connection.send(describe(error))
 
@@ -67,7 +66,7 @@ def _serve(connection: Connection) -> None:
         connection.send(_answer(request))
         return
     assert isinstance(request, Job)
-    _limit_memory(request.memory_limit_bytes)
+    limit_memory(request.memory_limit_bytes)
     _fix(request)
     asked, runner = request.case, runner_for(request.case)
     match runner.kind:
@@ -78,24 +77,14 @@ def _serve(connection: Connection) -> None:
             del held
         case "fixed":
             keep_to_cores(asked.variant.threads)
+            with one_thread():
+                timed_work = runner.load()(asked)
             connection.send(Built())
-            _sample(connection, request, runner.load()(asked))
+            _sample(connection, request, timed_work)
         case "whole":
             connection.send(Done(outcome=_whole(connection, request)))
         case "machine":
             connection.send(Done(outcome=runner.load()(asked, clock_for(asked.device))))
-
-
-def _limit_memory(limit_bytes: int | None) -> None:
-    if limit_bytes is not None:
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, hard))
-
-
-def _release_memory_limit() -> None:
-    """Let the error be told: at the limit there may be no memory for its text."""
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def _fix(job: Job) -> None:
@@ -111,7 +100,8 @@ def _fix(job: Job) -> None:
         raise CnnbenchError(f"Asked for {threads} threads, torch runs {torch.get_num_threads()}.")
     if job.case.role != "memory" and not job.case.variant.default_malloc:
         keep_freed_memory()
-    torch.manual_seed(job.case.seed)
+    seeded = torch.default_generator if job.case.device == "cpu" else torch.random  # the other devices' take 5 ms
+    seeded.manual_seed(job.case.seed)
     if job.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS refuses to be deterministic
         torch.use_deterministic_algorithms(mode=True)
@@ -120,7 +110,7 @@ def _fix(job: Job) -> None:
 def _cache_name(case: Case) -> str:
     """Return the name of a cell's compile cache: cold for the cell and its twin, warm for what comes after them.
 
-    The runs of a cell's memory and numerical error, and its later sets of workers, find what the first one compiled.
+    The runs of a cell's memory and numerical error, and its later rounds, find what the first one compiled.
     """
     role = case.role if case.role == "twin" else "timed"
     return hashlib.sha256(repr(replace(case.identity(), role=role)).encode()).hexdigest()[:16]
@@ -148,7 +138,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
         Assignment(
             spec=spec,
             case=case,
-            build=lambda: build(spec, case),
+            build=lambda: (_built_quickly if _only_cost(case) else build)(spec, case),
             clock=clock_for(case.device),
             hear=lambda text, done, lasting=False: connection.send(News(text=text, done=done, lasting=lasting)),
             training=job.training,
@@ -177,13 +167,25 @@ def build(spec: ModelSpec, case: Case) -> nn.Module:
     return model
 
 
+def _built_quickly(spec: ModelSpec, case: Case) -> nn.Module:
+    """Return the network for a job to which any random weights will do: nothing is learnt or recognised with them."""
+    with quick_weights() if case.weights == "none" else nullcontext():
+        return build(spec, case)
+
+
+def _only_cost(case: Case) -> bool:
+    return case.task == "complexity" or case.role in ("memory", "layers", "numerics")
+
+
 def _serve_samples(connection: Connection, job: Job) -> None:
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
-    prepared = prepare(build(spec, case), case.variant, case.device)
-    connection.send(Built(cautions=_cautions(case, prepared)))
+    with one_thread():
+        prepared = prepare(_built_quickly(spec, case), case.variant, case.device)
+        timed_work = runner_for(case).load()(spec, case, prepared)  # with its inputs: nothing is built beside samples
+    connection.send(Built(notes=_notes(case, prepared)))
     with _mode(case, prepared):
-        _sample(connection, job, runner_for(case).load()(spec, case, prepared))
+        _sample(connection, job, timed_work)
 
 
 def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
@@ -198,9 +200,8 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
         connection.send(Tried())
         return
     assert isinstance(request, Warm)
-    least_s = WARM_S if case.role == "canary" and not request.brief else None
     others = start_threads() if case.device == "cpu" else ()
-    ready = make_ready(timed_work, clock, request, least_s=least_s, cap_s=job.warm_cap_s, settle=lambda: pin(others))
+    ready = make_ready(timed_work, clock, request, cap_s=job.warm_cap_s, place=lambda: pin(others))
     watch = watch_for(case.device, case.variant.threads)
     fall_idle()
     connection.send(ready)
@@ -248,13 +249,12 @@ def make_ready(
     request: Warm,
     *,
     cap_s: float,
-    least_s: float | None = None,
-    settle: Callable[[], None] = lambda: None,
+    place: Callable[[], None] = lambda: None,
 ) -> Ready:
     """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like.
 
-    A shape that an earlier worker found is kept, so that all samples of a cell are alike. `least_s` is the shortest
-    warm-up, None for the usual one.
+    A shape that an earlier round found is kept, so that all samples of a cell are alike. `place` puts the threads on
+    their cores, after the first call has started them. A device that works by itself settles in its first round.
     """
     # Inside: the first call and the wait for the device. Outside: building, loading weights, making inputs.
     from cnnbench.runners.latency import check_first
@@ -264,20 +264,16 @@ def make_ready(
     clock.synchronize()
     first_call_s = (clock.now_ns() - start) * 1e-9
     check_first(first)
-    settle()
+    place()
     start = clock.now_ns()
     timed_work.repeat(1)
     clock.synchronize()
     second_call_s = (clock.now_ns() - start) * 1e-9
     del first
-    warm = warm_up(timed_work, clock, first_s=second_call_s, least_s=least_s, cap_s=cap_s, brief=request.brief)
+    settle = clock.asynchronous and request.shape is None
+    warm = warm_up(timed_work, clock, first_s=second_call_s, cap_s=cap_s, settle=settle)
     reading_s = reading_cost_s(clock)
     own = shape_sample(warm.iteration_s, reading_s=reading_s, asynchronous=clock.asynchronous)
-    unsteady = Caution(
-        code="not_steady",
-        fact=f"the time of a pass had not settled after {warm.spent_s:.0f} s of warm-up",
-        advice="Give it a larger --budget, or look for other work on the machine.",
-    )
     return Ready(
         first_call_s=first_call_s,
         warmup_s=second_call_s + warm.spent_s,
@@ -285,15 +281,11 @@ def make_ready(
         shape=request.shape or own,
         phases=timed_work.phases,
         reading_s=reading_s,
-        cautions=() if warm.steady else (unsteady,),
     )
 
 
-def _cautions(case: Case, prepared: Prepared) -> tuple[Caution, ...]:
+def _notes(case: Case, prepared: Prepared) -> tuple[str, ...]:
     convolutions = any(p.dim() > 3 for p in prepared.model.parameters())  # noqa: PLR2004  # out, in, height, width
     if case.variant.channels_last and not convolutions:
-        fact = (
-            "the network has no convolution, so channels_last has nothing to speed up and may cost a copy of the input"
-        )
-        return (Caution(code="no_convolution", fact=fact, advice="Leave channels_last out for this network."),)
+        return ("the network has no convolution, so channels_last has nothing to speed up",)
     return ()

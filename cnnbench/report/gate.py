@@ -25,12 +25,11 @@ _PAST_HEADINGS = ("Model", "Variant", "Batch", "When", "BASE", "HEAD", "HEAD was
 PAST = "Earlier gates, each between its own two revisions and on its own machine; nothing above is judged by them:"
 
 READING = (
-    "BASE and HEAD take turns in shuffled blocks of milliseconds, in several sets of new processes, so what the "
-    "machine does meanwhile meets both. A slowdown is paired by block and rests on the sets.",
-    "at least, at most: each holds with 99 % confidence. FAIL: the slowdown is above the threshold with that "
-    "confidence, with Holm's correction over all cells, and was so again when the suspected cells were measured once "
-    "more by new processes. PASS: it is at most the threshold. INCONCLUSIVE: neither is known; a larger --budget tells "
-    "more.",
+    "BASE and HEAD take turns in shuffled blocks of milliseconds, in several rounds with new processes each, so what "
+    "the machine does meanwhile meets both. A slowdown is paired by block and rests on the rounds.",
+    "at least, at most: each kind of bound holds with 99 % confidence, for all cells of the gate at once. FAIL: the "
+    "slowdown is at least the threshold, and was so again when the suspected cells were measured once more by new "
+    "processes. PASS: it is at most the threshold. INCONCLUSIVE: neither is known; a larger --budget tells more.",
     "Nothing is compared with a number from another run or another machine.",
 )
 

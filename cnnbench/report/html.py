@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cnnbench.analysis import Report, Row
 from cnnbench.analysis.card import card_lines
 from cnnbench.analysis.cautions import by_code
+from cnnbench.analysis.lineup_words import HEADINGS, lineup_cells, sentence_of, title_of
 from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
 from cnnbench.analysis.words import one_line
 from cnnbench.report.about import about, facts
@@ -55,6 +56,8 @@ def to_html(report: Report) -> str:
         .render(
             report=report,
             about=about(report),
+            lineups=[(sentence_of(one), title_of(one), lineup_cells(one)) for one in report.lineups],
+            lineup_headings=HEADINGS,
             noise=() if report.noise is None else card_lines(report.noise),
             table=table,
             lines=[_line(at, row, table) for at, row in enumerate(report.rows)],

@@ -11,6 +11,8 @@ from cnnbench.analysis import Report, Row
 from cnnbench.analysis.card import card_lines
 from cnnbench.analysis.cautions import Warned, by_code
 from cnnbench.analysis.layers import LayerTable
+from cnnbench.analysis.lineup import Lineup
+from cnnbench.analysis.lineup_words import HEADINGS, lineup_cells, sentence_of, title_of
 from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
 from cnnbench.analysis.words import number_of, one_line
 from cnnbench.report.about import about, facts
@@ -45,7 +47,9 @@ def to_markdown(report: Report, *, pictures: Mapping[str, Chart] = MappingProxyT
     below = report.differences if len(report.summary) > MOST_SENTENCES else ()
     sections = [
         f"# {escape(report.title)}",
+        *(f"**{escape(line)}**" for line in report.headlines),
         escape(about(report)),
+        *map(_lineup, report.lineups),
         bullets([sentence for sentence in report.summary if sentence not in below]),
         *_section("Noise", "" if report.noise is None else bullets(card_lines(report.noise))),
         "## Results",
@@ -64,6 +68,12 @@ def to_markdown(report: Report, *, pictures: Mapping[str, Chart] = MappingProxyT
         _folded("Notes on counting parameters and multiply-adds", bullets(report.counting)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _lineup(lineup: Lineup) -> str:
+    """Return the answer across models as a sentence above its table."""
+    rows = grid(HEADINGS, (False, False, True, True), lineup_cells(lineup))
+    return f"**{escape(sentence_of(lineup))}**\n\n{escape(title_of(lineup))}:\n\n{rows}"
 
 
 def _illustration(file: str, chart: Chart) -> str:

@@ -7,14 +7,22 @@ from collections.abc import Sequence
 from cnnbench.analysis import Report, Row
 from cnnbench.analysis.words import listed
 from cnnbench.quantity import show
-from cnnbench.stats import FEWEST_CLUSTERS
+
+GUARANTEE = (
+    "Of 100 groups of rows that are compared with one reference, in at least 95 all intervals hold the true ratio."
+)
+"""What the intervals of speed-ups promise, in one sentence; held by simulation and on machines
+(docs/measurement.md)."""
 
 
 def reading(report: Report) -> list[str]:
     """Return how to read the columns that the report has."""
     rows, lines = report.rows, []
     if any(row.latency_s is not None for row in rows):
-        lines.append("Latency is the median time of one pass over a batch; in brackets its 95 % interval.")
+        lines.append(
+            "Latency is the time of one pass over a batch: the middle over all rounds of the middle of each; in "
+            "brackets its 95 % interval over the rounds."
+        )
     if any(row.speedup is not None for row in rows):
         lines += _comparing(report)
     if any(row.top1_low is not None for row in rows):
@@ -29,29 +37,25 @@ def reading(report: Report) -> list[str]:
 
 
 def _comparing(report: Report) -> list[str]:
-    """Return what speed-up, verdict, margin and A/A twin are."""
+    """Return what speed-up, verdict, round and A/A twin are."""
     rows = [row for row in report.rows if row.speedup is not None]
     name = "the same model's eager" if report.reference is None else report.reference
     deltas = sorted({row.detail.delta for row in rows if row.detail.delta is not None})
-    margin = " to ".join(dict.fromkeys(show(delta, "share") for delta in (deltas[0], deltas[-1]))) if deltas else "-"
+    least = " to ".join(dict.fromkeys(show(delta, "share") for delta in (deltas[0], deltas[-1]))) if deltas else "-"
     return [
         f"Speed-up is the time of {name} over the row's own, paired by blocks measured next to each other: above 1 is "
-        "faster; in brackets its 95 % interval. Of passes so short that a sample holds several it compares the lower "
-        "decile or quartile, which other work on the machine disturbs least, and so may differ from what latencies, "
-        "which are medians, suggest.",
-        f"The verdict compares that interval with a margin ({margin} here), the smallest difference that counts. "
-        "FASTER, SLOWER: the interval lies wholly beyond the margin. SAME: wholly within it. NOT DISTINGUISHABLE: "
-        "neither, which does not prove that there is no difference; Detectable is the smallest difference that a run "
-        "of this precision tells from none four times in five: to be FASTER or SLOWER takes more, by the margin. "
-        "Holm's correction holds the risk of any wrong verdict in a report at 5 %.",
-        "The margin is what was asked for, or a default by machine. The A/A twin is the reference measured a second "
-        "time: for FASTER and SLOWER, not for SAME, the margin is raised to what the two are apart. Where the interval "
-        f"of that comes from {FEWEST_CLUSTERS} or more sets or launches and excludes 1, the margin is raised to its "
-        "far end, and nothing is SAME. A group has no verdicts where that interval lies wholly beyond the margin "
-        "before it is raised, or where a canary was measured and there is no such interval.",
-        "A set of workers is a new process for each cell; a launch is one or more sets with a new fork server. An "
-        f"interval from {FEWEST_CLUSTERS} or more sets or launches covers how new processes shift the times, which is "
-        "1 % or so. One from blocks does not, and one within one launch says nothing of the next launch.",
+        "faster; in brackets its interval. Of passes so short that a sample holds several it compares the lower decile "
+        "or quartile, which other work on the machine disturbs least, and so may differ from what latencies, which are "
+        "medians, suggest.",
+        f"The verdict compares that interval with {least}, the smallest difference that counts here. FASTER, SLOWER: "
+        "the interval lies wholly beyond it. SAME: wholly within it. NOT DISTINGUISHABLE: neither, which does not "
+        "prove that there is no difference; Detectable is the smallest difference that a run of this precision tells "
+        "from none four times in five.",
+        GUARANTEE,
+        "A round is one new process for each cell, so the interval over rounds covers what starting a process shifts "
+        "and what the machine does over minutes. How far rounds scatter is estimated from all cells of the run "
+        "together. The A/A twin is the reference measured a second time in each round: where its interval excludes 1, "
+        "the intervals of its group are wider by what it is away from 1.",
     ]
 
 

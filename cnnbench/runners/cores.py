@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cnnbench.runners.idle import TASKS
 
-ELEMENTS = 1 << 20
-"""Of the tensor whose addition starts torch's threads: 32 times what torch gives to one thread at the least."""
+ELEMENTS = 1 << 16
+"""Of the tensor whose addition starts torch's threads: twice what torch computes with one thread alone (32,768). It
+starts all that it may (47 of 47 were seen). A larger tensor is memory that is touched for the first time: one of a
+million took 1,100 page faults and 3 to 8 ms, this one 125 and under 2 ms."""
 
 
 def keep_to_cores(threads: int) -> None:
@@ -21,6 +24,23 @@ def keep_to_cores(threads: int) -> None:
     """
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with the calling thread alone meanwhile, so that torch starts no others.
+
+    Workers are built side by side on the same cores; and threads that were there before, as after a large network was
+    put into channels_last, `start_threads` would not know for torch's, and they would be left without cores.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def start_threads() -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -85,51 +85,68 @@ DEVICE_READINGS = 200
 that is looked for (1.25 x 3 % / sqrt(200) = 0.27 %)."""
 
 SETTLED_S = 5e-3
-STARTS: Sequence[tuple[str, float]] = (("a step", 0.4), ("a ramp", 2.0))
 SLOW = 3.0
+STARTS: Sequence[tuple[str, float, bool]] = (
+    ("a step at 0.04 s", 0.04, False),
+    ("a ramp of 0.3 s", 0.3, False),
+    ("a device's step at 0.4 s", 0.4, True),
+    ("a device's ramp of 2 s", 2.0, True),
+)
 GROWTH_PER_S = 0.8
+FALL_PER_S = 0.005
+FALLING_CAP_S = 1.0
 """Warm-up, in fake time: a pass of 5 ms that is at first three times slower, until a step or along a ramp of so many
-seconds; and one that gets slower for ever, by 3 % every 50 ms."""
+seconds, longer on a device that has to settle (True); a device whose pass takes 4 ms more after each second; and passes
+that get faster for ever, by 5 % every 10 ms, whose warm-up is told to end after 1 s."""
+
+WINDOW_S = 1.0
+"""A warm-up looks at its cap after windows of a second at most."""
 
 
 def warming(part: str, setting: Setting) -> Found:
-    """V10: where warm-up ends for a slow start, and whether a network that never settles is noticed."""
+    """V10: where warm-up ends for a slow start, and that it ends at its cap for a network that never settles."""
     del setting
     if part == "never settles":
-        fake = FakeTime()
-        work = passes_of(lambda: fake.advance(SETTLED_S * (1 + GROWTH_PER_S) ** (fake.host_ns * 1e-9)))
-        warm = warm_up(work, _of_cpu(fake), first_s=SETTLED_S, cap_s=WARM_CAP_S)
+        slower = _never_settles(lambda at_s: 1 + GROWTH_PER_S * at_s, WARM_CAP_S, settle=True)
+        faster = _never_settles(lambda at_s: FALL_PER_S**at_s, FALLING_CAP_S, settle=False)
         return Found(
-            measured="warm-up of a network that gets slower and slower: its length, and whether it counts as settled",
-            values=(warm.spent_s, float(warm.steady)),
-            shown=f"{show(warm.spent_s, 'seconds')}, {'settled' if warm.steady else 'not_steady'}",
-            bound="not_steady",
-            holds=not warm.steady,
+            measured="how long warm-up lasts for a device that gets slower and slower, and for passes that get faster "
+            "and faster",
+            values=(slower, faster),
+            shown=f"{show(slower, 'seconds')}, {show(faster, 'seconds')}",
+            bound=f"{show(WARM_CAP_S, 'seconds')}, {show(FALLING_CAP_S, 'seconds')}, and a window more at most",
+            holds=0 <= slower - WARM_CAP_S <= WINDOW_S and 0 <= faster - FALLING_CAP_S <= WINDOW_S,
         )
-    ends = {name: _slow_start(name, until_s) for name, until_s in STARTS}
-    after = {name: ends[name][0] - until_s for name, until_s in STARTS}
+    ends = [(name, _slow_start(until_s, ramp="ramp" in name, settle=settle)) for name, until_s, settle in STARTS]
     return Found(
-        measured="first sample after the end of a slow start (a step at 0.4 s, a ramp of 2 s): how long after, error",
-        values=tuple(value for name, _ in STARTS for value in (after[name], ends[name][1])),
-        shown=", ".join(f"{name} {after[name]:+.2f} s {100 * ends[name][1]:+.1f} %" for name, _ in STARTS),
+        measured="first sample after the end of a slow start: how long after, error",
+        values=tuple(value for _, found in ends for value in found),
+        shown=", ".join(f"{name} {after:+.2f} s {100 * error:+.1f} %" for name, (after, error) in ends),
         bound="after it, within 1 %",
-        holds=all(after[name] >= 0 and abs(ends[name][1]) <= DEVICE_SHARE for name, _ in STARTS),
+        holds=all(after >= 0 and abs(error) <= DEVICE_SHARE for _, (after, error) in ends),
     )
 
 
-def _slow_start(kind: str, until_s: float) -> tuple[float, float]:
-    """Return when the first sample begins, and by what share it is slower than the settled network."""
+def _never_settles(factor: Callable[[float], float], cap_s: float, *, settle: bool) -> float:
+    """Return the seconds of warm-up of passes that take `factor` (of the seconds since the start) times 5 ms."""
+    fake = FakeTime()
+    work = passes_of(lambda: fake.advance(SETTLED_S * factor(fake.host_ns * 1e-9)))
+    return warm_up(work, _of_cpu(fake), first_s=SETTLED_S, cap_s=cap_s, settle=settle).spent_s
+
+
+def _slow_start(until_s: float, *, ramp: bool, settle: bool) -> tuple[float, float]:
+    """Return how long after the slow start the first sample begins, and by what share it is slower than settled."""
     fake = FakeTime()
 
     def slower() -> float:
         done = min(1.0, fake.host_ns * 1e-9 / until_s)
-        return 1.0 if done == 1 else SLOW if kind == "a step" else SLOW - (SLOW - 1) * done
+        return 1.0 if done == 1 else SLOW - (SLOW - 1) * done if ramp else SLOW
 
     work, clock = passes_of(lambda: fake.advance(SETTLED_S * slower())), _of_cpu(fake)
-    warm = warm_up(work, clock, first_s=SLOW * SETTLED_S)
-    begin_s = fake.host_ns * 1e-9
+    warm = warm_up(work, clock, first_s=SLOW * SETTLED_S, settle=settle)
+    after_s = fake.host_ns * 1e-9 - until_s
     shape = shape_sample(warm.iteration_s, reading_s=0.0, asynchronous=False)
-    return begin_s, take_sample(work, shape, clock).latency_s / SETTLED_S - 1
+    return after_s, take_sample(work, shape, clock).latency_s / SETTLED_S - 1
 
 
 def _of_cpu(fake: FakeTime) -> Clock:

@@ -23,6 +23,17 @@ DRIFT_MEMORY = 0.99
 """Standard deviation of the logarithm of the machine's slow drift, and its correlation from one sample to the next: a
 half-life of 70 samples. Our choice, after a plain loop that wandered by a quarter within seconds (two cores)."""
 
+ROUND_SHIFT = 0.01
+"""Standard deviation of what the new processes of a round shift a comparison by (docs/measurement.md: 1 % or so)."""
+
+BLOCKS = 6
+"""Blocks of a simulated round: a run takes 3 to 12."""
+
+BAD_LOW = 0.05
+BAD_HIGH = 0.6
+"""By how much a bad round is off, to either side: as threads that share a core, or memory that lies badly, were seen to
+make one."""
+
 
 def correlated(rng: np.random.Generator, rows: int, length: int, *, memory: float, deviation: float) -> Array:
     """Return `rows` stationary AR(1) series with correlation `memory` between neighbours, (rows, length)."""
@@ -48,3 +59,14 @@ def differences(rng: np.random.Generator, rows: int, blocks: int) -> Array:
     pairs = log_times(rng, rows, 2 * blocks).reshape(rows, blocks, 2)
     first = np.where(rng.random((rows, blocks)) < 0.5, 1.0, -1.0)  # noqa: PLR2004  # a coin
     return first * (pairs[:, :, 0] - pairs[:, :, 1])
+
+
+def rounds(rng: np.random.Generator, rows: int, count: int, *, bad: float = 0.0) -> Array:
+    """Return d of two equal cells, (rows, count, BLOCKS): blocks are noisy, each round is shifted, a share is `bad`."""
+    shift = rng.normal(scale=ROUND_SHIFT, size=(rows, count, 1))
+    off = np.where(rng.random((rows, count, 1)) < 0.5, 1.0, -1.0)  # noqa: PLR2004  # a coin
+    off *= rng.uniform(BAD_LOW, BAD_HIGH, size=(rows, count, 1))
+    hit = rng.random((rows, count, 1)) < bad
+    blocks = differences(rng, rows, count * BLOCKS).reshape(rows, count, BLOCKS)
+    found: Array = blocks + shift + np.where(hit, off, 0.0)
+    return found

@@ -58,7 +58,7 @@ def _case(variant: str, seed: int) -> Case:
         input_shape=MODELS[MODEL].input_shape,
         role="numerics",
         seed=seed,
-        budget=Budget(total_s=60.0, timeout_s=60.0, launches=1),
+        budget=Budget(total_s=60.0, timeout_s=60.0),
     )
 
 

@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cnnbench.orchestrator.blocks import LEAST_BLOCKS, LOOKS, MEASURED_S
-from cnnbench.orchestrator.group import FEWEST_SETS, MOST_SETS
+from cnnbench.orchestrator.group import FEWEST_TO_END
+from cnnbench.orchestrator.run import target_of
 from cnnbench.selftest import Found, Setting
-from cnnbench.selftest.noise import JITTER, Array, correlated, differences
+from cnnbench.selftest.judging import Rounds, covers, effects_of_run, prior_of_run
+from cnnbench.selftest.noise import Array, rounds
 from cnnbench.stats import (
+    CONFIDENCE,
     FEWEST_FOR_P95,
     FEWEST_FOR_P99,
-    WIDTH_SHARED,
-    Effect,
     Interval,
-    compare_paired,
+    Prior,
+    compare_rounds,
+    excludes_zero,
     p95,
     p99,
-    p_values,
 )
 
-BLOCKS = 40
-"""Blocks of a simulated A/A comparison: one of the looks, and about what a cell takes in a few seconds. Our choice."""
+GROUPS = 10
+"""Comparisons of a simulated run, about as many as four networks in two variants with A/A controls make. Our choice."""
+
+ROUNDS = 12
+MOST_ROUNDS = 20
+"""Rounds of a simulated A/A comparison, and those after which the budget ends a run. Our choice."""
 
 LARGEST_EFFECT = 0.10
 """True effects are drawn between minus and plus this, in ln: coverage must not depend on the effect. Our choice."""
 
-BLOCK_LOW_S = 0.03
-BLOCK_HIGH_S = 0.5
-"""Seconds of a block, drawn between these with uniform logarithms: from two small networks to two large ones."""
+MACHINES = 0.5
+UNEQUAL = 0.7
+"""Standard deviation of the logarithm of how far the rounds of a run scatter, from run to run, and within a run from
+group to group where they are unequal: of ten, one is ten times as wide as another. Our choice."""
 
-SET_EFFECT = 0.01
-"""Standard deviation of what starting a set of workers shifts (docs/measurement.md: 1 % or so)."""
-
-STRONG = 0.9
-"""Correlation of d from one block to the next that must be caught. Our choice: the interval would be four times too
-narrow."""
+BAD_ROUNDS = 0.1
+"""Share of bad rounds, where there are any. Our choice: more than was seen."""
 
 SERIES = 1000
-CAUGHT = 0.95
+LEAST_COVERED = 933
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,15 +62,16 @@ _ALARMS = {
 
 
 def false_alarms(part: str, setting: Setting) -> Found:
-    """V1: how many comparisons of equal cells find a difference at the level of `part`, in 40 blocks each."""
+    """V1: how many comparisons of equal cells, of ten in a run, have an interval at the level of `part` without 1."""
     asked = _ALARMS[part]
     rng = np.random.default_rng([setting.seed, round(1000 * asked.level)])
-    rows = differences(rng, asked.tries, BLOCKS)
-    effects = [compare_paired([[row.tolist()]]) for row in rows]
-    alarms = sum(_differs(effect, asked.level) for effect in effects)
+    runs = rounds(rng, asked.tries, ROUNDS).reshape(asked.tries // GROUPS, GROUPS, ROUNDS, -1).tolist()
+    together = round((1 - CONFIDENCE) / asked.level)
+    effects = [effect for run in runs for effect in effects_of_run(run, together=together)]
+    alarms = sum(effect is not None and excludes_zero(effect) for effect in effects)
     at_least = f"at least {asked.least}, " if asked.least else ""
     return Found(
-        measured=f"false alarms at {part} of {asked.tries} simulated A/A comparisons of {BLOCKS} blocks",
+        measured=f"false alarms at {part} of {asked.tries} simulated A/A comparisons over {ROUNDS} rounds",
         values=(float(alarms),),
         shown=f"{alarms} of {asked.tries}",
         bound=f"{at_least}at most {asked.most}",
@@ -76,93 +79,57 @@ def false_alarms(part: str, setting: Setting) -> Found:
     )
 
 
-def _differs(effect: Effect | None, level: float) -> bool:
-    assert effect is not None
-    if effect.low is None:
-        return False
-    p = p_values(effect, 0.0)
-    return min(p.faster, p.slower) <= level
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Groups:
+    """How the groups of a simulated run scatter."""
+
+    unequal: float = 0.0
+    bad: float = 0.0
+
+
+_GROUPS = {"equal groups": _Groups(), "unequal groups": _Groups(unequal=UNEQUAL), "bad rounds": _Groups(bad=BAD_ROUNDS)}
 
 
 def coverage(part: str, setting: Setting) -> Found:
-    """V4: how many intervals cover the true effect when width stops the run; or how often correlation is caught."""
-    if part == "correlated noise":
-        return _caught(setting)
-    several = part == "several sets of workers"
-    rng = np.random.default_rng([setting.seed, 4, several])
-    stopped = _after_sets if several else _after_looks
-    rows = differences(rng, SERIES, LOOKS[-1])
-    covered = 0
-    for at, row in enumerate(rows):
-        setting.tell("", at / SERIES)
-        truth = rng.uniform(-LARGEST_EFFECT, LARGEST_EFFECT)
-        effect = stopped(truth + row, rng)
-        covered += effect is not None and _covers(effect, truth)
-    least = 933
+    """V4: how many intervals of a run hold the true effect, where a group ends when its interval is narrow enough."""
+    kind = _GROUPS[part]
+    rng = np.random.default_rng([setting.seed, 4, list(_GROUPS).index(part)])
+    covered = early = 0
+    for at in range(SERIES // GROUPS):
+        setting.tell("", at * GROUPS / SERIES)
+        truths = rng.uniform(-LARGEST_EFFECT, LARGEST_EFFECT, size=GROUPS)
+        scatter = np.exp(rng.normal(scale=MACHINES) + rng.normal(scale=kind.unequal, size=(GROUPS, 1, 1)))
+        taken = _until_narrow(
+            (truths[:, None, None] + scatter * rounds(rng, GROUPS, MOST_ROUNDS, bad=kind.bad)).tolist()
+        )
+        effects = effects_of_run(taken)
+        covered += sum(covers(effect, truth) for effect, truth in zip(effects, truths.tolist(), strict=True))
+        early += sum(len(one) < MOST_ROUNDS for one in taken)
     return Found(
-        measured=f"intervals of {SERIES} simulated comparisons that cover the truth, stopped by width ({part})",
-        values=(float(covered),),
-        shown=f"{covered} of {SERIES}",
-        bound=f"at least {least}",
-        holds=covered >= least,
+        measured=f"intervals of {SERIES} simulated comparisons, {GROUPS} in a run, that hold the truth ({part}); how "
+        f"many were narrow enough before {MOST_ROUNDS} rounds",
+        values=(float(covered), float(early)),
+        shown=f"{covered}; {early}",
+        bound=f"at least {LEAST_COVERED}",
+        holds=covered >= LEAST_COVERED,
     )
 
 
-def _covers(effect: Effect, truth: float) -> bool:
-    return effect.low is not None and effect.high is not None and effect.low <= truth <= effect.high
+def _until_narrow(groups: Sequence[Rounds]) -> list[Rounds]:
+    """Return the rounds of each group until its interval is narrow enough, which ends it after six at the earliest."""
+    taken = [group[:FEWEST_TO_END] for group in groups]
+    active = set(range(len(groups)))
+    for count in range(FEWEST_TO_END, MOST_ROUNDS + 1):
+        for at in active:
+            taken[at] = groups[at][:count]
+        prior = prior_of_run(taken)
+        active = {at for at in active if not _narrow(taken[at], prior)}
+    return taken
 
 
-def _block_s(rng: np.random.Generator) -> float:
-    return math.exp(rng.uniform(math.log(BLOCK_LOW_S), math.log(BLOCK_HIGH_S)))
-
-
-def _after_looks(d: Array, rng: np.random.Generator) -> Effect | None:
-    """Return the effect at the look at which width stops one set of workers, or at the last."""
-    block_s, effect = _block_s(rng), None
-    for blocks in LOOKS:
-        if blocks * block_s >= MEASURED_S or blocks == LOOKS[-1]:
-            effect = compare_paired([[d[:blocks].tolist()]])
-            if _narrow(effect) and not (effect is not None and effect.doubtful):
-                break
-    return effect
-
-
-def _after_sets(d: Array, rng: np.random.Generator) -> Effect | None:
-    """Return the effect after the set of workers that width stops, or after the last; each set has its own shift."""
-    blocks = max(LEAST_BLOCKS, round(SET_S / _block_s(rng)))
-    sets: list[list[float]] = []
-    effect = None
-    for at in range(MOST_SETS):
-        own = d[at * blocks : (at + 1) * blocks]
-        sets.append((own + rng.normal(scale=SET_EFFECT)).tolist())
-        if len(sets) >= FEWEST_SETS:
-            effect = compare_paired([sets])
-            if _narrow(effect):
-                break
-    return effect
-
-
-SET_S = 3.0
-"""Seconds of a set of workers in simulation: a run of a minute has about as many. Our choice."""
-
-
-def _narrow(effect: Effect | None) -> bool:
-    return effect is not None and effect.half_width is not None and effect.half_width <= WIDTH_SHARED
-
-
-def _caught(setting: Setting) -> Found:
-    """Return how often strongly correlated d's are merged or give no interval, under the same stop rule."""
-    rng = np.random.default_rng([setting.seed, 44])
-    rows = correlated(rng, SERIES, LOOKS[-1], memory=STRONG, deviation=math.sqrt(2) * JITTER)
-    effects = [_after_looks(row, rng) for row in rows]
-    caught = sum(e is not None and (e.merged > 1 or e.low is None) for e in effects)
-    return Found(
-        measured=f"simulated comparisons with correlated blocks ({STRONG:g}) that were merged or got no verdict",
-        values=(caught / SERIES,),
-        shown=f"{caught} of {SERIES}",
-        bound=f"at least {CAUGHT:.0%}",
-        holds=caught >= CAUGHT * SERIES,
-    )
+def _narrow(taken: Rounds, prior: Prior) -> bool:
+    effect = compare_rounds(taken, prior)
+    return effect is not None and effect.half_width is not None and effect.half_width <= target_of("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

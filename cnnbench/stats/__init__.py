@@ -1,6 +1,6 @@
 """Pure numbers: medians and ratios with exact intervals, percentiles, shares, verdicts; nothing about models."""
 
-from cnnbench.stats.clusters import FEWEST_CLUSTERS, prediction_interval, random_effects, t_interval
+from cnnbench.stats.clusters import prediction_interval, t_interval, t_quantile
 from cnnbench.stats.order import (
     CONFIDENCE,
     FEWEST_FOR_INTERVAL,
@@ -23,66 +23,58 @@ from cnnbench.stats.order import (
     tukey_outliers,
     wilson,
 )
-from cnnbench.stats.paired import (
-    DETECTABLE,
-    Basis,
+from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, prior_of
+from cnnbench.stats.rounds import (
+    FEWEST_ROUNDS,
     Effect,
-    Merged,
+    apart_of,
+    between_rounds,
     break_even,
-    compare_paired,
-    lag1,
-    merge_correlated,
+    compare_rounds,
+    excludes_zero,
 )
-from cnnbench.stats.signed_rank import LARGEST_EXACT, hodges_lehmann, signed_rank_tail, walsh_averages, walsh_rank
 from cnnbench.stats.slowdown import GATE_LEVEL, Slowdown, above, slowdown_of
-from cnnbench.stats.verdict import LEVEL, PValues, Verdict, holm, p_values, verdicts
+from cnnbench.stats.verdict import Verdict, verdict_of
 
 __all__ = [
     "CONFIDENCE",
-    "DETECTABLE",
-    "FEWEST_CLUSTERS",
     "FEWEST_FOR_INTERVAL",
     "FEWEST_FOR_P95",
     "FEWEST_FOR_P99",
+    "FEWEST_ROUNDS",
     "GATE_LEVEL",
-    "LARGEST_EXACT",
-    "LEVEL",
+    "NO_PRIOR",
     "PERCENTILE_CONFIDENCE",
     "QUIET_SPREAD",
     "WIDTH_CUDA",
     "WIDTH_QUIET",
     "WIDTH_SHARED",
     "Z_95",
-    "Basis",
     "Effect",
     "Interval",
-    "Merged",
-    "PValues",
+    "Prior",
     "Slowdown",
+    "Variance",
     "Verdict",
     "above",
+    "apart_of",
+    "between_rounds",
     "break_even",
-    "compare_paired",
-    "hodges_lehmann",
-    "holm",
+    "compare_rounds",
+    "excludes_zero",
     "is_quiet",
-    "lag1",
     "median",
     "median_rank",
-    "merge_correlated",
     "p95",
     "p99",
-    "p_values",
     "prediction_interval",
+    "prior_of",
     "quantiles",
-    "random_effects",
-    "signed_rank_tail",
     "slowdown_of",
     "spread_of",
     "t_interval",
+    "t_quantile",
     "tukey_outliers",
-    "verdicts",
-    "walsh_averages",
-    "walsh_rank",
+    "verdict_of",
     "wilson",
 ]

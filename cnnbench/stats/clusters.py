@@ -1,4 +1,4 @@
-"""The mean of several clusters' centres, with an interval that knows how the clusters differ."""
+"""Student's intervals: of the mean of a few centres, and of one more value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FEWEST_CLUSTERS = 3
 
 
 @lru_cache(maxsize=4096)
-def t_quantile(degrees: int, share: float = 0.975) -> float:
+def t_quantile(degrees: float, share: float = 0.975) -> float:
     """Return the quantile of Student's t at `share`."""
     from scipy.special import stdtrit  # here: a report of single launches need not wait for it
 
@@ -34,37 +34,6 @@ def t_interval(centers: Sequence[float]) -> Interval:
     if count < FEWEST_CLUSTERS:
         return Interval(center=center)
     half = t_quantile(count - 1) * statistics.stdev(centers) / math.sqrt(count)
-    return Interval(center=center, low=center - half, high=center + half)
-
-
-def random_effects(centers: Sequence[float], variances: Sequence[float]) -> Interval:
-    """Return the mean of centres that are not known equally well, w = 1 / (v + tau^2), with a t-interval.
-
-    v is the `variances` of each centre, all above 0, and tau^2 what the clusters differ by beside them: with u = 1 / v,
-    m = sum u c / sum u and Q = sum u (c - m)^2, tau^2 = (Q - (L - 1)) / (sum u - sum u^2 / sum u), at least 0
-    (DerSimonian and Laird 1986). The interval is +- t(0.975, L-1) sqrt(q / sum w), q = sum w (c - mean)^2 / (L - 1)
-    (Knapp and Hartung 2003): how wide it is follows from how the centres scatter, v only weighs them. That matters
-    where v is too large, as s^2 / n is for the Hodges-Lehmann centre of noise with heavy tails: with q held at 1 or
-    above, a change that some propose, intervals of eight disturbed sets cover 100 % and are three times wider than they
-    need be, without it 97 % (simulated). With equal v that is `t_interval`. None below three.
-
-    Raises:
-        ValueError: no centres, or another number of variances.
-    """
-    count = len(centers)
-    known = [1 / v for v in variances]
-    pairs = list(zip(known, centers, strict=True))
-    if count < FEWEST_CLUSTERS:
-        return t_interval(centers)
-    total = math.fsum(known)
-    mean = math.fsum(u * c for u, c in pairs) / total
-    excess = math.fsum(u * (c - mean) ** 2 for u, c in pairs) - (count - 1)
-    between = max(0.0, excess / (total - math.fsum(u * u for u in known) / total))
-    weights = [1 / (v + between) for v in variances]
-    total = math.fsum(weights)
-    center = math.fsum(w * c for w, c in zip(weights, centers, strict=True)) / total
-    spread = math.fsum(w * (c - center) ** 2 for w, c in zip(weights, centers, strict=True)) / (count - 1)
-    half = t_quantile(count - 1) * math.sqrt(spread / total)
     return Interval(center=center, low=center - half, high=center + half)
 
 

@@ -18,6 +18,7 @@ from tests.made import (
     beside,
     case,
     counted,
+    in_rounds,
     judged,
     numerics,
     once,
@@ -57,18 +58,18 @@ def test_a_run_beside_itself_has_not_changed() -> None:
 
 
 def test_everything_shows_what_has_not_changed_too() -> None:
-    found = of([record(NET, *wave(0.01))], [record(NET, *wave(0.01))], everything=True)
+    found = of(in_rounds(NET, 0.01), in_rounds(NET, 0.01), everything=True)
     assert [(change.quantity, change.changed) for change in found.changes] == [("latency_s", False)]
-    assert numbers(only(found).ratio) == pytest.approx([1.0, 0.99 / 1.03, 1.03 / 0.99])
+    assert numbers(only(found).ratio) == pytest.approx([1.0, 0.992, 1.008], abs=2e-3)
 
 
 def test_a_latency_changed_where_the_intervals_leave_no_other_way() -> None:
-    # of twelve samples the interval goes from the third to the tenth: 0.99 to 1.03 of the wave, whose middle is 1.005
-    change = only(of([record(NET, *wave(0.01))], [record(NET, *wave(0.011))]))
+    change = only(of(in_rounds(NET, 0.01), in_rounds(NET, 0.011)))
     assert (change.quantity, change.changed) == ("latency_s", True)
-    assert numbers(change.base) == pytest.approx([0.01005, 0.0099, 0.0103])
-    assert numbers(change.ratio) == pytest.approx([1.1, 1.1 * 0.99 / 1.03, 1.1 * 1.03 / 0.99])
-    assert of([record(NET, *wave(0.01))], [record(NET, *wave(0.0103))]).changes == ()
+    center, low, high = numbers(change.base)
+    assert center == pytest.approx(0.01005, rel=2e-3)
+    assert numbers(change.ratio) == pytest.approx([1.1, 1.1 * low / high, 1.1 * high / low])  # type: ignore[operator]
+    assert of(in_rounds(NET, 0.01), in_rounds(NET, 0.01003)).changes == ()
 
 
 def test_a_latency_without_interval_is_no_change() -> None:
@@ -131,10 +132,10 @@ def test_what_compiling_made_and_numerical_error_are_compared() -> None:
 
 def test_the_largest_change_comes_first_and_a_status_before_all() -> None:
     other, gone = case("other"), case("gone")
-    base = [record(NET, *wave(0.01)), record(other, *wave(0.01)), record(gone, *wave(0.01))]
+    base = [*in_rounds(NET, 0.01), *in_rounds(other, 0.01), record(gone, *wave(0.01))]
     head = [
-        record(NET, *wave(0.012)),
-        record(other, *wave(0.005)),
+        *in_rounds(NET, 0.012),
+        *in_rounds(other, 0.005),
         record(gone, status="failed", error="boom"),
     ]
     assert [(change.row.model, change.quantity) for change in of(base, head).changes] == [
@@ -159,8 +160,8 @@ def test_filters_of_a_run_hide_nothing() -> None:
 
 def test_of_several_inputs_those_that_are_alike_belong_together() -> None:
     small, large = case("net", shape=(3, 8, 8)), case("net", shape=(3, 16, 16))
-    base = [record(small, *wave(0.01)), record(large, *wave(0.04))]
-    head = [record(large, *wave(0.04)), record(small, *wave(0.02))]
+    base = [*in_rounds(small, 0.01), *in_rounds(large, 0.04)]
+    head = [*in_rounds(large, 0.04), *in_rounds(small, 0.02)]
     found = of(base, head)
     assert (found.rows, only(found).row.input_shape) == (2, "3x8x8")
 
@@ -208,12 +209,13 @@ def test_accuracies_on_other_data_or_by_another_recipe_are_refused() -> None:
 
 
 def test_seed_and_budget_are_no_conditions() -> None:
-    other = replace(case("net", seed=3), budget=replace(NET.budget, total_s=1.0, launches=3))
+    other = replace(case("net", seed=3), budget=replace(NET.budget, total_s=1.0))
     assert of([record(NET, *wave(0.01))], [record(other, *wave(0.01))]).rows == 1
 
 
 def test_what_is_allowed_is_kept_for_the_banner() -> None:
-    base, head = [record(NET, *wave(0.01))], [record(NET, *wave(0.02), environment=NEWER)]
+    base = in_rounds(NET, 0.01)
+    head = [replace(one, environment=NEWER) for one in in_rounds(NET, 0.02)]
     with pytest.raises(UsageError, match=r"^BASE and HEAD .*: cores is 2 and 4\. .* --allow torch,cores\.$"):
         of(base, head, allow=("torch",))
     found = of(base, head, allow=("torch", "cores"))

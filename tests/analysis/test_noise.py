@@ -8,95 +8,119 @@ import pytest
 from cnnbench.analysis import NoiseCard, analyse
 from cnnbench.analysis.card import card_lines
 from cnnbench.analysis.noise import CanaryNoise, TwinNoise
-from cnnbench.record import Measurement, Record
+from cnnbench.record import Measurement, Record, Run
+from cnnbench.spec import Case
 from cnnbench.stats import Interval
-from tests.made import LAST, beside, canary, case, counted, judged, record, timed, wave, whole_run
+from tests.made import (
+    STEADY,
+    beside,
+    canary,
+    case,
+    counted,
+    in_rounds,
+    judged,
+    once,
+    record,
+    run,
+    timed,
+    wave,
+    whole_run,
+)
 
 TWELVE = tuple(range(12))
 
 
+def steady(cell: Case, *measurements: Measurement, ratio: float = 1.0) -> list[Record]:
+    """Return four rounds of twelve blocks."""
+    return in_rounds(cell, 1.0 / ratio, STEADY if ratio == 1.0 else OTHERS, *measurements)
+
+
+OTHERS = (1.001, 1.003, 0.999, 1.0)
+
+
 def test_the_card_holds_what_the_records_do() -> None:
     steal = Measurement(quantity="steal_share", samples=(0.06,) + (0.0,) * 11, blocks=TWELVE)
-    latency, *rest = wave(1.0)
-    card = analyse(
-        [
-            record(case("a"), replace(latency, voided=(0,)), *rest, steal),
-            record(beside(case("a"), "twin"), *timed([w / 1.01 for w in (x for x in latency.samples)])),
-            record(beside(case("a"), "canary"), *canary(quiet=True)),
-        ]
-    ).noise
+    watched = steady(case("a"), steal)
+    canaries = [record(beside(case("a"), "canary"), *canary(quiet=True), number=at) for at in range(4)]
+    card = analyse([*watched, *steady(beside(case("a"), "twin"), ratio=1.02), *canaries]).noise
     assert card is not None
     (twin_noise,), (canary_noise,) = card.twins, card.canaries
-    assert (twin_noise.reference, twin_noise.basis) == ("a eager cpu infer batch 1", "blocks")
-    assert (twin_noise.excludes, twin_noise.silences) == (True, True)
-    ratio = twin_noise.ratio
-    assert [ratio.center, ratio.low, ratio.high] == [pytest.approx(1.01)] * 3
+    assert (twin_noise.reference, twin_noise.rounds, twin_noise.excludes) == ("a eager cpu infer batch 1", 4, True)
+    assert twin_noise.ratio.center == pytest.approx(1.02, rel=1e-3)
     assert (canary_noise.reference, canary_noise.quiet) == ("a eager cpu infer batch 1", True)
-    assert canary_noise.spread == pytest.approx(0.00325 / 1.0005)  # quartiles 0.999 and 1.00225 of a tenth of the wave
     assert card.steal_share == pytest.approx(0.09 / 24)
-    assert replace(card, twins=(), canaries=(), steal_share=None) == NoiseCard(
-        twins=(),
-        canaries=(),
-        samples=12,
-        voided=1,
-        threads=(("cpu", 1),),
-        most_steal_share=0.06,
-        pressure_share=0.125,
-        load=1.5,
-        clock_low_per_s=2.45e9,
-        clock_high_per_s=2.45e9,
-    )
+    assert (card.samples, card.voided, card.threads) == (48, 0, (("cpu", 1),))
+    assert (card.most_steal_share, card.pressure_share, card.load) == (0.06, 0.125, 1.5)
+    assert (card.clock_low_per_s, card.clock_high_per_s) == (2.45e9, 2.45e9)
+    assert card.busy is None
 
 
-def unfit(record_: Record) -> Record:
-    """Return `record_` as that of a cell whose samples the machine's other work took part in."""
-    return replace(record_, status="invalid", error="Other work ran.")
-
-
-def test_a_run_whose_cells_are_all_unfit_has_a_card() -> None:
-    steal = Measurement(quantity="steal_share", samples=(0.3,) * 10 + (0.0,) * 2, blocks=TWELVE)
-    latency, *rest = wave(1.0)
-    shaken = replace(latency, voided=tuple(range(10)))
-    items = [
-        unfit(record(case("a"), shaken, *rest, steal)),
-        unfit(record(case("a", LAST), shaken, *rest, steal)),
-        record(case("b"), status="oom", error="full"),
-    ]
-    report = analyse(items)
-    assert report.noise == NoiseCard(
-        twins=(),
-        canaries=(),
-        samples=24,
-        voided=20,
-        threads=(("cpu", 1),),
-        steal_share=pytest.approx(0.25),  # type: ignore[arg-type]  # compares as a float does
-        most_steal_share=0.3,
-    )
-    assert card_lines(report.noise)[-1] == (
-        "20 of 24 samples voided (83.3 %), steal 25.0 % (at most 30.0 %), 1 thread on cpu."
-    )
-    found = {(row.status, row.samples, row.latency_s, row.detail.voided) for row in report.rows[:2]}
-    assert found == {("invalid", None, None, None)}
-
-
-def test_unfit_launches_count_for_the_card_and_not_for_the_row() -> None:
+def test_failed_rounds_count_for_the_card_and_not_for_the_row() -> None:
     calm = Measurement(quantity="steal_share", samples=(0.0,) * 12, blocks=TWELVE)
-    steal = replace(calm, samples=(0.5,) * 12)
     latency, *rest = wave(1.0)
-    failed = record(case("a"), replace(latency, voided=TWELVE), *rest, steal, launch=1, status="failed", error="died")
+    stolen = replace(calm, samples=(0.5,) * 12)
+    failed = record(case("a"), replace(latency, voided=TWELVE), *rest, stolen, number=1, status="failed", error="died")
     report = analyse([record(case("a"), *wave(1.0), calm), failed])
     assert report.noise is not None
     assert (report.noise.samples, report.noise.voided, report.noise.steal_share) == (24, 12, 0.25)
     assert (report.rows[0].samples, report.rows[0].detail.voided) == (12, 0)
 
 
-def twin(low: float, high: float, name: str = "a eager", *, silences: bool = False) -> TwinNoise:
+@pytest.mark.parametrize(
+    ("seen", "busy"),
+    [
+        ({"pressure_share": 0.5}, None),
+        ({"pressure_share": 0.63}, "processes waited for a core 63 % of the time"),
+        ({"steal_share": 0.05}, None),
+        ({"steal_share": 0.12}, "the hypervisor gave 12 % of the cores' time to others"),
+    ],
+)
+def test_a_machine_is_busy_by_pressure_or_steal(seen: dict[str, float], busy: str | None) -> None:
+    assert replace(CARD, **seen).busy == busy  # type: ignore[arg-type]  # fields of NoiseCard
+
+
+def test_a_busy_machine_is_said_before_anything_else() -> None:
+    waited = [
+        record(beside(case("a"), "canary"), *timed([1.0]), once("pressure_share", share), number=at)
+        for at, share in enumerate((0.7, 0.9, 0.2))
+    ]
+    report = analyse([*steady(case("a")), *waited])
+    assert report.noise is not None
+    assert report.noise.pressure_share == 0.7  # the median over the rounds
+    assert str(report).startswith("BUSY MACHINE: processes waited for a core 70 % of the time. ")
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (run(partial=True), "the run has not ended, or was killed"),
+        (run(partial=True, wall_s=24.2, budget_s=60.0), "interrupted after 24 of 60 s"),
+        (run(partial=True, wall_s=24.2), "interrupted after 24 s"),
+        (run(wall_s=60.0, budget_s=60.0), None),
+    ],
+)
+def test_a_partial_run_says_how_far_it_got(last: Run, said: str | None) -> None:
+    report = analyse([run(partial=True), *steady(case("a")), last])
+    assert report.partial == said
+    assert str(report).startswith("PARTIAL RESULT: ") is (said is not None)
+
+
+def test_a_merged_run_that_was_cut_short_is_partial_too() -> None:
+    cut: list[Record | Run] = [run(partial=True), *steady(case("a")), run(partial=True, wall_s=24.0, budget_s=60.0)]
+    whole: list[Record | Run] = [run(partial=True), *steady(case("a"), ratio=1.01), run(wall_s=60.0)]
+    assert [analyse(*files).partial for files in ((cut, whole), (whole, cut), (whole, whole))] == [
+        "interrupted after 24 of 60 s",
+        "interrupted after 24 of 60 s",
+        None,
+    ]
+
+
+def twin(low: float, high: float, name: str = "a eager") -> TwinNoise:
     return TwinNoise(
         reference=name,
         ratio=Interval(center=math.sqrt(low * high), low=low, high=high),
-        basis="sets",
+        rounds=6,
         excludes=low > 1 or high < 1,
-        silences=silences,
     )
 
 
@@ -130,7 +154,7 @@ CARD = NoiseCard(twins=(), canaries=(), samples=100, voided=None, threads=(("cpu
         (
             replace(
                 CARD,
-                twins=(replace(twin(1.01, 1.02), basis="blocks"),),
+                twins=(twin(1.01, 1.02),),
                 canaries=(spread(0.002), spread(0.05)),
                 threads=(("cpu", 2), ("cuda", 1)),
                 pressure_share=0.5,
@@ -139,17 +163,9 @@ CARD = NoiseCard(twins=(), canaries=(), samples=100, voided=None, threads=(("cpu
                 clock_high_per_s=3.21e9,
             ),
             (
-                "A/A: 1.015x (1.010-1.020) (within one set of workers); it excludes 1.",
+                "A/A: 1.015x (1.010-1.020); it excludes 1, so the intervals of its group are wider by as much.",
                 "Canary: spread 0.2 % to 5.0 %, so the machine counts as quiet in 1 of 2 groups.",
                 "100 samples, pressure 50.0 %, load 12.3, 2 threads on cpu, 1 thread on cuda, clock 1.90 to 3.21 GHz.",
-            ),
-        ),
-        (
-            replace(CARD, twins=(twin(1.01, 1.02, silences=True),), canaries=(spread(0.05), spread(0.05))),
-            (
-                "A/A: 1.015x (1.010-1.020); it excludes 1 (so no verdicts).",
-                "Canary: spread 5.0 %, so the machine counts as shared.",
-                "100 samples, 2 threads on cpu.",
             ),
         ),
         (
@@ -167,14 +183,13 @@ def test_the_card_in_words(card: NoiseCard, lines: tuple[str, ...]) -> None:
 
 
 def test_a_terminal_gets_few_names_of_groups() -> None:
-    card = replace(CARD, twins=tuple(twin(1.01, 1.02, f"m{at}", silences=at == 0) for at in range(5)))
-    card = replace(card, twins=tuple(replace(one, basis="blocks") for one in card.twins))
+    card = replace(CARD, twins=tuple(twin(1.01, 1.02, f"m{at}") for at in range(5)))
     shown = "1.015x (1.010-1.020)"
-    start = f"A/A in 5 groups: the widest is {shown}; 5 exclude 1: m0 {shown} (so no verdicts), m1 {shown}"
-    assert card_lines(card)[0] == f"{start}, m2 {shown}, m3 {shown} and m4 {shown}."
-    over_sets = replace(card.twins[1], basis="sets")
-    assert card_lines(replace(card, twins=(over_sets,) * 2))[0].endswith(f"m1 {shown} (so nothing is SAME).")
-    assert card_lines(card, most_named=3)[0] == f"{start}, m2 {shown} and 2 more."
+    start = f"A/A in 5 groups: the widest is {shown}; 5 exclude 1, so their intervals are wider by as much: m0 {shown}"
+    assert card_lines(card)[0] == f"{start}, m1 {shown}, m2 {shown}, m3 {shown} and m4 {shown}."
+    assert card_lines(card, most_named=2)[0] == f"{start}, m1 {shown} and 3 more."
+    one = replace(card, twins=(card.twins[0], twin(0.9, 1.1)))
+    assert card_lines(one)[0].endswith(f"1 excludes 1, so the intervals of its group are wider by as much: m0 {shown}.")
 
 
 def test_where_nothing_was_timed_there_is_no_card() -> None:
@@ -184,20 +199,11 @@ def test_where_nothing_was_timed_there_is_no_card() -> None:
 
 
 def test_a_twin_without_an_interval_is_the_widest() -> None:
-    card = analyse(
-        [
-            record(case("a"), *wave(1.0)),
-            record(beside(case("a"), "twin"), *wave(1.0)),
-            record(case("b"), *timed([1.0])),
-            record(case("b", LAST), *timed([1.0])),
-            record(beside(case("b"), "twin"), *timed([2.0])),
-        ]
-    ).noise
+    few = [record(case("b"), *timed([1.0])), record(beside(case("b"), "twin"), *timed([2.0]))]
+    card = analyse([*steady(case("a")), *steady(beside(case("a"), "twin")), *few]).noise
     assert card is not None
-    assert (
-        card_lines(card)[0]
-        == "A/A in 2 groups: the widest is 0.500x (too few blocks for an interval); none excludes 1."
-    )
+    found = "A/A in 2 groups: the widest is 0.500x (too few rounds for an interval); none excludes 1."
+    assert card_lines(card)[0] == found
 
 
 def test_a_canary_of_few_samples_says_nothing() -> None:
@@ -216,4 +222,4 @@ def test_the_card_is_short() -> None:
     card = analyse(whole_run()).noise
     assert card is not None
     assert 2 <= len(card_lines(card)) <= 4
-    assert max(map(len, card_lines(card, most_named=3))) <= 125
+    assert max(map(len, card_lines(card, most_named=3))) <= 180

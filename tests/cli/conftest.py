@@ -15,7 +15,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Act], None]:
 
     def use(act: Act) -> None:
         class Pretended:
-            def __init__(self, request: Request, hooks: Hooks, names: tuple[str, ...]) -> None:
+            def __init__(self, request: Request, hooks: Hooks, names: tuple[str, ...], *, spent_s: float = 0.0) -> None:
                 self.hooks = hooks
 
             def run(self) -> None:

@@ -10,7 +10,7 @@ from tests.made import case, record, timed
 REQUEST = Request(
     title="compare a",
     sections=(Section(models=("a",)),),
-    budget=Budget(total_s=60.0, timeout_s=120.0, launches=1),
+    budget=Budget(total_s=60.0, timeout_s=120.0),
 )
 ONE = record(case("a"), *timed([0.5, 0.25, 0.75]))
 

@@ -49,14 +49,17 @@ class Pretended:
             hooks.tell(Progress(text=f"{group.cases[0].label()}: building", elapsed_s=0.0, remaining_s=1.0))
             if self.interrupt:
                 raise KeyboardInterrupt
-            factor = self.factor(group.cases[1].model, times.launch)
-            for case, one in zip(group.cases, two(factor or 1.0, launch=times.launch), strict=True):
-                failed = factor is None and case is group.cases[1]
-                gone = {"measurements": (), "sets": (), "status": "failed", "error": f"{case.model} broke"}
+            time = group.cases[0].seed - self.requests[-1].seed
+            factor = self.factor(group.cases[1].model, time)
+            for at, one in enumerate(two(factor or 1.0, time=time)):
+                case = group.cases[at % 2]
+                failed = factor is None and at % 2 == 1
+                gone = {"measurements": (), "status": "failed", "error": f"{case.model} broke"}
                 hooks.keep(replace(one, case=case, **(gone if failed else {})))  # type: ignore[arg-type]
 
-    def factor(self, built: str, launch: int) -> float | None:
-        return next((f[launch] for name, f in self.factors.items() if built.endswith(name)), 1.0)
+    def factor(self, built: str, time: int) -> float | None:
+        """Return what HEAD takes in the measurement numbered `time`: 0 is the first, 1 the one again."""
+        return next((f[time] for name, f in self.factors.items() if built.endswith(name)), 1.0)
 
     def _known(self, name: str) -> Known:
         lack = next((known for end, known in self.lacks.items() if name.endswith(end)), None)

@@ -148,7 +148,6 @@ CEILINGS = Outcome(
 NOISE = machine.Noise(steal_share=0.015, pressure_share=0.425, load=1.25, clock_cycles_per_s=2.6e9)
 CANARY = Canary(
     latencies_s=(0.9, 0.9, 0.9975, 1.0, 1.0, 1.0, 1.0025, 2.0, 2.0),
-    copies_s=(2.0, 2.0, 2.0, 2.5, 2.5, 2.5, 3.0, 3.0, 3.0),
     noise=NOISE,
 )
 """Nine samples each: the quartiles are the third and the seventh."""
@@ -220,7 +219,6 @@ def test_the_doctor_shows_what_the_machine_can_do_and_its_noise(
             "noise now",
             "----------------------  --------------------------------------------------------",
             "spread of fixed work    0.5 %, so the machine counts as quiet (quiet: under 1 %)",
-            "spread of 64 MB copies  40.0 %",
             "stolen by other guests  1.5 %",
             "some process waited     42.5 %: other work competes for the cores",
             "load                    1.25",
@@ -269,7 +267,6 @@ def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
             "noise now",
             "----------------------  ----------------------------------------------------------",
             "spread of fixed work    33.3 %, so the machine counts as shared (quiet: under 1 %)",
-            "spread of 64 MB copies  40.0 %",
             "stolen by other guests  -",
             "some process waited     -",
             "load                    -",
@@ -294,7 +291,6 @@ def test_the_doctor_tells_ceilings_and_noise_in_json(
     assert noise == {
         "spread": pytest.approx(0.005),
         "quiet": True,
-        "copy_spread": pytest.approx(0.4),
         "steal_share": 0.015,
         "pressure_share": 0.425,
         "load": 1.25,

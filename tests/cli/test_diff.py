@@ -11,10 +11,9 @@ import pytest
 from cnnbench.cli.main import exit_code
 from cnnbench.record import Record
 from cnnbench.store import Store
-from tests.made import MACHINE, case, record, wave
+from tests.made import MACHINE, case, in_rounds
 
-OLD = record(case("net"), *wave(0.01))
-NEW = record(case("net"), *wave(0.02))
+OLD, NEW = in_rounds(case("net"), 0.01), in_rounds(case("net"), 0.02)
 NEWER = replace(MACHINE, torch="2.12.0", cores=4)
 
 
@@ -29,8 +28,8 @@ def stored(name: str, *records: Record) -> None:
 
 
 def test_two_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    stored("a", OLD)
-    stored("b", NEW)
+    stored("a", *OLD)
+    stored("b", *NEW)
     assert exit_code(["diff", "a", "b/records.jsonl"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -40,9 +39,9 @@ def test_two_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
         "Not measured together: what the machine did meanwhile is in every ratio of times, and no interval covers it. "
         "For a verdict measure both in one job: cnnbench gate BASE HEAD.",
         "",
-        "Row                          Quantity                  BASE                 HEAD           HEAD / BASE",
-        "---------------------------  ----------  ------------------  -------------------  --------------------",
-        "net eager cpu infer batch 1  latency_s   10.1 ms (9.9-10.3)  20.1 ms (19.8-20.6)  2.000x (1.922-2.081)",
+        "Row                          Quantity                   BASE                 HEAD           HEAD / BASE",
+        "---------------------------  ----------  -------------------  -------------------  --------------------",
+        "net eager cpu infer batch 1  latency_s   10.1 ms (10.0-10.1)  20.1 ms (20.0-20.2)  2.000x (1.984-2.016)",
         "",
         "1 change; 1 row is in both.",
         "In brackets 95 % intervals; that of a ratio is the widest that both leave open, so it holds in 90 % of cases "
@@ -51,7 +50,7 @@ def test_two_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_has_not_changed_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    stored("a", OLD)
+    stored("a", *OLD)
     assert exit_code(["diff", "a", "a", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["changes"] == []
     assert exit_code(["diff", "a", "a", "--all", "--format", "json"]) == 0
@@ -60,8 +59,8 @@ def test_what_has_not_changed_is_shown_when_asked_for(capsys: pytest.CaptureFixt
 
 
 def test_unlike_conditions_are_refused_until_they_are_allowed(capsys: pytest.CaptureFixture[str]) -> None:
-    stored("a", OLD)
-    stored("b", replace(NEW, environment=NEWER))
+    stored("a", *OLD)
+    stored("b", *(replace(one, environment=NEWER) for one in NEW))
     assert exit_code(["diff", "a", "b"]) == 2
     assert capsys.readouterr() == (
         "",
@@ -84,20 +83,20 @@ def test_unlike_conditions_are_refused_until_they_are_allowed(capsys: pytest.Cap
 
 
 def test_an_unknown_condition_is_answered_with_close_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    stored("a", OLD)
+    stored("a", *OLD)
     assert exit_code(["diff", "a", "a", "--allow", "thread"]) == 2
     assert capsys.readouterr() == ("", "Error: Unknown condition 'thread'. Did you mean threads?\n")
 
 
 def test_what_is_no_run_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    stored("a", OLD)
+    stored("a", *OLD)
     assert exit_code(["diff", "a", "gone"]) == 2
     assert capsys.readouterr().err.startswith("Error: 'gone' does not exist. Give a run folder or a records.jsonl; ")
 
 
 def test_a_torn_line_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
-    stored("a", OLD)
+    stored("a", *OLD)
     with Path("a/records.jsonl").open("ab") as handle:
         handle.write(b'{"record":{"ca')
     assert exit_code(["diff", "a", "a", "--format", "json"]) == 0
-    assert "line 2, the last one, is incomplete" in capsys.readouterr().err
+    assert "line 5, the last one, is incomplete" in capsys.readouterr().err

@@ -1,9 +1,10 @@
-"""The table that fills: rows that are done, rows that are measured now, and where it is shown."""
+"""The table that fills: its rows, when it is made anew, and where it is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,38 +13,89 @@ from cnnbench.analysis.shown import Table
 from cnnbench.cli.live import LiveTable
 from cnnbench.cli.measure import measure
 from cnnbench.cli.prepare import Options
-from cnnbench.orchestrator.hooks import Hooks, Live, Progress
+from cnnbench.orchestrator.hooks import Hooks, Progress
 from tests.cli.pretended import ONE, REQUEST, Pretend
 from tests.made import LAST, beside, canary, case, counted, record, run, wave
 
-NOW = Live(case=case("a", LAST), samples=7, latency_s=0.0250, low_s=0.0240, high_s=0.0262)
-BEGUN = Live(case=case("b"), samples=0, latency_s=None, low_s=None, high_s=None)
+CELLS = (
+    record(case("a"), *wave(0.05)),
+    record(case("a", LAST), *wave(0.02)),
+    record(beside(case("a"), "twin"), *wave(0.05, jitter=True)),
+    record(beside(case("a"), "canary"), *canary()),
+)
 
 
-def test_before_anything_is_measured_there_are_the_cells_that_are_begun() -> None:
-    table = LiveTable([run(), counted("a", params=5, macs=10)]).table([BEGUN])
-    assert table.cells == (("b", "eager", "cpu", "1", "infer", "measuring (0 samples)"),)
-    assert table.headings == ("Model", "Variant", "Device", "Batch", "Task", "Status")
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_rows_get_their_verdicts_as_records_come() -> None:
-    live = LiveTable([run()])
-    for one in (
-        record(case("a"), *wave(0.05)),
-        record(case("a", LAST), *wave(0.02)),
-        record(beside(case("a"), "twin"), *wave(0.05, jitter=True)),
-        record(beside(case("a"), "canary"), *canary()),
-    ):
-        live.keep(one)
-    table = live.table([BEGUN])
+def test_before_anything_is_timed_the_table_is_empty() -> None:
+    table = LiveTable([run(), counted("a", params=5, macs=10)]).refreshed()
+    assert table is not None
+    assert table.cells == ()
+
+
+def test_rows_get_their_verdicts_as_rounds_come() -> None:
+    live = LiveTable([run()], Clock())
+    for number in range(3):
+        for one in CELLS:
+            live.keep(replace(one, round=number))
+    table = live.refreshed()
+    assert table is not None
     at = table.headings.index("Verdict")
-    assert [(row[1], row[at]) for row in table.cells[:2]] == [("eager", "-"), ("channels_last", "FASTER")]
-    assert table.cells[2][0] == "b"
+    assert [(row[1], row[at]) for row in table.cells] == [("eager", "-"), ("channels_last", "FASTER")]
 
 
-def test_a_cell_that_is_measured_has_its_median_and_interval() -> None:
-    table = LiveTable([]).table([NOW])
-    assert table.cells[0][table.headings.index("Latency")] == "25.0 ms (24.0-26.2)"
+def test_the_table_is_made_anew_a_second_later_at_the_earliest() -> None:
+    clock = Clock()
+    live = LiveTable([run(), *CELLS], clock)
+    assert live.refreshed() is not None
+    assert live.refreshed() is None  # nothing is new
+    live.keep(replace(CELLS[0], round=1))
+    assert live.refreshed() is None
+    clock.now += 1.0
+    assert live.refreshed() is not None
+
+
+class Slow(Clock):
+    """A clock that moves by some seconds each time it is looked at."""
+
+    def __init__(self, by_s: float) -> None:
+        super().__init__()
+        self.by_s = by_s
+
+    def __call__(self) -> float:
+        self.now += self.by_s
+        return self.now
+
+
+@pytest.mark.parametrize(("waits_s", "shown"), [(23.0, False), (26.0, True)])
+def test_a_table_that_takes_long_takes_a_fiftieth(waits_s: float, *, shown: bool) -> None:
+    clock = Slow(0.5)  # which is how long the table takes then: 25 s of waiting
+    live = LiveTable([run(), *CELLS], clock)
+    assert live.refreshed() is not None
+    live.keep(replace(CELLS[0], round=1))
+    clock.now += waits_s
+    assert (live.refreshed() is not None) is shown
+
+
+def test_what_came_while_it_was_too_early_is_shown_later() -> None:
+    clock = Clock()
+    live = LiveTable([run()], clock)
+    live.refreshed()
+    live.keep(CELLS[0])
+    assert live.refreshed() is None
+    clock.now += 1.0
+    table = live.refreshed()
+    assert table is not None
+    assert [row[:2] for row in table.cells] == [("a", "eager")]
+    assert live.refreshed() is None
 
 
 class Terminal:
@@ -75,13 +127,12 @@ def test_a_run_on_a_terminal_shows_the_table_and_no_line_for_what_stands_there(
         yield terminal
 
     def act(hooks: Hooks) -> None:
-        hooks.live([NOW])
         hooks.keep(ONE)
-        hooks.live([BEGUN])
+        hooks.tell(Progress(text="round 2: a", elapsed_s=1.0, remaining_s=9.0))
         hooks.keep(record(case("b"), status="failed", error="boom"))
 
     monkeypatch.setattr("cnnbench.cli.measure.display", display)
     pretend(act)
     measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
-    assert [[row[0] for row in table.cells] for table in terminal.tables] == [["a"], ["a", "b"]]
+    assert [[row[0] for row in table.cells] for table in terminal.tables] == [["a"]]
     assert terminal.lines == ["     failed  b eager cpu infer batch 1  boom"]

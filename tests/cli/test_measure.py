@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnnbench.analysis import analyse
-from cnnbench.cli.measure import Measured, measure
+from cnnbench.cli.measure import Measured, measure, spent_s
 from cnnbench.cli.prepare import Options, names_of
 from cnnbench.orchestrator.hooks import Hooks, Progress
 from cnnbench.record import Record, Run
@@ -18,7 +18,7 @@ from cnnbench.report import WRITERS
 from cnnbench.spec import Case, CnnbenchError, MissingError, Section, UsageError
 from cnnbench.store import Store
 from tests.cli.pretended import ONE, REQUEST, Act, Pretend, interrupted_after, keep
-from tests.made import AMP, LAST, case, counted, judged, record, run, timed
+from tests.made import AMP, COMPILE, LAST, beside, case, counted, judged, once, record, run, timed
 
 TWO = record(case("a", LAST), *timed([0.5]))
 
@@ -43,8 +43,11 @@ def test_a_run_is_written_down_and_shown(tmp_path: Path, pretend: Pretend, capsy
         sort="latency_s",
         params_max=5,
         delta=0.02,
+        budget_s=60.0,
+        partial=True,
     )
-    assert items == (started, ONE, TWO, replace(started, wall_s=4.0, passes_s=3.0, compile_s=0.0))
+    ended = replace(started, partial=False, wall_s=4.0, passes_s=3.0, compile_s=0.0)
+    assert items == (started, ONE, TWO, ended)
     assert measured == Measured(report=analyse(items), folder=tmp_path / "run", interrupted=False, ok=True)
     assert (tmp_path / "run" / "report.csv").read_text() == WRITERS["csv"].write(analyse(items))
     for name, content in WRITERS["markdown"].files(analyse(items)).items():
@@ -64,10 +67,10 @@ def test_a_run_is_given_what_its_folder_holds(
     store.append(ONE)
     with store.file.open("ab") as file:
         file.write(b'{"rec')
-    seen: list[Mapping[Case, Record]] = []
+    seen: list[Mapping[tuple[Case, int], Record]] = []
     pretend(lambda hooks: seen.append(hooks.already))
     measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
-    assert seen == [{ONE.case.identity(): ONE}]
+    assert seen == [{(ONE.case.identity(), 0): ONE}]
     assert capsys.readouterr().err == (
         f"Note: '{store.file}', line 3, the last one, is incomplete: the run was interrupted while writing it. "
         "It is left out; resume the run to measure its case again.\n"
@@ -82,7 +85,7 @@ def test_an_interrupted_run_keeps_its_records_and_its_times(tmp_path: Path, pret
     assert (measured.interrupted, measured.report) == (True, analyse(items))
     assert items[1] == ONE
     assert isinstance(items[2], Run)
-    assert items[2].wall_s == 4.0
+    assert (items[2].wall_s, items[2].partial) == (4.0, True)
 
 
 def broken_after(error: CnnbenchError, *records: Record) -> Act:
@@ -140,6 +143,85 @@ def test_what_was_asked_wrongly_is_an_error_of_its_own(
     with pytest.raises(CnnbenchError) as caught:
         measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
     assert caught.value is error
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_mistake_leaves_a_run_as_whole_as_it_was(tmp_path: Path, pretend: Pretend, *, whole: bool) -> None:
+    options = Options(command="cnnbench compare a", output=tmp_path)
+    pretend(keep(ONE) if whole else interrupted_after(ONE))
+    measure(REQUEST, options)
+    pretend(broken_after(UsageError("Another machine.")))
+    with pytest.raises(UsageError, match=r"^Another machine\.$"):
+        measure(REQUEST, options)
+    last = Store(tmp_path).load().items[-1]
+    assert isinstance(last, Run)
+    assert (last.partial, last.wall_s) == (not whole, 4.0)
+
+
+def test_a_run_that_breaks_by_our_own_mistake_is_partial(tmp_path: Path, pretend: Pretend) -> None:
+    def act(hooks: Hooks) -> None:
+        hooks.keep(ONE)
+        raise AssertionError
+
+    pretend(act)
+    with pytest.raises(AssertionError):
+        measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
+    last = Store(tmp_path).load().items[-1]
+    assert isinstance(last, Run)
+    assert (last.partial, last.wall_s) == (True, 4.0)
+
+
+BEGUN = run(started="2026-01-02T03:04:00+00:00", partial=True)
+ENDED = replace(BEGUN, wall_s=20.0, compile_s=5.0, partial=False)
+CUT = replace(BEGUN, wall_s=12.0)
+LATER = record(case("a"), *timed([0.5]), number=1, started="2026-01-02T03:04:20.5+00:00")
+COMPILED = record(case("a", COMPILE), *timed([0.5]), once("compile_s", 6.0), started="2026-01-02T03:04:10+00:00")
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([], 0.0),
+        ([ONE], 0.0),  # records without a run say nothing of its start
+        ([BEGUN], 0.0),
+        ([BEGUN, ONE, ENDED], 15.0),  # compiling is apart
+        ([BEGUN, ONE, CUT], 12.0),
+        ([BEGUN, ONE], 9.5),  # killed: until its last record
+        ([BEGUN, LATER, ONE], 25.0),
+        ([BEGUN, ONE, COMPILED], 8.5),
+        ([BEGUN, ONE, BEGUN, LATER, CUT], 21.5),  # killed, then interrupted
+        ([BEGUN, ONE, ENDED, BEGUN, LATER], 40.0),  # ended, then killed
+        ([BEGUN, BEGUN, ONE, BEGUN], 9.5),
+    ],
+)
+def test_what_earlier_parts_took_of_the_budget(items: list[Record | Run], expected: float) -> None:
+    assert spent_s(items) == expected
+
+
+def test_the_run_is_told_what_earlier_parts_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, seen = Store(tmp_path), list[float]()
+    for item in (BEGUN, ONE, CUT):
+        store.append(item)
+
+    class Stops:
+        def __init__(self, *_: object, spent_s: float) -> None:
+            seen.append(spent_s)
+            raise MissingError("Stop.")
+
+    monkeypatch.setattr("cnnbench.cli.measure.Runner", Stops)
+    with pytest.raises(MissingError):
+        measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
+    assert seen == [12.0]
+
+
+def test_what_fails_beside_a_cell_has_no_line_of_its_own(
+    tmp_path: Path, pretend: Pretend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = record(case("a"), status="failed", error="Boom.")
+    twin, other = replace(bad, case=beside(bad.case, "twin")), replace(bad, case=beside(bad.case, "canary"))
+    pretend(keep(bad, twin, other, replace(bad, case=beside(bad.case, "lineup"))))
+    measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
+    assert capsys.readouterr().err == "     failed  a eager cpu infer batch 1  Boom.\n"
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path, pretend: Pretend) -> None:

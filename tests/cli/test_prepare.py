@@ -1,7 +1,11 @@
 """Before a run: checks of the output, cut threads, the reference's spelling, dry runs in every format."""
 
 import json
+import math
+import resource
 import runpy
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +20,10 @@ from cnnbench.report import WRITERS, Writer
 from cnnbench.spec import Request, UsageError
 from tests.cli.pretended import REQUEST, Pretend, keep
 from tests.made import AMP, LAST, case, record, timed
+from tests.program import run
 
 CASES = (case("a"), case("a", LAST, task="train", batch_size=8))
-TIME = "2 cells, 3 launches, 1 training on digits; takes about 1 min 15 s. Nothing was measured."
+TIME = "2 cells, 1 training on digits; takes about 1 min 15 s. Nothing was measured."
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     def plan_only(request: Request, names: tuple[str, ...]) -> tuple[Plan, float]:
         seen.append(request)
         plan = Plan(
-            request=replace(request, accuracy="digits", budget=replace(request.budget, launches=3)),
+            request=replace(request, accuracy="digits", budget=replace(request.budget)),
             complexity=(),
             groups=(Group(cases=CASES),),
             memory=(),
@@ -118,6 +123,81 @@ def test_the_api_spells_the_reference_so_too(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UsageError) as caught:
         api.compare(["lenet"], reference="lenet/compile+channels_last")
     assert str(caught.value) == "lenet/channels_last+compile"
+
+
+def asked(line: str, planned: list[Request]) -> tuple[float, float]:
+    """Return budget and timeout of the run that a command line asks for."""
+    assert exit_code([*line.split(), "--dry-run"]) == 0
+    (request,) = planned
+    return request.budget.total_s, request.budget.timeout_s
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("compare lenet", (60.0, 20.0)),
+        ("compare lenet --budget 15s", (15.0, 10.0)),
+        ("compare lenet --budget 45s", (45.0, 15.0)),
+        ("compare lenet --budget 10m", (600.0, 120.0)),
+        ("compare lenet --budget 15s --timeout 3m", (15.0, 180.0)),
+        ("run smoke", (35.0, 35 / 3)),
+        ("run smoke --budget 10m", (600.0, 120.0)),
+        ("run smoke --timeout 40s", (35.0, 40.0)),
+        ("run quick --budget 20m", (1200.0, 180.0)),  # as the plan says
+        ("run full", (math.inf, 900.0)),
+    ],
+)
+def test_the_timeout_follows_the_budget(line: str, expected: tuple[float, float], planned: list[Request]) -> None:
+    assert asked(line, planned) == pytest.approx(expected)
+
+
+def test_a_plan_without_a_timeout_follows_what_is_given(tmp_path: Path, planned: list[Request]) -> None:
+    plan = tmp_path / "mine.toml"
+    plan.write_text('description = "d"\nbudget = "auto"\n[[measure]]\nmodels = ["lenet"]\n', encoding="utf-8")
+    assert asked(f"run {plan} --budget 45s", planned) == (45.0, 15.0)
+
+
+TOO_SHORT = (
+    "A budget of 2 s is too short: measuring each cell once takes about 4 s here. Give --budget 4s or more, or fewer "
+    "models or variants."
+)
+
+
+def test_a_budget_that_gives_no_round_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(["compare", "lenet", "--budget", "2s"]) == 2
+    assert capsys.readouterr() == ("", f"Error: {TOO_SHORT}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_budget_is_refused_before_torch_is_there(tmp_path: Path) -> None:
+    code = (
+        "import sys; from cnnbench.cli.main import exit_code; code = exit_code(sys.argv[1:]); "
+        "print(code, *(name for name in ('torch', 'pandas', 'scipy') if name in sys.modules))"
+    )
+    words = [sys.executable, "-c", code, "compare", "lenet", "--budget", "2s"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("2\n", f"Error: {TOO_SHORT}\n")
+
+
+@pytest.mark.slow
+def test_a_short_budget_is_refused_within_a_second(tmp_path: Path) -> None:
+    """It is the processor's second, because other tests may have the cores."""
+    took = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert run("compare lenet --budget 2s", tmp_path).returncode == 2
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(took) < 1.0
+
+
+def test_the_api_refuses_a_short_budget_too() -> None:
+    with pytest.raises(UsageError) as caught:
+        api.compare(["lenet"], budget_s=2.0)
+    assert str(caught.value) == TOO_SHORT
 
 
 NO_FOLDER = "Give a folder: records.jsonl and the reports are written into it."

@@ -60,7 +60,7 @@ def test_several_runs_are_merged_in_the_order_given(tmp_path: Path, capsys: pyte
     assert exit_code(["report", str(first), str(second), "--format", "markdown"]) == 0
     assert capsys.readouterr() == (f"{first}/report.md\n", "")
     report = analyse(items, again)
-    assert [row.launches for row in report.rows if row.model == "resnet18"] == [6, 6, 6, None]
+    assert [row.rounds for row in report.rows if row.model == "resnet18"] == [8, 8, 8, None]
     assert (first / "report.md").read_bytes() == WRITERS["markdown"].files(report)["report.md"]
 
 

@@ -1,6 +1,10 @@
 """What commands print, from hand-made records: progress, listings, tests of checkpoints, trainings."""
 
+import io
 import json
+import re
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import pytest
 from cnnbench.analysis.shown import Table
 from cnnbench.cli import evaluate
 from cnnbench.cli import trained as shown
-from cnnbench.cli.progress import clock_text, display, length_text, record_line
+from cnnbench.cli.progress import _Ticker, clock_text, display, length_text, record_line, times_text
 from cnnbench.cli.tables import render
 from cnnbench.orchestrator.hooks import Progress
 from cnnbench.record import Measurement, Record
@@ -34,6 +38,78 @@ def test_a_time_is_written_as_on_a_clock(seconds: float, expected: str) -> None:
 )
 def test_a_length_of_time_is_written_in_words(seconds: float, expected: str) -> None:
     assert length_text(seconds) == expected
+
+
+def test_a_clock_shows_what_has_passed_and_the_whole() -> None:
+    assert times_text(6.6, 59.6) == "0:07 / 1:00"
+
+
+class Paper(io.StringIO):
+    """What is written on; `enough` is set when that was done three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enough = threading.Event()
+        self.times = 0
+
+    def write(self, text: str) -> int:
+        self.times += 1
+        if self.times >= 3:
+            self.enough.set()
+        return super().write(text)
+
+
+def test_the_clock_ticks_over_the_start_of_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
+    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", lambda: 107.0)
+    paper = Paper()
+    ticker = _Ticker(paper, 100.0)
+    ticker.total_s = 60.0
+    with ticker:
+        assert paper.enough.wait(10.0)
+    assert paper.getvalue() == "\r0:07 / 1:00" * paper.times
+
+
+def test_a_clock_past_its_whole_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
+    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", lambda: 165.0)
+    paper = Paper()
+    ticker = _Ticker(paper, 100.0)
+    ticker.total_s = 60.0
+    with ticker:
+        assert paper.enough.wait(10.0)
+    assert paper.getvalue() == "\r1:05 / 1:05" * paper.times
+
+
+def test_the_clock_stands_while_something_is_drawn_and_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+
+    def monotonic() -> float:
+        looked.set()
+        return 107.0
+
+    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
+    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", monotonic)
+    paper = Paper()
+    ticker = _Ticker(paper, 100.0)
+    with ticker:
+        assert looked.wait(10.0)
+        with ticker.still:
+            ticker.total_s = 60.0
+            looked.clear()
+            assert not looked.wait(0.02)  # some twenty ticks
+            assert paper.times == 0
+        assert paper.enough.wait(10.0)
+
+
+def test_a_terminal_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
+    paper = Paper()
+    ticker = _Ticker(paper, time.monotonic())
+    ticker.total_s = 60.0
+    with ticker:
+        assert paper.enough.wait(10.0)
+        paper.close()
 
 
 @pytest.mark.parametrize(
@@ -100,6 +176,28 @@ def test_a_line_worth_keeping_stays_on_a_terminal(
     with display() as shown:
         shown.tell(Progress(text="epoch 1/2", elapsed_s=1.0, remaining_s=2.0, lasting=True))
     assert "epoch 1/2\n" in capsys.readouterr().err
+
+
+def test_the_clock_does_not_go_back_when_a_line_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", lambda: now)
+    table_of_one = Table(headings=("Model",), right=(False,), cells=(("a",),), common=())
+    with display() as shown:
+        shown.tell(Progress(text="a", elapsed_s=0.0, remaining_s=60.0))
+        now = 107.0
+        shown.line("it stays")
+        now = 109.0
+        shown.table(table_of_one)
+    assert re.findall(r"\d:\d\d / \d:\d\d", capsys.readouterr().err)[:3] == [
+        "0:00 / 1:00",
+        "0:07 / 1:00",
+        "0:09 / 1:00",
+    ]
 
 
 ROWS = [("a", 1234, None), ("b,c", 5, 0.5)]

@@ -13,7 +13,7 @@ from cnnbench.spec import Budget, Case, Request, Section, Shape
 from cnnbench.variants import parse_variant
 from tests.made import MACHINE, case
 
-BUDGET = Budget(total_s=60.0, timeout_s=600.0, launches=1)
+BUDGET = Budget(total_s=60.0, timeout_s=600.0)
 NATIVE = replace(MACHINE, native_bf16=True)
 GPU = replace(NATIVE, gpu="Example GPU", gpu_native_bf16=True)
 NO_COMPILER = replace(NATIVE, compile_blocker="torch.compile needs a C++ compiler: install g++")

@@ -7,24 +7,24 @@ from typing import cast
 
 from cnnbench.machine import Counters
 from cnnbench.orchestrator.cell import Seen
-from cnnbench.orchestrator.group import NO_OTHERS, Limits, measure_group
-from cnnbench.orchestrator.hooks import Live
+from cnnbench.orchestrator.group import NO_OTHERS, GroupRounds
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Request, Take, Taken, Warm
 from cnnbench.orchestrator.planning import Group
-from cnnbench.record import Caution
+from cnnbench.orchestrator.single import as_record
+from cnnbench.orchestrator.start import Limits
+from cnnbench.record import Record
 from cnnbench.runners.sampling import Sample, SampleShape
 from cnnbench.spec import Case
-from tests.made import AMP, LAST, case
+from tests.made import AMP, LAST, MACHINE, case
 
-READY = Ready(first_call_s=0.5, warmup_s=0.125, iteration_s=1.0, shape=SampleShape(rewarm=1, readings=2, group=3))
-"""Six iterations of a second: a minute has no time for more than one set of workers."""
-
-QUICK = replace(READY, iteration_s=0.0625, shape=SampleShape(rewarm=1, readings=3, group=1))
-"""A block takes a quarter of a second, so a few seconds have time for several sets of workers."""
+READY = Ready(first_call_s=0.5, warmup_s=0.125, iteration_s=0.0625, shape=SampleShape(rewarm=1, readings=3, group=1))
+"""A block takes a quarter of a second a cell."""
 
 BOOM = Failure(status="failed", error="ValueError: boom (net.py:3)")
 SILENT = Failure(status="timeout", error="no answer within 10 s")
+NOTHING_COUNTED = Counters(at_s=0.0)
+"""What the counters of a machine say that has none."""
 
 
 def sample(latency_s: float, *phases_s: float, **seen: float) -> Sample:
@@ -52,12 +52,12 @@ class Script:
     built: Reply = field(default_factory=Built)
     ready: Reply = READY
     latencies: Sequence[float | Sample | Failure] = (1.0,)
-    take_s: float = 0.5
-    warm_s: float = 0.0
+    take_s: float = 0.25
+    warm_s: float = 0.25
 
 
 Scripts = Script | Sequence[Script]
-"""What the workers of a cell answer, one set after the other (then the last)."""
+"""What the workers of a cell answer, one round after the other (then the last)."""
 
 
 class PretendedWorker:
@@ -106,11 +106,6 @@ class PretendedWorker:
         """The shape that the worker was told to keep."""
         return next(r.shape for r in self.requests if isinstance(r, Warm))
 
-    @property
-    def brief(self) -> bool:
-        """Whether the worker was told to warm up briefly."""
-        return next(r.brief for r in self.requests if isinstance(r, Warm))
-
 
 class Stage:
     """Pretended workers for eager, channels_last and amp, as many as there are scripts, and a clock that they move.
@@ -122,12 +117,13 @@ class Stage:
         self, *scripts: Scripts, device: str = "cpu", twin: Scripts | None = None, canary: Scripts | None = None
     ) -> None:
         self.now, self.log, self.told = 1000.0, list[str](), list[str]()
-        self.live: list[tuple[Live, ...]] = []
         self.workers: list[PretendedWorker] = []
         self.counters = [NOTHING_COUNTED, NOTHING_COUNTED]
         variants = (case("net").variant, LAST, AMP)[: len(scripts)]
         self.cases = [case("net", v, device="cuda" if device == "cuda" else "cpu") for v in variants]
         self._scripts, self._twin, self._canary = scripts, twin, canary
+        self.limits = Limits(scratch="/scratch", memory_bytes=123, warm_cap_s=4.0, emulated={})
+        self.rounds_left = 9.0
 
     @property
     def group(self) -> Group:
@@ -144,39 +140,42 @@ class Stage:
         scripts = given[self.group.members.index(_case_of(worker))]
         if isinstance(scripts, Script):
             return scripts
-        return scripts[min(len(self.of(worker.name)), len(scripts)) - 1]
+        return scripts[min(len(self.of(worker)), len(scripts)) - 1]
 
-    def of(self, name: str) -> list[PretendedWorker]:
-        """Return the workers of the cell `name`, one for each set that it was in."""
-        return [w for w in self.workers if w.requests and w.name == name]
+    def of(self, worker: PretendedWorker) -> list[PretendedWorker]:
+        """Return the workers of the cell of `worker`, one for each round that it was in."""
+        return [w for w in self.workers if w.requests and _case_of(w) == _case_of(worker)]
 
     def start(self) -> PretendedWorker:
         self.workers.append(PretendedWorker(self))
         return self.workers[-1]
 
+    def rounds(self, *, target: float = 0.01, others: Mapping[str, Host] = NO_OTHERS) -> GroupRounds:
+        """Return the group before its first round."""
+        host = cast("Host", SimpleNamespace(start=self.start))
+        return GroupRounds(host, self.group, self.limits, target=target, others=others)
+
     def measure(
         self,
+        count: int = 1,
         *,
-        sampling_s: float = 60.0,
         deadline_s: float = 600.0,
-        launch: int = 0,
+        rounds: GroupRounds | None = None,
         emulated: Mapping[Case, str] | None = None,
         tell: Callable[[str], None] | None = None,
-        ratio_within: float | None = None,
-        others: Mapping[str, Host] = NO_OTHERS,
-    ) -> tuple[Seen, ...]:
-        limits = Limits(
-            sampling_s=sampling_s,
-            deadline=self.now + deadline_s,
-            scratch="/scratch",
-            memory_bytes=123,
-            warm_cap_s=4.0,
-            emulated=emulated or {},
-            live=lambda now: self.live.append(tuple(now)),
-            ratio_within=ratio_within,
-        )
-        host = cast("Host", SimpleNamespace(start=self.start))
-        return measure_group(host, self.group, limits, launch=launch, tell=tell or self.told.append, others=others)
+    ) -> list[tuple[Seen, ...]]:
+        """Measure `count` rounds, and return what came of the members in each."""
+        self.limits = replace(self.limits, emulated=emulated or {})
+        group, found = rounds or self.rounds(), []
+        for _ in range(count):
+            number = group.rounds
+            seen = group.measure(
+                deadline=self.now + deadline_s, rounds_left=self.rounds_left, tell=tell or self.told.append
+            )
+            for one in seen:
+                group.keep(recorded(one, number))
+            found.append(seen)
+        return found
 
     @property
     def taken(self) -> list[str]:
@@ -190,20 +189,13 @@ def _case_of(worker: PretendedWorker) -> Case:
     return job.case
 
 
-NOTHING_COUNTED = Counters(at_s=0.0)
-"""What the counters of a machine say that has none."""
+def recorded(seen: Seen, number: int = 0) -> Record:
+    """Return the record of what a round gave."""
+    return as_record(seen.case, MACHINE, seen, started=0.0, number=number)
+
 
 Use = Callable[[Stage], Stage]
 
 
 def blocks(seen: Seen) -> tuple[int, ...]:
-    return next(m.blocks for m in seen.outcome.measurements if m.quantity == "latency_s")
-
-
-def wide(by: str) -> Caution:
-    """Return the caution of a cell that is not precise enough."""
-    return Caution(
-        code="precision_not_reached",
-        fact=f"the interval is wider than asked for when the budget is spent ({by})",
-        advice="Give it a larger --budget.",
-    )
+    return next((m.blocks for m in seen.outcome.measurements if m.quantity == "latency_s"), ())

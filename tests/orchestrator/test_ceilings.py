@@ -83,7 +83,7 @@ def test_the_case_of_ceilings() -> None:
             input_shape=(),
             role="ceilings",
             seed=0,
-            budget=Budget(total_s=2.0, timeout_s=62.0, launches=1),
+            budget=Budget(total_s=2.0, timeout_s=62.0),
         )
         == CASE
     )
@@ -201,7 +201,7 @@ def test_the_canary_is_sampled_and_the_machine_watched_meanwhile(monkeypatch: py
     host = Pretended([Built(), READY, Taken(sample=sample(0.5, 0.25)), Taken(sample=sample(0.75, 0.125))])
     canary = replace(CASE, role="canary")
     found = watch_canary(cast("Host", host), canary, scratch="/scratch")
-    assert found == Canary(latencies_s=(0.5, 0.75), copies_s=(0.25, 0.125), noise=NOISE)
+    assert found == Canary(latencies_s=(0.5, 0.75), noise=NOISE)
     assert host.heard == [Job(case=canary, scratch="/scratch"), Warm(), Take(), Take()]
     assert host.closed == 1
 

@@ -11,7 +11,6 @@ import pytest
 
 from cnnbench.orchestrator.host import ForkHost, Worker
 from cnnbench.orchestrator.messages import Answer, Built, Failure, Job, Question, Ready, Reply, Take, Taken, Warm
-from cnnbench.record import Caution
 from tests.made import LAST, case
 from tests.orchestrator.processes import gone, pid_of
 
@@ -221,13 +220,8 @@ def test_a_good_worker_gives_samples_and_is_first_in_line_to_be_killed(start: St
 
 
 def test_channels_last_without_convolutions_is_pointed_out(start: Start) -> None:
-    caution = Caution(
-        code="no_convolution",
-        fact="the network has no convolution, so channels_last has nothing to speed up "
-        "and may cost a copy of the input",
-        advice="Leave channels_last out for this network.",
-    )
-    assert start("good", channels_last=True).receive(60.0) == Built(cautions=(caution,))
+    note = "the network has no convolution, so channels_last has nothing to speed up"
+    assert start("good", channels_last=True).receive(60.0) == Built(notes=(note,))
 
 
 def test_a_question_is_answered_by_the_environment_and_what_models_are(host: ForkHost, networks: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from cnnbench.orchestrator.planning import Plan, Refused, shape_of, split_reference, threads_of
+from cnnbench.orchestrator.planning import Group, Plan, Refused, shape_of, split_reference, threads_of
 from cnnbench.spec import Case, MissingError, RecipeName, UsageError
 from tests.made import MACHINE
 from tests.orchestrator.asked import BUDGET, GPU, NO_COMPILER, OUTSIDE, cell, group, plan, request, section
@@ -18,13 +19,19 @@ def names(found: Plan) -> list[list[str]]:
     return [[c.label() for c in one.cases] for one in found.groups]
 
 
+def lineup(*cases: Case) -> Group:
+    """Return the group of `cases` in turns, as it is expected: with nothing beside."""
+    return Group(cases=tuple(replace(c, role="lineup") for c in cases))
+
+
 # Cells and groups
 
 
 def test_each_model_s_variants_make_a_group_with_eager_first() -> None:
     found = plan(request(section("lenet", "resnet18", variants=("channels_last", "compile"))))
-    assert found.groups == tuple(
-        group(cell(m), cell(m, "channels_last"), cell(m, "compile")) for m in ("lenet", "resnet18")
+    assert found.groups == (
+        *(group(cell(m), cell(m, "channels_last"), cell(m, "compile")) for m in ("lenet", "resnet18")),
+        lineup(cell("lenet"), cell("resnet18")),
     )
     assert (found.refused, found.accuracy, dict(found.emulated)) == ((), (), {})
 
@@ -211,6 +218,50 @@ def test_a_reference_that_cannot_be_measured_is_refused() -> None:
 )
 def test_a_path_keeps_its_slashes(text: str, parts: tuple[str, str]) -> None:
     assert split_reference(text) == parts
+
+
+# The line-up
+
+
+def test_the_line_up_holds_each_model_as_it_is_written() -> None:
+    found = plan(request(section("resnet18", "lenet", "mlp", variants=("amp", "channels_last"))))
+    assert found.groups[-1] == lineup(cell("resnet18"), cell("lenet"), cell("mlp"))
+    assert [one.cases[0].role for one in found.groups] == ["timed", "timed", "timed", "lineup"]
+    assert found.groups[-1].members == found.groups[-1].cases
+
+
+def test_one_model_has_no_line_up() -> None:
+    found = plan(request(section("lenet", batch_sizes=(1, 8), tasks=("infer", "train"))))
+    assert {c.role for one in found.groups for c in one.cases} == {"timed"}
+
+
+def test_with_a_reference_there_is_no_line_up() -> None:
+    found = plan(request(section("lenet", "mlp"), reference="lenet"))
+    assert found.groups == (group(cell("lenet"), cell("mlp")),)
+
+
+def test_each_batch_task_and_device_has_its_line_up() -> None:
+    asked = request(section("lenet", "mlp", batch_sizes=(1, 8), tasks=("infer", "train")), device="all")
+    ways: list[dict[str, Any]] = [
+        {"task": task, "batch_size": batch, "device": device}
+        for device in ("cpu", "cuda")
+        for task in ("infer", "train")
+        for batch in (1, 8)
+    ]
+    found = plan(asked, GPU).groups
+    assert found[16:] == tuple(lineup(cell("lenet", **way), cell("mlp", **way)) for way in ways)
+
+
+def test_a_model_alone_at_its_batch_is_in_no_line_up() -> None:
+    found = plan(request(section("lenet", "mlp"), section("lenet", batch_sizes=(8,))))
+    assert found.groups[3:] == (lineup(cell("lenet"), cell("mlp")),)
+
+
+def test_nothing_is_measured_beside_a_line_up() -> None:
+    found = plan(request(section("lenet", "mlp", variants=("amp",))))
+    beside = (*found.memory, *found.numerics, *found.layers)
+    assert "lineup" not in {c.role for c in beside}
+    assert len(beside) == 4 + 2 + 2
 
 
 # Accuracy

@@ -1,116 +1,137 @@
-"""A whole run with a pretended host: what is measured again, how the budget is shared, what is refused."""
+"""A whole run on a pretended machine: rounds, whose turn it is, what hangs, what is gone on with, what is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from cnnbench import machine
+from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.group import GroupRounds
+from cnnbench.orchestrator.messages import Failure, Known
+from cnnbench.orchestrator.run import LATE, next_of
 from cnnbench.spec import UsageError
 from tests.made import MACHINE
-from tests.orchestrator.world import World, asked, by_identity
+from tests.orchestrator.world import World, asked
 
 
-def test_every_launch_gets_an_equal_part_of_the_budget(world: World) -> None:
-    world.fixed_s = 3.2  # two cells and a twin, 0.9 s each, and a canary
-    world.run(asked("mlp", "lenet", "perceptron", launches=3))
-    parts = [sum(world.sampling_s[at : at + 3]) for at in (0, 3, 6)]
-    # Of 90 s the starts of two later launches are set aside, 3 x 3.2 s in each are spent before samples; the pretended
-    # starts take nothing, so their time goes to the launches that follow.
-    warming_up = 3 * 17 * (79_400 + 649_120 + 7_840) / 60e9
-    expected = [80 / 3 - 9.6, 80 / 3 + 5 / 2 - 9.6, 80 / 3 + 5 / 2 + 5 - 9.6]
-    assert parts == pytest.approx([part - warming_up for part in expected], abs=0.001)
+def test_every_group_has_a_round_before_any_has_two(world: World) -> None:
+    world.run(asked("mlp", "lenet", total_s=60.0))
+    assert world.rounds[:3] == ["mlp infer", "lenet infer", "lineup infer"]
+    assert world.log[3:5] == ["complexity mlp eager", "complexity lenet eager"]
+    assert sorted(world.rounds[3:6]) == sorted(world.rounds[:3])
 
 
-def test_groups_that_end_early_leave_their_time_to_the_later_ones(world: World) -> None:
-    world.group_s = 1.0
-    world.run(asked("mlp", "lenet", "perceptron"))
-    # of 90 s 3.2 s a group are set aside for its start
-    assert [round(s, 1) for s in world.sampling_s] == [26.8, 41.3, 84.8]
+def test_a_run_ends_within_its_budget(world: World) -> None:
+    world.run(asked("mlp", total_s=95.0))
+    assert world.rounds == ["mlp infer"] * 9
+    assert world.now == 1090.0
 
 
-def test_what_is_done_is_not_measured_again(world: World) -> None:
-    request = asked("mlp", "lenet")
-    world.run(request)
-    first, world.kept = world.kept, []
-    world.run(request, by_identity(first))
-    assert world.kept == []
-    lost = next(r for r in reversed(first) if r.case.variant.name == "channels_last" and r.case.role == "timed")
-    world.run(request, by_identity([record for record in first if record is not lost]))
-    assert [record.case.label() for record in world.timed] == [
-        "lenet eager cpu infer batch 1",
-        "lenet channels_last cpu infer batch 1",
+def test_records_are_numbered_by_round(world: World) -> None:
+    world.run(asked("mlp", total_s=35.0))
+    cells = [(r.round, r.case.role) for r in world.kept if r.case.role in ("timed", "twin", "canary")]
+    roles = ["timed", "timed", "twin", "canary"]
+    assert [cell for cell in cells if cell[0] < 3] == [
+        *((0, role) for role in roles),
+        (0, "timed"),  # the counts
+        *((number, role) for number in (1, 2) for role in roles),
     ]
 
 
-def test_cells_that_were_not_measured_together_are_measured_again(world: World) -> None:
-    request = asked("mlp")
-    world.run(request)
-    first, second = world.timed
-    apart = replace(second, started="2026-01-01T00:00:00.000+00:00")
-    world.log.clear()
-    world.run(request, by_identity([apart if record is second else record for record in world.kept]))
-    assert (first.started != apart.started, world.log) == (True, ["group mlp infer"])
+def test_compiling_is_apart_from_the_budget(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cnnbench.record import Measurement
+    from tests.orchestrator import world as made
+
+    plain = made.latencies
+
+    def compiled(case, number):  # type: ignore[no-untyped-def]
+        found = plain(case, number)
+        more = Measurement(quantity="compile_s", samples=(20.0,))
+        first = number == 1 and case.role == "twin"
+        return replace(found, measurements=(*found.measurements, *([more] if first else [])))
+
+    monkeypatch.setattr(made, "latencies", compiled)
+    world.run(asked("mlp", total_s=35.0))
+    assert world.now == 1050.0
 
 
-@pytest.mark.parametrize(("missing", "again"), [("twin", ["group mlp infer"]), ("canary", [])])
-def test_a_group_without_its_twin_is_measured_again(world: World, missing: str, again: list[str]) -> None:
-    world.run(asked("mlp"))
-    assert [r.case.role for r in world.kept if r.launch == 0][-4:] == ["timed", "timed", "twin", "canary"]
-    world.log.clear()
-    world.run(asked("mlp"), by_identity([r for r in world.kept if r.case.role != missing]))
-    assert world.log == again
+def test_what_hangs_is_asked_once(world: World) -> None:
+    world.hanging = ("mlp",)
+    world.run(asked("mlp", "lenet", batch_sizes=(1, 8), total_s=60.0))
+    assert world.rounds.count("mlp infer") == 1
+    assert not [line for line in world.log if "mlp" in line and not line.startswith("round")]
+    failed = {(r.case.batch_size, r.case.variant.name, r.status, r.error) for r in world.timed if r.case.model == "mlp"}
+    error = "no answer within 10 s (--timeout)"
+    assert failed == {(b, v, "timeout", error) for b in (1, 8) for v in ("eager", "channels_last")}
 
 
-def test_groups_are_skipped_a_quarter_beyond_the_budget_and_good_records_stay(world: World) -> None:
-    request = asked("mlp", "lenet")
-    world.run(request)
-    good, last = world.timed[2:]
-    failed = replace(last, status="failed", measurements=(), error="boom")
-    world.kept, world.group_s = [], 113.0
-    world.run(request, by_identity([good, failed]))
-    assert [(record.case.label(), record.status) for record in world.timed] == [
-        ("mlp eager cpu infer batch 1", "ok"),
-        ("mlp channels_last cpu infer batch 1", "ok"),
-        ("lenet channels_last cpu infer batch 1", "timeout"),
+def test_what_a_hang_took_is_given_back(world: World) -> None:
+    world.hanging = ("mlp",)
+    world.run(asked("mlp", "lenet", total_s=60.0))
+    assert world.now == 1070.0
+
+
+def test_a_file_that_hangs_is_not_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Failure(status="timeout", error="no answer within 10 s")
+    found = Known(model="./net.py:build", input_shape=(3, 8, 8), failure=silent)
+    monkeypatch.setattr("cnnbench.orchestrator.run.find", lambda *_: found)
+    world.run(asked("./net.py:build", total_s=60.0))
+    assert world.log == ["ceilings"]
+    assert [(r.status, r.error) for r in world.timed] == [("timeout", "no answer within 10 s")] * 2
+
+
+def test_groups_whose_turn_never_came_are_not_started(world: World) -> None:
+    world.round_s = 40.0
+    world.run(asked("mlp", "lenet", "perceptron", total_s=40.0))
+    assert world.rounds == ["mlp infer", "lenet infer"]
+    assert {(r.case.model, r.status, r.error) for r in world.timed if r.status != "ok"} == {
+        ("perceptron", "not started", LATE)
+    }
+
+
+def test_a_compiled_cell_without_a_second_round_is_not_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(group: GroupRounds, **_: object) -> tuple[Seen, ...]:
+        return tuple(seen for seen in world.measure(group) if not seen.case.variant.compile_mode)
+
+    monkeypatch.setattr(GroupRounds, "measure", measure)
+    world.run(asked("mlp", variants=("eager", "compile"), total_s=15.0))
+    assert [(r.case.variant.name, r.status, r.error) for r in world.timed] == [
+        ("eager", "ok", None),
+        ("compile", "not started", LATE),
     ]
-    assert world.kept[-1].error == (
-        "the budget was spent before its turn; a larger --budget, or the same command with --output of this run"
-    )
+
+
+def test_a_resumed_run_goes_on_with_its_next_round(world: World) -> None:
+    world.run(asked("mlp", total_s=35.0))
+    first, world.kept, world.now = world.kept, [], 2000.0
+    world.run(asked("mlp", total_s=65.0), first, spent_s=35.0)
+    assert sorted({record.round for record in world.timed}) == [3, 4, 5]
+    assert not [record for record in world.kept if record.case.task == "complexity"]
+
+
+def test_a_resumed_run_whose_budget_is_spent_does_what_is_missing(world: World) -> None:
+    world.run(asked("mlp", total_s=35.0))
+    first, world.kept = [r for r in world.kept if r.case.task != "complexity"], []
+    world.log.clear()
+    world.run(asked("mlp", total_s=35.0), first, spent_s=35.0)
+    assert world.rounds == []
+    assert [record.case.task for record in world.kept] == ["complexity"]
 
 
 def test_a_training_that_did_not_fit_is_tried_again(world: World) -> None:
     request = asked("mlp", accuracy="digits")
     world.run(request)
-    assert [record.status for record in world.timed] == ["unsupported", "ok", "ok"]
-    world.run(request, by_identity(world.kept))
+    world.run(request, world.kept)
     assert world.trained == ["mlp", "mlp"]
 
 
-def test_trainings_come_first_and_the_groups_get_what_they_leave_of_their_share(world: World) -> None:
-    world.train_s = 2.0
-    world.run(asked("mlp", "lenet", accuracy="digits"))
-    assert [line for line in world.log if line.startswith(("train", "group"))] == [
-        "train mlp",
-        "train lenet",
-        "group mlp infer",
-        "group lenet infer",
-    ]
-    assert world.limits_s == [pytest.approx(27.0 / 2), pytest.approx(25.0)]  # a share of 90 s, the last one gets all
-    # the pretended start of the first group takes nothing, that of the second is set aside
-    assert sum(world.sampling_s) == pytest.approx(90.0 - 4.0 - 3.2, abs=0.01)
-
-
-def test_later_launches_do_not_train_again(world: World) -> None:
-    world.run(asked("mlp", accuracy="digits", launches=2))
-    assert world.trained == ["mlp"]
-
-
 def test_another_environment_is_refused(world: World) -> None:
-    request = asked("mlp")
-    world.run(request)
+    world.run(asked("mlp"))
     world.environment = replace(MACHINE, torch="2.12.0")
     with pytest.raises(UsageError) as caught:
-        world.run(request, by_identity(world.kept))
+        world.run(asked("mlp"), world.kept)
     assert str(caught.value) == (
         "This run began in another environment: torch was '2.11.0' and is '2.12.0'. Give a new folder with --output."
     )
@@ -120,7 +141,21 @@ def test_other_threads_are_refused(world: World, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(machine, "default_threads", lambda: 4)
     world.run(asked("mlp", threads=2))
     with pytest.raises(UsageError) as caught:
-        world.run(asked("mlp", threads=3), by_identity(world.kept))
+        world.run(asked("mlp", threads=3), world.kept)
     assert str(caught.value) == (
         "This run began with 2 threads a cell, now it is 3. Give the same --threads, or a new folder with --output."
     )
+
+
+def group(rounds: int, last_s: float) -> GroupRounds:
+    return cast("GroupRounds", SimpleNamespace(rounds=rounds, last_s=last_s))
+
+
+def test_dear_groups_get_fewer_rounds_but_three_first() -> None:
+    dear, cheap = group(2, 16.0), group(6, 1.0)
+    assert next_of([dear, cheap]) is dear
+    dear.rounds = 3  # 3 x 4 is more than 6 x 1
+    assert next_of([dear, cheap]) is cheap
+    cheap.rounds = 13
+    assert next_of([dear, cheap]) is dear
+    assert next_of([]) is None

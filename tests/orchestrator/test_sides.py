@@ -1,6 +1,6 @@
 """Two sides: which groups there are, how time is shared, and what each record is of; workers only pretend."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ import pytest
 
 from cnnbench.orchestrator import sides
 from cnnbench.orchestrator.cell import Seen
-from cnnbench.orchestrator.group import Limits
+from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.hooks import Hooks, Progress
 from cnnbench.orchestrator.host import Host
 from cnnbench.orchestrator.messages import Done, Failure, Job, Known
@@ -28,14 +28,13 @@ from cnnbench.orchestrator.sides import (
     once_more,
 )
 from cnnbench.record import Environment, Measurement, Outcome, Record
-from cnnbench.spec import Budget, MissingError, Request, Section
+from cnnbench.spec import Budget, Case, MissingError, Request, Section
 from tests.made import MACHINE
 from tests.orchestrator.asked import NATIVE, NO_COMPILER
 
 OTHER = replace(MACHINE, torch="2.12.0")
-BUDGET = Budget(total_s=100.0, timeout_s=120.0, launches=1)
+BUDGET = Budget(total_s=100.0, timeout_s=120.0)
 PAIR = Pair(base="tree:/b::net", head="tree:/h::net")
-COUNTED = Outcome(measurements=(Measurement(quantity="latency_s", samples=(1.0,)),))
 
 
 def request(*variants: str, batch_sizes: tuple[int, ...] = (1,), **more: object) -> Request:
@@ -94,41 +93,51 @@ def test_a_variant_that_cannot_be_had_is_refused() -> None:
 
 @dataclass
 class Machine:
-    """Groups take `group_s` each; `log` is which host started what, and what was measured."""
+    """A round takes `round_s`; `log` is which hosts it had, and what was measured."""
 
-    group_s: float = 10.0
+    round_s: float = 10.0
     now: float = 1000.0
     failing: str = ""
     log: list[str] = field(default_factory=list)
-    limits: list[Limits] = field(default_factory=list)
+    deadlines: list[float] = field(default_factory=list)
     kept: list[Record] = field(default_factory=list)
     told: list[Progress] = field(default_factory=list)
 
     def host(self, name: str) -> Host:
         return cast("Host", SimpleNamespace(start=lambda: Checking(self, name), name=name))
 
-    def measure_group(
-        self, host: Host, group: Group, limits: Limits, *, launch: int, tell: object, others: Mapping[str, Host]
-    ) -> tuple[Seen, ...]:
-        names = [others.get(case.model, host).name for case in group.cases]  # type: ignore[union-attr]
-        self.log.append(f"{group.cases[0].variant.name} {' '.join(names)} {launch}")
-        self.limits.append(limits)
-        tell("working")  # type: ignore[operator]
-        self.now += self.group_s
+    def round(self, group: GroupRounds, deadline: float) -> tuple[Seen, ...]:
+        cases = [case for case in group.group.cases if not _out(group, case)]
+        names = [group._host_of(case).name for case in cases]  # type: ignore[union-attr]
+        self.log.append(f"{cases[0].variant.name} {' '.join(names)}")
+        self.deadlines.append(deadline)
+        self.now += self.round_s
+        group.last_s = self.round_s
+        group.spent_s += self.round_s
+        group.rounds += 1
         return tuple(
             Seen(
                 case=case,
                 failure=Failure(status="failed", error="boom") if case.model == self.failing else None,
-                outcome=COUNTED,
+                outcome=_latencies(group.rounds * (case.model == PAIR.head)),
                 lost_s=3.0 if case.model == self.failing else 0.0,
             )
-            for case in group.cases
+            for case in cases
         )
 
-    def measure(self, groups: tuple[Group, ...], *, total_s: float = 100.0, launch: int = 0) -> None:
+    def measure(self, groups: tuple[Group, ...], *, total_s: float = 100.0) -> None:
         hosts = Hosts(base=self.host("base"), head=self.host("head"))
-        times = Times(begin=self.now, total_s=total_s, launch=launch, ratio_within=0.0125)
+        times = Times(begin=self.now, total_s=total_s, target=0.0125)
         measure_sides(hosts, BOTH, groups, times, Hooks(keep=self.kept.append, tell=self.told.append, already={}))
+
+
+def _out(group: GroupRounds, case: Case) -> bool:
+    return any(member.case == case and member.out is not None for member in group._members)
+
+
+def _latencies(number: int) -> Outcome:
+    value = 1.0 + 0.01 * (7 * number % 11)
+    return Outcome(measurements=(Measurement(quantity="latency_s", samples=(value,) * 3, units=3, blocks=(0, 1, 2)),))
 
 
 class Checking:
@@ -151,7 +160,7 @@ class Checking:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
-    monkeypatch.setattr(sides, "measure_group", made.measure_group)
+    monkeypatch.setattr(GroupRounds, "measure", lambda group, *, deadline, **_: made.round(group, deadline))
     monkeypatch.setattr(sides, "memory_limit", lambda: 123)
     monkeypatch.setattr(sides, "limit_of", lambda _: 123)
     monkeypatch.setattr(sides, "time", SimpleNamespace(monotonic=lambda: made.now, time=lambda: made.now))
@@ -163,45 +172,43 @@ def cases(*roles: str) -> list[tuple[str, str]]:
 
 
 def test_each_side_has_its_host_and_its_environment(machine: Machine) -> None:
-    machine.measure(groups_of(request(), [PAIR], BOTH), launch=1)
-    assert machine.log == ["eager base head 1"]
+    machine.measure(groups_of(request(), [PAIR], BOTH), total_s=15.0)
+    assert machine.log == ["eager base head"]
     assert [(r.case.role, r.case.model) for r in machine.kept] == cases("timed")
-    assert [(r.environment, r.launch, r.started) for r in machine.kept] == [
-        (OTHER, 1, machine.kept[0].started),
-        (NATIVE, 1, machine.kept[0].started),
+    assert [(r.environment, r.round, r.started) for r in machine.kept] == [
+        (OTHER, 0, machine.kept[0].started),
+        (NATIVE, 0, machine.kept[0].started),
     ]
-    assert (machine.limits[0].ratio_within, machine.limits[0].memory_bytes) == (0.0125, 123)
 
 
-def test_scores_of_variants_are_checked_after_their_group(machine: Machine) -> None:
-    machine.measure(groups_of(request("amp"), [PAIR], BOTH))
-    assert machine.log == ["amp base head 0", "numerics amp base", "close", "numerics amp head", "close"]
-    assert [(r.case.role, r.case.model) for r in machine.kept] == cases("timed", "numerics")
+def test_scores_of_variants_are_checked_after_the_first_round(machine: Machine) -> None:
+    machine.measure(groups_of(request("amp"), [PAIR], BOTH), total_s=25.0)
+    checks = ["numerics amp base", "close", "numerics amp head", "close"]
+    assert machine.log == ["amp base head", *checks, "amp base head"]
+    assert [(r.case.role, r.case.model) for r in machine.kept] == cases("timed", "numerics", "timed")
 
 
-def test_time_is_shared_and_what_is_left_over_goes_to_the_others(machine: Machine) -> None:
-    groups = groups_of(request("eager", "channels_last"), [PAIR], BOTH)
-    fixed_s = 2 * 0.9  # starting two cells
-    machine.measure(groups, total_s=100.0)
-    assert [limits.sampling_s for limits in machine.limits] == pytest.approx(
-        [(100.0 - 2 * fixed_s) / 2, 90.0 - fixed_s]
-    )
-    assert [limits.deadline for limits in machine.limits] == [1100.0, 1100.0]
-    assert [(told.elapsed_s, told.remaining_s) for told in machine.told] == [(0.0, 100.0), (10.0, 90.0)]
+def test_groups_take_turns_until_the_budget_is_spent(machine: Machine) -> None:
+    machine.measure(groups_of(request("eager", "channels_last"), [PAIR], BOTH), total_s=65.0)
+    rounds = [line for line in machine.log if line.endswith("base head")]
+    assert rounds == ["eager base head", "channels_last base head"] * 3
+    assert machine.deadlines == [1065.0] * 6
+    assert [(told.elapsed_s, told.remaining_s) for told in machine.told[:2]] == [(0.0, 65.0), (10.0, 55.0)]
+    assert machine.told[2].text == f"round 2: {PAIR.head} eager batch 1"
 
 
 def test_what_a_failure_took_is_given_back(machine: Machine) -> None:
     machine.failing = PAIR.head
-    machine.measure(groups_of(request("eager", "channels_last"), [PAIR], BOTH))
-    assert [limits.deadline for limits in machine.limits] == [1100.0, 1103.0]
+    machine.measure(groups_of(request("eager", "channels_last"), [PAIR], BOTH), total_s=15.0)
+    assert machine.deadlines == [1015.0, 1018.0]
     assert [record.status for record in machine.kept[:2]] == ["ok", "failed"]
 
 
 def test_a_group_that_comes_too_late_is_not_begun(machine: Machine) -> None:
-    machine.group_s = 126.0
+    machine.round_s = 160.0
     machine.measure(groups_of(request("eager", "channels_last"), [PAIR], BOTH))
-    assert machine.log == ["eager base head 0"]
-    assert [(r.status, r.error) for r in machine.kept[2:]] == [("timeout", LATE)] * 2
+    assert machine.log == ["eager base head"]
+    assert [(r.status, r.error) for r in machine.kept[2:]] == [("not started", LATE)] * 2
 
 
 def test_hosts_are_one_unless_the_base_has_an_environment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,9 @@ from tests.made import MACHINE, case
 CASE = case("net", role="numerics", seed=7)
 OUTCOME = Outcome(
     measurements=(Measurement(quantity="latency_s", samples=(1.0, 2.0), blocks=(0, 1), voided=(1,)),),
-    cautions=(Caution(code="not_steady", fact="not settled", advice="Wait."),),
+    cautions=(Caution(code="emulated", fact="bf16 is emulated", advice="Look."),),
     layers=(Layer(name="line", kind="Linear", output_shape=(1, 4), params=20, macs=16),),
     notes=("not counted: aten::add",),
-    sets=(0, 7, 14),
 )
 
 
@@ -39,14 +38,14 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def recorded(got: Done | Failure) -> Record:
-    return as_record(CASE, MACHINE, got, launch=2, started=1_767_323_045.0)
+    return as_record(CASE, MACHINE, got, started=1_767_323_045.0, number=2)
 
 
 def test_a_record_holds_all_that_an_outcome_holds() -> None:
     assert recorded(Done(outcome=OUTCOME)) == Record(
         case=CASE,
         environment=MACHINE,
-        launch=2,
+        round=2,
         started="2026-01-02T03:04:05.000000+00:00",
         duration_s=0.25,
         status="ok",
@@ -54,7 +53,6 @@ def test_a_record_holds_all_that_an_outcome_holds() -> None:
         cautions=OUTCOME.cautions,
         layers=OUTCOME.layers,
         notes=OUTCOME.notes,
-        sets=(0, 7, 14),
     )
 
 
@@ -63,7 +61,7 @@ def test_what_is_not_a_number_is_invalid(value: float) -> None:
     more = (*OUTCOME.measurements, Measurement(quantity="numerics_error", samples=(0.0, value)))
     got = recorded(Done(outcome=replace(OUTCOME, measurements=more)))
     assert (got.status, got.error) == ("invalid", "numerics_error is not a number")
-    assert (got.measurements, got.cautions, got.layers, got.notes, got.sets) == ((), (), (), (), ())
+    assert (got.measurements, got.cautions, got.layers, got.notes) == ((), (), (), ())
 
 
 def test_a_failure_is_a_record_with_its_reason() -> None:

@@ -17,7 +17,6 @@ from cnnbench.clock import FakeTime
 from cnnbench.orchestrator.failures import describe
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
 from cnnbench.orchestrator.worker import _as_compiled, _cache_name, make_ready, work
-from cnnbench.record import Caution
 from cnnbench.runners.passes import InferencePasses
 from cnnbench.runners.sampling import SampleShape
 from cnnbench.spec import Case, CnnbenchError, InvalidError, UnsupportedError, Variant
@@ -111,7 +110,7 @@ def test_what_comes_after_a_cell_finds_what_it_compiled(warm: Case) -> None:
     "cold",
     [
         replace(CELL, role="twin"),
-        replace(CELL, seed=1),  # another launch
+        replace(CELL, seed=1),
         replace(CELL, task="train"),
         replace(CELL, batch_size=2),
         replace(CELL, variant=replace(COMPILE, name="compile+channels_last", channels_last=True)),
@@ -149,32 +148,57 @@ def test_first_and_second_call_are_timed_apart() -> None:
     ready = make_ready(passes(fake, [20.0, 0.5, 0.125]), replace(fake.clock(), asynchronous=False), Warm(), cap_s=30.0)
     assert ready == Ready(
         first_call_s=near(20.0),
-        warmup_s=near(0.5 + (2 + 5 + 5) * 0.125),
-        iteration_s=near(0.125),
-        shape=SampleShape(rewarm=1, readings=1, group=1),
+        warmup_s=near(0.5),  # a call of over 50 ms is not repeated
+        iteration_s=near(0.5),
+        shape=SampleShape(rewarm=0, readings=1, group=1),
         reading_s=0.0,
     )
 
 
-def test_a_shape_that_is_given_is_kept_and_a_brief_warm_up_allowed() -> None:
+def test_quick_calls_are_repeated_until_they_are_warm() -> None:
+    fake = FakeTime()
+    clock = replace(fake.clock(), asynchronous=False)
+    ready = make_ready(passes(fake, [20.0, 0.03125, 0.015625]), clock, Warm(), cap_s=30.0)
+    assert (ready.first_call_s, ready.iteration_s) == (near(20.0), near(0.015625))
+    assert ready.warmup_s == near(0.03125 + 4 * 0.015625)  # until 50 ms have passed after the second call
+    assert ready.shape == SampleShape(rewarm=1, readings=1, group=1)
+
+
+def test_the_shape_of_an_earlier_round_is_kept() -> None:
     fake, shape = FakeTime(), SampleShape(rewarm=3, readings=5, group=7)
     clock = replace(fake.clock(), asynchronous=False)
-    ready = make_ready(passes(fake, [0.015625]), clock, Warm(shape=shape, brief=True), cap_s=30.0)
+    ready = make_ready(passes(fake, [0.015625]), clock, Warm(shape=shape), cap_s=30.0)
     assert (ready.shape, ready.iteration_s) == (shape, near(0.015625))
-    assert ready.warmup_s == pytest.approx(13 * 0.015625)  # one call, and four windows of three
 
 
-def test_a_time_that_does_not_settle_is_told() -> None:
+@pytest.mark.parametrize(
+    ("shape", "calls"),
+    [
+        (None, 1 + 65),  # 13 windows of five calls take over a second
+        (SampleShape(rewarm=3, readings=5, group=7), 1 + 4),
+    ],
+)
+def test_a_device_settles_in_its_first_round_only(shape: SampleShape | None, calls: int) -> None:
     fake = FakeTime()
-    growing = [0.0625 * 1.1**at for at in range(40)]
-    ready = make_ready(passes(fake, growing), replace(fake.clock(), asynchronous=False), Warm(), cap_s=3.0)
-    assert ready.cautions == (
-        Caution(
-            code="not_steady",
-            fact="the time of a pass had not settled after 4 s of warm-up",
-            advice="Give it a larger --budget, or look for other work on the machine.",
-        ),
+    ready = make_ready(passes(fake, [0.015625]), fake.clock(), Warm(shape=shape), cap_s=30.0)
+    assert ready.warmup_s == near(calls * 0.015625)
+
+
+def test_threads_are_placed_after_the_first_call() -> None:
+    fake, placed = FakeTime(), list[int]()
+    clock = replace(fake.clock(), asynchronous=False)
+    ready = make_ready(
+        passes(fake, [2.0, 0.5]), clock, Warm(), cap_s=30.0, place=lambda: placed.append(fake.host_ns // 10**9)
     )
+    assert (placed, ready.first_call_s) == ([2], near(2.0))
+
+
+def test_a_cap_ends_a_warm_up() -> None:
+    fake = FakeTime()
+    falling = [0.04 * 0.9**at for at in range(40)]
+    ready = make_ready(passes(fake, list(falling)), replace(fake.clock(), asynchronous=False), Warm(), cap_s=0.06)
+    assert ready.warmup_s == near(sum(falling[1:4]))
+    assert ready.cautions == ()
 
 
 # A worker in a thread
@@ -215,12 +239,12 @@ def test_a_canary_needs_no_network_and_compiles_nothing(talk: Callable[[Case], C
     canary.send(Warm(shape=SampleShape(rewarm=1, readings=2, group=1)))
     ready = reply_of(canary)
     assert isinstance(ready, Ready)
-    assert (ready.phases, ready.shape) == (("copy_s",), SampleShape(rewarm=1, readings=2, group=1))
+    assert (ready.phases, ready.shape) == ((), SampleShape(rewarm=1, readings=2, group=1))
     for _ in range(2):
         canary.send(Take())
         taken = reply_of(canary)
         assert isinstance(taken, Taken)
-        assert (len(taken.sample.iterations_s), len(taken.sample.phases_s)) == (2, 1)
+        assert (len(taken.sample.iterations_s), taken.sample.phases_s) == (2, ())
         assert taken.sample.cpu_share is not None
         assert taken.sample.cpu_share > 0
     cache = str(tmp_path / _cache_name(case("no_such_network", COMPILE)))
@@ -232,6 +256,13 @@ def test_a_cell_of_a_network_that_is_not_there_has_failed(talk: Callable[[Case],
     failure = reply_of(talk(case("no_such_network")))
     assert isinstance(failure, Failure)
     assert failure.error.startswith("Unknown model 'no_such_network'. ")
+
+
+def test_the_seed_is_that_of_torch(talk: Callable[[Case], Connection]) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    reply_of(talk(replace(case("no_such_network"), seed=7)))
+    assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,13 @@ from cnnbench.runners.cores import keep_to_cores, pin
 STARTED = """
 import os, threading
 import torch
-from cnnbench.runners.cores import keep_to_cores, pin, start_threads
+from cnnbench.runners.cores import keep_to_cores, one_thread, pin, start_threads
 torch.set_num_threads(2)
 keep_to_cores(2)
+with one_thread():  # building computes, too
+    torch.randn(512, 512) @ torch.randn(512, 512)
+    torch.nn.Conv2d(256, 256, 3).to(memory_format=torch.channels_last)
+assert torch.get_num_threads() == 2
 others = start_threads()
 pin(others)
 torch.randn(512, 512) @ torch.randn(512, 512)

@@ -64,34 +64,69 @@ def sample(**seconds: Any) -> Sample:
 @pytest.mark.parametrize(
     ("each_s", "spent_s", "calls"),
     [
-        (12 * MS, 0.54, 45),  # windows of 5 calls until 0.5 s have passed
-        (150 * MS, 2.25, 15),  # windows of 5 calls of 0.15 s; at least three
+        (12 * MS, 0.06, 5),  # a call at a time, until 50 ms have passed
+        (5 * MS, 0.05, 10),  # windows of 10 ms
+        (410 * US, 0.05904, 144),  # windows of 24 calls
+        (40 * US, 0.0596, 1490),  # windows of 250 or 248 calls, in groups of two
+        (50 * MS, 0.0, 0),  # the first sample's re-warm is the third call
+        (2.0, 0.0, 0),
+    ],
+)
+def test_a_warm_up_takes_50_ms_and_three_calls(each_s: float, spent_s: float, calls: int) -> None:
+    fake = FakeTime()
+    durations = itertools.repeat(each_s, 20_000)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=each_s)
+    assert rounded(found) == WarmUp(iteration_s=clean(each_s), spent_s=spent_s)
+    assert len(list(durations)) == 20_000 - calls
+
+
+@pytest.mark.parametrize(
+    ("calls", "spent"),
+    [
+        ([0.041, 0.042, 0.042], 2),  # 50 ms are over, and the last call is no faster than the first
+        ([0.04, 0.039, 0.038, 0.037, 0.0369], 5),  # faster by more than 2 % until the last
+        ([0.04, 0.01, 0.04, 0.005, 0.04], 3),
+    ],
+)
+def test_a_warm_up_goes_on_while_calls_become_faster(calls: list[float], spent: int) -> None:
+    fake = FakeTime()
+    found = warm_up(work(fake.advance, calls), host(fake), first_s=0.049)
+    assert found == WarmUp(iteration_s=near(calls[spent - 1]), spent_s=near(sum(calls[:spent])))
+
+
+def test_a_warm_up_that_becomes_faster_all_the_time_ends_at_the_cap() -> None:
+    fake = FakeTime()
+    durations = [0.048 * 0.97**n for n in range(100)]
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.049, cap_s=0.3)
+    assert found == WarmUp(iteration_s=near(durations[6]), spent_s=near(sum(durations[:7])))
+    assert sum(durations[:6]) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("each_s", "spent_s", "calls"),
+    [
+        (12 * MS, 1.02, 85),  # windows of 5 calls until a second has passed
+        (150 * MS, 2.25, 15),  # at least three of them
         (300 * MS, 2.7, 9),  # a call of over 0.2 s makes a window of a second
         (2.0, 6.0, 3),  # one call a window
-        (410 * US, 0.54571, 1331),  # windows of 50 ms: 121 calls
-        (40 * US, 0.55, 13750),  # windows of 1250 calls, in 625 groups of two
+        (410 * US, 1.04181, 2541),  # windows of 50 ms: 121 calls
+        (40 * US, 1.0, 25_000),  # windows of 1250 calls, in 625 groups of two
     ],
 )
 def test_a_steady_time_settles(each_s: float, spent_s: float, calls: int) -> None:
     fake = FakeTime()
-    durations = itertools.repeat(each_s, 20_000)
-    found = warm_up(work(fake.advance, durations), host(fake), first_s=each_s)
-    assert rounded(found) == WarmUp(iteration_s=clean(each_s), spent_s=spent_s, steady=True)
-    assert len(list(durations)) == 20_000 - calls
+    durations = itertools.repeat(each_s, 40_000)
+    found = warm_up(work(fake.enqueue, durations), fake.clock(), first_s=each_s, settle=True)
+    assert rounded(found) == WarmUp(iteration_s=clean(each_s), spent_s=spent_s)
+    assert len(list(durations)) == 40_000 - calls
 
 
-def test_an_asynchronous_device_is_waited_for_and_warmed_longer() -> None:
-    fake = FakeTime()
-    found = warm_up(work(fake.enqueue, itertools.repeat(12 * MS)), fake.clock(), first_s=12 * MS)
-    assert rounded(found) == WarmUp(iteration_s=0.012, spent_s=1.02, steady=True)
-
-
-@pytest.mark.parametrize(("slow_s", "spent_s"), [(0.2, 0.504), (0.35, 0.54)])
+@pytest.mark.parametrize(("slow_s", "spent_s"), [(0.7, 1.02), (0.95, 1.068)])
 def test_the_first_sample_comes_after_a_slow_start(slow_s: float, spent_s: float) -> None:
     fake = FakeTime()
     passes = InferencePasses(lambda _: fake.advance(0.036 if fake.host_ns < slow_s * 1e9 else 0.012), INPUT)
-    found = warm_up(passes, host(fake), first_s=0.036)
-    assert rounded(found) == WarmUp(iteration_s=0.012, spent_s=spent_s, steady=True)
+    found = warm_up(passes, host(fake), first_s=0.036, settle=True)
+    assert rounded(found) == WarmUp(iteration_s=0.012, spent_s=spent_s)
     taken = take_sample(passes, SampleShape(rewarm=1, readings=4, group=1), host(fake))
     assert rounded(taken) == sample(
         latency_s=0.012, sample_s=0.048, rewarm_s=0.012, iterations_s=(0.012,) * 4, lower_quartile_s=0.012
@@ -103,95 +138,57 @@ def test_what_still_falls_or_rises_has_not_settled(change: float) -> None:
     fake = FakeTime()
     windows = [0.1 * change**n for n in range(20)]  # neighbours agree within 2 %
     durations = [seconds for seconds in [*windows, *windows[-1:] * 3] for _ in range(5)]
-    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1, settle=True)
     spent_s = 5 * (sum(windows) + windows[-1])  # the first window that is like the one before is the last
-    assert found == WarmUp(iteration_s=near(windows[-1]), spent_s=near(spent_s, rel=1e-6), steady=True)
+    assert found == WarmUp(iteration_s=near(windows[-1]), spent_s=near(spent_s, rel=1e-6))
 
 
-@pytest.mark.parametrize(("slow_s", "steady"), [(0.00262, True), (0.00264, False)])
-def test_quartiles_agree_within_five_per_cent(slow_s: float, steady: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(("slow_s", "spent_s"), [(0.00262, 1.0096), (0.00264, 2.0224)])
+def test_quartiles_agree_within_five_per_cent(slow_s: float, spent_s: float) -> None:
     fake = FakeTime()
     even, uneven = [0.0025] * 20, [0.0025] * 12 + [slow_s] * 8
-    found = warm_up(work(fake.advance, itertools.cycle([*even, *uneven])), host(fake), first_s=0.0025, cap_s=2.0)
-    assert (found.iteration_s, found.steady) == (near(0.0025), steady)
+    passes = work(fake.advance, itertools.cycle([*even, *uneven]))
+    found = warm_up(passes, host(fake), first_s=0.0025, cap_s=2.0, settle=True)
+    assert (found.iteration_s, found.spent_s) == (near(0.0025), near(spent_s))
 
 
 def test_quartiles_of_few_readings_are_not_judged() -> None:
     fake = FakeTime()
     durations = itertools.cycle([0.1] * 5 + [0.1, 0.1, 0.1, 0.2, 0.2])
-    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1)
-    assert rounded(found) == WarmUp(iteration_s=0.1, spent_s=1.7, steady=True)
-
-
-def test_warming_up_may_be_asked_to_be_short() -> None:
-    fake = FakeTime()
-    found = warm_up(work(fake.advance, itertools.repeat(5 * MS)), host(fake), first_s=5 * MS, least_s=0.1)
-    assert rounded(found) == WarmUp(iteration_s=0.005, spent_s=0.15, steady=True)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1, settle=True)
+    assert rounded(found) == WarmUp(iteration_s=0.1, spent_s=1.7)
 
 
 @pytest.mark.parametrize(
-    ("each_s", "spent_s"),
-    [
-        (5 * MS, 0.15),  # three windows of 50 ms
-        (40 * US, 0.15),
-        (60 * MS, 0.18),  # three calls
-        (2.0, 4.0),  # two, and the one before
-    ],
+    ("second_s", "settled"),
+    [(0.1019, True), (0.1021, False)],
 )
-def test_a_brief_warm_up_takes_some_calls_of_a_steady_time(each_s: float, spent_s: float) -> None:
-    fake = FakeTime()
-    found = warm_up(work(fake.advance, itertools.repeat(each_s)), host(fake), first_s=each_s, brief=True)
-    assert rounded(found) == WarmUp(iteration_s=clean(each_s), spent_s=spent_s, steady=True)
-
-
-@pytest.mark.parametrize(
-    ("calls", "spent"),
-    [
-        ([0.1, 0.2, 0.2], 2),  # noise: slower than one before
-        ([0.4, 0.3, 0.2, 0.1, 0.099], 5),  # still faster by more than 2 % until the last
-        ([0.4, 0.1, 0.4, 0.05, 0.4], 3),
-    ],
-)
-def test_a_brief_warm_up_goes_on_while_calls_become_faster(calls: list[float], spent: int) -> None:
-    fake = FakeTime()
-    found = warm_up(work(fake.advance, calls), host(fake), first_s=0.5, brief=True)
-    assert found == WarmUp(iteration_s=near(calls[spent - 1]), spent_s=near(sum(calls[:spent])), steady=True)
-
-
-def test_a_brief_warm_up_that_becomes_faster_all_the_time_ends_at_the_cap() -> None:
-    fake = FakeTime()
-    durations = [0.3 * 0.97**n for n in range(100)]
-    assert not warm_up(work(fake.advance, durations), host(fake), first_s=0.3, cap_s=3.0, brief=True).steady
-
-
-@pytest.mark.parametrize(("second_s", "steady"), [(0.1019, True), (0.1021, False)])
-def test_windows_agree_within_two_per_cent(second_s: float, steady: bool) -> None:  # noqa: FBT001
+def test_windows_agree_within_two_per_cent(second_s: float, settled: bool) -> None:  # noqa: FBT001
     fake = FakeTime()
     durations = itertools.cycle([0.1] * 5 + [second_s] * 5)
-    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1, cap_s=4.0)
-    spent_s = 2 * 0.5 + 5 * second_s if steady else 4 * (0.5 + 5 * second_s)
-    iteration_s = 0.1 if steady else second_s
-    assert rounded(found) == WarmUp(iteration_s=iteration_s, spent_s=round(spent_s, 12), steady=steady)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1, cap_s=4.0, settle=True)
+    spent_s = 2 * 0.5 + 5 * second_s if settled else 4 * (0.5 + 5 * second_s)
+    assert rounded(found) == WarmUp(iteration_s=0.1 if settled else second_s, spent_s=round(spent_s, 12))
 
 
 def test_a_time_that_never_settles_is_given_up_at_the_cap() -> None:
     fake = FakeTime()
     durations = itertools.cycle([0.1] * 5 + [0.2] * 5)
-    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1)
-    assert rounded(found) == WarmUp(iteration_s=0.2, spent_s=30.0, steady=False)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.1, settle=True)
+    assert rounded(found) == WarmUp(iteration_s=0.2, spent_s=30.0)
 
 
 def test_a_window_beyond_the_cap_is_the_last() -> None:
     fake = FakeTime()
-    found = warm_up(work(fake.advance, [2.0]), host(fake), first_s=2.0, cap_s=1.0)
-    assert found == WarmUp(iteration_s=2.0, spent_s=2.0, steady=False)
+    found = warm_up(work(fake.advance, [2.0]), host(fake), first_s=2.0, cap_s=1.0, settle=True)
+    assert found == WarmUp(iteration_s=2.0, spent_s=2.0)
 
 
 def test_one_slow_call_in_a_window_changes_nothing_but_the_time_spent() -> None:
     fake = FakeTime()
     durations = itertools.cycle([0.04, 0.04, 0.5, 0.04, 0.04])
-    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.04)
-    assert rounded(found) == WarmUp(iteration_s=0.04, spent_s=1.98, steady=True)
+    found = warm_up(work(fake.advance, durations), host(fake), first_s=0.04, settle=True)
+    assert rounded(found) == WarmUp(iteration_s=0.04, spent_s=1.98)
 
 
 # The shape of a sample
@@ -204,7 +201,9 @@ def test_reading_the_clock_costs_one_tick() -> None:
 @pytest.mark.parametrize(
     ("iteration_s", "reading_s", "rewarm", "readings", "group"),
     [
-        (2.0, 50e-9, 1, 1, 1),
+        (2.0, 50e-9, 0, 1, 1),
+        (100 * MS, 50e-9, 0, 1, 1),  # a re-warm would double what a sample costs
+        (99.9 * MS, 50e-9, 1, 1, 1),
         (10 * MS, 50e-9, 1, 1, 1),
         (9.99 * MS, 50e-9, 1, 2, 1),
         (1 * MS, 50e-9, 5, 10, 1),
@@ -222,9 +221,10 @@ def test_shape(iteration_s: float, reading_s: float, rewarm: int, readings: int,
     assert reading_s <= 0.001 * group * iteration_s or iteration_s >= 100 * US
 
 
-def test_an_asynchronous_device_is_rewarmed_longer() -> None:
-    found = shape_sample(1 * MS, reading_s=50e-9, asynchronous=True)
-    assert found == SampleShape(rewarm=20, readings=10, group=1)
+@pytest.mark.parametrize(("iteration_s", "rewarm", "readings"), [(1 * MS, 20, 10), (0.2, 1, 1)])
+def test_an_asynchronous_device_is_rewarmed_longer_and_always(iteration_s: float, rewarm: int, readings: int) -> None:
+    found = shape_sample(iteration_s, reading_s=50e-9, asynchronous=True)
+    assert found == SampleShape(rewarm=rewarm, readings=readings, group=1)
 
 
 def test_a_time_of_zero_still_has_a_shape() -> None:
@@ -248,6 +248,13 @@ def test_a_sample_is_the_median_of_its_iterations_without_the_rewarm() -> None:
         phases_s=(),
         lower_quartile_s=0.0015,
     )
+
+
+def test_without_a_rewarm_every_iteration_counts() -> None:
+    fake = FakeTime()
+    durations = [300 * MS, 200 * MS]
+    found = take_sample(work(fake.advance, durations), SampleShape(rewarm=0, readings=2, group=1), host(fake))
+    assert rounded(found) == sample(latency_s=0.25, sample_s=0.5, iterations_s=(0.3, 0.2))
 
 
 def test_a_grouped_sample_divides_by_its_group_and_keeps_no_iterations() -> None:

@@ -81,7 +81,7 @@ def test_figures_come_one_by_one_and_those_already_there_are_left_out(pretend: P
     ]
     assert {setting.seed for _, setting in calls} == {7}
     assert [text for text, _ in told] == ["V1 5 %", "V8 waited for", "V8 not waited for"]
-    assert told[0][1] == pytest.approx(2.0 + 0.5, abs=0.1)  # half of V1, all of V8
+    assert told[0][1] == pytest.approx(1.5 + 0.5, abs=0.1)  # half of V1, all of V8
 
 
 def test_the_time_left_follows_from_the_share_that_is_done(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:

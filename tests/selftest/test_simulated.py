@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnnbench.selftest import EXPERIMENTS, Setting, fake_clocks, shuffling, simulation
+from cnnbench.selftest import EXPERIMENTS, Setting, fake_clocks, judging, noise, shuffling, simulation
+from cnnbench.selftest.judging import Rounds
 from cnnbench.selftest.noise import correlated, differences
-from cnnbench.stats import compare_paired, lag1
+from cnnbench.stats import Effect, Prior, compare_rounds
 
 CASES = [
     (name, part) for name in ("V1", "V4", "V8", "V10", "V11", "V16") for part in EXPERIMENTS[name].parts_of("short")
@@ -39,22 +40,42 @@ def test_the_same_seed_gives_the_same_figure_and_another_one_another() -> None:
     assert found[0] == found[1] != found[2]
 
 
-def test_a_wrong_test_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def of_few(launches: list[list[list[float]]]) -> object:
-        return compare_paired([[launches[0][0][:12]]])
+def test_intervals_that_are_too_narrow_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_narrow(rounds: Rounds, prior: Prior, *, comparisons: int = 1) -> Effect | None:
+        found = compare_rounds(rounds, prior, comparisons=comparisons)
+        if found is None or found.low is None or found.high is None:
+            return found
+        return replace(found, low=found.low / 2 + found.center / 2, high=found.high / 2 + found.center / 2)
 
-    def too_narrow(launches: list[list[list[float]]]) -> object:
-        effect = compare_paired(launches)
-        if effect is None or effect.low is None or effect.high is None:
-            return effect
-        return replace(effect, low=effect.low / 2 + effect.center / 2, high=effect.high / 2 + effect.center / 2)
+    monkeypatch.setattr(judging, "compare_rounds", too_narrow)
+    for name in ("V1", "V4"):
+        for part in EXPERIMENTS[name].parts:
+            found = EXPERIMENTS[name].load()(part, Setting())
+            assert found.holds is False, found
 
-    monkeypatch.setattr(simulation, "compare_paired", too_narrow)
-    assert not simulation.coverage("one set of workers", Setting()).holds
-    monkeypatch.setattr(simulation, "compare_paired", of_few)
-    monkeypatch.setattr(simulation, "p_values", lambda *_: type("P", (), {"faster": 0.0, "slower": 1.0}))
-    found = simulation.false_alarms("5 %", Setting())
-    assert (found.holds, found.values[0] > 190) == (False, True)  # all but those without an interval
+
+def test_blocks_in_place_of_rounds_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_blocks(rounds: Rounds, prior: Prior, *, comparisons: int = 1) -> Effect | None:
+        return compare_rounds([[d] for blocks in rounds for d in blocks], comparisons=comparisons)
+
+    monkeypatch.setattr(judging, "compare_rounds", of_blocks)
+    monkeypatch.setattr(noise, "ROUND_SHIFT", 0.05)
+    assert simulation.false_alarms("1 %", Setting()).holds is False
+
+
+def test_a_narrow_interval_ends_a_group_after_six_rounds_and_no_earlier() -> None:
+    draw = random.Random(0)
+    wide, narrow = ([[draw.gauss(0, width)] for _ in range(20)] for width in (0.1, 0.001))
+    assert [len(taken) for taken in simulation._until_narrow([wide, narrow])] == [20, 6]
+
+
+@pytest.mark.parametrize(("truth", "expected"), [(0.0, True), (0.011, False), (-0.011, False)])
+def test_an_interval_covers_what_lies_in_it(truth: float, expected: bool) -> None:  # noqa: FBT001
+    effect = compare_rounds([[0.0], [0.0]])
+    assert effect is not None
+    assert judging.covers(replace(effect, low=-0.01, high=0.01), truth) is expected
+    assert not judging.covers(compare_rounds([[0.0]]), 0.0)
+    assert not judging.covers(None, 0.0)
 
 
 def test_bounds_of_percentiles_that_are_too_low_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,13 +98,23 @@ def test_the_true_percentiles_of_the_sources_are_those_of_many_draws(share: floa
 def test_the_noise_has_the_correlation_and_spread_asked_for() -> None:
     series = correlated(np.random.default_rng(0), 50, 4000, memory=0.9, deviation=0.05)
     assert float(series.std()) == pytest.approx(0.05, rel=0.05)
-    assert np.mean([lag1(row.tolist()) for row in series]) == pytest.approx(0.9, abs=0.01)
+    neighbours = [np.corrcoef(row[:-1], row[1:])[0, 1] for row in series]
+    assert np.mean(neighbours) == pytest.approx(0.9, abs=0.01)
     assert float(series[:, 0].std()) == pytest.approx(0.05, rel=0.3)  # from the first on
 
 
 def test_equal_cells_have_no_difference_on_the_whole() -> None:
     d = differences(np.random.default_rng(0), 200, 500)
     assert abs(float(d.mean())) < 4 * float(d.std()) / math.sqrt(d.size)
+
+
+def test_rounds_are_shifted_as_a_whole_and_bad_ones_by_far() -> None:
+    centers = noise.rounds(np.random.default_rng(0), 200, 50).mean(axis=2)
+    within = differences(np.random.default_rng(0), 200, 300).std() / math.sqrt(noise.BLOCKS)
+    assert float(centers.std()) == pytest.approx(math.hypot(noise.ROUND_SHIFT, within), rel=0.05)
+    bad = noise.rounds(np.random.default_rng(0), 200, 50, bad=1.0).mean(axis=2)
+    assert abs(float(bad.mean())) < 0.02
+    assert float(np.median(np.abs(bad))) == pytest.approx((noise.BAD_LOW + noise.BAD_HIGH) / 2, abs=0.02)
 
 
 def test_a_loop_that_forgets_to_wait_is_not_within_the_error() -> None:

@@ -70,9 +70,9 @@ def speedup_chart(report: Report, rows: Numbered) -> Chart | None:
         name="speedups",
         title="Speed-up",
         caption=(
-            f"Against {reference}, with 95 % intervals: to the right of 1 is faster. "
-            f"{first_of(len(drawn), len(known))}Colour and shape are the verdict, which takes a margin and all other "
-            "verdicts of the report into account."
+            f"Against {reference}, with the intervals of the table: to the right of 1 is faster. "
+            f"{first_of(len(drawn), len(known))}Colour and shape are the verdict, which compares the interval with the "
+            "smallest difference that counts."
         ),
         figure={
             "data": traces,

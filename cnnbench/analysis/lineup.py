@@ -1,0 +1,101 @@
+"""The line-up: models in the order of their speed, with ratios that rest on passes taken in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cnnbench import stats
+from cnnbench.analysis.asides import Asides
+from cnnbench.analysis.cells import TIMED, Cell
+from cnnbench.analysis.comparable import DEFAULT_VARIANT
+from cnnbench.analysis.comparison import Priors, effect_of
+from cnnbench.analysis.review import scores_wrong
+from cnnbench.analysis.row import Row
+from cnnbench.stats import Interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranked:
+    """A model's place: its time over that of the fastest, with an interval, and with whom it shares the place.
+
+    `latency_s` is that of its row, or None. `times` is None for the fastest. `tied_with`: the first model of the place,
+    from which it is not told apart; None where it has a place of its own.
+    """
+
+    model: str
+    variant: str
+    latency_s: float | None
+    times: Interval | None = None
+    tied_with: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineup:
+    """Models from the fastest to the slowest, under one condition."""
+
+    device: str
+    task: str
+    batch_size: int
+    ranked: tuple[Ranked, ...]
+
+
+def lineups(
+    cells: Sequence[Cell], asides: Asides, priors: Priors, rows: Sequence[Row], *, one_reference: bool
+) -> tuple[Lineup, ...]:
+    """Return the line-up of each device, task and batch size at which several models were measured in turns.
+
+    With `one_reference` for all models each was measured in turns with it, so the timed cells themselves are lined up.
+    A model whose own row went wrong, or computes something else, has no place.
+    """
+    bad = {_key(cell) for cell in cells if cell.status not in ("ok", "not started") or scores_wrong(cell)}
+    latencies = {_key_of_row(row): row.latency_s for row in rows}
+    groups = asides.lineups() or (_together(cells) if one_reference else [])
+    good = [[cell for cell in group if _key(cell) not in bad] for group in groups]
+    found = [_lineup(group, latencies, priors) for group in good if group]
+    return tuple(lineup for lineup in found if len(lineup.ranked) > 1)
+
+
+def _together(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Return the timed cells of several models as they are written that were measured together, by condition."""
+    found: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        case = cell.case
+        if case.task in TIMED and case.variant.name == DEFAULT_VARIANT and cell.status == "ok":
+            found.setdefault((case.device, case.task, case.batch_size), []).append(cell)
+    return [group for group in found.values() if len({cell.case.model for cell in group}) > 1]
+
+
+def _key(cell: Cell) -> tuple[object, ...]:
+    case = cell.case
+    shape = "x".join(map(str, case.input_shape))
+    return case.model, case.variant.name, case.device, case.task, case.batch_size, shape
+
+
+def _key_of_row(row: Row) -> tuple[object, ...]:
+    return row.model, row.variant, row.device, row.task, row.batch_size, row.input_shape
+
+
+def _lineup(group: Sequence[Cell], latencies: Mapping[tuple[object, ...], float | None], priors: Priors) -> Lineup:
+    intervals = max(1, 2 * (len(group) - 1) - 1)  # each against the fastest, and against the first of the place before
+    found = {cell.case: effect_of(group[0], cell, priors) for cell in group[1:]}
+    centers = {case: effect.center for case, effect in found.items() if effect is not None}
+    centers[group[0].case] = 0.0
+    ordered = sorted((c for c in group if c.case in centers), key=lambda c: -centers[c.case])
+
+    ranked, first = [], ordered[0]
+    for cell in ordered:
+        row = Ranked(model=cell.case.model, variant=cell.case.variant.name, latency_s=latencies.get(_key(cell)))
+        if cell is not ordered[0]:
+            against = effect_of(cell, ordered[0], priors, comparisons=intervals)
+            before = effect_of(cell, first, priors, comparisons=intervals)
+            tied = before is not None and before.low is not None and not stats.excludes_zero(before)
+            row = replace(
+                row,
+                times=None if against is None else against.ratio,
+                tied_with=first.case.model if tied else None,
+            )
+            first = first if tied else cell
+        ranked.append(row)
+    case = group[0].case
+    return Lineup(device=case.device, task=case.task, batch_size=case.batch_size, ranked=tuple(ranked))

@@ -1,0 +1,72 @@
+"""Pairs the samples of two cells: those of one round and block were taken within moments of each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from cnnbench.quantity import compared
+from cnnbench.record import Measurement, Record
+
+K = TypeVar("K")
+
+Pair = tuple[float, float]
+"""Seconds that the reference and another cell took in the same block."""
+
+
+def kept(record: Record, quantity: str) -> Iterator[tuple[int | None, float]]:
+    """Yield block (None for a quantity seen once) and value of each sample that no environment counter rejected.
+
+    A block that is voided for the latency is voided for everything that was timed in it.
+    """
+    found = record.find(quantity)
+    if found is None:
+        return
+    latency = record.find("latency_s")
+    voided_blocks = {block for block, _ in _voided(latency)} if latency else set()
+    own = set(found.voided)
+    for at, value in enumerate(found.samples):
+        block = found.blocks[at] if at < len(found.blocks) else None
+        if at not in own and (block is None or block not in voided_blocks):
+            yield block, value
+
+
+def _voided(measurement: Measurement) -> Iterator[tuple[int, float]]:
+    for at in measurement.voided:
+        if at < len(measurement.blocks):
+            yield measurement.blocks[at], measurement.samples[at]
+
+
+def pairs_by_round(base: Mapping[K, Record], own: Mapping[K, Record]) -> list[list[Pair]]:
+    """Return the times by which two cells are compared, block by block, for each round that both were measured in.
+
+    `base` and `own` hold the good records of each cell by round, in time order. Which time of a sample is compared, see
+    `quantity.COMPARED`; it is the same one in all rounds.
+    """
+    one, two = compared(lambda q: _placed(base, q), lambda q: _placed(own, q))
+    return [
+        [(one[at, block], two[at, block]) for block in sorted(b for r, b in one if r == at and (r, b) in two)]
+        for at in base
+        if at in own
+    ]
+
+
+def differences(pairs: Sequence[Sequence[Pair]]) -> list[list[float]]:
+    """Return d = ln(reference time / cell time) of each block, by round."""
+    return [[math.log(base / own) for base, own in blocks] for blocks in pairs]
+
+
+def latencies_by_round(records: Mapping[K, Record]) -> list[list[float]]:
+    """Return ln of the latencies in seconds, by round."""
+    return [[math.log(value) for _, value in kept(record, "latency_s")] for record in records.values()]
+
+
+def _placed(records: Mapping[K, Record], quantity: str) -> dict[tuple[K, int], float]:
+    """Return the samples of `quantity` by round and block."""
+    return {
+        (at, block): value
+        for at, record in records.items()
+        for block, value in kept(record, quantity)
+        if block is not None
+    }

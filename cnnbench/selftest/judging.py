@@ -1,0 +1,29 @@
+"""Intervals as a report has them: of the comparisons of one run, which know together how rounds scatter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnbench.stats import Effect, Prior, between_rounds, compare_rounds, prior_of
+
+Rounds = Sequence[Sequence[float]]
+"""A comparison: d = ln(base time / variant time) of each block, by round."""
+
+
+def prior_of_run(comparisons: Sequence[Rounds]) -> Prior:
+    """Return what the comparisons of a run say together about how rounds scatter."""
+    found = (between_rounds(rounds) for rounds in comparisons)
+    return prior_of(variance for variance in found if variance is not None)
+
+
+def effects_of_run(comparisons: Sequence[Rounds], *, together: int = 1) -> list[Effect | None]:
+    """Return the effect of each comparison of a run, None where it has no block; `together` share each group."""
+    prior = prior_of_run(comparisons)
+    return [compare_rounds(rounds, prior, comparisons=together) for rounds in comparisons]
+
+
+def covers(effect: Effect | None, truth: float) -> bool:
+    """Return whether the interval of `effect` holds the `truth`, in ln; where there is no interval it does not."""
+    return (
+        effect is not None and effect.low is not None and effect.high is not None and effect.low <= truth <= effect.high
+    )

@@ -1,0 +1,110 @@
+"""Variance known from the whole run: a prior from all comparisons, and what it does to the variance of one."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+FEWEST_FOR_PRIOR = 3
+"""Variances that tell what is usual in a run: those of two variants and the A/A control of a single group."""
+
+MOST_DEGREES = 2.0
+"""Degrees of freedom that a prior is worth at most: as much as two more rounds. Intervals over three rounds are
+a quarter narrower than without prior, over four an eighth, over eight as wide. With eight degrees they are narrower by
+another sixth, tenth and twentieth, but the noisiest fifth of unequal groups is covered in 90 % instead of 93 %."""
+
+ODD_LEVEL = 0.7
+"""A variance above this quantile of what the prior expects stands for itself: its group is not like the others.
+Where one of twenty scatters six times as far, its intervals cover 93 % over three and four rounds and 94 % from six on;
+with the level at 0.95 and eight degrees 85 %, and with limma's prior 63 to 81 % (simulated)."""
+
+ZERO_FLOOR = 1e-5
+"""Variances count as at least so much of the median one, as in limma: the logarithm of zero would rule all the rest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variance:
+    """How a comparison's rounds scatter: the variance of one round's centre, with its degrees of freedom."""
+
+    value: float
+    degrees: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prior:
+    """What a run knows of the variances in it: their typical value, worth so many degrees of freedom (0: nothing)."""
+
+    variance: float
+    degrees: float
+
+
+NO_PRIOR = Prior(variance=0.0, degrees=0.0)
+
+
+def prior_of(variances: Iterable[Variance]) -> Prior:
+    """Return what a run says about one more variance: the `fitted` prior, worth `MOST_DEGREES` at most."""
+    known = [one for one in variances if one.degrees > 0 and math.isfinite(one.value)]
+    if len(known) < FEWEST_FOR_PRIOR or statistics.median(one.value for one in known) <= 0:
+        return NO_PRIOR
+    prior = fitted(known)
+    return Prior(variance=prior.variance, degrees=min(prior.degrees, MOST_DEGREES))
+
+
+def fitted(variances: Sequence[Variance]) -> Prior:
+    """Return the scaled inverse chi-squared prior that fits `variances` best, by moments of their logarithms.
+
+    With z = ln s^2 - psi(d/2) + ln(d/2), the mean of z estimates ln s0^2 - psi(d0/2) + ln(d0/2), and what z varies by
+    beyond psi'(d/2) is psi'(d0/2) (Smyth 2004, Linear models and empirical Bayes methods, 3; limma's fitFDist). Where
+    they differ by no more than chance explains, the degrees are infinite, and ln s0^2 is the mean of z (limma takes the
+    logarithm of the mean there, with which intervals over three rounds cover 1 % less often).
+    """
+    from scipy.special import digamma, polygamma
+
+    least = ZERO_FLOOR * statistics.median(one.value for one in variances)
+    halves = [one.degrees / 2 for one in variances]
+    logs = [
+        math.log(max(one.value, least)) - float(digamma(half)) + math.log(half)
+        for one, half in zip(variances, halves, strict=True)
+    ]
+    mean = statistics.fmean(logs)
+    excess = statistics.variance(logs) - statistics.fmean(float(polygamma(1, half)) for half in halves)
+    if excess <= 0:
+        return Prior(variance=math.exp(mean), degrees=math.inf)
+
+    half = trigamma_inverse(excess)
+    return Prior(variance=math.exp(mean + float(digamma(half)) - math.log(half)), degrees=2 * half)
+
+
+def trigamma_inverse(value: float) -> float:
+    """Return the y above 0 with psi'(y) = `value`, by Newton's method on 1 / psi' (Smyth 2004, appendix)."""
+    from scipy.special import polygamma
+
+    if value > 1e7:  # noqa: PLR2004  # psi'(y) is 1 / y^2 there, to seven digits
+        return 1 / math.sqrt(value)
+    if value < 1e-6:  # noqa: PLR2004  # and 1 / y here
+        return 1 / value
+    y = 0.5 + 1 / value
+    for _ in range(50):
+        tri = float(polygamma(1, y))
+        step = tri * (1 - tri / value) / float(polygamma(2, y))
+        y += step
+        if -step / y < 1e-8:  # noqa: PLR2004  # as near as the moments are worth
+            break
+    return y
+
+
+def moderated(own: Variance, prior: Prior) -> Variance:
+    """Return (d0 s0^2 + d s^2) / (d0 + d) with d0 + d degrees; what is far above the prior stands for itself."""
+    from scipy.special import chdtri, fdtri
+
+    if prior.degrees == 0:
+        return own
+    if math.isinf(prior.degrees):
+        odd = float(chdtri(own.degrees, 1 - ODD_LEVEL)) / own.degrees
+        return own if own.value > odd * prior.variance else Variance(value=prior.variance, degrees=math.inf)
+    if own.value > prior.variance * float(fdtri(own.degrees, prior.degrees, ODD_LEVEL)):
+        return own
+    degrees = prior.degrees + own.degrees
+    return Variance(value=(prior.degrees * prior.variance + own.degrees * own.value) / degrees, degrees=degrees)

@@ -1,0 +1,97 @@
+"""The blocks of a round: how many, in which order, until when; workers only pretend."""
+
+import random
+
+import pytest
+
+from cnnbench.orchestrator.blocks import Turn, take_blocks, turn_of
+from cnnbench.orchestrator.cell import ALL_DISTURBED, Cell
+from cnnbench.runners.sampling import SampleShape
+from cnnbench.spec import Role
+from tests.made import LAST, case
+from tests.orchestrator.pretended import READY, SILENT, Script, Stage, Use, blocks, stolen
+
+
+def cells(iteration_s: float, role: Role = "timed") -> list[Cell]:
+    """Return two cells, of which each takes four iterations a block."""
+    from dataclasses import replace
+
+    ready = replace(READY, iteration_s=iteration_s, shape=SampleShape(rewarm=1, readings=3, group=1))
+    return [Cell(case=case("net", v, role=role), ready=ready) for v in (case("net").variant, LAST)]
+
+
+@pytest.mark.parametrize(
+    ("iteration_s", "setup_s", "first", "count"),
+    [
+        (0.01, 0.8, True, 3),
+        (0.01, 0.8, False, 12),  # 1.5 x 0.8 s are 15 blocks of 0.08 s
+        (0.01, 0.4, False, 8),
+        (0.01, 0.0, False, 3),
+        (0.2, 1.0, True, 1),  # a block takes 1.6 s
+        (0.2, 1.0, False, 2),
+        (0.2, 5.0, False, 5),
+    ],
+)
+def test_blocks_take_one_and_a_half_times_what_starting_took(
+    iteration_s: float,
+    setup_s: float,
+    first: bool,  # noqa: FBT001  # a case
+    count: int,
+) -> None:
+    assert turn_of(cells(iteration_s), setup_s=setup_s, first=first, deadline=9.0).count == count
+
+
+def test_the_line_up_takes_two_blocks() -> None:
+    turn = turn_of(cells(0.01, role="lineup"), setup_s=9.0, first=False, deadline=9.0)
+    assert turn == Turn(count=2, least=1, deadline=9.0)
+
+
+def test_each_block_has_an_order_of_its_own(clock: Use) -> None:
+    stage = clock(Stage(Script(), Script(), Script()))
+    stage.measure()
+    order = random.Random("0 0")
+    expected = []
+    for _ in range(3):
+        names = ["eager", "channels_last", "amp"]
+        order.shuffle(names)
+        expected += names
+    assert stage.taken == expected
+
+
+def test_the_canary_gives_one_sample_a_round(clock: Use) -> None:
+    stage = clock(Stage(Script(), Script(), twin=Script(), canary=Script()))
+    stage.measure(2)
+    assert stage.taken.count("canary") == 2
+    assert stage.taken.count("twin") == stage.taken.count("eager") > 4
+
+
+def test_the_deadline_ends_a_round_after_its_fewest_blocks(clock: Use) -> None:
+    stage = clock(Stage(Script(), Script()))
+    first, second = stage.measure(2, deadline_s=-1.0)
+    assert [blocks(s) for s in first] == [(0,), (0,)]
+    assert [blocks(s) for s in second] == [(0, 1, 2), (0, 1, 2)]
+
+
+def test_a_round_without_a_cell_ends(clock: Use) -> None:
+    hangs = Script(latencies=(SILENT,))
+    stage = clock(Stage(hangs, hangs, twin=Script(), canary=Script()))
+    ((eager, last, *_),) = stage.measure()
+    assert (eager.failure, last.failure) == (SILENT, SILENT)
+    assert stage.taken.count("twin") <= 1
+
+
+def test_a_voided_sample_is_kept_and_marked(clock: Use) -> None:
+    ((eager,),) = clock(Stage(Script(latencies=(1.0, stolen(9.0), 1.0)))).measure()
+    latency = next(m for m in eager.outcome.measurements if m.quantity == "latency_s")
+    assert (latency.samples, latency.voided, eager.failure) == ((1.0, 9.0, 1.0), (1,), None)
+
+
+def test_a_round_of_voided_samples_counts_with_a_warning(clock: Use) -> None:
+    ((eager,),) = clock(Stage(Script(latencies=(stolen(),)))).measure()
+    assert eager.outcome.cautions == (ALL_DISTURBED,)
+    latency = next(m for m in eager.outcome.measurements if m.quantity == "latency_s")
+    assert (eager.failure, latency.voided) == (None, ())
+
+
+def test_no_cells_take_no_blocks() -> None:
+    take_blocks([], Turn(count=3, least=3, deadline=0.0), random.Random(0))
