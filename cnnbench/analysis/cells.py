@@ -64,7 +64,7 @@ class Cell:
 
     @property
     def cautions(self) -> tuple[Caution, ...]:
-        """What to know about the cell: its rounds' cautions, one if some rounds failed, and the `doubts`."""
+        """Return what to know about the cell: its rounds' cautions, one if some rounds failed, and the `doubts`."""
         found = dict.fromkeys(caution for record in self.records for caution in record.cautions)
         if self.status == "ok" and self.broken:
             found[_round_failed(self)] = None

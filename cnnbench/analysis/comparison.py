@@ -130,12 +130,7 @@ def rounds_of(base: Cell, other: Cell) -> list[list[float]]:
 
 def priors_of(pairs: Iterable[tuple[Cell, Cell]]) -> Priors:
     """Return what the comparisons of all `pairs` of reference and cell say together about how rounds scatter."""
-    variances: dict[Device, list[stats.Variance]] = {}
-    for base, other in pairs:
-        found = stats.between_rounds(rounds_of(base, other))
-        if found is not None:
-            variances.setdefault(base.case.device, []).append(found)
-    return {device: stats.prior_of(known) for device, known in variances.items()}
+    return stats.priors_by((base.case.device, stats.between_rounds(rounds_of(base, other))) for base, other in pairs)
 
 
 def pairs_of(cells: Sequence[Cell], references: References, asides: Asides) -> list[tuple[Cell, Cell]]:

@@ -51,9 +51,9 @@ def _times(one: Ranked) -> str:
 
 def ratio_text(times: Interval) -> str:
     """Return a ratio with its interval: "97.1x (95.2-99.0)"; small ones have two decimals."""
-    decimals = 2 if times.center < 10 else 1 if times.center < 100 else 0  # noqa: PLR2004
     if times.low is None or times.high is None:
         return f"{digits3(times.center)}x"
+    decimals = next((d for d, below in ((2, 10), (1, 100)) if times.center < below), 0)
     return f"{times.center:.{decimals}f}x ({times.low:.{decimals}f}-{times.high:.{decimals}f})"
 
 

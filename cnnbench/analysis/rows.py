@@ -11,8 +11,7 @@ from cnnbench.analysis.comparison import Comparison, Comparisons, Priors
 from cnnbench.analysis.extras import Around, with_extras
 from cnnbench.analysis.row import Row
 from cnnbench.pairing import latencies_by_round
-from cnnbench.spec import Device
-from cnnbench.stats import NO_PRIOR, Variance, between_rounds, compare_rounds, p95, p99, prior_of, wilson
+from cnnbench.stats import NO_PRIOR, between_rounds, compare_rounds, p95, p99, priors_by, wilson
 
 Condition = tuple[str | None, int | None, str | None]
 """Device, batch and task: what rows must share to be compared."""
@@ -161,12 +160,8 @@ def judged_for(cell: Cell, facts: Facts) -> Cell | None:
 
 def latency_priors(cells: Sequence[Cell]) -> Priors:
     """Return what all timed cells together say about how the latencies of rounds scatter, by device."""
-    variances: dict[Device, list[Variance]] = {}
-    for cell in cells:
-        found = between_rounds(latencies_by_round(cell.rounds)) if cell.case.task in TIMED else None
-        if found is not None:
-            variances.setdefault(cell.case.device, []).append(found)
-    return {device: prior_of(known) for device, known in variances.items()}
+    timed = (cell for cell in cells if cell.case.task in TIMED)
+    return priors_by((cell.case.device, between_rounds(latencies_by_round(cell.rounds))) for cell in timed)
 
 
 def _with_times(row: Row, cell: Cell, priors: Priors) -> Row:

@@ -19,7 +19,7 @@ from cnnbench.orchestrator.start import Limits, start
 from cnnbench.pairing import differences, latencies_by_round, pairs_by_round
 from cnnbench.record import Record
 from cnnbench.runners.sampling import SampleShape
-from cnnbench.spec import Case
+from cnnbench.spec import Case, Device
 
 FEWEST_TO_END = 6
 """Rounds before narrow intervals may end a group: with fewer, a lucky streak looks like precision."""
@@ -106,6 +106,11 @@ class GroupRounds:
             return len(alive) < 2  # noqa: PLR2004  # a model by itself has no place
         lost = self._members[0].out is not None and self.rounds >= stats.FEWEST_ROUNDS
         return not alive or lost
+
+    @property
+    def device(self) -> Device:
+        """Where the cells of the group run."""
+        return self.group.cases[0].device
 
     @property
     def lines_up(self) -> bool:

@@ -189,7 +189,7 @@ class Runner:
     def _unfinished(self, groups: Sequence[GroupRounds]) -> list[GroupRounds]:
         """Return the groups of which some interval is too wide still; how rounds scatter, all groups say together."""
         priors = priors_of(groups)
-        return [group for group in groups if not group.finished(priors[group.group.cases[0].device])]
+        return [group for group in groups if not group.finished(priors[group.device])]
 
     def _measure(self, context: RunContext, group: GroupRounds, *, end: float, rounds_left: float) -> None:
         number, started = group.rounds, time.time()
@@ -237,7 +237,7 @@ class Runner:
 
 def target_of(device: Device) -> float:
     """Return the relative half-width of intervals at which a group on `device` leaves the rounds."""
-    return stats.WIDTH_CUDA if device == "cuda" else stats.WIDTH_QUIET
+    return stats.WIDTH_CUDA if device == "cuda" else stats.WIDTH_CPU
 
 
 def next_of(groups: Sequence[GroupRounds]) -> GroupRounds | None:
@@ -255,10 +255,8 @@ def next_of(groups: Sequence[GroupRounds]) -> GroupRounds | None:
 
 def priors_of(groups: Sequence[GroupRounds]) -> Mapping[Device, stats.Prior]:
     """Return what all comparisons of a run together say about how rounds scatter, by device."""
-    variances: dict[Device, list[stats.Variance]] = {}
-    for group in groups:
-        variances.setdefault(group.group.cases[0].device, []).extend(group.variances())
-    return {device: stats.prior_of(found) for device, found in variances.items()}
+    known = stats.priors_by((group.device, variance) for group in groups for variance in group.variances())
+    return {group.device: known.get(group.device, stats.NO_PRIOR) for group in groups}
 
 
 _SETTLED = {False: ("ok", "unsupported"), True: ("ok",)}

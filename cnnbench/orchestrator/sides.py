@@ -168,8 +168,9 @@ class _Measuring:
             latest = self._times.begin + FIRST_ROUND_MOST * self._times.total_s
             for group in running:
                 if time.monotonic() > max(latest, self._deadline):
-                    for case in group.give_up(Failure(status="not started", error=LATE)):
-                        self._keep(group, case, Failure(status="not started", error=LATE), time.time())
+                    late = Failure(status="not started", error=LATE)
+                    for case in group.give_up(late):
+                        self._keep(group, case, late, time.time())
                     continue
                 self._round(group, 0.0)
                 self._check_scores(group, scratch)
@@ -207,8 +208,7 @@ class _Measuring:
         self, group: GroupRounds, case: Case, got: Given | Failure, started: float, number: int = 0
     ) -> None:
         """Hand over the record of what `case` gave."""
-        environment = self._sides.base if _of_base(group, case) else self._sides.head
-        record = as_record(case, environment, got, started=started, number=number)
+        record = as_record(case, self._environment_of(group, case), got, started=started, number=number)
         self._deadline += sum(record.samples("compile_s"))  # compiling is apart from the budget
         group.keep(record)
         self._hooks.keep(record)
@@ -223,8 +223,10 @@ class _Measuring:
             job = Job(case=check, scratch=scratch, memory_limit_bytes=limit_of(check))
             started = time.time()
             got = do_job(host, job, min(WHOLE_S, check.budget.timeout_s))
-            environment = self._sides.base if _of_base(group, case) else self._sides.head
-            self._hooks.keep(as_record(check, environment, got, started=started))
+            self._hooks.keep(as_record(check, self._environment_of(group, case), got, started=started))
+
+    def _environment_of(self, group: GroupRounds, case: Case) -> Environment:
+        return self._sides.base if _of_base(group, case) else self._sides.head
 
 
 def _of_base(group: GroupRounds, case: Case) -> bool:

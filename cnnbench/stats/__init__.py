@@ -8,9 +8,8 @@ from cnnbench.stats.order import (
     FEWEST_FOR_P99,
     PERCENTILE_CONFIDENCE,
     QUIET_SPREAD,
+    WIDTH_CPU,
     WIDTH_CUDA,
-    WIDTH_QUIET,
-    WIDTH_SHARED,
     Z_95,
     Interval,
     is_quiet,
@@ -23,7 +22,7 @@ from cnnbench.stats.order import (
     tukey_outliers,
     wilson,
 )
-from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, prior_of
+from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, prior_of, priors_by
 from cnnbench.stats.rounds import (
     FEWEST_ROUNDS,
     Effect,
@@ -46,9 +45,8 @@ __all__ = [
     "NO_PRIOR",
     "PERCENTILE_CONFIDENCE",
     "QUIET_SPREAD",
+    "WIDTH_CPU",
     "WIDTH_CUDA",
-    "WIDTH_QUIET",
-    "WIDTH_SHARED",
     "Z_95",
     "Effect",
     "Interval",
@@ -69,6 +67,7 @@ __all__ = [
     "p99",
     "prediction_interval",
     "prior_of",
+    "priors_by",
     "quantiles",
     "slowdown_of",
     "spread_of",

@@ -39,11 +39,10 @@ QUIET_SPREAD = 0.01
 """Quartile distance over median of fixed work's times below which a machine counts as quiet: what a processor left to
 itself keeps well below, and a shared one never reaches. Our choice."""
 
-WIDTH_SHARED = 0.02
-WIDTH_QUIET = 0.01
+WIDTH_CPU = 0.01
 WIDTH_CUDA = 0.005
-"""Half-width of an interval, relative, at which measuring stops: on a shared CPU, a quiet one (as the canary shows),
-and CUDA. Width may stop a run, significance never. Our choice."""
+"""Half-width of the intervals of a group, relative, at which it leaves the rounds. Width may stop a run, significance
+never. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,9 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+K = TypeVar("K")
 
 FEWEST_FOR_PRIOR = 3
 """Variances that tell what is usual in a run: those of two variants and the A/A control of a single group."""
@@ -50,6 +53,15 @@ def prior_of(variances: Iterable[Variance]) -> Prior:
         return NO_PRIOR
     prior = fitted(known)
     return Prior(variance=prior.variance, degrees=min(prior.degrees, MOST_DEGREES))
+
+
+def priors_by(variances: Iterable[tuple[K, Variance | None]]) -> dict[K, Prior]:
+    """Return the prior of each kind, such as a device, from its variances; None stands for one that is not known."""
+    known: dict[K, list[Variance]] = {}
+    for kind, one in variances:
+        if one is not None:
+            known.setdefault(kind, []).append(one)
+    return {kind: prior_of(found) for kind, found in known.items()}
 
 
 def fitted(variances: Sequence[Variance]) -> Prior:
