@@ -78,19 +78,24 @@ def display() -> Iterator[Display]:
 def _bar() -> Iterator[Display]:
     from rich.console import Console, Group
     from rich.live import Live
-    from rich.progress import BarColumn, TextColumn
+    from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
     from rich.progress import Progress as Bar
+    from rich.text import Text
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.fields[times]}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
-    )
-    bar = Bar(*columns, console=console, auto_refresh=False)
-    task = bar.add_task("", total=1.0, times="")
     began = time.monotonic()
     ticker = _Ticker(console.file, began)
+
+    class Clock(ProgressColumn):
+        """Reads the clock whenever the bar is drawn, also for the last time, so that it never shows an earlier one."""
+
+        def render(self, task: Task) -> Text:
+            del task
+            return Text(ticker.text())
+
+    columns = (Clock(), BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+    bar = Bar(*columns, console=console, auto_refresh=False)
+    task = bar.add_task("", total=1.0)
     # Rich's own thread would draw the table ten times a second and take that time from the worker that is measured.
     with Live(bar, console=console, transient=True, auto_refresh=False, vertical_overflow="crop") as live, ticker:
 
@@ -104,17 +109,14 @@ def _bar() -> Iterator[Display]:
                 ticker.total_s = time.monotonic() - began + progress.remaining_s
                 bar.update(task, completed=progress.elapsed_s / whole, description=progress.text)
                 with ticker.still:
-                    bar.update(task, times=ticker.text())
                     live.refresh()
 
             def line(self, text: str) -> None:
-                with ticker.still:
-                    bar.update(task, times=ticker.text())  # it is drawn anew below the line
+                with ticker.still:  # the bar is drawn anew below the line
                     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
             def table(self, table: Table) -> None:
                 with ticker.still:
-                    bar.update(task, times=ticker.text())
                     live.update(Group(rich_table(table, console.size.height - BESIDE_TABLE), bar), refresh=True)
 
         yield Shown()

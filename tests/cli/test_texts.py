@@ -102,6 +102,26 @@ def test_the_clock_stands_while_something_is_drawn_and_before(monkeypatch: pytes
         assert paper.enough.wait(10.0)
 
 
+class Screen(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_last_clock_that_is_drawn_is_not_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    times = {"now": 100.0}
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 60.0)
+    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", lambda: times["now"])
+    with display() as shown:
+        times["now"] = 107.0
+        shown.tell(Progress(text="round 2", elapsed_s=7.0, remaining_s=1.0))
+        times["now"] = 108.0
+    assert re.findall(r"0:\d\d / 0:\d\d", screen.getvalue()) == ["0:07 / 0:08", "0:08 / 0:08"]
+
+
 def test_a_terminal_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
     paper = Paper()
