@@ -10,17 +10,18 @@ from typing import Literal
 from cnnbench import machine
 from cnnbench.orchestrator.blocks import Tell
 from cnnbench.orchestrator.ceilings import cache_file, ceilings_case, find_ceilings, measured_ceilings
-from cnnbench.orchestrator.expected import COMPLEXITY_S, EXTRA_S, TRAINING_SHARE, extra_s, work_of
+from cnnbench.orchestrator.expected import COMPILED_EXTRA_S, COMPLEXITY_S, TRAINING_SHARE, extra_s, work_of
 from cnnbench.orchestrator.messages import Done, Failure, Job, News
 from cnnbench.orchestrator.pieces import RunContext, conditions_of, left_of, patience_s
 from cnnbench.orchestrator.planning import threads_of
 from cnnbench.orchestrator.single import limit_of, train_case
 from cnnbench.spec import Case, Device
 
-BESIDE_SHARE = 0.2
-"""Share of a run's budget for what is measured beside the rounds, trainings apart, which have a share of their own.
-Counts and errors are measured all the same: a table without parameters, or with a verdict on a variant that may compute
-something else, is of little use."""
+NEEDED_SHARE = 0.2
+OPTIONAL_SHARE = 0.1
+"""Shares of the time until now that counts and errors take, and of the budget that memory, layers and ceilings take;
+trainings have a share of their own. Counts and errors are measured all the same in the end: a table without parameters,
+or with a verdict on a variant that may compute something else, is of little use."""
 
 LAYERS_FROM_S = 120.0
 """Budget from which layers are timed: in shorter runs rounds come first."""
@@ -57,13 +58,18 @@ class Piece:
     expected_s: float = 0.0
     without: tuple[str, ...] = ()
 
+    @property
+    def needed(self) -> bool:
+        """Whether a row takes it to be believed, so that it is done however little time there is."""
+        return self.kind in _NEEDED
+
 
 Keep = Callable[[Case, float, Done | Failure], None]
 """Takes what came of a case, and when it was begun (seconds since 1970)."""
 
 
 class Beside:
-    """The pieces of work of a run that are not done yet, cheapest first; `spent_s` is what they took."""
+    """The pieces of work of a run that are not done yet, cheapest first; `lost_s` is what failing ones took."""
 
     def __init__(
         self,
@@ -75,8 +81,8 @@ class Beside:
         tell: Tell,
     ) -> None:
         """Line up what the plan asks for; cases that are `done` or `broken` are left out when their turn comes."""
-        self.spent_s = 0.0
         self.lost_s = 0.0
+        self._spent_s = {True: 0.0, False: 0.0}  # on what is needed, and on the rest
         self._context = context
         self._done = done
         self._broken = broken
@@ -117,24 +123,27 @@ class Beside:
         plan, task = self._context.plan, own[0].task
         kinds: tuple[tuple[Kind, tuple[Case, ...]], ...] = (("error", plan.numerics), ("memory", plan.memory))
         self._queue += [
-            Piece(kind=kind, cases=(case,), expected_s=8 * EXTRA_S, without=without)
+            Piece(kind=kind, cases=(case,), expected_s=COMPILED_EXTRA_S, without=without)
             for kind, cases in kinds
             for case in cases
             if conditions_of(case) in wanted and case.task == task
         ]
 
-    @property
-    def expected_s(self) -> float:
-        """The seconds that what is left and fits is expected to take, trainings apart, which take what is left then."""
-        return sum(piece.expected_s for piece in self._fitting())
+    def expected_s(self, *, needed_only: bool) -> float:
+        """Return the seconds that what is left and fits is expected to take.
 
-    def _fitting(self) -> list[Piece]:
-        """Return the pieces for which the share of the budget does."""
-        left_s = BESIDE_SHARE * self._context.plan.request.budget.total_s + self._trained_s - self.spent_s
+        Trainings count for nothing, because they take what is left when their turn comes.
+        """
+        return sum(piece.expected_s for piece in self._fitting(needed_only=needed_only))
+
+    def _fitting(self, *, needed_only: bool = False) -> list[Piece]:
+        """Return the pieces for which the share of the budget does, or only those that rows need to be believed."""
+        left_s = OPTIONAL_SHARE * self._context.plan.request.budget.total_s - self._spent_s[False]
         fitting = []
         for piece in self._queue:
-            fits = piece.kind in _NEEDED or piece.expected_s <= left_s
-            if fits:
+            if piece.needed:
+                fitting.append(piece)
+            elif not needed_only and piece.expected_s <= left_s:
                 fitting.append(piece)
                 left_s -= piece.expected_s
         return fitting
@@ -147,12 +156,18 @@ class Beside:
             self._queue.remove(piece)
             self._do(piece)
 
-    def some(self, elapsed_s: float) -> None:
+    def some(self, elapsed_s: float, *, needed_only: bool) -> None:
         """Do pieces as long as they have taken less than their share of the `elapsed_s` of the run."""
-        share = BESIDE_SHARE + (TRAINING_SHARE if self._context.plan.accuracy else 0.0)
-        while self.spent_s < share * elapsed_s and (fitting := self._fitting()):
-            self._queue.remove(fitting[0])
-            self._do(fitting[0])
+        needed = NEEDED_SHARE + (TRAINING_SHARE if self._context.plan.accuracy else 0.0)
+        share = {True: needed, False: OPTIONAL_SHARE}
+
+        def due() -> list[Piece]:
+            fitting = self._fitting(needed_only=needed_only)
+            return [p for p in fitting if self._spent_s[p.needed] < share[p.needed] * elapsed_s]
+
+        while pieces := due():
+            self._queue.remove(pieces[0])
+            self._do(pieces[0])
 
     def rest(self, until: float) -> None:
         """Do what is left and fits, but begin nothing after `until` (monotonic); the rest gets records that say so."""
@@ -177,7 +192,7 @@ class Beside:
             self._find_ceilings(cases[0])
         else:
             self._side_by_side(piece, cases)
-        self.spent_s += time.monotonic() - begin
+        self._spent_s[piece.needed] += time.monotonic() - begin
 
     def _side_by_side(self, piece: Piece, cases: Sequence[Case]) -> None:
         """Do `cases` at once, each in a worker of its own."""

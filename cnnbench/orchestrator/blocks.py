@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cnnbench import stats
 from cnnbench.orchestrator.cell import Cell
 from cnnbench.orchestrator.messages import Failure, Take, Taken
 from cnnbench.runners.watch import disturbed
@@ -14,10 +15,11 @@ from cnnbench.runners.watch import disturbed
 FEWEST_BLOCKS = 3
 MOST_BLOCKS = 12
 FEWEST_LONG_BLOCKS = 2
-LONG_BLOCK_S = 1.0
+LONG_BLOCK_S = 0.5
 """Blocks of a group in one round: from 3, whose middle one bears a spike, to 12, after which a new round tells more
-than another block. Where a block takes over a second, two are enough, and one in the first round: long passes scatter
-less, and the first table must not wait for them."""
+than another block. Where a block takes over half a second, two are enough, and one in the first round: long passes
+scatter less, and the first table must not wait for them. Nor do long blocks become more before the rounds are enough
+for an interval."""
 
 LINEUP_BLOCKS = 2
 """Blocks of the line-up in one round: models are further apart than variants, and the next round is a new replicate."""
@@ -38,16 +40,18 @@ class Turn:
     deadline: float
 
 
-def turn_of(cells: Sequence[Cell], *, setup_s: float, first: bool, deadline: float) -> Turn:
-    """Return how many blocks `cells` take after `setup_s` of starting; in the `first` round as few as will do."""
+def turn_of(cells: Sequence[Cell], *, setup_s: float, rounds: int, deadline: float) -> Turn:
+    """Return how many blocks `cells` take after `setup_s` of starting and `rounds` rounds before this one."""
     block_s = sum((c.ready.shape.rewarm + c.ready.shape.iterations) * c.ready.iteration_s for c in cells if c.ready)
     if cells[0].case.role == "lineup":
         return Turn(count=LINEUP_BLOCKS, least=1, deadline=deadline)
 
     long = block_s > LONG_BLOCK_S
     least = FEWEST_LONG_BLOCKS if long else FEWEST_BLOCKS
-    if first:
+    if rounds == 0:
         return Turn(count=1 if long else least, least=1, deadline=deadline)
+    if long and rounds < stats.FEWEST_ROUNDS:
+        return Turn(count=least, least=least, deadline=deadline)
     wanted = round(BLOCKS_PER_START * setup_s / block_s) if block_s > 0 else MOST_BLOCKS
     count = min(max(wanted, least), MOST_BLOCKS)
     return Turn(count=count, least=least, deadline=deadline)

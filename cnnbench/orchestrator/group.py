@@ -153,7 +153,7 @@ class GroupRounds:
             setup_s = max(0.0, time.monotonic() - begin - waited_s)
             alive = [cell for cell in cells if cell.alive]
             if any(cell.case.role in ("timed", "lineup") for cell in alive):
-                take_blocks(alive, turn_of(alive, setup_s=setup_s, first=self.rounds == 0, deadline=deadline), order)
+                take_blocks(alive, turn_of(alive, setup_s=setup_s, rounds=self.rounds, deadline=deadline), order)
         finally:
             for cell in cells:
                 cell.close()

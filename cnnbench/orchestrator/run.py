@@ -42,6 +42,10 @@ RESUMED_LEAST = 0.1
 """Share of its budget that a resumed run gets at least, for what it lacks: so much it may exceed the budget by
 anyway."""
 
+LINEUP_WEIGHT = 2.0
+"""Rounds that the line-up gets for one of another group that costs as much. Ratios between models scatter two to three
+times as much over rounds as those between variants, and every model is in it."""
+
 LATE = "the budget was spent before its turn; give a larger --budget, or the same command with --output of this run"
 
 
@@ -155,10 +159,11 @@ class Runner:
                 beside.add_compiled(group.group.cases, resumed=True)
 
         while active := self._unfinished(groups):
-            beside.some(time.monotonic() - self._begin)
+            no_verdict = any(group.rounds < stats.FEWEST_ROUNDS for group in active)
+            beside.some(time.monotonic() - self._begin, needed_only=no_verdict)
             self._deadline += beside.lost_s
             beside.lost_s = 0.0
-            end = self._deadline - beside.expected_s
+            end = self._deadline - beside.expected_s(needed_only=no_verdict)
             left = end - time.monotonic()
             chosen = next_of([group for group in active if group.last_s <= left])
             if chosen is None:
@@ -248,7 +253,8 @@ def next_of(groups: Sequence[GroupRounds]) -> GroupRounds | None:
     """
 
     def turn(group: GroupRounds) -> tuple[bool, float]:
-        return group.rounds >= stats.FEWEST_ROUNDS, group.rounds * math.sqrt(group.last_s)
+        weight = LINEUP_WEIGHT if group.lines_up else 1.0
+        return group.rounds >= stats.FEWEST_ROUNDS, group.rounds * math.sqrt(group.last_s) / weight
 
     return min(groups, key=turn, default=None)
 

@@ -22,8 +22,9 @@ needs six passes (5 ms) until one takes less than 1 % longer than later ones."""
 
 REWARM_BELOW_S = 0.100
 """Iterations on a CPU that take longer are not repeated before a sample. The first one after an idle time takes 1 ms
-longer (MobileNetV2: 4 % of 27 ms) and for large networks no more than that: VGG16 0.3 % in 90 and in 72 samples,
-MobileNetV2 at batch 8 0.2 to 0.9 %, while a re-warm would double what a sample costs (two shared cores)."""
+to 2 ms longer (MobileNetV2: 4 % of 27 ms), for large networks too: VGG16 0.3 to 0.6 %, MobileNetV2 at batch 8 in three
+series 0.2, 0.9 and 1.6 % (two shared cores). All cells of a group pay it alike, and a re-warm would double what a
+sample costs."""
 
 GROUP_BELOW_S = 100e-6
 CLOCK_SHARE = 0.001

@@ -18,8 +18,8 @@ from cnnbench.runners.sampling import Sample, SampleShape
 from cnnbench.spec import Case
 from tests.made import AMP, LAST, MACHINE, case
 
-READY = Ready(first_call_s=0.5, warmup_s=0.125, iteration_s=0.0625, shape=SampleShape(rewarm=1, readings=3, group=1))
-"""A block takes a quarter of a second a cell."""
+READY = Ready(first_call_s=0.5, warmup_s=0.125, iteration_s=0.03125, shape=SampleShape(rewarm=1, readings=3, group=1))
+"""A block should take an eighth of a second a cell."""
 
 BOOM = Failure(status="failed", error="ValueError: boom (net.py:3)")
 SILENT = Failure(status="timeout", error="no answer within 10 s")

@@ -21,28 +21,26 @@ def cells(iteration_s: float, role: Role = "timed") -> list[Cell]:
 
 
 @pytest.mark.parametrize(
-    ("iteration_s", "setup_s", "first", "count"),
+    ("iteration_s", "setup_s", "rounds", "count"),
     [
-        (0.01, 0.8, True, 3),
-        (0.01, 0.8, False, 12),  # 1.5 x 0.8 s are 15 blocks of 0.08 s
-        (0.01, 0.4, False, 8),
-        (0.01, 0.0, False, 3),
-        (0.2, 1.0, True, 1),  # a block takes 1.6 s
-        (0.2, 1.0, False, 2),
-        (0.2, 5.0, False, 5),
+        (0.01, 0.8, 0, 3),
+        (0.01, 0.8, 1, 12),  # 1.5 x 0.8 s are 15 blocks of 0.08 s
+        (0.01, 0.4, 1, 8),
+        (0.01, 0.0, 1, 3),
+        (0.2, 1.0, 0, 1),  # a block takes 1.6 s
+        (0.2, 1.0, 3, 2),
+        (0.2, 5.0, 2, 2),  # there is no interval before the third round
+        (0.2, 5.0, 3, 5),
     ],
 )
 def test_blocks_take_one_and_a_half_times_what_starting_took(
-    iteration_s: float,
-    setup_s: float,
-    first: bool,  # noqa: FBT001  # a case
-    count: int,
+    iteration_s: float, setup_s: float, rounds: int, count: int
 ) -> None:
-    assert turn_of(cells(iteration_s), setup_s=setup_s, first=first, deadline=9.0).count == count
+    assert turn_of(cells(iteration_s), setup_s=setup_s, rounds=rounds, deadline=9.0).count == count
 
 
 def test_the_line_up_takes_two_blocks() -> None:
-    turn = turn_of(cells(0.01, role="lineup"), setup_s=9.0, first=False, deadline=9.0)
+    turn = turn_of(cells(0.01, role="lineup"), setup_s=9.0, rounds=1, deadline=9.0)
     assert turn == Turn(count=2, least=1, deadline=9.0)
 
 

@@ -82,7 +82,7 @@ def test_compiling_takes_its_time(variant: str, expected: float) -> None:
 
 def test_an_error_takes_longer_the_more_a_network_does() -> None:
     assert extra_s(cell("resnet18", role="numerics")) == pytest.approx(EXTRA_S + 0.4e-9 * RESNET18)
-    assert extra_s(cell("resnet18", role="memory")) == pytest.approx(EXTRA_S + 0.15e-9 * RESNET18)
+    assert extra_s(cell("resnet18", role="memory")) == pytest.approx(EXTRA_S + 0.1e-9 * RESNET18)
     assert extra_s(cell(OUTSIDE, role="memory")) == EXTRA_S
 
 

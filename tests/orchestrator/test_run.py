@@ -147,8 +147,8 @@ def test_other_threads_are_refused(world: World, monkeypatch: pytest.MonkeyPatch
     )
 
 
-def group(rounds: int, last_s: float) -> GroupRounds:
-    return cast("GroupRounds", SimpleNamespace(rounds=rounds, last_s=last_s))
+def group(rounds: int, last_s: float, *, lines_up: bool = False) -> GroupRounds:
+    return cast("GroupRounds", SimpleNamespace(rounds=rounds, last_s=last_s, lines_up=lines_up))
 
 
 def test_dear_groups_get_fewer_rounds_but_three_first() -> None:
@@ -159,3 +159,10 @@ def test_dear_groups_get_fewer_rounds_but_three_first() -> None:
     cheap.rounds = 13
     assert next_of([dear, cheap]) is dear
     assert next_of([]) is None
+
+
+def test_the_line_up_gets_twice_the_rounds_of_a_group_that_costs_as_much() -> None:
+    models, variants = group(7, 4.0, lines_up=True), group(4, 4.0)
+    assert next_of([models, variants]) is models
+    models.rounds = 9
+    assert next_of([models, variants]) is variants
