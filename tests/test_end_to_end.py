@@ -166,7 +166,7 @@ def build():
     ("text", "asked", "why"),
     [
         (HANGING, "forward\n", "no answer within 10 s (--timeout)"),
-        (HANGING_IMPORT, "import\n", "no answer within 10 s"),
+        (HANGING_IMPORT, "import\n", "no answer within 10 s (--timeout)"),
     ],
 )
 def test_a_network_that_hangs_is_asked_once(tmp_path: Path, text: str, asked: str, why: str) -> None:

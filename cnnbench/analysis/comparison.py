@@ -134,13 +134,11 @@ def priors_of(pairs: Iterable[tuple[Cell, Cell]]) -> Priors:
 
 
 def pairs_of(cells: Sequence[Cell], references: References, asides: Asides) -> list[tuple[Cell, Cell]]:
-    """Return all pairs of a reference and a cell that were measured together, A/A controls and line-ups among them."""
+    """Return all pairs of a reference and a cell that were measured together, A/A controls among them."""
     pairs = [
         (reference, cell) for cell in cells if (reference := references.of(cell)) is not None and reference is not cell
     ]
     firsts = dict.fromkeys(reference.case for reference, _ in pairs)
     by_case = {cell.case: cell for cell in cells}
     pairs += [(by_case[c], twin) for c in firsts if (twin := asides.of(by_case[c], "twin")) is not None]
-    for lined_up in asides.lineups():
-        pairs += [(lined_up[0], other) for other in lined_up[1:]]
     return pairs

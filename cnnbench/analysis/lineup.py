@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from cnnbench import stats
 from cnnbench.analysis.asides import Asides
 from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.comparable import DEFAULT_VARIANT
-from cnnbench.analysis.comparison import Priors, effect_of
+from cnnbench.analysis.comparison import Priors, effect_of, rounds_of
 from cnnbench.analysis.review import scores_wrong
 from cnnbench.analysis.row import Row
 from cnnbench.stats import Interval
@@ -78,6 +79,7 @@ def _key_of_row(row: Row) -> tuple[object, ...]:
 
 def _lineup(group: Sequence[Cell], latencies: Mapping[tuple[object, ...], float | None], priors: Priors) -> Lineup:
     intervals = max(1, 2 * (len(group) - 1) - 1)  # each against the fastest, and against the first of the place before
+    priors = _own_priors(group, priors)
     found = {cell.case: effect_of(group[0], cell, priors) for cell in group[1:]}
     centers = {case: effect.center for case, effect in found.items() if effect is not None}
     centers[group[0].case] = 0.0
@@ -99,3 +101,11 @@ def _lineup(group: Sequence[Cell], latencies: Mapping[tuple[object, ...], float 
         ranked.append(row)
     case = group[0].case
     return Lineup(device=case.device, task=case.task, batch_size=case.batch_size, ranked=tuple(ranked))
+
+
+def _own_priors(group: Sequence[Cell], priors: Priors) -> Priors:
+    """Return what the pairs of a line-up say about one another, in the place of what the run says on its device."""
+    device = group[0].case.device
+    variances = [stats.between_rounds(rounds_of(one, other)) for one, other in itertools.combinations(group, 2)]
+    known = [variance for variance in variances if variance is not None]
+    return {device: stats.own_prior(known, priors.get(device, stats.NO_PRIOR))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from cnnbench.orchestrator.messages import Failure
@@ -38,3 +39,10 @@ def _text(error: BaseException) -> str:
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
     return f"{type(error).__name__}: {said}{where}"
+
+
+def with_option(failure: Failure, waited_s: float) -> Failure:
+    """Return `failure` with the seconds that a worker had, and the option that gives it more, where it had too few."""
+    if failure.status != "timeout":
+        return failure
+    return replace(failure, error=f"no answer within {waited_s:g} s (--timeout)")

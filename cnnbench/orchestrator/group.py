@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import time
@@ -182,8 +183,13 @@ class GroupRounds:
         return member.start_s <= COMPILED_SHARE * self.spent_s
 
     def variances(self) -> list[stats.Variance]:
-        """Return how the rounds of each comparison scatter, the A/A control's among them."""
-        found = (stats.between_rounds(rounds) for rounds in self._compared())
+        """Return how the rounds of each comparison scatter, the A/A control's among them; in a line-up of each pair."""
+        compared = self._compared()
+        if self.lines_up:
+            alive = [m for m in self._members if m.records and m.out is None]
+            pairs = itertools.combinations(alive, 2)
+            compared = (differences(pairs_by_round(one.records, other.records)) for one, other in pairs)
+        found = map(stats.between_rounds, compared)
         return [variance for variance in found if variance is not None]
 
     def finished(self, prior: stats.Prior) -> bool:
@@ -197,6 +203,7 @@ class GroupRounds:
 
     def widest(self, prior: stats.Prior) -> float:
         """Return the largest half-width of an interval, infinite where one is lacking."""
+        prior = stats.own_prior(self.variances(), prior) if self.lines_up else prior
         count = max(1, len(self.group.cases) - 1)
         widths = [math.inf]
         for rounds in self._compared():

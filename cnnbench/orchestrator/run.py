@@ -30,7 +30,7 @@ from cnnbench.orchestrator.single import (
     shape_of,
 )
 from cnnbench.orchestrator.start import Limits
-from cnnbench.record import Environment
+from cnnbench.record import Environment, Record
 from cnnbench.spec import Case, Device, Request, Shape
 from cnnbench.variants import REFERENCE
 
@@ -75,6 +75,7 @@ class Runner:
         self._compile_s = 0.0
         self._hung: dict[str, Failure] = {}
         self._failed: set[tuple[object, ...]] = set()
+        self._timed = any(_is_timed(record) for record in hooks.already.values())
 
     def spent(self) -> Spent:
         """Return where the time went until now."""
@@ -140,7 +141,12 @@ class Runner:
         return record is not None and record.status in _SETTLED[case.task == "accuracy"]
 
     def _is_broken(self, case: Case) -> bool:
-        """Return whether the network was seen to hang, or to fail where it was timed, so that it is not asked again."""
+        """Return whether the network was seen to hang, or to fail where it was timed, so that it is not asked again.
+
+        Ceilings are broken where no network was timed: there is nothing to hold under them.
+        """
+        if case.role == "ceilings":
+            return not self._timed
         return case.model in self._hung or conditions_of(case) in self._failed
 
     def _refuse(self, context: RunContext) -> None:
@@ -234,10 +240,15 @@ class Runner:
         self._passes_s += sum(record.samples("passes_s")) + sum(record.samples("epoch_s"))
         compile_s = sum(record.samples("compile_s"))
         self._compile_s += compile_s
+        self._timed = self._timed or _is_timed(record)
         if group is not None:
             group.keep(record)
             self._deadline += compile_s  # compiling is apart from the budget
         self._hooks.keep(record)
+
+
+def _is_timed(record: Record) -> bool:
+    return record.status == "ok" and record.case.role == "timed"
 
 
 def target_of(device: Device) -> float:
@@ -260,8 +271,12 @@ def next_of(groups: Sequence[GroupRounds]) -> GroupRounds | None:
 
 
 def priors_of(groups: Sequence[GroupRounds]) -> Mapping[Device, stats.Prior]:
-    """Return what all comparisons of a run together say about how rounds scatter, by device."""
-    known = stats.priors_by((group.device, variance) for group in groups for variance in group.variances())
+    """Return what all comparisons of a run together say about how rounds scatter, by device.
+
+    Line-ups are left out, because models differ more from round to round than variants of one do.
+    """
+    own = [group for group in groups if not group.lines_up]
+    known = stats.priors_by((group.device, variance) for group in own for variance in group.variances())
     return {group.device: known.get(group.device, stats.NO_PRIOR) for group in groups}
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from cnnbench import machine
 from cnnbench.models import MODELS
 from cnnbench.models.outside import FILE_INPUT_SHAPE
+from cnnbench.orchestrator.failures import with_option
 from cnnbench.orchestrator.host import Host, Worker, start_host
 from cnnbench.orchestrator.messages import STOPPED, Answer, Done, Failure, Job, Known, News, Question, Stop
 from cnnbench.orchestrator.planning import threads_of
@@ -91,7 +92,7 @@ def find(host: Host, name: str, timeout_s: float = _ASK_S) -> Known:
     """
     reply = _answer(host, (name,), timeout_s)
     if isinstance(reply, Failure):
-        return Known(model=name, input_shape=FILE_INPUT_SHAPE, failure=reply)
+        return Known(model=name, input_shape=FILE_INPUT_SHAPE, failure=with_option(reply, timeout_s))
     return next(known for known in reply.models if known.model == name)
 
 

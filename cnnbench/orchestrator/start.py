@@ -6,8 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cnnbench.models import MODELS
 from cnnbench.orchestrator.blocks import Tell
 from cnnbench.orchestrator.cell import Cell
+from cnnbench.orchestrator.failures import with_option
 from cnnbench.orchestrator.messages import Built, Failure, Job, Ready, Warm
 from cnnbench.record import Caution
 from cnnbench.runners.sampling import SampleShape
@@ -43,11 +45,12 @@ class Limits:
 def start(cells: Sequence[Cell], shapes: Mapping[Case, SampleShape], limits: Limits, tell: Tell) -> None:
     """Start workers for `cells` and warm them up; `shapes` are those of the samples of earlier rounds.
 
-    In the first round the first cell of each model goes ahead: what stops it would stop the others too, and a network
-    that hangs costs one timeout and not one a variant.
+    In the first round the first cell of each model from outside goes ahead: what stops it would stop the others too,
+    and a network that hangs costs one timeout and not one a variant.
     """
     firsts = {cell.case.model: cell for cell in reversed(cells)}
-    ahead = [cell for cell in cells if cell is firsts[cell.case.model] and cell.case not in shapes]
+    new = [cell for cell in cells if cell.case.model not in MODELS and cell.case not in shapes]
+    ahead = [cell for cell in new if cell is firsts[cell.case.model]]
     if len(ahead) < len(cells):
         _start_all(ahead, shapes, limits, tell)
     for cell in cells:
@@ -74,7 +77,7 @@ def _start_all(cells: Sequence[Cell], shapes: Mapping[Case, SampleShape], limits
     for cell in cells:
         reply = cell.receive(max(0.0, until - time.monotonic()))
         if isinstance(reply, Failure):
-            cell.failure = _in_words(reply, cell.case.budget.timeout_s)
+            cell.failure = with_option(reply, cell.case.budget.timeout_s)
         else:
             assert isinstance(reply, Built)
             cell.cautions += reply.cautions
@@ -108,14 +111,7 @@ def _warm(cell: Cell, shape: SampleShape | None, limits: Limits, tell: Tell) -> 
     if emulated is not None and reply.status == "timeout":
         cell.failure = Failure(status="unsupported", error=f"{emulated}; given up after {patience:.0f} s of warm-up")
     else:
-        cell.failure = _in_words(reply, patience)
-
-
-def _in_words(failure: Failure, waited_s: float) -> Failure:
-    """Return `failure` with the seconds that a worker had, and the option that gives it more, where it had too few."""
-    if failure.status != "timeout":
-        return failure
-    return replace(failure, error=f"no answer within {waited_s:g} s (--timeout)")
+        cell.failure = with_option(reply, patience)
 
 
 def _emulated(cell: Cell, limits: Limits) -> str | None:

@@ -22,7 +22,7 @@ from cnnbench.stats.order import (
     tukey_outliers,
     wilson,
 )
-from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, prior_of, priors_by
+from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, own_prior, prior_of, priors_by
 from cnnbench.stats.rounds import (
     FEWEST_ROUNDS,
     Effect,
@@ -63,6 +63,7 @@ __all__ = [
     "is_quiet",
     "median",
     "median_rank",
+    "own_prior",
     "p95",
     "p99",
     "prediction_interval",

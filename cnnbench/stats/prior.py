@@ -55,6 +55,17 @@ def prior_of(variances: Iterable[Variance]) -> Prior:
     return Prior(variance=prior.variance, degrees=min(prior.degrees, MOST_DEGREES))
 
 
+def own_prior(variances: Iterable[Variance], prior: Prior) -> Prior:
+    """Return what the comparisons of a line-up say about one another, or the `prior` of the run if they are too few.
+
+    These are all pairs of its models, of which only some are independent. With three models over three, four and six
+    rounds, intervals that all hold at once in 93 to 97 % of the cases, also where one model scatters seven times as far
+    as the others, are by a third, a fifth and a tenth narrower than without (simulated).
+    """
+    own = prior_of(variances)
+    return own if own.degrees > 0 else prior
+
+
 def priors_by(variances: Iterable[tuple[K, Variance | None]]) -> dict[K, Prior]:
     """Return the prior of each kind, such as a device, from its variances; None stands for one that is not known."""
     known: dict[K, list[Variance]] = {}

@@ -1,9 +1,12 @@
 """The line-up: models in the order of their speed, who shares a place, and its words."""
 
+import itertools
+import math
 from dataclasses import replace
 
 import pytest
 
+from cnnbench import stats
 from cnnbench.analysis import analyse
 from cnnbench.analysis.lineup import Lineup, Ranked
 from cnnbench.analysis.lineup_words import lineup_cells, lineup_text, sentence_of
@@ -31,6 +34,25 @@ def test_models_stand_from_the_fastest_on() -> None:
     assert ratios[0] is None
     assert [round(one.center, 1) for one in ratios if one] == [20.0, 199.9]
     assert all(one.low and one.high and one.low < one.center < one.high for one in ratios if one)
+
+
+def test_intervals_rest_on_how_all_pairs_of_models_scatter() -> None:
+    rows = [in_rounds(case(name, LAST), 0.001, (1.0, 2.0, 0.5, 1.5)) for name in ("slow", "quick")]  # say nothing here
+    (lineup,) = analyse([*SLOW, *QUICK, *MIDDLE, *rows[0], *rows[1]]).lineups
+    logs = {"slow": ONE, "quick": TWO, "middle": THREE}
+
+    def scatter(one: str, other: str) -> list[list[float]]:
+        return [[math.log(a / b)] for a, b in zip(logs[one], logs[other], strict=True)]
+
+    pairs = [stats.between_rounds(scatter(*pair)) for pair in itertools.combinations(logs, 2)]
+    prior = stats.prior_of(variance for variance in pairs if variance is not None)
+    effect = stats.compare_rounds(scatter("slow", "quick"), prior, comparisons=3)
+    assert effect is not None
+    assert effect.half_width is not None
+    last = lineup.ranked[-1].times
+    assert last is not None
+    assert last.high is not None
+    assert math.log(last.high / last.center) == pytest.approx(effect.half_width, rel=1e-3)
 
 
 def test_models_that_are_not_told_apart_share_a_place() -> None:

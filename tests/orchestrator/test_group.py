@@ -9,7 +9,7 @@ from cnnbench.orchestrator.group import FEWEST_COMPILED, GroupRounds
 from cnnbench.orchestrator.messages import Failure
 from cnnbench.record import Measurement
 from cnnbench.spec import Case
-from cnnbench.stats import NO_PRIOR
+from cnnbench.stats import NO_PRIOR, Prior
 from tests.made import AMP, case
 from tests.orchestrator.pretended import BOOM, NOTHING_COUNTED, READY, SILENT, Script, Stage, Use, recorded, sample
 
@@ -133,6 +133,16 @@ def test_wide_intervals_go_on(clock: Use) -> None:
     assert not rounds.finished(NO_PRIOR)
     assert rounds.widest(NO_PRIOR) > 0.05
     assert len(rounds.variances()) == 1
+
+
+def test_all_pairs_of_a_line_up_say_how_its_rounds_scatter(clock: Use) -> None:
+    stage = clock(Stage(EVEN, UNEVEN, list(reversed(UNEVEN))))
+    stage.cases = [replace(one, role="lineup") for one in stage.cases]
+    rounds = stage.rounds()
+    stage.measure(8, rounds=rounds)
+    assert len(rounds.variances()) == 3
+    tight = Prior(variance=1e-9, degrees=2.0)
+    assert rounds.widest(tight) == rounds.widest(NO_PRIOR)  # what variants scatter by does not count
 
 
 def test_a_cell_alone_is_judged_by_its_latency(clock: Use) -> None:

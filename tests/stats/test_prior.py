@@ -10,7 +10,7 @@ from scipy.special import polygamma
 from scipy.stats import f as ratio_of_variances
 from scipy.stats import loggamma
 
-from cnnbench.stats import NO_PRIOR, Prior, Variance, prior_of
+from cnnbench.stats import NO_PRIOR, Prior, Variance, own_prior, prior_of
 from cnnbench.stats.prior import MOST_DEGREES, fitted, moderated, trigamma_inverse
 
 
@@ -92,6 +92,13 @@ def test_few_variances_say_nothing() -> None:
     assert prior_of([]) == prior_of([some] * 2) == NO_PRIOR
     assert prior_of([some, some, Variance(value=0.5, degrees=0)]) == NO_PRIOR
     assert prior_of([Variance(value=0.0, degrees=4)] * 9) == NO_PRIOR
+
+
+def test_a_line_up_of_three_models_knows_its_own_scatter() -> None:
+    run = Prior(variance=0.01, degrees=2)
+    pairs = [Variance(value=value, degrees=3) for value in (0.5, 0.6, 0.4)]
+    assert own_prior(pairs, run) == prior_of(pairs)
+    assert own_prior(pairs[:1], run) == run  # two models are one pair
 
 
 def test_a_variance_of_zero_counts_as_a_tiny_one() -> None:
