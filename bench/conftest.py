@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from cnnbench import machine
-from cnnbench.orchestrator.host import worker_environment
 from cnnbench.record import Environment
+from cnnbench.workers.client import worker_environment
 
 os.environ.update(worker_environment(machine.default_threads()))  # libgomp reads it once, when torch loads it
 
@@ -25,7 +25,7 @@ def environment(threads: int, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Fix threads and compile caches of this process, which are cold, and return what the machine is."""
     import torch
 
-    from cnnbench.runners.probe import probe
+    from cnnbench.inspection.environment import probe
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):

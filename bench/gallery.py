@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnbench import data
-from cnnbench.data.finding import ENVIRONMENT
+from cnnbench.data.locations import ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
 COMPARED = ("perceptron", "mlp", "lenet", "multilayer_cnn", "simple_cnn")

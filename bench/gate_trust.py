@@ -24,7 +24,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from cnnbench.selftest.burst import bursts
+from cnnbench.selftest.load_burst import bursts
 
 ROOT = Path(__file__).resolve().parent.parent
 

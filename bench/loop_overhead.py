@@ -13,9 +13,9 @@ from torch.utils.benchmark import Timer
 
 from cnnbench.clock import wall_clock
 from cnnbench.models import MODELS
-from cnnbench.runners.passes import InferencePasses, random_inputs
-from cnnbench.runners.sampling import reading_cost_s, shape_sample, take_sample
-from cnnbench.runners.warming import warm_up
+from cnnbench.timing.loop import reading_cost_s, shape_sample, take_sample
+from cnnbench.timing.warmup import warm_up
+from cnnbench.timing.work import InferencePasses, random_inputs
 
 ROUNDS = 200
 SMALLEST = "perceptron"

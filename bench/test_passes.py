@@ -23,9 +23,9 @@ from cnnbench.clock import wall_clock
 from cnnbench.models import MODELS
 from cnnbench.record import Environment
 from cnnbench.runners import runner_for
-from cnnbench.runners.warming import WARM_CAP_S
 from cnnbench.spec import Budget, Case, ModelSpec, Task
 from cnnbench.stats import FEWEST_FOR_INTERVAL
+from cnnbench.timing.warmup import WARM_CAP_S
 from cnnbench.variants import Prepared, parse_variant, prepare, support
 
 VARIANTS = ("eager", "channels_last", "amp", "bf16", "compile")
@@ -108,9 +108,9 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
     """
     import torch
 
-    from cnnbench.orchestrator.messages import Warm
-    from cnnbench.orchestrator.worker import build, make_ready
-    from cnnbench.runners.latency import check_first
+    from cnnbench.timing.job import check_first
+    from cnnbench.workers.messages import Warm
+    from cnnbench.workers.worker import build, make_ready
 
     possible = support(case.variant, device=case.device, environment=here.environment)
     if possible.status != "native":
@@ -186,7 +186,7 @@ def as_compiled(case: Case) -> AbstractContextManager[object]:
     """Return what to time inside of: a cell that compiles once more while it is timed fails."""
     if not case.variant.compile_mode:
         return nullcontext()
-    from cnnbench.runners.compiled import no_recompiles
+    from cnnbench.inspection.compile_stats import no_recompiles
 
     return no_recompiles()
 

@@ -38,15 +38,15 @@ from torchvision import transforms
 from cnnbench import data, machine
 from cnnbench.clock import wall_clock
 from cnnbench.data.batches import Splits, adapt, adapted, batch_count, batches, view_for
+from cnnbench.inspection.environment import probe
 from cnnbench.models import MODELS
-from cnnbench.runners.datasets import augmentation_of, wanted
-from cnnbench.runners.evaluate import score
-from cnnbench.runners.fit import fit
-from cnnbench.runners.pooling import pool_first
-from cnnbench.runners.probe import probe
-from cnnbench.runners.recipes import recipe_for
-from cnnbench.runners.train import Trainer, optimizer_for
 from cnnbench.spec import Recipe
+from cnnbench.training.dataset_view import augmentation_of, wanted
+from cnnbench.training.evaluate import score
+from cnnbench.training.loop import fit
+from cnnbench.training.pool_before_relu import pool_first
+from cnnbench.training.recipes import recipe_for
+from cnnbench.training.step import Trainer, optimizer_for
 from cnnbench.variants import parse_variant, prepare, with_more
 
 RECIPES = ("perceptron", "one_conv", "multilayer_cnn", "digit_cnn", "simple_cnn", "lenet", "cifar_cnn")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from cnnbench._version import __version__
 
 if TYPE_CHECKING:
-    from cnnbench.analysis import Report
+    from cnnbench.api import PrintableReport
 
 __all__ = ["__version__", "compare"]
 
 
-def compare(models: list[str], **options: Any) -> Report:
+def compare(models: list[str], **options: Any) -> PrintableReport:
     """Measure `models` side by side and return the report; `cnnbench.api.compare` lists the options."""
     from cnnbench import api  # here, so that `cnnbench --help` does not pay for the analysis
 

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal
 
 from cnnbench.analysis import Report
-from cnnbench.cli.compare import DEFAULT_BUDGET_S, budget
-from cnnbench.cli.measure import measure
-from cnnbench.cli.prepare import Options, canonical, check, tell_cut_threads
+from cnnbench.app.prepare import DEFAULT_BUDGET_S, Options, budget, canonical, check, tell_cut_threads
+from cnnbench.app.session import measure
+from cnnbench.report.terminal import to_table
+from cnnbench.report.text.table import html_table
 from cnnbench.spec import CnnbenchError, Request, Section, Shape, Task, UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrintableReport(Report):
+    """A report that shows itself: as a table of text, and as one of HTML in a notebook."""
+
+    def __str__(self) -> str:
+        """Return what `cnnbench compare` prints."""
+        return to_table(self).rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        return html_table(self.rows)
 
 
 def compare(
@@ -33,7 +48,7 @@ def compare(
     threads: int | None = None,
     seed: int = 0,
     output: str | Path | None = None,
-) -> Report:
+) -> PrintableReport:
     """Measure `models` side by side and return the report; progress goes to standard error.
 
     The arguments are the options of `cnnbench compare`, with times in seconds, `delta` as a share, and `input_shape` as
@@ -89,7 +104,7 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
-def _measured(request: Request, options: Options) -> Report:
+def _measured(request: Request, options: Options) -> PrintableReport:
     request = canonical(request)
     check(request, options)
     tell_cut_threads(request)
@@ -100,4 +115,4 @@ def _measured(request: Request, options: Options) -> Report:
         raise KeyboardInterrupt
     if measured.report is None:
         raise CnnbenchError("Nothing was measured.")
-    return measured.report
+    return PrintableReport(**{field.name: getattr(measured.report, field.name) for field in fields(Report)})

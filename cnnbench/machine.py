@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from cnnbench.spec import Request
+
 _CGROUP = Path("/sys/fs/cgroup")
 
 PROC = Path("/proc")
@@ -143,6 +145,12 @@ def default_threads(groups: tuple[Path, ...] | None = None) -> int:
     cores = usable_cores()
     threads = min(cores, int(quota) if quota is not None else cores)
     return max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def threads_of(request: Request) -> int:
+    """Return the threads of every cell of `request`: as asked, cut to what the process may use."""
+    usable = default_threads()
+    return usable if request.threads is None else min(request.threads, usable)
 
 
 def team_place(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from cnnbench.analysis.gate import GateReport
+    from cnnbench.gate.verdict import GateReport
 
 _OPTIONS = (
     ("budget", "TIME", "time to measure a check; doing it once more takes as long at most (30s)"),
@@ -54,7 +54,7 @@ class Checker:
         Raises:
             UsageError: something that is given is wrong, or several tests are running at once.
         """
-        from cnnbench.cli.checking import Settings, check
+        from cnnbench.gate.check import Settings, check
 
         config = self._request.config
         given = {"budget": budget_s, "threshold": threshold, "variants": variants, "inconclusive": inconclusive}
@@ -66,7 +66,7 @@ class Checker:
         return report
 
     def _tell(self, report: GateReport) -> None:
-        from cnnbench.report.gate import to_table
+        from cnnbench.gate.formats import to_table
 
         self._request.node.add_report_section("call", "cnnbench", to_table(report))
         said = "\n".join([*(cell.sentence for cell in report.cells), report.sentence])

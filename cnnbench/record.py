@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from cnnbench.look import Sheet
 from cnnbench.spec import Case, Shape
+from cnnbench.visuals import Sheet
 
 FORMAT_VERSION = 3
 """Version of the record format; readers refuse every other one."""

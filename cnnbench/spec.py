@@ -27,6 +27,11 @@ def is_picture(shape: Shape) -> bool:
     return len(shape) == _PICTURE_DIMENSIONS and shape[0] in _PICTURE_CHANNELS
 
 
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+"""Exit codes of a command that went through, but not well, and of one that was interrupted. Errors have their own."""
+
+
 class CnnbenchError(Exception):
     """An error whose message is written for the user: what was given, what is allowed, what to do next."""
 

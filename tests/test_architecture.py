@@ -17,7 +17,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MOST_MODULE_LINES = 300
 MOST_FUNCTION_LINES = 60
-TOP_LEVEL = 5
+BOTH_ARMS = 7
+"""The level from which a module may import from both arms."""
+
+TOP_LEVEL = 9
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Place:
     arm: str
 
     def may_import(self, other: Place) -> bool:
-        met = self.arm == other.arm or not other.arm or self.level == TOP_LEVEL
+        met = self.arm == other.arm or not other.arm or self.level >= BOTH_ARMS
         return other.level <= self.level and met
 
 
@@ -113,8 +116,8 @@ def test_reading_of_imports_sees_lazy_ones_and_leaves_type_checking_out() -> Non
     [
         ("cnnbench.record", "cnnbench.spec", True),
         ("cnnbench.spec", "cnnbench.record", False),
-        ("cnnbench.runners.train", "cnnbench.variants", True),
-        ("cnnbench.variants", "cnnbench.runners.train", False),
+        ("cnnbench.training.step", "cnnbench.variants", True),
+        ("cnnbench.variants", "cnnbench.training.step", False),
         ("cnnbench.orchestrator.run", "cnnbench.store", False),
         ("cnnbench.analysis.row", "cnnbench.clock", False),
         ("cnnbench.report.csv", "cnnbench.quantity", True),

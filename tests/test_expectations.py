@@ -11,7 +11,7 @@ from cnnbench import expectations
 from cnnbench.expectations import Compiled, Trained, file_for, load, minor, others_of, save
 from cnnbench.models import MODELS
 from cnnbench.spec import CnnbenchError, UsageError
-from tests.made import a_layer, an_expectation
+from tests.factories import a_layer, an_expectation
 
 ROOT = Path(__file__).parent.parent
 HEAD = (

@@ -10,7 +10,7 @@ import pytest
 
 from cnnbench.pairing import differences, kept, latencies_by_round, pairs_by_round
 from cnnbench.record import Measurement, Record
-from tests.made import case, once, record
+from tests.factories import case, once, record
 
 BASE = case("net")
 

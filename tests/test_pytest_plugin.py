@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.analysis.gate import GateCell, GateReport, Question, gate_report
-from cnnbench.cli.checking import Settings
+from cnnbench.gate.check import Settings
+from cnnbench.gate.verdict import GateCell, GateReport, Question, gate_report
 from cnnbench.spec import UsageError
 from cnnbench.stats import Slowdown
-from tests.made import MACHINE
+from tests.factories import MACHINE
 
 pytest_plugins = ["pytester"]
 
@@ -59,7 +59,7 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, seen: list[
                 raise answer
             return answer
 
-        monkeypatch.setattr("cnnbench.cli.checking.check", check)
+        monkeypatch.setattr("cnnbench.gate.check.check", check)
         pytester.makepyfile(TEST.replace("{more}", more))
         # a process of its own would not know that this suite makes errors of warnings
         arguments = arguments if "-W" in arguments else ("-W", "default", *arguments)

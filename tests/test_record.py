@@ -20,7 +20,7 @@ from cnnbench.record import (
     to_json,
 )
 from cnnbench.spec import Budget, Case, Variant
-from tests.made import case, once, record, run, whole_run
+from tests.factories import case, once, record, run, whole_run
 
 EVERY_ENVIRONMENT = Environment(
     cnnbench="0.1.0",

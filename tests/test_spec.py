@@ -16,7 +16,7 @@ from cnnbench.spec import (
     Variant,
     unknown_name,
 )
-from tests.made import AMP, case
+from tests.factories import AMP, case
 
 NOTHING = Budget(total_s=0.0, timeout_s=0.0)
 

@@ -10,7 +10,7 @@ import pytest
 from cnnbench.record import FORMAT_VERSION, Caution, Record, to_json
 from cnnbench.spec import Budget, CnnbenchError, UsageError
 from cnnbench.store import Loaded, Store, finished, load
-from tests.made import case, once, record, run
+from tests.factories import case, once, record, run
 
 ONE = record(case("a"), once("params", 0.1 + 0.2))
 TWO = record(case("b"), once("params", 2.0))

@@ -11,7 +11,7 @@ import pytest
 
 from cnnbench.analysis import analyse
 from cnnbench.record import Record, Run
-from tests.made import LAST, beside, case, record, run, timed
+from tests.factories import LAST, beside, case, record, run, timed
 
 BENCH = Path(__file__).parent.parent / "bench"
 BEGIN = datetime.fromisoformat("2026-01-02T03:04:00Z").timestamp()

@@ -23,7 +23,7 @@ from cnnbench.variants import (
     support,
     with_more,
 )
-from tests.made import MACHINE
+from tests.factories import MACHINE
 
 BF16 = replace(MACHINE, native_bf16=True)
 GPU = replace(MACHINE, gpu="Example GPU", gpu_native_bf16=True)

@@ -6,26 +6,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cnnbench.analysis.asides import Asides, split
-from cnnbench.analysis.cautions import RowCaution
-from cnnbench.analysis.cells import Cell, gather
-from cnnbench.analysis.comparable import apart, check_environments, check_threads, references
-from cnnbench.analysis.comparison import compare_all, pairs_of, priors_of
-from cnnbench.analysis.extras import Around
+from cnnbench.analysis.build_rows import make_rows
+from cnnbench.analysis.checks import reviewed, scores_wrong
+from cnnbench.analysis.conditions import apart, check_environments, check_threads, references
+from cnnbench.analysis.controls import Asides, split
+from cnnbench.analysis.effects import compare_all, pairs_of, priors_of
+from cnnbench.analysis.filter import Limits, sort_rows
+from cnnbench.analysis.join import Cell, gather
 from cnnbench.analysis.layers import layer_tables
 from cnnbench.analysis.lineup import lineups
 from cnnbench.analysis.noise import noise_of
 from cnnbench.analysis.notes import noted, notes_of
-from cnnbench.analysis.result import Report, Totals
-from cnnbench.analysis.review import reviewed, scores_wrong
-from cnnbench.analysis.roof import Counts
+from cnnbench.analysis.report import Report, Totals
+from cnnbench.analysis.roofline_of_cells import Counts
 from cnnbench.analysis.row import Row
-from cnnbench.analysis.rows import make_rows
-from cnnbench.analysis.select import Limits, sort_rows
+from cnnbench.analysis.side_columns import Around
 from cnnbench.analysis.summary import compare, summarise
-from cnnbench.analysis.words import without_output
+from cnnbench.analysis.warnings import RowCaution
 from cnnbench.record import Record, Run, Status
 from cnnbench.spec import Case, UsageError
+from cnnbench.text import without_output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnnbench.analysis.asides import Asides
-from cnnbench.analysis.cells import Cell
-from cnnbench.analysis.words import listed
+from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.join import Cell
 from cnnbench.quantity import show
 from cnnbench.record import Layer
 from cnnbench.stats import median
+from cnnbench.text import listed
 
 NAMED = 3
 """Layers that are named as those that take most of the time. Our choice."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench import stats
-from cnnbench.analysis.asides import Asides
-from cnnbench.analysis.cells import TIMED, Cell
-from cnnbench.analysis.comparable import DEFAULT_VARIANT
-from cnnbench.analysis.comparison import Priors, effect_of, rounds_of
-from cnnbench.analysis.review import scores_wrong
+from cnnbench.analysis.checks import scores_wrong
+from cnnbench.analysis.conditions import DEFAULT_VARIANT
+from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.effects import Priors, effect_of, rounds_of
+from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
 from cnnbench.stats import Interval
 

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnbench.analysis.asides import Asides
-from cnnbench.analysis.cells import TIMED, Cell, voided
-from cnnbench.analysis.comparison import Comparisons, Group
+from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.effects import Comparisons, Group
+from cnnbench.analysis.join import TIMED, Cell, voided
 from cnnbench.stats import Interval, excludes_zero, is_quiet
 
 BUSY_PRESSURE = 0.5

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from cnnbench.analysis.asides import Asides
-from cnnbench.analysis.cells import TIMED, Cell
+from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.filter import Limits
+from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
-from cnnbench.analysis.select import Limits
-from cnnbench.analysis.words import listed, one_line
 from cnnbench.spec import Role, Task
 from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
+from cnnbench.text import listed, one_line
 
 _BESIDE: dict[Role, str] = {
     "twin": "A/A check",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnbench.analysis.result import Totals
+from cnnbench.analysis.build_rows import Condition
+from cnnbench.analysis.filter import Limits, best_within
+from cnnbench.analysis.report import Totals
 from cnnbench.analysis.row import Row
-from cnnbench.analysis.rows import Condition
-from cnnbench.analysis.select import Limits, best_within
-from cnnbench.analysis.words import number_of
 from cnnbench.quantity import show_range
+from cnnbench.text import number_of
 
 
 def summarise(shown: Sequence[Row], measured: Sequence[Row], limits: Limits, totals: Totals | None) -> tuple[str, ...]:

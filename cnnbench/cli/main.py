@@ -11,10 +11,7 @@ from types import MappingProxyType
 import click
 
 from cnnbench._version import __version__
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED
 
 _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -36,7 +33,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "selftest": ("selftest", "Prove on this machine that cnnbench measures rightly."),
     }
 )
-"""Subcommand: its module in `cnnbench.cli`, and the line that help shows (so that help imports none of them)."""
+"""Subcommand: its module in `cnnbench.cli.commands`, and the line that help shows, which imports none of them."""
 
 
 class _Lazy(click.Group):
@@ -50,7 +47,7 @@ class _Lazy(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"cnnbench.cli.{_COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"cnnbench.cli.commands.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
 

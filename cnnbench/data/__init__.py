@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cnnbench.data import cats_dogs, cifar10, digits, folder, mnist, synthetic
+from cnnbench.data import cats_dogs, cifar10, digits, mnist, synthetic
+from cnnbench.data import user_folder as folder
 from cnnbench.data.dataset import Counts, DatasetSpec, Fast
-from cnnbench.data.finding import locate, places, read
+from cnnbench.data.locations import locate, places, read
 from cnnbench.spec import UsageError, unknown_name
 
 __all__ = ["DATASETS", "Counts", "DatasetSpec", "fast_of", "find", "locate", "places", "read"]

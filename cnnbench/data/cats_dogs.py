@@ -24,7 +24,7 @@ def look(where: Places) -> Source | None:
 
 def read(source: Source, wanted: Shape, tell: Tell) -> Read:
     """Return the photographs (N, 3, height, width; uint8), class 0 for cats."""
-    from cnnbench.data.photographs import read_pictures
+    from cnnbench.data.image_folder import read_pictures
 
     return read_pictures("cats_dogs", source, CLASS_NAMES, (3, *wanted[1:]), tell, top=_TOP)
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cnnbench.data.dataset import Counts, DatasetSpec, Download, Fast, File, Places, Read, Source, Tell, check_labels
-from cnnbench.data.finding import check_md5, md5_of
+from cnnbench.data.locations import check_md5, md5_of
 from cnnbench.data.mnist import SAME_NOTE
 from cnnbench.spec import Shape, UsageError
 
@@ -172,7 +172,7 @@ def _jpeg_part(file: File, tell: Tell, at: int) -> Pictures:
 def _decode(path: Path, stream: Any, offsets: Any, folder: Path, tell: Callable[[float], None]) -> None:
     """Decode all pictures of an archive into a folder of the cache."""
     from cnnbench.data.cache import PIXELS, whole
-    from cnnbench.data.pictures import decode_all
+    from cnnbench.data.decode import decode_all
 
     count, streams = len(offsets) - 1, memoryview(stream)
     contents = ((str(k), streams[offsets[k] : offsets[k + 1]]) for k in range(count))

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from cnnbench.data.dataset import DatasetSpec, Download, Source
-from cnnbench.data.finding import how_to_get
+from cnnbench.data.locations import how_to_get
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 
 

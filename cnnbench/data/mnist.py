@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnbench.data.dataset import Counts, DatasetSpec, Download, Fast, File, Places, Read, Source, Tell, check_labels
-from cnnbench.data.finding import check_md5, md5_of
+from cnnbench.data.locations import check_md5, md5_of
 from cnnbench.spec import Shape
 
 if TYPE_CHECKING:

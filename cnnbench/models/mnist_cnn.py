@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cnnbench.models.figures import printed
 from cnnbench.models.mlp import LOSS_DIVIDED_TWICE
+from cnnbench.models.published import printed
 from cnnbench.spec import Erratum, ModelSpec, Recipe
 
 if TYPE_CHECKING:

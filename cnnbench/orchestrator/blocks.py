@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from cnnbench import stats
 from cnnbench.orchestrator.cell import Cell
-from cnnbench.orchestrator.messages import Failure, Take, Taken
-from cnnbench.runners.watch import disturbed
+from cnnbench.timing.disturbance import disturbed
+from cnnbench.workers.messages import Failure, Take, Taken
 
 FEWEST_BLOCKS = 3
 MOST_BLOCKS = 12

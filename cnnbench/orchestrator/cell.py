@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from cnnbench.orchestrator.host import Host, Worker
-from cnnbench.orchestrator.messages import Failure, Ready, Reply
 from cnnbench.record import DISTURBED, Caution, Measurement, Outcome
-from cnnbench.runners.sampling import Sample
 from cnnbench.spec import Case
+from cnnbench.timing.loop import Sample
+from cnnbench.workers.client import Host, Worker
+from cnnbench.workers.messages import Failure, Ready, Reply
 
 ALL_DISTURBED = Caution(code="disturbed", fact="every sample of a round was disturbed", advice=DISTURBED)
 

@@ -13,14 +13,14 @@ from types import MappingProxyType
 from cnnbench import machine, stats
 from cnnbench.orchestrator.blocks import Tell, take_blocks, turn_of
 from cnnbench.orchestrator.cell import Cell, Seen, seen_of
-from cnnbench.orchestrator.host import Host
-from cnnbench.orchestrator.messages import Failure
-from cnnbench.orchestrator.planning import Group
-from cnnbench.orchestrator.start import Limits, start
+from cnnbench.orchestrator.plan import Group
+from cnnbench.orchestrator.start_round import Limits, start
 from cnnbench.pairing import differences, latencies_by_round, pairs_by_round
 from cnnbench.record import Record
-from cnnbench.runners.sampling import SampleShape
 from cnnbench.spec import Case, Device
+from cnnbench.timing.loop import SampleShape
+from cnnbench.workers.client import Host
+from cnnbench.workers.messages import Failure
 
 FEWEST_TO_END = 6
 """Rounds before narrow intervals may end a group: with fewer, a lucky streak looks like precision."""

@@ -8,16 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cnnbench import stats
+from cnnbench.machine import threads_of
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.beside import Beside
-from cnnbench.orchestrator.expected import expected_s
+from cnnbench.orchestrator.context import RunContext, conditions_of, resized
+from cnnbench.orchestrator.estimates import expected_s
+from cnnbench.orchestrator.events import Hooks, Progress, Spent
 from cnnbench.orchestrator.group import GroupRounds
-from cnnbench.orchestrator.hooks import Hooks, Progress, Spent
-from cnnbench.orchestrator.host import Host
-from cnnbench.orchestrator.messages import Done, Failure
-from cnnbench.orchestrator.pieces import RunContext, conditions_of, resized
-from cnnbench.orchestrator.planning import Plan, make_plan, threads_of
-from cnnbench.orchestrator.single import (
+from cnnbench.orchestrator.jobs import Beside
+from cnnbench.orchestrator.plan import Plan, make_plan
+from cnnbench.orchestrator.start_round import Limits
+from cnnbench.record import Environment, Record
+from cnnbench.spec import Case, Device, Request, Shape
+from cnnbench.variants import REFERENCE
+from cnnbench.workers.calls import (
     Given,
     as_record,
     ask,
@@ -29,10 +32,8 @@ from cnnbench.orchestrator.single import (
     scratch_folder,
     shape_of,
 )
-from cnnbench.orchestrator.start import Limits
-from cnnbench.record import Environment, Record
-from cnnbench.spec import Case, Device, Request, Shape
-from cnnbench.variants import REFERENCE
+from cnnbench.workers.client import Host
+from cnnbench.workers.messages import Done, Failure
 
 FIRST_ROUND_MOST = 1.1
 """Budgets after which the first round begins no more groups. A row is worth more than punctuality, but a budget is a

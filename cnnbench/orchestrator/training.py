@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from cnnbench import data
-from cnnbench.orchestrator.hooks import Progress
-from cnnbench.orchestrator.messages import Failure, Job, News
-from cnnbench.orchestrator.planning import make_plan
-from cnnbench.orchestrator.single import as_record, ask, hosting, limit_of, train_case
+from cnnbench.orchestrator.events import Progress
+from cnnbench.orchestrator.plan import make_plan
 from cnnbench.record import Environment, Record
 from cnnbench.spec import AS_THE_RECIPE, Case, Request, Training, Variant
 from cnnbench.variants import parse_variant, support, with_more
+from cnnbench.workers.calls import as_record, ask, hosting, limit_of, train_case
+from cnnbench.workers.messages import Failure, Job, News
 
 Tell = Callable[[Progress], None]
 

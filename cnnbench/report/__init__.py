@@ -10,7 +10,7 @@ from cnnbench.report.csv import to_csv
 from cnnbench.report.html import to_html
 from cnnbench.report.json import to_json
 from cnnbench.report.markdown import to_markdown
-from cnnbench.report.table import to_table
+from cnnbench.report.terminal import to_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 
 from cnnbench.analysis import Report
-from cnnbench.analysis.words import number_of
 from cnnbench.quantity import show
 from cnnbench.record import Environment
+from cnnbench.text import number_of
 
 
 def about(report: Report) -> str:

@@ -8,15 +8,15 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from cnnbench.analysis import Report, Row
-from cnnbench.analysis.card import card_lines
-from cnnbench.analysis.cautions import by_code
-from cnnbench.analysis.lineup_words import HEADINGS, lineup_cells, sentence_of, title_of
-from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
-from cnnbench.analysis.words import one_line
+from cnnbench.analysis.warnings import by_code
 from cnnbench.report.about import about, facts
 from cnnbench.report.charts import charts
+from cnnbench.report.column_help import reading
 from cnnbench.report.layers import LAYER_HEADINGS, WHERE_TIME_GOES, layer_lines
-from cnnbench.report.reading import reading
+from cnnbench.report.text.lineup import HEADINGS, lineup_cells, sentence_of, title_of
+from cnnbench.report.text.noise import card_lines
+from cnnbench.report.text.table import Table, detail_table, main_table, not_ok
+from cnnbench.text import one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -8,17 +8,17 @@ from itertools import takewhile
 from types import MappingProxyType
 
 from cnnbench.analysis import Report, Row
-from cnnbench.analysis.card import card_lines
-from cnnbench.analysis.cautions import Warned, by_code
 from cnnbench.analysis.layers import LayerTable
 from cnnbench.analysis.lineup import Lineup
-from cnnbench.analysis.lineup_words import HEADINGS, lineup_cells, sentence_of, title_of
-from cnnbench.analysis.shown import Table, detail_table, main_table, not_ok
-from cnnbench.analysis.words import number_of, one_line
+from cnnbench.analysis.warnings import Warned, by_code
 from cnnbench.report.about import about, facts
 from cnnbench.report.charts import Chart
+from cnnbench.report.column_help import reading
 from cnnbench.report.layers import LAYER_HEADINGS, WHERE_TIME_GOES, layer_lines
-from cnnbench.report.reading import reading
+from cnnbench.report.text.lineup import HEADINGS, lineup_cells, sentence_of, title_of
+from cnnbench.report.text.noise import card_lines
+from cnnbench.report.text.table import Table, detail_table, main_table, not_ok
+from cnnbench.text import number_of, one_line
 
 MOST_SENTENCES = 8
 """Sentences that stand above the table; of more, those on single models stand below it. Our choice."""

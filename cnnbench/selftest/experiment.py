@@ -88,7 +88,8 @@ class Experiment:
 
     def load(self) -> Experimenting:
         """Import the experiment and return its function."""
-        found: Experimenting = getattr(importlib.import_module(f"cnnbench.selftest.{self.module}"), self.function)
+        module = importlib.import_module(f"cnnbench.selftest.experiments.{self.module}")
+        found: Experimenting = getattr(module, self.function)
         return found
 
     def parts_of(self, form: Form) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ import pytest
 from cnnbench.analysis import COLUMNS, Detail, Row, Totals, analyse
 from cnnbench.record import Measurement, Record, Run
 from cnnbench.report import WRITERS
+from cnnbench.report.text.table import html_table
 from cnnbench.spec import UsageError, Variant
 from cnnbench.stats import wilson
-from tests.made import (
+from tests.factories import (
     AMP,
     COMPILE,
     EAGER,
@@ -344,7 +345,7 @@ def test_nothing_measured_is_refused() -> None:
 def test_a_report_shows_itself_and_becomes_a_data_frame() -> None:
     report = analyse(whole_run())
     assert WRITERS["table"].write(report) == f"{report}\n"
-    html = report._repr_html_()
+    html = html_table(report.rows)
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     frame = report.to_dataframe()

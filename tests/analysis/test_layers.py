@@ -6,7 +6,7 @@ import pytest
 
 from cnnbench.analysis import analyse
 from cnnbench.record import Layer, Measurement, Record
-from tests.made import beside, case, record, wave
+from tests.factories import beside, case, record, wave
 
 
 def layered(*seconds: float, pass_s: float = 0.1) -> Record:

@@ -9,10 +9,10 @@ import pytest
 from cnnbench import stats
 from cnnbench.analysis import analyse
 from cnnbench.analysis.lineup import Lineup, Ranked
-from cnnbench.analysis.lineup_words import lineup_cells, lineup_text, sentence_of
 from cnnbench.record import Record
+from cnnbench.report.text.lineup import lineup_cells, lineup_text, sentence_of
 from cnnbench.stats import Interval
-from tests.made import COST, LAST, beside, case, ceilings, counted, in_rounds, record, run
+from tests.factories import COST, LAST, beside, case, ceilings, counted, in_rounds, record, run
 
 ONE, TWO, THREE = (1.0, 1.004, 0.998, 1.001), (1.002, 0.999, 1.003, 1.0), (0.999, 1.001, 1.004, 0.998)
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from cnnbench.analysis import NoiseCard, analyse
-from cnnbench.analysis.card import card_lines
 from cnnbench.analysis.noise import CanaryNoise, TwinNoise
 from cnnbench.record import Measurement, Record, Run
+from cnnbench.report.terminal import to_table
+from cnnbench.report.text.noise import card_lines
 from cnnbench.spec import Case
 from cnnbench.stats import Interval
-from tests.made import (
+from tests.factories import (
     STEADY,
     beside,
     canary,
@@ -87,7 +88,7 @@ def test_a_busy_machine_is_said_before_anything_else() -> None:
     report = analyse([*steady(case("a")), *waited])
     assert report.noise is not None
     assert report.noise.pressure_share == 0.7  # the median over the rounds
-    assert str(report).startswith("BUSY MACHINE: processes waited for a core 70 % of the time. ")
+    assert to_table(report).startswith("BUSY MACHINE: processes waited for a core 70 % of the time. ")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_busy_machine_is_said_before_anything_else() -> None:
 def test_a_partial_run_says_how_far_it_got(last: Run, said: str | None) -> None:
     report = analyse([run(partial=True), *steady(case("a")), last])
     assert report.partial == said
-    assert str(report).startswith("PARTIAL RESULT: ") is (said is not None)
+    assert to_table(report).startswith("PARTIAL RESULT: ") is (said is not None)
 
 
 def test_a_merged_run_that_was_cut_short_is_partial_too() -> None:
@@ -195,7 +196,7 @@ def test_a_terminal_gets_few_names_of_groups() -> None:
 def test_where_nothing_was_timed_there_is_no_card() -> None:
     report = analyse([counted("a", params=1, macs=1), judged("b", 1, 2)])
     assert report.noise is None
-    assert str(report).startswith("Model")
+    assert to_table(report).startswith("Model")
 
 
 def test_a_twin_without_an_interval_is_the_widest() -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from cnnbench.analysis.reproduction import Reproduced, reproduce
-from cnnbench.models.figures import printed
+from cnnbench.models.published import printed
 from cnnbench.record import Layer, Measurement, Record
 from cnnbench.spec import DEFAULT_RECIPE, Erratum, ModelSpec, Printed
-from tests.made import case, once, record
+from tests.factories import case, once, record
 
 RECIPE = replace(DEFAULT_RECIPE, dataset="mnist", batch_size=10, epochs=2)
 

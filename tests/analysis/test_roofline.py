@@ -15,7 +15,7 @@ from cnnbench.analysis.roofline import (
 )
 from cnnbench.record import Caution, Record
 from cnnbench.spec import Precision, Variant
-from tests.made import COMPILE, case, counted, once, record
+from tests.factories import COMPILE, case, counted, once, record
 
 MOST = Ceilings(
     fp32_flop_per_s=100e9,

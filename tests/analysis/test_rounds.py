@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from cnnbench.analysis import analyse
-from cnnbench.analysis.cells import gather
+from cnnbench.analysis.join import gather
 from cnnbench.record import DISTURBED, Caution, Measurement, Status
-from tests.made import EMULATED, LAST, case, in_rounds, record, run, timed
+from tests.factories import EMULATED, LAST, case, in_rounds, record, run, timed
 
 NET, OTHER = case("net"), case("net", LAST)
 BASE = in_rounds(NET, 0.010)

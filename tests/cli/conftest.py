@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cnnbench.orchestrator.hooks import Hooks, Spent
+from cnnbench.orchestrator.events import Hooks, Spent
 from cnnbench.spec import Request
-from tests.cli.pretended import Act
+from tests.cli.fakes import Act
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Act], None]:
             def spent(self) -> Spent:
                 return Spent(wall_s=4.0, passes_s=3.0, compile_s=0.0)
 
-        monkeypatch.setattr("cnnbench.cli.measure.Runner", Pretended)
+        monkeypatch.setattr("cnnbench.app.session.Runner", Pretended)
 
     return use

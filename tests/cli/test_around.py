@@ -8,15 +8,15 @@ import pytest
 
 from cnnbench import api
 from cnnbench.analysis import analyse
-from cnnbench.cli.measure import Measured, conclude, point_latest, resume_command, run_folder
-from cnnbench.cli.prepare import Options
-from cnnbench.orchestrator.hooks import Hooks
+from cnnbench.app.prepare import Options
+from cnnbench.app.session import Measured, conclude, point_latest, resume_command, run_folder
+from cnnbench.orchestrator.events import Hooks
 from cnnbench.record import Record
 from cnnbench.report import WRITERS
 from cnnbench.spec import CnnbenchError, UsageError
 from cnnbench.store import Store
-from tests.cli.pretended import ONE, Pretend, interrupted_after, keep
-from tests.made import case, record, timed
+from tests.cli.fakes import ONE, Pretend, interrupted_after, keep
+from tests.factories import case, record, timed
 
 
 @pytest.mark.parametrize(

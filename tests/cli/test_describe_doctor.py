@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 
 from cnnbench import machine
-from cnnbench.cli import describe, doctor
+from cnnbench.cli.commands import describe, doctor
 from cnnbench.cli.main import exit_code
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.ask import Largest, largest_batch
-from cnnbench.orchestrator.ceilings import Canary, Examined, Found
-from cnnbench.orchestrator.messages import Done, Failure
+from cnnbench.orchestrator.machine_limits import Canary, Examined, Found
+from cnnbench.orchestrator.questions import Largest, largest_batch
 from cnnbench.record import Caution, Layer, Outcome, Record
 from cnnbench.spec import Case, Device
-from tests.made import MACHINE, counted, once
+from cnnbench.workers.messages import Done, Failure
+from tests.factories import MACHINE, counted, once
 
 
 def table(*lines: str) -> str:
@@ -44,8 +44,8 @@ def count(monkeypatch: pytest.MonkeyPatch) -> None:
         found = replace(COUNTED, case=replace(COUNTED.case, model=model))
         return replace(found, status="failed", error="It fails.", measurements=()) if asked == [(5, 6)] else found
 
-    monkeypatch.setattr("cnnbench.cli.describe.count_model", answer)
-    monkeypatch.setattr("cnnbench.cli.describe.check_name", lambda name: None)
+    monkeypatch.setattr("cnnbench.cli.commands.describe.count_model", answer)
+    monkeypatch.setattr("cnnbench.cli.commands.describe.check_name", lambda name: None)
 
 
 @pytest.mark.usefixtures("count")
@@ -171,7 +171,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[Examined]:
     def pretend(device: Device, threads: int, *, measure: bool, tell: object) -> Examined:
         return replace(given[-1], device=device) if measure else QUICK
 
-    monkeypatch.setattr("cnnbench.cli.doctor.examine", pretend)
+    monkeypatch.setattr("cnnbench.cli.commands.doctor.examine", pretend)
     return given
 
 
@@ -313,7 +313,7 @@ def test_the_doctor_measures_with_the_threads_asked_for_if_it_has_them(
         return QUICK
 
     monkeypatch.setattr(machine, "default_threads", lambda: 3)
-    monkeypatch.setattr("cnnbench.cli.doctor.examine", pretend)
+    monkeypatch.setattr("cnnbench.cli.commands.doctor.examine", pretend)
     assert exit_code(["doctor", *asked]) == 0
     assert seen == [("cpu", given, True)]
     assert capsys.readouterr().err == "measuring\n"
@@ -329,7 +329,7 @@ def test_the_doctor_searches_the_largest_batch(
         asked.append((model, device, limit, seconds))
         return Largest(batch_size=64, failed_at=None, reason=None)
 
-    monkeypatch.setattr("cnnbench.cli.doctor.largest_batch", search)
+    monkeypatch.setattr("cnnbench.cli.commands.doctor.largest_batch", search)
     assert exit_code(["doctor", "--quick", "--model", "lenet", "--largest", "2k", "--within", "5s"]) == 0
     assert asked == [("lenet", "cpu", 2000, 5.0)]
     assert capsys.readouterr().out.endswith("\n\nlenet: batch 64 fits; nothing larger was tried\n")
@@ -360,9 +360,9 @@ def test_the_search_has_its_time_from_the_first_trial_and_makes_that_one(
         asked.append(case.batch_size)
         return Failure(status="oom", error="Full.") if case.batch_size > fits else None
 
-    monkeypatch.setattr("cnnbench.orchestrator.ask.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("cnnbench.orchestrator.ask.hosting", slowly)
-    monkeypatch.setattr("cnnbench.orchestrator.ask.ask", lambda host, names: (MACHINE, {}))
-    monkeypatch.setattr("cnnbench.orchestrator.ask._try", trial)
+    monkeypatch.setattr("cnnbench.orchestrator.questions.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("cnnbench.orchestrator.questions.hosting", slowly)
+    monkeypatch.setattr("cnnbench.orchestrator.questions.ask", lambda host, names: (MACHINE, {}))
+    monkeypatch.setattr("cnnbench.orchestrator.questions._try", trial)
     found = largest_batch("lenet", "cpu", limit=1024, seconds=seconds, tell=lambda text: None)
     assert (found, asked) == (expected, tried)

@@ -11,7 +11,7 @@ import pytest
 from cnnbench.cli.main import exit_code
 from cnnbench.record import Record
 from cnnbench.store import Store
-from tests.made import MACHINE, case, in_rounds
+from tests.factories import MACHINE, case, in_rounds
 
 OLD, NEW = in_rounds(case("net"), 0.01), in_rounds(case("net"), 0.02)
 NEWER = replace(MACHINE, torch="2.12.0", cores=4)

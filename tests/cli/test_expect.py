@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from cnnbench import machine
-from cnnbench.cli import expect
+from cnnbench.cli.commands import expect
 from cnnbench.cli.main import exit_code
 from cnnbench.expectations import Compiled, Trained, load, save
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.exact import Asked
+from cnnbench.orchestrator.reproducible import Asked
 from cnnbench.record import Record
-from tests.made import COMPILE, LAYERS, a_layer, an_expectation, case, counted, once, record
+from tests.factories import COMPILE, LAYERS, a_layer, an_expectation, case, counted, once, record
 
 COST = {"operator_calls": 7.0, "weight_bytes": 1600.0, "trainable_params": 300.0}
 PLAIN = an_expectation()

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from cnnbench.cli.options import COUNT, DURATION, NUMBERS, SHAPE, SIZE, Words
+from cnnbench.app.option_types import COUNT, DURATION, NUMBERS, SHAPE, SIZE, Words
 
 TASKS = Words(("infer", "train"))
 

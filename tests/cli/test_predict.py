@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnnbench.checkpoint import CheckpointInfo
-from cnnbench.cli import predict as module
+from cnnbench.cli.commands import predict as module
 from cnnbench.cli.main import exit_code
 from cnnbench.record import Measurement, Outcome
 

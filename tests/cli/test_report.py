@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from cnnbench.analysis import analyse
+from cnnbench.app.write_files import FILES
 from cnnbench.cli.main import exit_code
-from cnnbench.cli.writing import FILES
 from cnnbench.record import Record, Run
 from cnnbench.report import WRITERS
 from cnnbench.store import Store
-from tests.made import MACHINE, case, record, run, timed, whole_run
+from tests.factories import MACHINE, case, record, run, timed, whole_run
 
 
 def stored(folder: Path, items: Sequence[Record | Run]) -> Path:

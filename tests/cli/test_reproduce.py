@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.cli import reproduce as module
+from cnnbench.cli.commands import reproduce as module
 from cnnbench.cli.main import exit_code
 from cnnbench.models import MODELS
 from cnnbench.record import Measurement, Record
 from cnnbench.spec import MissingError, Request, UsageError
 from cnnbench.store import Store
-from tests.made import case, counted, once, record
+from tests.factories import case, counted, once, record
 
 
 def test_names_are_tutorials_or_models() -> None:

@@ -14,15 +14,15 @@ from torch import nn
 
 from cnnbench import checkpoint as checkpoints
 from cnnbench.checkpoint import CheckpointInfo
-from cnnbench.cli import looked
 from cnnbench.cli.main import exit_code
-from cnnbench.cli.pictures import forming_sheet
-from cnnbench.look import Look, Sheet
+from cnnbench.cli.show import models as looked
+from cnnbench.cli.show.datasets import forming_sheet
 from cnnbench.record import Measurement, Record
 from cnnbench.spec import Request, UsageError
 from cnnbench.store import Store
-from tests.analysis.test_training import training
-from tests.made import case, record, run
+from cnnbench.visuals import Look, Sheet
+from tests.analysis.test_curves import training
+from tests.factories import case, record, run
 
 SHEET = Sheet(title="s", images=np.zeros((2, 3, 3), dtype=np.float32))
 Asked = list[tuple[Request, Look]]

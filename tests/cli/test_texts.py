@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.analysis.shown import Table
-from cnnbench.cli import evaluate
-from cnnbench.cli import trained as shown
-from cnnbench.cli.progress import _Ticker, clock_text, display, length_text, record_line, times_text
-from cnnbench.cli.tables import render
-from cnnbench.orchestrator.hooks import Progress
+from cnnbench.app.progress import _Ticker, clock_text, display, length_text, record_line, times_text
+from cnnbench.cli import training_results as shown
+from cnnbench.cli.commands import evaluate
+from cnnbench.orchestrator.events import Progress
 from cnnbench.record import Measurement, Record
-from tests.made import AMP, LAST, case, counted, judged, once, record, timed
+from cnnbench.report.text.listing import render
+from cnnbench.report.text.table import Table
+from tests.factories import AMP, LAST, case, counted, judged, once, record, timed
 
 
 def table(*lines: str) -> str:
@@ -60,8 +60,8 @@ class Paper(io.StringIO):
 
 
 def test_the_clock_ticks_over_the_start_of_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
-    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", lambda: 107.0)
+    monkeypatch.setattr("cnnbench.app.progress.TICK_S", 0.001)
+    monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: 107.0)
     paper = Paper()
     ticker = _Ticker(paper, 100.0)
     ticker.total_s = 60.0
@@ -71,8 +71,8 @@ def test_the_clock_ticks_over_the_start_of_the_last_line(monkeypatch: pytest.Mon
 
 
 def test_a_clock_past_its_whole_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
-    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", lambda: 165.0)
+    monkeypatch.setattr("cnnbench.app.progress.TICK_S", 0.001)
+    monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: 165.0)
     paper = Paper()
     ticker = _Ticker(paper, 100.0)
     ticker.total_s = 60.0
@@ -88,8 +88,8 @@ def test_the_clock_stands_while_something_is_drawn_and_before(monkeypatch: pytes
         looked.set()
         return 107.0
 
-    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
-    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", monotonic)
+    monkeypatch.setattr("cnnbench.app.progress.TICK_S", 0.001)
+    monkeypatch.setattr("cnnbench.app.progress.time.monotonic", monotonic)
     paper = Paper()
     ticker = _Ticker(paper, 100.0)
     with ticker:
@@ -113,8 +113,8 @@ def test_the_last_clock_that_is_drawn_is_not_an_earlier_one(monkeypatch: pytest.
     screen = Screen()
     times = {"now": 100.0}
     monkeypatch.setattr("sys.stderr", screen)
-    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 60.0)
-    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", lambda: times["now"])
+    monkeypatch.setattr("cnnbench.app.progress.TICK_S", 60.0)
+    monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: times["now"])
     with display() as shown:
         times["now"] = 107.0
         shown.tell(Progress(text="round 2", elapsed_s=7.0, remaining_s=1.0))
@@ -123,7 +123,7 @@ def test_the_last_clock_that_is_drawn_is_not_an_earlier_one(monkeypatch: pytest.
 
 
 def test_a_terminal_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnbench.cli.progress.TICK_S", 0.001)
+    monkeypatch.setattr("cnnbench.app.progress.TICK_S", 0.001)
     paper = Paper()
     ticker = _Ticker(paper, time.monotonic())
     ticker.total_s = 60.0
@@ -205,7 +205,7 @@ def test_the_clock_does_not_go_back_when_a_line_is_shown(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setattr("cnnbench.cli.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: now)
     table_of_one = Table(headings=("Model",), right=(False,), cells=(("a",),), common=())
     with display() as shown:
         shown.tell(Progress(text="a", elapsed_s=0.0, remaining_s=60.0))

@@ -10,7 +10,7 @@ from cnnbench.cli.main import exit_code
 from cnnbench.record import Measurement, Record, Run
 from cnnbench.spec import FEATURES_ALONE, CnnbenchError, Request, Training
 from cnnbench.store import Store
-from tests.made import case, once, record
+from tests.factories import case, once, record
 
 
 def trained(seed: int) -> Record:
@@ -41,7 +41,7 @@ def pretend_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, BaseExcepti
             if ended is not None:
                 raise ended
 
-        monkeypatch.setattr("cnnbench.cli.train.train_seeds", train_seeds)
+        monkeypatch.setattr("cnnbench.cli.commands.train.train_seeds", train_seeds)
 
     return use
 
@@ -137,7 +137,7 @@ def test_options_that_change_the_recipe_are_passed_on_and_named_in_the_command_t
         yield from ()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cnnbench.cli.train.train_seeds", train_seeds)
+    monkeypatch.setattr("cnnbench.cli.commands.train.train_seeds", train_seeds)
     options = "--recipe as-printed --unfreeze 2 --unfreeze-rate 0.001 --features-once --by-step 50"
     assert call(f"train lenet {options} --deterministic -o mine", monkeypatch) == 130
     changed = Training(unfrozen_epochs=2, unfrozen_rate=0.001, features_once=True, by_step=50)
@@ -166,7 +166,7 @@ def test_records_within_epochs_are_a_file_of_their_own(monkeypatch: pytest.Monke
         whole = trained(request.seed)
         yield replace(whole, measurements=(*whole.measurements, *found))
 
-    monkeypatch.setattr("cnnbench.cli.train.train_seeds", train_seeds)
+    monkeypatch.setattr("cnnbench.cli.commands.train.train_seeds", train_seeds)
     assert call("train lenet --by-step 50 -o mine", monkeypatch) == 0
     assert Path("mine/steps.csv").read_text() == (
         "seed,step,train_loss,train_top1,val_loss,val_top1\n0,50,1.5,0.25,1.25,0.375\n0,93,1.0,0.5,0.75,0.625\n"

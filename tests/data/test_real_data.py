@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from cnnbench import data
+from cnnbench.data.check import inspect
 from cnnbench.data.dataset import Read, no_news
-from cnnbench.data.inspect import inspect
 
 DATA = os.environ.get("CNNBENCH_DATA", "missing")
 
@@ -78,7 +78,7 @@ import json, sys
 import torch
 from cnnbench import data
 from cnnbench.data.batches import splits_of
-from cnnbench.runners.memory import _status_bytes
+from cnnbench.inspection.memory import _status_bytes
 
 before = _status_bytes()
 spec = data.find(sys.argv[1])

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from cnnbench.inspection.complexity import measure_complexity
 from cnnbench.models import MODELS, join
 from cnnbench.models.digit_net import DigitCNN
-from cnnbench.models.stacked import under
+from cnnbench.models.stack import under
 from cnnbench.models.weights import load_weights
 from cnnbench.record import Layer, Outcome
-from cnnbench.runners.complexity import measure_complexity
-from cnnbench.runners.features import head_of
 from cnnbench.spec import ModelSpec, Recipe, Shape
+from cnnbench.training.frozen_features import head_of
 
 NAMES = [
     *("perceptron", "mlp", "mlp_256", "one_conv", "multilayer_cnn", "simple_cnn", "digit_cnn"),

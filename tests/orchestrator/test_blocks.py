@@ -6,10 +6,10 @@ import pytest
 
 from cnnbench.orchestrator.blocks import Turn, take_blocks, turn_of
 from cnnbench.orchestrator.cell import ALL_DISTURBED, Cell
-from cnnbench.runners.sampling import SampleShape
 from cnnbench.spec import Role
-from tests.made import LAST, case
-from tests.orchestrator.pretended import READY, SILENT, Script, Stage, Use, blocks, stolen
+from cnnbench.timing.loop import SampleShape
+from tests.factories import LAST, case
+from tests.orchestrator.fakes import READY, SILENT, Script, Stage, Use, blocks, stolen
 
 
 def cells(iteration_s: float, role: Role = "timed") -> list[Cell]:

@@ -6,12 +6,12 @@ import pytest
 
 from cnnbench.machine import Counters
 from cnnbench.orchestrator.group import FEWEST_COMPILED, GroupRounds
-from cnnbench.orchestrator.messages import Failure
 from cnnbench.record import Measurement
 from cnnbench.spec import Case
 from cnnbench.stats import NO_PRIOR, Prior
-from tests.made import AMP, case
-from tests.orchestrator.pretended import BOOM, NOTHING_COUNTED, READY, SILENT, Script, Stage, Use, recorded, sample
+from cnnbench.workers.messages import Failure
+from tests.factories import AMP, case
+from tests.orchestrator.fakes import BOOM, NOTHING_COUNTED, READY, SILENT, Script, Stage, Use, recorded, sample
 
 STEADY = Script()
 UNEVEN = [Script(latencies=(value,)) for value in (1.0, 1.1, 1.25, 1.05, 1.2, 1.15, 1.3, 0.95)]

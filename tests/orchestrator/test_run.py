@@ -9,11 +9,11 @@ import pytest
 from cnnbench import machine
 from cnnbench.orchestrator.cell import Seen
 from cnnbench.orchestrator.group import GroupRounds
-from cnnbench.orchestrator.messages import Failure, Known
 from cnnbench.orchestrator.run import LATE, next_of
 from cnnbench.spec import UsageError
-from tests.made import MACHINE
-from tests.orchestrator.world import World, asked
+from cnnbench.workers.messages import Failure, Known
+from tests.factories import MACHINE
+from tests.orchestrator.fake_run import World, asked
 
 
 def test_every_group_has_a_round_before_any_has_two(world: World) -> None:
@@ -42,7 +42,7 @@ def test_records_are_numbered_by_round(world: World) -> None:
 
 def test_compiling_is_apart_from_the_budget(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from cnnbench.record import Measurement
-    from tests.orchestrator import world as made
+    from tests.orchestrator import fake_run as made
 
     plain = made.latencies
 

@@ -15,7 +15,7 @@ from playwright import sync_api
 from cnnbench.analysis import analyse
 from cnnbench.record import Record
 from cnnbench.report.html import to_html
-from tests.made import LAST, case, record, wave
+from tests.factories import LAST, case, record, wave
 from tests.report.test_charts import EVIL, compared
 
 pytestmark = pytest.mark.browser

@@ -13,7 +13,7 @@ from cnnbench.report.charts import Chart, charts
 from cnnbench.report.charts import latencies as module
 from cnnbench.report.charts.parts import names_of
 from cnnbench.report.charts.speedups import _ticks
-from tests.made import COST, LAST, beside, canary, case, ceilings, counted, in_rounds, judged, record, whole_run
+from tests.factories import COST, LAST, beside, canary, case, ceilings, counted, in_rounds, judged, record, whole_run
 
 EVIL = "<script>alert(1)</script>"
 

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from cnnbench.analysis import analyse
-from cnnbench.analysis.training import Curve, Moved
-from cnnbench.look import Sheet, kernel_colours
+from cnnbench.analysis.curves import Curve, Moved
 from cnnbench.report import WRITERS
 from cnnbench.report.charts import charts
 from cnnbench.report.drawing import draw_chart, draw_confusion, draw_curves, draw_sheets, draw_shift, draw_steps
+from cnnbench.report.drawing.image_grid import mosaic
 from cnnbench.report.drawing.parts import DPI, WIDTH_IN
-from cnnbench.report.drawing.sheets import mosaic
 from cnnbench.stats import wilson
-from tests.made import whole_run
+from cnnbench.visuals import Sheet, kernel_colours
+from tests.factories import whole_run
 from tests.report.test_charts import EVIL, compared
 
 GREY = Sheet(title="grey", images=np.linspace(0, 1, 3 * 16, dtype=np.float32).reshape(3, 4, 4))

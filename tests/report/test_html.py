@@ -11,7 +11,7 @@ from cnnbench.analysis import analyse
 from cnnbench.record import Record, Run
 from cnnbench.report.html import to_html
 from tests.analysis.test_layers import layered
-from tests.made import LAST, case, record, run, wave, whole_run
+from tests.factories import LAST, case, record, run, wave, whole_run
 from tests.report.test_charts import EVIL, compared
 
 FORMULA = '=cmd|"/c calc"!A1'

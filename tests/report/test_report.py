@@ -13,9 +13,10 @@ from cnnbench.analysis import COLUMNS, analyse
 from cnnbench.record import Record, Run, from_json, to_json
 from cnnbench.report import WRITERS
 from cnnbench.report.markdown import escape
+from cnnbench.report.terminal import to_table
 from cnnbench.spec import Task, Variant
 from tests.analysis.test_layers import layered
-from tests.made import (
+from tests.factories import (
     COMPILE,
     LAST,
     STEADY,
@@ -133,7 +134,8 @@ def test_up_to_three_rows_of_a_warning_are_listed_openly() -> None:
         f"  - m0 eager cpu infer batch 1; m2 eager cpu infer batch 1: {HELD} (1.5 MiB)\n"
         f"  - m1 eager cpu infer batch 1: {HELD} (2.5 MiB)"
     )
-    assert str(report).endswith("\n\n(!) leaking: 3 rows; look for what keeps the batches\n\n" + report.summary[0])
+    warned = "\n\n(!) leaking: 3 rows; look for what keeps the batches\n\n"
+    assert to_table(report).endswith(f"{warned}{report.summary[0]}\n")
 
 
 def test_more_rows_of_a_warning_are_folded() -> None:
@@ -231,18 +233,18 @@ def test_many_sentences_on_single_models_stand_below_the_table(models: int, refe
 
 def test_a_terminal_gets_few_and_short_notes_and_none_on_training() -> None:
     report = analyse([record(case("a"), *timed([1.0])), judged("a", 1, 2)])
-    assert "Trained on" not in str(report)
+    assert "Trained on" not in to_table(report)
     ten = replace(report, notes=tuple(f"fact {at}" for at in range(10)))
-    assert "\n\n" + "\n".join(f"Note: fact {at}" for at in range(10)) + "\n\n" in str(ten)
+    assert "\n\n" + "\n".join(f"Note: fact {at}" for at in range(10)) + "\n\n" in to_table(ten)
     eleven = replace(report, notes=(*ten.notes, "last"))
-    assert "\nNote: fact 8\n2 more notes stand in the Markdown report.\n\n" in str(eleven)
+    assert "\nNote: fact 8\n2 more notes stand in the Markdown report.\n\n" in to_table(eleven)
     long = replace(report, notes=("x" * 300,))
-    assert f"\nNote: {'x' * 231}...\n" in str(long)
+    assert f"\nNote: {'x' * 231}...\n" in to_table(long)
 
 
 def test_what_all_rows_share_is_said_once() -> None:
     report = analyse([record(case(name), *timed([0.5])) for name in ("a", "b")])
-    assert str(report).splitlines() == [
+    assert to_table(report).splitlines() == [
         "Model    Variant      Latency    Images/s    Speed-up    Samples",
         "-------  ---------  ---------  ----------  ----------  ---------",
         "a        eager         500 ms        1.60   reference          1",
@@ -319,7 +321,7 @@ def test_names_are_cut_before_intervals_are_left_out() -> None:
 
 def test_the_terminal_has_the_answers_last_and_alarms_first() -> None:
     report = replace(analyse(whole_run()), partial="interrupted after 30 of 240 s")
-    lines = str(report).splitlines()
+    lines = to_table(report).splitlines()
     assert lines[0] == (
         "PARTIAL RESULT: interrupted after 30 of 240 s. Intervals are wider than those of the whole run."
     )
@@ -341,7 +343,7 @@ def test_the_terminal_has_the_answers_last_and_alarms_first() -> None:
 
 def test_rows_with_warnings_are_marked() -> None:
     report = analyse(whole_run())
-    lines = str(report).splitlines()
+    lines = to_table(report).splitlines()
     marked = [line.endswith("ok (!)") for line in lines[2 : 2 + len(report.rows)]]
     assert marked == [row.status == "ok" and row.warnings is not None for row in report.rows]
     assert "| oom (!) |" in WRITERS["markdown"].write(report)

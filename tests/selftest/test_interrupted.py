@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cnnbench.selftest.kept import load
+from cnnbench.selftest.results_file import load
 from tests.program import PROGRAM
 
 pytestmark = pytest.mark.slow
@@ -42,8 +42,8 @@ def test_no_worker_and_no_burst_is_left_and_figures_are_kept(tmp_path: Path, num
 def test_a_burst_is_killed_when_the_proof_is_interrupted(tmp_path: Path) -> None:
     code = (
         "import time\n"
-        "from cnnbench.selftest.burst import bursts\n"
-        "from cnnbench.cli.measure import sigterm_interrupts\n"
+        "from cnnbench.selftest.load_burst import bursts\n"
+        "from cnnbench.app.session import sigterm_interrupts\n"
         "with sigterm_interrupts(), bursts(0):\n"
         "    print('on', flush=True)\n"
         "    time.sleep(60)\n"

@@ -7,9 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnnbench.selftest import EXPERIMENTS, Setting, fake_clocks, judging, noise, shuffling, simulation
-from cnnbench.selftest.judging import Rounds
-from cnnbench.selftest.noise import correlated, differences
+from cnnbench.selftest import EXPERIMENTS, Setting
+from cnnbench.selftest import simulated_noise as noise
+from cnnbench.selftest import verdicts as judging
+from cnnbench.selftest.experiments import block_order as shuffling
+from cnnbench.selftest.experiments import fake_time as fake_clocks
+from cnnbench.selftest.experiments import simulated_runs as simulation
+from cnnbench.selftest.simulated_noise import correlated, differences
+from cnnbench.selftest.verdicts import Rounds
 from cnnbench.stats import Effect, Prior, compare_rounds
 
 CASES = [

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from cnnbench.selftest import EXPERIMENTS, Experiment, Figure, Form, Found
-from cnnbench.selftest.bounds import most_wrong
+from cnnbench.selftest.chance import most_wrong
 
 CHEAP = ("V1", "V4", "V6", "V7", "V8", "V9", "V11", "V12", "V16", "V18")
 

@@ -6,9 +6,9 @@ import math
 
 from cnnbench.analysis import Row
 from cnnbench.analysis.pareto import front, placed
-from cnnbench.analysis.words import number_of
 from cnnbench.quantity import show, show_range
 from cnnbench.report.charts.parts import COLOURS, SYMBOLS, Chart, Figure, Numbered, layout, points, safe, whiskers
+from cnnbench.text import number_of
 
 SMALLEST_PX, LARGEST_PX = 9.0, 34.0
 """Diameters of bubbles, whose areas grow with the parameters."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnbench.analysis import Row
-from cnnbench.analysis.words import one_line
+from cnnbench.text import one_line
 
 MOST_DRAWN = 100
 """Rows that a chart draws; of more, the first ones. Up to so many rows every sample is drawn, beyond it quantiles. Our

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnbench.analysis.training import Curve
-from cnnbench.analysis.words import number_of
+from cnnbench.analysis.curves import Curve
 from cnnbench.report.charts.parts import COLOURS
 from cnnbench.report.drawing.parts import few_marks, picture, shortened, title, whole_numbers
+from cnnbench.text import number_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

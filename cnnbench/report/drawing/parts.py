@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cnnbench.analysis.words import one_line
 from cnnbench.report.charts.parts import COLOURS, SYMBOLS
+from cnnbench.text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

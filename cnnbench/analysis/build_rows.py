@@ -1,0 +1,187 @@
+"""Cells to rows: what was timed, counted and judged of one model under one set of conditions, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cnnbench.analysis.conditions import References
+from cnnbench.analysis.effects import Comparison, Comparisons, Priors
+from cnnbench.analysis.join import TIMED, Cell
+from cnnbench.analysis.row import Row
+from cnnbench.analysis.side_columns import Around, with_extras
+from cnnbench.pairing import latencies_by_round
+from cnnbench.stats import NO_PRIOR, between_rounds, compare_rounds, p95, p99, priors_by, wilson
+
+Condition = tuple[str | None, int | None, str | None]
+"""Device, batch and task: what rows must share to be compared."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What rows are made of beside their own cell; `judged` are the accuracies by model.
+
+    `latencies`: what all cells together say about how the latencies of rounds scatter.
+    """
+
+    references: References
+    comparisons: Comparisons
+    around: Around
+    latencies: Priors
+    judged: dict[str, list[Cell]]
+
+
+def make_rows(cells: Sequence[Cell], references: References, comparisons: Comparisons, around: Around) -> list[Row]:
+    """Return one row for each cell whose task is timed; for a model that was not, one for each accuracy, or its counts.
+
+    An accuracy that belongs to none of its model's timed rows has a row of its own, so that it is seen.
+    Rows stand by model and then by device, batch and task, each in order of first appearance, so that a row stands
+    next to what it is compared with also if a run was resumed.
+    """
+    facts = Facts(
+        references=references, comparisons=comparisons, around=around, latencies=latency_priors(cells), judged={}
+    )
+    for cell in cells:
+        if cell.case.task == "accuracy":
+            facts.judged.setdefault(cell.case.model, []).append(cell)
+    timed = {cell.case.model for cell in cells if cell.case.task in TIMED}
+    joined = {best.case for cell in cells if cell.case.task in TIMED and (best := judged_for(cell, facts))}
+    rows: list[Row] = []
+    for cell in cells:
+        task, model = cell.case.task, cell.case.model
+        if task in TIMED:
+            rows.append(_timed(cell, facts))
+        elif model not in timed:
+            if task == "accuracy" or model not in facts.judged:
+                rows.append(_untimed(cell, facts))
+        elif task == "accuracy" and cell.status == "ok" and cell.case not in joined:
+            rows.append(_untimed(cell, facts))
+    groups: dict[str, dict[Condition, list[Row]]] = {}
+    for row in rows:
+        groups.setdefault(row.model, {}).setdefault((row.device, row.batch_size, row.task), []).append(row)
+    return [row for conditions in groups.values() for group in conditions.values() for row in group]
+
+
+def _timed(cell: Cell, facts: Facts) -> Row:
+    row = replace(_conditions(cell), task=cell.case.task, rounds=len(cell.rounds) or None)
+    row = _with_accuracy(_with_counts(row, cell, facts), cell, facts)
+    reference = facts.references.of(cell)
+    if reference is not None:
+        row = replace(row, reference=f"{reference.case.model}/{reference.case.variant.name}")
+    if cell.status != "ok":
+        return row
+    compared = facts.comparisons.by_case.get(cell.case)
+    row = with_extras(_with_times(row, cell, facts.latencies), cell, facts.around)
+    return row if compared is None else _with_comparison(row, compared)
+
+
+def _with_comparison(row: Row, compared: Comparison) -> Row:
+    effect, group = compared.effect, compared.group
+    ratio = effect.ratio
+    return replace(
+        row,
+        speedup=ratio.center,
+        speedup_low=ratio.low,
+        speedup_high=ratio.high,
+        verdict=compared.verdict,
+        smallest_detectable=effect.minimum_detectable,
+        detail=replace(row.detail, delta=group.delta, blocks=effect.blocks, together=compared.rows),
+    )
+
+
+def _untimed(cell: Cell, facts: Facts) -> Row:
+    if cell.case.task == "accuracy":
+        return _with_accuracy(_with_counts(_conditions(cell), cell, facts), cell, facts)
+    # a count holds on every device and under every variant, so the row names none
+    row = replace(_conditions(cell), variant=None, device=None, precision=None, batch_size=None)
+    return _with_counts(row, cell, facts)
+
+
+def _conditions(cell: Cell) -> Row:
+    case = cell.case
+    codes = dict.fromkeys(caution.code for caution in cell.cautions)
+    return Row(
+        model=case.model,
+        variant=case.variant.name,
+        device=case.device,
+        precision=case.variant.precision,
+        batch_size=case.batch_size,
+        input_shape="x".join(map(str, case.input_shape)),
+        dataset=case.dataset,
+        status=cell.status,
+        warnings="; ".join(codes) or None,
+        error=cell.error,
+    )
+
+
+def _with_counts(row: Row, cell: Cell, facts: Facts) -> Row:
+    counts = facts.around.counts.get((cell.case.model, cell.case.input_shape))
+    if counts is None:
+        return row
+    params, trainable, macs, classes = (
+        None if (value := counts.middle(name)) is None else round(value)
+        for name in ("params", "trainable_params", "macs", "classes")
+    )
+    return replace(row, params=params, trainable_params=trainable, macs=macs, classes=classes)
+
+
+def _with_accuracy(row: Row, cell: Cell, facts: Facts) -> Row:
+    best = judged_for(cell, facts)
+    if best is None:
+        return row
+    row = replace(row, dataset=best.case.dataset)
+    correct, tested = best.middle("correct"), best.middle("tested")
+    if correct is None or not tested:
+        return replace(row, top1=best.middle("top1"))
+    share = wilson(round(correct), round(tested))
+    return replace(row, top1=share.center, top1_low=share.low, top1_high=share.high)
+
+
+def judged_for(cell: Cell, facts: Facts) -> Cell | None:
+    """Return the accuracy that belongs to `cell`: of its input shape, weights and data set, best of its variant.
+
+    None if there is none: other weights or pictures of another size give another accuracy. A cell without data set
+    takes that of any.
+    """
+    case = cell.case
+    fitting = [
+        other
+        for other in facts.judged.get(case.model, [])
+        if other.status == "ok"
+        and (other.case.input_shape, other.case.weights) == (case.input_shape, case.weights)
+        and case.dataset in (None, other.case.dataset)
+    ]
+    return max(
+        fitting,
+        key=lambda other: (other is cell, other.case.variant == case.variant),
+        default=None,
+    )
+
+
+def latency_priors(cells: Sequence[Cell]) -> Priors:
+    """Return what all timed cells together say about how the latencies of rounds scatter, by device."""
+    timed = (cell for cell in cells if cell.case.task in TIMED)
+    return priors_by((cell.case.device, between_rounds(latencies_by_round(cell.rounds))) for cell in timed)
+
+
+def _with_times(row: Row, cell: Cell, priors: Priors) -> Row:
+    samples = cell.samples("latency_s")
+    over_rounds = compare_rounds(latencies_by_round(cell.rounds), priors.get(cell.case.device, NO_PRIOR))
+    if over_rounds is None:
+        return row
+    latency, passes = over_rounds.ratio, cell.samples("iteration_s")
+    slow, slowest = p95(passes), p99(passes)
+    return replace(
+        row,
+        latency_s=latency.center,
+        latency_low_s=latency.low,
+        latency_high_s=latency.high,
+        latency_p95_s=None if slow is None else slow.center,
+        latency_p99_s=None if slowest is None else slowest.center,
+        throughput_img_per_s=cell.throughput(),
+        forward_s=cell.middle("forward_s"),
+        backward_s=cell.middle("backward_s"),
+        optimizer_s=cell.middle("optimizer_s"),
+        samples=len(samples),
+        detail=replace(row.detail, latencies_s=tuple(samples)),
+    )

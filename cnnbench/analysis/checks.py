@@ -1,0 +1,64 @@
+"""Doubts that only the whole of the records can raise: wrong scores, many voided samples, more speed than there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.join import TIMED, Cell
+from cnnbench.analysis.roofline_of_cells import Counts, beyond_roof
+from cnnbench.analysis.row import NUMERICS_FAILED
+from cnnbench.record import DISTURBED, Caution, Record
+
+MOST_VOIDED = 0.2
+"""Share of voided samples above which a row is marked: what is left may be disturbed too (docs/measurement.md)."""
+
+
+def reviewed(cells: Sequence[Cell], asides: Asides, counts: Counts) -> tuple[Cell, ...]:
+    """Return the timed `cells` with what there is to doubt about them."""
+    return tuple(_reviewed(cell, asides, counts) if cell.case.task in TIMED else cell for cell in cells)
+
+
+def _reviewed(cell: Cell, asides: Asides, counts: Counts) -> Cell:
+    if cell.status != "ok":
+        return cell
+    doubts = tuple(doubt for doubt in (_wrong(cell, asides), _disturbed(cell)) if doubt is not None)
+    return replace(cell, refused=beyond_roof(cell, asides, counts), doubts=doubts)
+
+
+def scores_wrong(cell: Cell) -> bool:
+    """Return whether a reviewed cell's scores are wrong, so that its speed is of no use."""
+    return any(doubt.code == NUMERICS_FAILED for doubt in cell.doubts)
+
+
+def _wrong(cell: Cell, asides: Asides) -> Caution | None:
+    """Return the caution of a cell whose scores were compared with fp64 and are further off than allowed."""
+    found = asides.of(cell, "numerics")
+    if found is None:
+        return None
+    facts = [fact for record in found.measured if (fact := _too_far_off(record))]
+    if found.status == "invalid":
+        facts.append(found.error or "its numerical check was invalid")
+    if not facts:
+        return None
+    advice = "Its speed-up is not shown: a network that computes something else is not a faster one."
+    return Caution(code=NUMERICS_FAILED, fact=facts[0], advice=advice)
+
+
+def _too_far_off(record: Record) -> str | None:
+    for error, allowed in zip(record.samples("numerics_error"), record.samples("numerics_allowed"), strict=False):
+        if error > allowed:
+            return f"its largest relative error against fp64 is {error:.2g}, and {allowed:.2g} is allowed"
+    return None
+
+
+def _disturbed(cell: Cell) -> Caution | None:
+    voided, count = cell.voided(), sum(len(record.samples("latency_s")) for record in cell.measured)
+    if not voided or voided <= MOST_VOIDED * count:
+        return None
+    return Caution(
+        code="disturbed",
+        fact=f"{voided} of {count} samples were rejected, because the system gave the cores to others meanwhile",
+        advice=DISTURBED,
+    )

@@ -1,0 +1,185 @@
+"""What may be compared: refuses unlike conditions by naming them, and finds each cell's reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+from cnnbench.analysis.join import TIMED, Cell
+from cnnbench.record import Environment, Record
+from cnnbench.spec import UsageError
+
+DEFAULT_VARIANT = "eager"
+"""The variant that a reference without a variant means: a network as PyTorch runs it when nothing is asked."""
+
+
+def check_environments(records: Iterable[Record]) -> None:
+    """Refuse records of different environments.
+
+    Raises:
+        UsageError: names each field that differs, and both values.
+    """
+    first: Record | None = None
+    for record in records:
+        first = first or record
+        if record.environment != first.environment:
+            raise UsageError(_unlike(first, record))
+
+
+def _unlike(first: Record, other: Record) -> str:
+    pairs = [
+        (field.name, getattr(first.environment, field.name), getattr(other.environment, field.name))
+        for field in fields(Environment)
+    ]
+    differ = "; ".join(f"{name} is {one!r} and {two!r}" for name, one, two in pairs if one != two)
+    return (
+        f"Records of different environments cannot be compared: {differ} (in {first.case.label()}, started "
+        f"{first.started}, and in {other.case.label()}, started {other.started}). Report each run on its own, "
+        "or measure both again in one run."
+    )
+
+
+def check_threads(cells: Sequence[Cell]) -> dict[str, int]:
+    """Return the threads that the timed cells of each device had.
+
+    Raises:
+        UsageError: two timed cells of one device differ; names both values.
+    """
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        case = cell.case
+        if case.task not in TIMED:
+            continue
+        one = first.setdefault(case.device, cell).case
+        if one.variant.threads != case.variant.threads:
+            raise UsageError(
+                f"Cells with different threads cannot be compared: threads is {one.variant.threads} in {one.label()} "
+                f"and {case.variant.threads} in {case.label()}. Report each run on its own, or measure both again "
+                "with one `--threads`."
+            )
+    return {device: cell.case.variant.threads for device, cell in first.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class References:
+    """Finds the cell that another one is compared with; `wanted` is `MODEL`, `MODEL/VARIANT` or None."""
+
+    wanted: str | None
+    timed: dict[tuple[str, str, str, int, str], list[Cell]]
+
+    def of(self, cell: Cell) -> Cell | None:
+        """Return the reference at the device, batch and task of `cell`, at its input shape and weights if it can be."""
+        case = cell.case
+        model, variant = self._names(case.model)
+        found = self.timed.get((model, variant, case.device, case.batch_size, case.task), [])
+        return max(found, key=lambda other: _alike(cell, other), default=None)
+
+    def _names(self, own: str) -> tuple[str, str]:
+        """Return model and variant of the reference; a model's name may itself hold a slash."""
+        if self.wanted is None:
+            return own, DEFAULT_VARIANT
+        if "/" not in self.wanted or any(key[0] == self.wanted for key in self.timed):
+            return self.wanted, DEFAULT_VARIANT
+        model, _, variant = self.wanted.rpartition("/")
+        return model, variant
+
+
+def references(cells: Sequence[Cell], wanted: str | None) -> References:
+    """Return the finder of references among the timed `cells`."""
+    timed: dict[tuple[str, str, str, int, str], list[Cell]] = {}
+    for cell in cells:
+        case = cell.case
+        if case.task in TIMED:
+            key = (case.model, case.variant.name, case.device, case.batch_size, case.task)
+            timed.setdefault(key, []).append(cell)
+    return References(wanted=wanted, timed=timed)
+
+
+def apart(cells: Sequence[Cell], compared: References) -> tuple[str, ...]:
+    """Return the labels of the cells that were never measured together with their reference."""
+    found = []
+    for cell in cells:
+        other = compared.of(cell) if cell.case.task in TIMED and cell.status == "ok" else None
+        if other is not None and other.status == "ok" and not cell.rounds.keys() & other.rounds.keys():
+            found.append(cell.case.label())
+    return tuple(dict.fromkeys(found))
+
+
+def _alike(cell: Cell, other: Cell) -> tuple[bool, bool, bool]:
+    one, two = cell.case, other.case
+    return one.input_shape == two.input_shape, one.weights == two.weights, one.dataset == two.dataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unlike:
+    """A condition in which two runs differ, with the values of both; `where` is the first row that it holds for.
+
+    `where` is None for a condition of the whole run.
+    """
+
+    field: str
+    base: object
+    head: object
+    where: str | None = None
+
+    def __str__(self) -> str:
+        """Return the difference in words."""
+        row = "" if self.where is None else f" ({self.where})"
+        return f"{self.field} is {self.base!r} and {self.head!r}{row}"
+
+
+_CASE_CONDITIONS = ("threads", "precision", "input_shape", "dataset", "recipe", "weights")
+CONDITIONS = (*(field.name for field in fields(Environment)), *_CASE_CONDITIONS)
+"""What two runs must agree in to be laid side by side: the environment, and of the rows that both have the case."""
+
+
+def unlike(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
+    """Return the conditions in which the cells of two runs differ, each pair of values once.
+
+    Each run is of one environment. Cells belong together by model, variant, device, batch size and task; of several at
+    other conditions those that are most alike.
+    """
+    one, two = (cells[0].records[0].environment for cells in (base, head))
+    found = [
+        Unlike(field=field.name, base=before, head=after)
+        for field in fields(Environment)
+        if (before := getattr(one, field.name)) != (after := getattr(two, field.name))
+    ]
+    seen: dict[tuple[str, object, object], Unlike] = {}
+    for cell in base:
+        others = [_conditions(other) for other in head if _stands_for(other) == _stands_for(cell)]
+        if not others:
+            continue
+        own = _conditions(cell)
+        nearest = max(others, key=lambda other: sum(own[name] == other[name] for name in own))
+        for name, value in own.items():
+            if value != nearest[name]:
+                difference = Unlike(field=name, base=value, head=nearest[name], where=cell.case.label())
+                seen.setdefault((name, value, nearest[name]), difference)
+    return (*found, *seen.values())
+
+
+def _stands_for(cell: Cell) -> tuple[object, ...]:
+    case = cell.case
+    return case.role, case.model, case.variant.name, case.device, case.batch_size, case.task
+
+
+def _conditions(cell: Cell) -> dict[str, object]:
+    case = cell.case
+    values = (case.variant.threads, case.variant.precision, case.input_shape, case.dataset, case.recipe, case.weights)
+    return dict(zip(_CASE_CONDITIONS, values, strict=True))
+
+
+def refuse_unlike(found: Sequence[Unlike], allowed: Sequence[str]) -> None:
+    """Refuse conditions that differ and are not `allowed`.
+
+    Raises:
+        UsageError: names each field that differs with both values, and the option that allows it.
+    """
+    wrong = [condition for condition in found if condition.field not in allowed]
+    if wrong:
+        names = ",".join(dict.fromkeys(condition.field for condition in found))
+        raise UsageError(
+            f"BASE and HEAD were measured under unlike conditions: {'; '.join(map(str, wrong))}. Measure both alike, "
+            f"or lay them side by side all the same with --allow {names}."
+        )

@@ -1,0 +1,55 @@
+"""Measured beside the cells, and found by the cell it serves: twins, canaries, line-ups, memory, numerics, ceilings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from cnnbench.analysis.join import Cell
+from cnnbench.spec import Case, Role
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asides:
+    """The cells of all roles but `timed`, by their case."""
+
+    by_case: Mapping[Case, Cell]
+
+    def of(self, cell: Cell, role: Role) -> Cell | None:
+        """Return what was measured as `role` for `cell`.
+
+        Numerics are those of inference also for training, whose scores they tell of, but not of what it compiles.
+        """
+        task = "infer" if role == "numerics" else cell.case.task
+        return self.by_case.get(replace(cell.case, role=role, task=task))
+
+    def lineups(self) -> list[list[Cell]]:
+        """Return the cells of models that were measured in turns, by device, task and batch size; two at the least."""
+        found: dict[tuple[object, ...], list[Cell]] = {}
+        for cell in self.by_case.values():
+            case = cell.case
+            if case.role == "lineup" and cell.status == "ok":
+                found.setdefault((case.device, case.task, case.batch_size), []).append(cell)
+        return [cells for cells in found.values() if len(cells) > 1]
+
+    def ceilings(self, cell: Cell) -> Cell | None:
+        """Return what the machine can do at most on the device and with the threads of `cell`."""
+        case = cell.case
+        return next(
+            (
+                other
+                for other in self.by_case.values()
+                if other.case.role == "ceilings"
+                and (other.case.device, other.case.variant.threads) == (case.device, case.variant.threads)
+                and other.status == "ok"
+            ),
+            None,
+        )
+
+
+def split(cells: Iterable[Cell]) -> tuple[tuple[Cell, ...], Asides]:
+    """Return the cells that were asked for, which make the rows, and the others."""
+    found = tuple(cells)
+    asides = {cell.case: cell for cell in found if cell.case.role != "timed"}
+    return tuple(cell for cell in found if cell.case.role == "timed"), Asides(by_case=MappingProxyType(asides))

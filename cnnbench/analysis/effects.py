@@ -1,0 +1,144 @@
+"""Cells against their reference: effects over rounds, what equal cells differ by, and a verdict on each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cnnbench import stats
+from cnnbench.analysis.conditions import References
+from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.join import Cell
+from cnnbench.pairing import differences, pairs_by_round
+from cnnbench.spec import Case, Device
+from cnnbench.stats import Effect, Prior, Verdict
+
+DELTA_SHARED = 0.03
+DELTA_QUIET = 0.01
+DELTA_CUDA = 0.005
+"""Smallest relative difference that counts: on a shared processor, on a quiet one, below which lies what a new process
+shifts a network by, and on a CUDA device, whose own clock times the work (docs/measurement.md)."""
+
+Priors = Mapping[Device, Prior]
+"""What all comparisons of a run together say about how rounds scatter, by device."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """A reference, and what was measured with it to know the noise: its twin's effect and the canary's spread.
+
+    `delta` is the relative difference that counts. `apart` is what reference and twin, which are the same, surely
+    differ by, in ln; the intervals of the group are widened by it.
+    """
+
+    reference: Cell
+    twin: Effect | None
+    spread: float | None
+    delta: float
+    apart: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What came of comparing a cell with its reference; `rows` are compared with it in all."""
+
+    effect: Effect
+    group: Group
+    verdict: Verdict
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparisons:
+    """The groups by the case of their reference, and the comparisons by the case of the cell."""
+
+    groups: Mapping[Case, Group]
+    by_case: Mapping[Case, Comparison]
+
+
+def compare_all(
+    cells: Sequence[Cell],
+    references: References,
+    asides: Asides,
+    priors: Priors,
+    asked_delta: float | None,
+    wrong: frozenset[Case],
+) -> Comparisons:
+    """Return the comparisons of all timed `cells` with their references.
+
+    Cells that failed, were never measured together with their reference, or are among the `wrong` (the cases whose
+    scores are wrong) are not compared, and nothing is compared with them.
+    """
+    compared: dict[Case, list[Cell]] = {}
+    groups: dict[Case, Group] = {}
+    for cell in cells:
+        reference = references.of(cell)
+        if reference is None:
+            continue
+        if reference.case not in groups:
+            groups[reference.case] = _group(reference, asides, priors, asked_delta)
+        if _comparable(cell, reference, wrong):
+            compared.setdefault(reference.case, []).append(cell)
+
+    found: dict[Case, Comparison] = {}
+    for case, others in compared.items():
+        group = groups[case]
+        for cell in others:
+            effect = effect_of(group.reference, cell, priors, comparisons=len(others), apart=group.apart)
+            if effect is not None:
+                verdict = stats.verdict_of(effect, group.delta)
+                found[cell.case] = Comparison(effect=effect, group=group, verdict=verdict, rows=len(others))
+    return Comparisons(groups=groups, by_case=found)
+
+
+def _comparable(cell: Cell, reference: Cell, wrong: frozenset[Case]) -> bool:
+    return (
+        reference is not cell
+        and {cell.status, reference.status} == {"ok"}
+        and not {cell.case, reference.case} & wrong
+        and bool(cell.rounds.keys() & reference.rounds.keys())
+    )
+
+
+def _group(reference: Cell, asides: Asides, priors: Priors, asked_delta: float | None) -> Group:
+    twin, canary = asides.of(reference, "twin"), asides.of(reference, "canary")
+    effect = None if twin is None else effect_of(reference, twin, priors)
+    spread = None if canary is None else stats.spread_of(canary.samples("latency_s"))
+    delta = asked_or_default(asked_delta, reference.case.device, spread)
+    return Group(reference=reference, twin=effect, spread=spread, delta=delta, apart=stats.apart_of(effect))
+
+
+def asked_or_default(asked: float | None, device: Device, spread: float | None) -> float:
+    """Return the relative difference that counts: as asked, else by device and by the `spread` of fixed work."""
+    if asked is not None:
+        return asked
+    if device == "cuda":
+        return DELTA_CUDA
+    return DELTA_QUIET if stats.is_quiet(spread) else DELTA_SHARED
+
+
+def effect_of(base: Cell, other: Cell, priors: Priors, *, comparisons: int = 1, apart: float = 0.0) -> Effect | None:
+    """Return the effect of `other` against `base`, None where they have no block in common."""
+    prior = priors.get(base.case.device, stats.NO_PRIOR)
+    return stats.compare_rounds(rounds_of(base, other), prior, comparisons=comparisons, apart=apart)
+
+
+def rounds_of(base: Cell, other: Cell) -> list[list[float]]:
+    """Return d = ln(base time / other time) of each block that both have, by round."""
+    return differences(pairs_by_round(base.rounds, other.rounds))
+
+
+def priors_of(pairs: Iterable[tuple[Cell, Cell]]) -> Priors:
+    """Return what the comparisons of all `pairs` of reference and cell say together about how rounds scatter."""
+    return stats.priors_by((base.case.device, stats.between_rounds(rounds_of(base, other))) for base, other in pairs)
+
+
+def pairs_of(cells: Sequence[Cell], references: References, asides: Asides) -> list[tuple[Cell, Cell]]:
+    """Return all pairs of a reference and a cell that were measured together, A/A controls among them."""
+    pairs = [
+        (reference, cell) for cell in cells if (reference := references.of(cell)) is not None and reference is not cell
+    ]
+    firsts = dict.fromkeys(reference.case for reference, _ in pairs)
+    by_case = {cell.case: cell for cell in cells}
+    pairs += [(by_case[c], twin) for c in firsts if (twin := asides.of(by_case[c], "twin")) is not None]
+    return pairs

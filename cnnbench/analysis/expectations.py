@@ -1,0 +1,234 @@
+"""What was found of a network beside what is expected of it: every quantity and layer that differs, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+import msgspec
+
+from cnnbench.expectations import Compiled, Expectation, Trained
+from cnnbench.record import Layer, Record
+from cnnbench.spec import Shape
+from cnnbench.text import one_line
+
+PICTURES_APART = 2
+"""Right test pictures by which a short training may differ from what is expected: rounding differs between processors,
+and a picture on the border may fall to either side. Our choice; docs/ci.md says what was seen."""
+
+COUNTS = ("params", "trainable_params", "macs", "operator_calls", "weight_bytes")
+
+_LAYER_FIELDS = ("name", "kind", "output_shape", "params", "macs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What came of one network: `found` is None where it could not be counted.
+
+    `broken` are the parts that failed (counts, compiled, trained), each with its reason. `impossible` is why this
+    machine cannot compile, None where it can or where that was not asked.
+    """
+
+    model: str
+    found: Expectation | None
+    broken: tuple[tuple[str, str], ...] = ()
+    impossible: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One quantity that is not as expected; `layer` is None for the whole network.
+
+    `expected` and `found` are numbers or texts, None where there is nothing: a layer that only one side has.
+    """
+
+    model: str
+    layer: str | None
+    quantity: str
+    expected: int | str | None
+    found: int | str | None
+
+
+def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) -> Seen:
+    """Return what the records of one network say; `seed` and `epochs` are those of its training, if there was one."""
+    parts = {_part(record): record for record in records}
+    broken = [
+        (name, f"{record.status}: {one_line(record.error or 'no reason was recorded')}")
+        for name, record in parts.items()
+        if record.status not in ("ok", "unsupported") or (record.status == "unsupported" and name != "compiled")
+    ]
+    compiled = parts.get("compiled")
+    cannot = compiled.error if compiled is not None and compiled.status == "unsupported" else None
+    counted = parts.get("counts")
+    found = None if counted is None or counted.status != "ok" else _counted(counted)
+    if found is not None:
+        made = _compiled(compiled) if compiled is not None and compiled.status == "ok" else None
+        trained = parts.get("trained")
+        learnt = _trained(trained, seed, epochs) if trained is not None and trained.status == "ok" else None
+        found = msgspec.structs.replace(found, compiled=made, trained=learnt)
+    return Seen(model=model, found=found, broken=tuple(broken), impossible=cannot)
+
+
+def _part(record: Record) -> str:
+    if record.case.role == "numerics":
+        return "compiled"
+    return "trained" if record.case.task == "accuracy" else "counts"
+
+
+def _number(record: Record, quantity: str) -> int:
+    return round(record.samples(quantity)[0])
+
+
+def _counted(record: Record) -> Expectation:
+    return Expectation(
+        input_shape=record.case.input_shape,
+        params=_number(record, "params"),
+        trainable_params=_number(record, "trainable_params"),
+        macs=_number(record, "macs"),
+        operator_calls=_number(record, "operator_calls"),
+        weight_bytes=_number(record, "weight_bytes"),
+        layers=record.layers,
+    )
+
+
+def _compiled(record: Record) -> Compiled:
+    return Compiled(
+        graphs=_number(record, "graphs"),
+        graph_breaks=_number(record, "graph_breaks"),
+        recompiles=_number(record, "recompiles"),
+    )
+
+
+def _trained(record: Record, seed: int, epochs: int) -> Trained:
+    assert record.case.dataset == "digits"
+    return Trained(
+        dataset="digits",
+        epochs=epochs,
+        seed=seed,
+        correct=_number(record, "correct"),
+        tested=_number(record, "tested"),
+    )
+
+
+def differences(expected: Expectation, seen: Seen) -> tuple[Difference, ...]:
+    """Return all that differs: parts that failed, then the whole network's quantities, then its layers.
+
+    What was not looked at, or cannot be had on this machine, does not differ. A part that is new is one row.
+    """
+    model = seen.model
+    rows = [_row(model, None, part, "ok", reason) for part, reason in seen.broken]
+    found = seen.found
+    if found is None:
+        return tuple(rows)
+    rows += _unequal(model, _whole(expected), _whole(found))
+    for name in ("compiled", "trained"):
+        rows += _part_differs(model, name, getattr(expected, name), getattr(found, name))
+    return (*rows, *_layers(model, expected.layers, found.layers))
+
+
+def _part_differs(
+    model: str, name: str, expected: Compiled | Trained | None, found: Compiled | Trained | None
+) -> list[Difference]:
+    """Return what differs in a part; one that is new is one row."""
+    if found is None or _as_good(expected, found):
+        return []
+    if expected is None:
+        new = ", ".join(f"{key} {value}" for key, value in msgspec.structs.asdict(found).items())
+        return [_row(model, None, name, None, new)]
+    return _unequal(model, msgspec.structs.asdict(expected), msgspec.structs.asdict(found))
+
+
+def accepted(expected: Expectation | None, found: Expectation) -> Expectation:
+    """Return what is expected from now on: what was found, and what is expected already where nothing new was.
+
+    A training that is as good as expected changes nothing, so that files do not change with the processor.
+    """
+    if expected is None:
+        return found
+    keeps = found.trained is None or _as_good(expected.trained, found.trained)
+    trained = expected.trained if keeps else found.trained
+    return msgspec.structs.replace(found, compiled=found.compiled or expected.compiled, trained=trained)
+
+
+def _as_good(expected: Compiled | Trained | None, found: Compiled | Trained) -> bool:
+    """Return whether a part is as expected; right pictures may be some more or less."""
+    if not isinstance(expected, Trained) or not isinstance(found, Trained):
+        return expected == found
+    same = msgspec.structs.replace(found, correct=expected.correct) == expected
+    return same and abs(found.correct - expected.correct) <= PICTURES_APART
+
+
+def _row(model: str, layer: str | None, quantity: str, expected: object, found: object) -> Difference:
+    plain = [value if value is None or isinstance(value, int | str) else str(value) for value in (expected, found)]
+    return Difference(model=model, layer=layer, quantity=quantity, expected=plain[0], found=plain[1])
+
+
+def _whole(of: Expectation) -> dict[str, object]:
+    return {"input_shape": _shape(of.input_shape), **{name: getattr(of, name) for name in COUNTS}}
+
+
+def _unequal(model: str, expected: dict[str, object], found: dict[str, object]) -> list[Difference]:
+    return [_row(model, None, name, one, found[name]) for name, one in expected.items() if one != found[name]]
+
+
+def _shape(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _layers(model: str, expected: Sequence[Layer], found: Sequence[Layer]) -> Iterator[Difference]:
+    """Yield what differs in the tables of layers, which are laid beside each other first.
+
+    Layers that are the same but for their names stand for each other; between them, those of the same kind in turn.
+    So a layer more is one row, and not one for each layer after it.
+    """
+    for equal, ours, theirs in _aligned([_cost(x) for x in expected], [_cost(x) for x in found]):
+        some, others = expected[ours], found[theirs]
+        if equal:
+            yield from _renamed(model, some, others)
+            continue
+        for alike, inner, outer in _aligned([x.kind for x in some], [x.kind for x in others]):
+            if alike:
+                for one, two in zip(some[inner], others[outer], strict=True):
+                    yield from _changed(model, one, two)
+            else:
+                yield from (_row(model, x.name, "layer", _summary(x), None) for x in some[inner])
+                yield from (_row(model, x.name, "layer", None, _summary(x)) for x in others[outer])
+
+
+def _cost(layer: Layer) -> tuple[object, ...]:
+    return layer.kind, layer.output_shape, layer.params, layer.macs
+
+
+def _aligned(one: Sequence[object], two: Sequence[object]) -> Iterator[tuple[bool, slice, slice]]:
+    """Yield stretches of both sequences that belong together, and whether they are equal."""
+    for tag, a, b, c, d in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
+        yield tag == "equal", slice(a, b), slice(c, d)
+
+
+def _changed(model: str, one: Layer, two: Layer) -> Iterator[Difference]:
+    for field in _LAYER_FIELDS:
+        before, after = getattr(one, field), getattr(two, field)
+        if before != after:
+            texts = (_shape(before), _shape(after)) if field == "output_shape" else (before, after)
+            yield _row(model, two.name, field, *texts)
+
+
+def _renamed(model: str, some: Sequence[Layer], others: Sequence[Layer]) -> Iterator[Difference]:
+    """Yield one row for each stretch of layers whose names alone differ."""
+    stretch: list[tuple[str, str]] = []
+    for one, two in [*((x.name, y.name) for x, y in zip(some, others, strict=True)), ("", "")]:
+        if one != two:
+            stretch.append((one, two))
+        elif stretch:
+            before, after = (_span([pair[side] for pair in stretch]) for side in (0, 1))
+            yield _row(model, after, "name", before, after)
+            stretch = []
+
+
+def _span(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _summary(layer: Layer) -> str:
+    return f"{layer.kind} {_shape(layer.output_shape)}, params {layer.params:,}, macs {layer.macs:,}"

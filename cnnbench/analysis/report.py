@@ -1,0 +1,86 @@
+"""The report: rows and what is said about them; the only thing that a writer sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cnnbench.analysis.layers import LayerTable
+from cnnbench.analysis.lineup import Lineup
+from cnnbench.analysis.noise import NoiseCard
+from cnnbench.analysis.row import COLUMNS, Row
+from cnnbench.analysis.warnings import RowCaution
+from cnnbench.record import Environment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Totals:
+    """Seconds that a run took: in all, inside timed and warm-up passes, and in first calls of compiled variants."""
+
+    wall_s: float
+    passes_s: float | None = None
+    compile_s: float | None = None
+
+    @property
+    def passes_share(self) -> float | None:
+        """Share of the wall time, compilation apart, that was inside passes; None where it is not known."""
+        rest = self.wall_s - (self.compile_s or 0.0)
+        return None if self.passes_s is None or rest <= 0 else self.passes_s / rest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Everything that a report says, in SI units.
+
+    `started` is UTC in ISO 8601; `reference` is what was asked for (`MODEL`, `MODEL/VARIANT`, or None: each model's
+    own `eager`); `threads` are pairs of device and threads; `noise` is None where nothing was timed. `differences` are
+    the sentences of `summary` that compare rows with their reference. `tested` names the variants that top-1 was
+    tested with, if rows of other variants show it too. `training` is what was noted while networks were trained for
+    that test, `counting` while parameters and multiply-adds were counted; `notes` are other facts without advice.
+    `layers` say where the time of networks goes. `lineups` rank the models. `partial` is how far the run got, if it did
+    not end by itself.
+    """
+
+    title: str
+    command: str
+    started: str
+    reference: str | None
+    environment: Environment
+    threads: tuple[tuple[str, int], ...]
+    noise: NoiseCard | None
+    rows: tuple[Row, ...]
+    summary: tuple[str, ...]
+    differences: tuple[str, ...]
+    warnings: tuple[RowCaution, ...]
+    notes: tuple[str, ...]
+    tested: tuple[str, ...]
+    training: tuple[str, ...]
+    counting: tuple[str, ...]
+    totals: Totals | None
+    layers: tuple[LayerTable, ...] = ()
+    lineups: tuple[Lineup, ...] = ()
+    partial: str | None = None
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """What must be read before any number: that others used the cores, or that the run was cut short."""
+        busy = None if self.noise is None else self.noise.busy
+        lines = []
+        if busy is not None:
+            lines.append(
+                f"BUSY MACHINE: {busy}. Do not trust the latencies; ratios hold within their intervals, which are "
+                "wide. Close other programs and run again."
+            )
+        if self.partial is not None:
+            lines.append(f"PARTIAL RESULT: {self.partial}. Intervals are wider than those of the whole run.")
+        return tuple(lines)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the rows as a pandas table with the columns of `report.csv`, missing values as None."""
+        import pandas as pd
+
+        table: Any = [[getattr(row, name) for name in COLUMNS] for row in self.rows]
+        return pd.DataFrame(table, columns=list(COLUMNS))

@@ -1,0 +1,35 @@
+"""Cells under the machine's roof: from their records to where they stand, and why a time cannot be true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.join import Cell
+from cnnbench.analysis.roofline import Roofline, ceilings_of, cost_of, roofline
+from cnnbench.quantity import show
+from cnnbench.spec import Shape
+
+Counts = Mapping[tuple[str, Shape], Cell]
+"""The cells that count a model's parameters and multiply-adds, by model and input shape."""
+
+
+def roof_of(cell: Cell, asides: Asides, counts: Counts) -> Roofline | None:
+    """Return where `cell` stands under the roof, by its median latency; None where something is not known."""
+    ceilings, counted = asides.ceilings(cell), counts.get((cell.case.model, cell.case.input_shape))
+    if ceilings is None or counted is None or not counted.measured:
+        return None
+    cost, most = cost_of(counted.measured[-1]), ceilings_of(ceilings.measured[-1])
+    return roofline(cell.case, cell.middle("latency_s"), cost, most)
+
+
+def beyond_roof(cell: Cell, asides: Asides, counts: Counts) -> str | None:
+    """Return why the time of `cell` cannot be true: more work in it than the machine can do. None where it can."""
+    roof = roof_of(cell, asides, counts)
+    if roof is None or not roof.impossible:
+        return None
+    achieved, peak = show(roof.flop_per_s, "per_second"), show(roof.flop_per_s / roof.of_peak, "per_second")
+    return (
+        f"It would be {roof.of_peak:.2f} times the machine's peak: {achieved} floating-point operations where at most "
+        f"{peak} were measured. Either it does not compute what was counted, or the device was not waited for."
+    )

@@ -1,0 +1,107 @@
+"""Columns beside time: memory, what compiling costs and pays, numerical error, and how near the machine's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cnnbench.analysis.checks import scores_wrong
+from cnnbench.analysis.conditions import DEFAULT_VARIANT
+from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.join import Cell
+from cnnbench.analysis.roofline_of_cells import Counts, roof_of
+from cnnbench.analysis.row import Row
+from cnnbench.pairing import pairs_by_round
+from cnnbench.spec import Case, Variant
+from cnnbench.stats import Interval, break_even, compare_rounds, tukey_outliers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Around:
+    """What the extra columns of a cell are read from: the timed cells by case, the other roles, and the counts."""
+
+    timed: Mapping[Case, Cell]
+    asides: Asides
+    counts: Counts
+
+
+def with_extras(row: Row, cell: Cell, around: Around) -> Row:
+    """Return the `row` of a timed cell that went well with its extra columns and details."""
+    asides = around.asides
+    memory, numerics = asides.of(cell, "memory"), asides.of(cell, "numerics")
+    roof = roof_of(cell, asides, around.counts)
+    row = _with_break_even(_with_details(row, cell, asides), cell, around)
+    if roof is not None:
+        detail = replace(
+            row.detail,
+            flop_per_s=roof.flop_per_s,
+            roof_share=roof.share,
+            flops_per_byte=roof.flops_per_byte,
+            peak_flop_per_s=roof.peak_flop_per_s,
+            bytes_per_s=roof.bytes_per_s,
+        )
+        row = replace(row, detail=detail)
+    return replace(
+        row,
+        peak_memory_bytes=None if memory is None else memory.middle("peak_memory_bytes"),
+        compile_s=cell.middle("compile_s"),
+        flops_share_of_peak=None if roof is None else roof.of_peak,
+        bound_by=None if roof is None else roof.bound_by,
+        numerics_error=None if numerics is None else max(numerics.samples("numerics_error"), default=None),
+        top1_agreement=None if numerics is None else _agreement(numerics),
+    )
+
+
+def _with_details(row: Row, cell: Cell, asides: Asides) -> Row:
+    def seen(quantity: str) -> float | None:
+        """Return what was seen of `quantity` by the cell itself, or by a worker of its own that compiled the same."""
+        homes = (cell, asides.of(cell, "memory"), asides.of(cell, "numerics") if cell.case.task == "infer" else None)
+        return next((value for home in homes if home and (value := home.middle(quantity)) is not None), None)
+
+    def counted(quantity: str) -> int | None:
+        return None if (value := seen(quantity)) is None else round(value)
+
+    device_s, latency_s = cell.middle("device_s"), row.latency_s
+    detail = replace(
+        row.detail,
+        outliers=tukey_outliers(cell.samples("latency_s")),
+        voided=cell.voided(),
+        compile_warm_s=seen("compile_warm_s"),
+        graphs=counted("graphs"),
+        graph_breaks=counted("graph_breaks"),
+        recompiles=counted("recompiles"),
+        device_s=device_s,
+        launch_bound_share=None if device_s is None or not latency_s else max(0.0, 1 - device_s / latency_s),
+        reserved_memory_bytes=seen("reserved_memory_bytes"),
+    )
+    return replace(row, detail=detail)
+
+
+def _with_break_even(row: Row, cell: Cell, around: Around) -> Row:
+    """Return `row` with the calls after which a compiled variant has paid for compiling, and their interval."""
+    pays = _break_even(cell, around)
+    if pays is None:
+        return row
+    detail = replace(row.detail, break_even_low=pays.low, break_even_high=pays.high)
+    return replace(row, break_even_calls=pays.center, detail=detail)
+
+
+def _break_even(cell: Cell, around: Around) -> Interval | None:
+    """Return compile time over what a call saves against the same network's eager, by blocks that both have."""
+    compile_s, case = cell.middle("compile_s"), cell.case
+    eager = around.timed.get(replace(case, variant=Variant(name=DEFAULT_VARIANT, threads=case.variant.threads)))
+    if compile_s is None or eager is None or eager.status != "ok" or scores_wrong(cell) or scores_wrong(eager):
+        return None
+    # the same rounds as for the speed-up, of differences in seconds where that has logarithms; how rounds scatter is
+    # this cell's own, since seconds of one network tell nothing of another's
+    pairs = pairs_by_round(eager.rounds, cell.rounds)
+    saved = compare_rounds([[slow - fast for slow, fast in blocks] for blocks in pairs])
+    if saved is None:
+        return None
+    return break_even(compile_s, Interval(center=saved.center, low=saved.low, high=saved.high))
+
+
+def _agreement(numerics: Cell) -> float | None:
+    """Return the share of real pictures whose top class is that of fp64."""
+    agreed, compared = sum(numerics.samples("top1_agreed")), sum(numerics.samples("top1_compared"))
+    return agreed / compared if compared else None

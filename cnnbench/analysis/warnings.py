@@ -1,0 +1,57 @@
+"""Warnings: the cautions of rows, and what rows with the same code have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cnnbench.record import Caution
+from cnnbench.text import number_of, one_line
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowCaution:
+    """A caution and the label of the row that it is about."""
+
+    row: str
+    caution: Caution
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Warned:
+    """All that was warned of under one code: the advice, and each fact without its full stop, with its rows."""
+
+    code: str
+    advice: str
+    facts: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows that it is about, each once."""
+        return tuple(dict.fromkeys(row for _, rows in self.facts for row in rows))
+
+    def in_short(self) -> str:
+        """Return one line for a terminal: code, number of rows and advice."""
+        advice = self.advice.rstrip(".")
+        if advice and not advice[1:2].isupper():  # an acronym stays as it is
+            advice = advice[0].lower() + advice[1:]
+        return "; ".join(part for part in (f"(!) {self.code}: {number_of(len(self.rows), 'row')}", advice) if part)
+
+
+def by_code(warnings: Iterable[RowCaution]) -> tuple[Warned, ...]:
+    """Return `warnings` put together by code, in order of first appearance; a code's advices are said once each."""
+    advices: dict[str, dict[str, None]] = {}
+    facts: dict[str, dict[str, list[str]]] = {}
+    for warning in warnings:
+        caution = warning.caution
+        code, fact, advice = one_line(caution.code), one_line(caution.fact), one_line(caution.advice)
+        advices.setdefault(code, {})[advice] = None
+        facts.setdefault(code, {}).setdefault(fact.rstrip("."), []).append(warning.row)
+    return tuple(
+        Warned(
+            code=code,
+            advice=" ".join(advices[code]),
+            facts=tuple((fact, tuple(dict.fromkeys(rows))) for fact, rows in found.items()),
+        )
+        for code, found in facts.items()
+    )

@@ -1,0 +1,62 @@
+"""The table that fills while a run goes on: every cell that has been measured, with its verdict so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+from cnnbench.analysis import Row, analyse
+from cnnbench.record import Record, Run
+from cnnbench.report.text.table import Table, main_table
+from cnnbench.spec import CnnbenchError
+
+SHOWN = ("Model", "Variant", "Device", "Batch", "Task", "Latency", "Speed-up", "Verdict", "Status")
+"""Columns of the live table, which must fit beside each other on most terminals."""
+
+LEAST_APART_S = 1.0
+COST_SHARE = 0.02
+"""The table is made anew a second after the last time at the earliest, and later where making it takes long: it shares
+the cores with the workers, and may take a fiftieth of the time."""
+
+
+class LiveTable:
+    """What a run has measured until now; verdicts are those of the rounds so far, and may change with later ones."""
+
+    def __init__(self, items: Iterable[Record | Run], now: Callable[[], float] = time.monotonic) -> None:
+        """Begin with what an earlier part of the run left."""
+        self._items = list(items)
+        self._now = now
+        self._next = 0.0
+        self._old = True
+
+    def keep(self, record: Record) -> None:
+        """Add a record."""
+        self._items.append(record)
+        self._old = True
+
+    def refreshed(self) -> Table | None:
+        """Return the table if there is something new to show and it is time to show it, else None."""
+        begin = self._now()
+        if not self._old or begin < self._next:
+            return None
+        self._old = False
+        rows: tuple[Row, ...] = ()
+        with suppress(CnnbenchError):  # too little until now: what is wrong is said at the end
+            rows = analyse(self._items).rows
+        end = self._now()
+        self._next = end + max(LEAST_APART_S, (end - begin) / COST_SHARE)
+        return _short(main_table([row for row in rows if row.latency_s is not None]))
+
+
+def _short(table: Table) -> Table:
+    """Return the columns of `table` that fit beside each other."""
+    kept = [at for at, heading in enumerate(table.headings) if heading in SHOWN]
+    return replace(
+        table,
+        headings=tuple(table.headings[at] for at in kept),
+        right=tuple(table.right[at] for at in kept),
+        cells=tuple(tuple(row[at] for at in kept) for row in table.cells),
+        fields=tuple(table.fields[at] for at in kept),
+    )

@@ -1,0 +1,210 @@
+"""Progress on standard error: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Protocol
+
+import click
+
+from cnnbench.orchestrator.events import Progress
+from cnnbench.quantity import show
+from cnnbench.record import Record
+from cnnbench.report.text.table import Table
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+BESIDE_TABLE = 4
+"""Lines of a terminal that are kept for the bar and for what was there before."""
+
+PLAIN_EVERY_S = 10.0
+"""Seconds between two lines of progress where there is no terminal: enough to see life in a log. Our choice."""
+
+
+TICK_S = 1.0
+"""Seconds between two looks at the clock on a terminal."""
+
+
+class Display(Protocol):
+    """Shows what is going on; `has_table`: it has a place for a table."""
+
+    has_table: bool
+
+    def tell(self, progress: Progress) -> None:
+        """Show what the run is doing and how long it may still take."""
+
+    def line(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def table(self, table: Table) -> None:
+        """Show a table in place of the one before, if there is a place for it."""
+
+
+class _Plain:
+    has_table = False
+
+    def __init__(self) -> None:
+        self._last = -PLAIN_EVERY_S
+
+    def tell(self, progress: Progress) -> None:
+        if progress.elapsed_s - self._last >= PLAIN_EVERY_S:
+            self._last = progress.elapsed_s
+            left = f"about {clock_text(progress.remaining_s)} left"
+            self.line(f"[{clock_text(progress.elapsed_s)}, {left}] {progress.text}")
+
+    def line(self, text: str) -> None:
+        click.echo(text, err=True)
+
+    def table(self, table: Table) -> None:
+        del table
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """Have a display on standard error: a bar if that is a terminal, else plain lines."""
+    if not sys.stderr.isatty():
+        yield _Plain()
+        return
+    with _bar() as shown:
+        yield shown
+
+
+@contextmanager
+def _bar() -> Iterator[Display]:
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    began = time.monotonic()
+    ticker = _Ticker(console.file, began)
+
+    class Clock(ProgressColumn):
+        """Reads the clock whenever the bar is drawn, also for the last time, so that it never shows an earlier one."""
+
+        def render(self, task: Task) -> Text:
+            del task
+            return Text(ticker.text())
+
+    columns = (Clock(), BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+    bar = Bar(*columns, console=console, auto_refresh=False)
+    task = bar.add_task("", total=1.0)
+    # Rich's own thread would draw the table ten times a second and take that time from the worker that is measured.
+    with Live(bar, console=console, transient=True, auto_refresh=False, vertical_overflow="crop") as live, ticker:
+
+        class Shown:
+            has_table = True
+
+            def tell(self, progress: Progress) -> None:
+                if progress.lasting:
+                    self.line(progress.text)
+                whole = max(progress.elapsed_s + progress.remaining_s, 1e-9)
+                ticker.total_s = time.monotonic() - began + progress.remaining_s
+                bar.update(task, completed=progress.elapsed_s / whole, description=progress.text)
+                with ticker.still:
+                    live.refresh()
+
+            def line(self, text: str) -> None:
+                with ticker.still:  # the bar is drawn anew below the line
+                    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+            def table(self, table: Table) -> None:
+                with ticker.still:
+                    live.update(Group(rich_table(table, console.size.height - BESIDE_TABLE), bar), refresh=True)
+
+        yield Shown()
+
+
+class _Ticker:
+    """Writes the clock anew every second, over the one at the start of the last line; that takes some microseconds.
+
+    `still` is held while something else is drawn.
+    """
+
+    def __init__(self, out: IO[str], began: float) -> None:
+        self.total_s = 0.0
+        self.still = threading.Lock()
+        self._out = out
+        self._began = began
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="clock", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def text(self) -> str:
+        """Return what the clock shows now, nothing before it is known how long the whole takes."""
+        elapsed = time.monotonic() - self._began
+        return times_text(elapsed, max(elapsed, self.total_s)) if self.total_s else ""
+
+    def _tick(self) -> None:
+        while not self._ended.wait(TICK_S):
+            with self.still, suppress(OSError, ValueError):  # the terminal may have gone
+                if text := self.text():
+                    self._out.write(f"\r{text}")
+                    self._out.flush()
+
+
+def times_text(elapsed_s: float, total_s: float) -> str:
+    """Return the clock of a run: "0:07 / 1:00"."""
+    return f"{clock_text(elapsed_s)} / {clock_text(total_s)}"
+
+
+def rich_table(table: Table, lines: int) -> RichTable:
+    """Return the last rows of `table`, at most `lines` with its heading, for a terminal."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=None, pad_edge=False, header_style="bold")
+    for heading, right in zip(table.headings, table.right, strict=True):
+        grid.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for row in table.cells[-max(1, lines - 1) :]:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def clock_text(seconds: float) -> str:
+    """Return seconds as 0:07, 12:34 or 1:02:03."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def length_text(seconds: float) -> str:
+    """Return seconds as 45 s, 12 min 34 s or 1 h 2 min."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+def record_line(record: Record) -> str:
+    """Return the line that says what came of a case."""
+    return f"{record.status:>11}  {record.case.label()}  {_gist(record)}".rstrip()
+
+
+def _gist(record: Record) -> str:
+    if record.error is not None:
+        return record.error
+    if (latency := record.find("latency_s")) and latency.samples:
+        middle = sorted(latency.samples)[len(latency.samples) // 2]
+        count = len(latency.samples)
+        return f"{show(middle, 'seconds')} ({count} sample{'s' if count > 1 else ''})"
+    if top1 := record.find("top1"):
+        return f"top-1 {show(top1.samples[0], 'share')}"
+    if macs := record.find("macs"):
+        return f"{show(macs.samples[0], 'count')} MACs"
+    return ""

@@ -1,0 +1,265 @@
+"""What `compare` and `run` share: measure a request into a run folder, write the reports, say how to go on."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from cnnbench.analysis import Report, analyse, cell_status
+from cnnbench.analysis.join import TIMED
+from cnnbench.app.live_table import LiveTable
+from cnnbench.app.prepare import Options, names_of
+from cnnbench.app.progress import display, record_line
+from cnnbench.app.write_files import FILES, write_files
+from cnnbench.orchestrator.events import Hooks, Progress
+from cnnbench.orchestrator.run import Runner
+from cnnbench.record import Record, Run, Status
+from cnnbench.report import WRITERS
+from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED, Case, CnnbenchError, MissingError, Request, UsageError
+from cnnbench.store import Store, finished
+
+RESULTS = Path("results")
+
+BESIDE_A_CELL = ("twin", "canary", "lineup")
+"""Roles of workers that fail with their cell: its own line says why, and the report's notes name them."""
+
+
+def run_folder(title: str, now: datetime) -> Path:
+    """Return the folder for a run called `title` that starts `now`: results/<UTC time>-<name>."""
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", title).strip("-.")[:40] or "run"
+    return RESULTS / f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{name}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """How a run ended: its report (None: nothing was measured), its folder, and what ended it early, if anything."""
+
+    report: Report | None
+    folder: Path
+    interrupted: bool = False
+    error: CnnbenchError | None = None
+    ok: bool
+
+
+def measure(request: Request, options: Options) -> Measured:
+    """Measure `request` into its run folder, going on with what an earlier part of the run left there.
+
+    An error that ends the run in the middle is part of what is returned, so that what was measured is shown.
+
+    Raises:
+        UsageError: something asked for is wrong; the same command would end so again.
+        MissingError: something needed is not there, and nothing was measured.
+    """
+    now = datetime.now(UTC)
+    folder = options.output or run_folder(request.title, now)
+    store = Store(folder)
+    loaded = store.load()
+    run = Run(
+        title=request.title,
+        command=options.command,
+        started=now.isoformat(timespec="seconds"),
+        reference=request.reference,
+        sort=options.sort,
+        latency_max_s=options.latency_max_s,
+        params_max=options.params_max,
+        delta=options.delta,
+        budget_s=request.budget.total_s,
+        partial=True,
+    )
+    store.append(run)
+    with display() as shown:
+        live = LiveTable([*loaded.items, run])
+        for caution in loaded.cautions:
+            shown.line(f"Note: {caution.fact}. {caution.advice}")
+
+        def keep(record: Record) -> None:
+            store.append(record)
+            live.keep(record)
+            in_table = shown.has_table and record.case.task in TIMED
+            news = record.case.role == "timed" and record.round == 0 and not in_table
+            if news or (record.status != "ok" and record.case.role not in BESIDE_A_CELL):
+                shown.line(record_line(record))
+
+        def tell(progress: Progress) -> None:
+            if shown.has_table and (table := live.refreshed()) is not None:
+                shown.table(table)
+            shown.tell(progress)
+
+        hooks = Hooks(keep=keep, tell=tell, already=finished(loaded.items))
+        runner = Runner(request, hooks, names_of(request), spent_s=spent_s(loaded.items))
+        earlier = [item for item in loaded.items if isinstance(item, Run)]
+        ended = _guarded(runner, store, run, was_partial=not earlier or earlier[-1].partial)
+    return _finish(store, folder, request, options, ended)
+
+
+def spent_s(items: Iterable[Record | Run]) -> float:
+    """Return the seconds that earlier parts of a run took of its budget, compiling apart.
+
+    Of a part that was killed only its records tell how long it took.
+    """
+    total = 0.0
+    killed: Run | None = None
+    records: list[Record] = []
+    for item in items:
+        if isinstance(item, Record):
+            records.append(item)
+            continue
+        if item.wall_s is None:
+            total += _seen_s(killed, records)
+            killed = item
+        else:
+            total += item.wall_s - (item.compile_s or 0.0)
+            killed = None
+        records = []
+    return total + _seen_s(killed, records)
+
+
+def _seen_s(run: Run | None, records: Sequence[Record]) -> float:
+    """Return the seconds from the start of `run` to the end of its last record, compiling apart."""
+    if run is None or not records:
+        return 0.0
+    last = max(_seconds(record.started) + record.duration_s for record in records)
+    compiled = sum(sum(record.samples("compile_s")) for record in records)
+    return max(0.0, last - _seconds(run.started) - compiled)
+
+
+def _seconds(started: str) -> float:
+    return datetime.fromisoformat(started).timestamp()
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM, which job schedulers and `timeout` send, end what is inside as Ctrl-C does.
+
+    Python lets only the main thread handle signals; in another one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+Ended = CnnbenchError | KeyboardInterrupt | None
+"""What ended a run before all was measured."""
+
+
+def _guarded(runner: Runner, store: Store, run: Run, *, was_partial: bool) -> Ended:
+    """Run; whatever happens, write down where the time went if that is possible. Return what ended the run early.
+
+    `was_partial`: what an earlier part of the run left is not all; a mistake, which measures nothing, leaves it so.
+    """
+    ended: Ended = None
+    partial = True
+    try:
+        with sigterm_interrupts():
+            runner.run()
+        partial = False
+    except UsageError:
+        partial = was_partial
+        raise
+    except (CnnbenchError, KeyboardInterrupt) as error:
+        ended = error
+    finally:
+        spent = runner.spent()
+        whole = replace(run, partial=partial, wall_s=spent.wall_s, passes_s=spent.passes_s, compile_s=spent.compile_s)
+        problem = _problem(lambda: store.append(whole))
+    return ended or problem
+
+
+def _problem(act: Callable[[], object]) -> CnnbenchError | None:
+    """Do `act`, and return its error for the user if there is one."""
+    try:
+        act()
+    except CnnbenchError as error:
+        return error
+    return None
+
+
+def _finish(store: Store, folder: Path, request: Request, options: Options, ended: Ended) -> Measured:
+    loaded = store.load()
+    last = finished(loaded.items).values()
+    if isinstance(ended, MissingError) and not last:
+        raise ended
+    report = None
+    if last:
+        try:
+            report = analyse(loaded.items)
+            write_files(report, folder, FILES)
+        except CnnbenchError as problem:
+            ended = ended or problem
+        point_latest(folder)
+    return Measured(
+        report=report,
+        folder=folder,
+        interrupted=isinstance(ended, KeyboardInterrupt),
+        error=ended if isinstance(ended, CnnbenchError) else None,
+        ok=all(_fine(case, status, request, options) for case, status in cell_status(loaded.items).items()),
+    )
+
+
+def _fine(case: Case, status: Status, request: Request, options: Options) -> bool:
+    """Return whether a cell, by the status that the report shows, is no failure of what was asked for.
+
+    A network that cannot be counted, or whose memory cannot be measured, has dashes in its rows and a note; its cells
+    may be fine all the same.
+    """
+    if case.task == "complexity" or case.role != "timed" or case.model not in names_of(request):
+        return True
+    lenient = request.lenient or (options.lenient_accuracy and case.task == "accuracy")
+    return status == "ok" or (lenient and status == "unsupported")
+
+
+def point_latest(folder: Path) -> None:
+    """Let `results/latest` point to `folder` if that is a run folder in `results`."""
+    if folder.parent.resolve() != RESULTS.resolve():
+        return
+    link = folder.parent / "latest"
+    if link.is_symlink() or not link.exists():
+        with suppress(OSError):  # a full disk, or a file system without links: a convenience less
+            link.unlink(missing_ok=True)
+            link.symlink_to(folder.name)
+
+
+def resume_command(options: Options, folder: Path) -> str:
+    """Return the command that goes on with the run in `folder`."""
+    typed = options.typed or options.command
+    return typed if options.output is not None else f"{typed} --output {shlex.quote(str(folder))}"
+
+
+def conclude(measured: Measured, options: Options, output_format: str, echo: Callable[[str], None]) -> int:
+    """Print the result, and on standard error where it is and how to go on; return the exit code."""
+    if measured.report is not None:
+        echo(WRITERS[output_format].write(measured.report).rstrip("\n"))
+        click.echo(f"Records and reports: {measured.folder}", err=True)
+    resume = f"Go on with:\n  {resume_command(options, measured.folder)}"
+    if measured.error is not None:
+        if measured.report is None:
+            click.echo(f"Records: {measured.folder}", err=True)
+        click.echo(f"Error: {measured.error}", err=True)
+        if not isinstance(measured.error, UsageError):  # the same would be wrong again
+            kept = "" if measured.report is None else "What was measured is kept. "
+            click.echo(f"{kept}{resume}", err=True)
+        return measured.error.exit_code
+    if measured.interrupted:
+        click.echo(f"Interrupted. What was measured is kept. {resume}", err=True)
+        return EXIT_INTERRUPTED
+    return 0 if measured.ok else EXIT_FAILED

@@ -1,0 +1,126 @@
+"""`cnnbench compare`: measure models and variants side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cnnbench.app.command_line import recorded_command, typed_command
+from cnnbench.app.option_types import COUNT, DURATION, NUMBERS, PERCENT, SHAPE, Words, data_dir_option
+from cnnbench.app.prepare import DEFAULT_BUDGET_S, budget, short
+from cnnbench.report import WRITERS
+from cnnbench.spec import Request, Section
+
+
+def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that `compare` and `run` share; None stands for the command's or plan's own default."""
+    options = (
+        click.option("--device", type=click.Choice(["cpu", "cuda", "all"]), help="Where to run.  [default: cpu]"),
+        click.option("--batch-size", "batch_sizes", type=NUMBERS, help="Pictures a pass, like 1,8.  [default: 1]"),
+        click.option("--variants", type=Words(), help="Like eager,channels_last+compile, or all that are native."),
+        click.option(
+            "--task", "tasks", type=Words(("infer", "train")), help="Forward passes, training steps, or both."
+        ),
+        click.option("--accuracy", metavar="DATASET", help="Train on this dataset as well and report top-1: digits."),
+        data_dir_option,
+        click.option("--weights", help="none, default (downloads torchvision's), or a file.  [default: none]"),
+        click.option("--input-shape", type=SHAPE, help="One picture's shape, instead of the model's own: 3x32x32."),
+        click.option(
+            "--reference", metavar="MODEL[/VARIANT]", help="Speed-ups against it, not each model's own eager."
+        ),
+        click.option(
+            "--delta", type=PERCENT, help="Smallest difference that counts: 3%.  [default: 3%, 1% if quiet, 0.5% CUDA]"
+        ),
+        click.option("--budget", type=DURATION, help="Time for the whole run: 60s, 10m.  [default: 60s]"),
+        click.option(
+            "--timeout",
+            type=DURATION,
+            help="Longest wait for an answer of one cell.  [default: a third of the budget, 10s to 120s]",
+        ),
+        click.option("--threads", type=click.IntRange(1), help="Threads of a cell.  [default: usable cores]"),
+        click.option("--seed", type=click.IntRange(0), help="For weights, inputs and orders.  [default: 0]"),
+        click.option("--sort", metavar="COLUMN", help="Order the rows by a column of report.csv, like latency_s."),
+        click.option("--latency-max", type=DURATION, help="Hide rows slower than this and name the best that fits."),
+        click.option("--params-max", type=COUNT, help="Hide rows with more parameters: 500k, 5M."),
+        click.option("--dry-run", is_flag=True, help="Show the cells and how long they take; measure nothing."),
+        click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; an earlier one is resumed."),
+        click.option(
+            "--format",
+            "output_format",
+            type=click.Choice([name for name, writer in WRITERS.items() if writer.printed]),
+            default="table",
+            help="On standard output.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command("compare", no_args_is_help=True)
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@measuring_options
+def command(names: tuple[str, ...], **given: Any) -> int:
+    """Measure models and variants side by side, and write a run folder.
+
+    MODEL is a built-in (cnnbench list models), torchvision:NAME, timm:NAME or FILE.py:FACTORY.
+    'eager' is always measured, as the reference. Progress goes to standard error, the result to standard output.
+
+    \b
+    Examples:
+      cnnbench compare lenet vgg16 mobilenet_v2
+      cnnbench compare resnet18 --variants all --batch-size 1,8 --budget 5m
+      cnnbench compare lenet ./my_model.py:build --reference lenet
+      cnnbench compare mlp lenet --accuracy digits --sort top1 --format csv > result.csv
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    request = Request(
+        title=f"compare {' '.join(short(name) for name in names)}",
+        sections=(
+            Section(
+                models=names,
+                variants=given["variants"] or ("eager", "channels_last"),
+                batch_sizes=given["batch_sizes"] or (1,),
+                tasks=given["tasks"] or ("infer",),
+            ),
+        ),
+        device=given["device"] or "cpu",
+        accuracy=given["accuracy"],
+        data_dir=given["data_dir"],
+        weights=given["weights"] or "none",
+        input_shape=given["input_shape"],
+        reference=given["reference"],
+        threads=given["threads"],
+        seed=given["seed"] or 0,
+        budget=budget(given["budget"] or DEFAULT_BUDGET_S, given["timeout"]),
+    )
+    return execute(request, given)
+
+
+def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool = False) -> int:
+    """Check and measure `request` with the rest of the options `given`, and return the exit code."""
+    from cnnbench.app.prepare import Options, canonical, check, show_dry_run, tell_cut_threads, with_expected_budget
+    from cnnbench.app.session import conclude, measure
+
+    options = Options(
+        command=recorded_command(),
+        typed=typed_command(),
+        output=given["output"],
+        sort=given["sort"],
+        latency_max_s=given["latency_max"],
+        params_max=given["params_max"],
+        delta=given["delta"],
+        lenient_accuracy=lenient_accuracy,
+    )
+    request = canonical(request)
+    check(request, options)
+    tell_cut_threads(request)
+    if given["dry_run"]:
+        show_dry_run(request, given["output_format"])
+        return 0
+    if request.budget.total_s == math.inf:
+        request = with_expected_budget(request)
+    return conclude(measure(request, options), options, given["output_format"], click.echo)

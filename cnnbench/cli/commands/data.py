@@ -1,0 +1,173 @@
+"""`cnnbench data`: where datasets lie, whether they are whole, and how to get them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from cnnbench import data
+from cnnbench.app.option_types import TABLE_FORMATS, data_dir_option
+from cnnbench.app.progress import display
+from cnnbench.data.check import Facts, inspect
+from cnnbench.data.dataset import DatasetSpec, Source, Tell
+from cnnbench.orchestrator.events import Progress
+from cnnbench.report.text.listing import render
+from cnnbench.spec import EXIT_FAILED, UsageError
+
+
+@click.group("data", no_args_is_help=True)
+def command() -> None:
+    """Show, check, fetch and take over datasets.
+
+    A dataset is looked for in --data-dir, then in the folder that CNNBENCH_DATA names, then in ./data.
+
+    \b
+    Examples:
+      cnnbench data list
+      cnnbench data verify mnist --data-dir ~/datasets
+      cnnbench data fetch cifar10
+      cnnbench data import mnist ~/Downloads
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+
+
+@command.command("list")
+@data_dir_option
+@click.option("--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="How to print.")
+def list_(*, data_dir: str | None, output_format: str) -> int:
+    """List the datasets, and where each one was found."""
+    where = data.places(data_dir)
+    rows = []
+    for spec in data.DATASETS.values():
+        found = spec.look(where)
+        rows.append((spec.name, spec.classes, *_found(found), spec.description))
+    click.echo(render(("name", "classes", "found", "place", "description"), rows, output_format))
+    return 0
+
+
+def _found(source: Source | None) -> tuple[str | None, str | None]:
+    if source is None:
+        return None, None
+    if not source.files:
+        return source.form, None
+    first = source.files[0].path
+    return source.form, str(first if len(source.files) == 1 else first.parent)
+
+
+@command.command("verify")
+@click.argument("name")
+@data_dir_option
+@click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="How to print.")
+def verify(name: str, *, data_dir: str | None, output_format: str) -> int:
+    """Read a dataset whole and say what it holds: counts, checksums, balance, pixels, pictures that are corrupt.
+
+    NAME is a dataset, or folder:PATH for a folder with a folder of pictures for each class. Corrupt pictures are left
+    out of every training and named here; nothing is deleted. The exit code is 1 if a checksum is not the published one.
+
+    \b
+    Examples:
+      cnnbench data verify mnist
+      cnnbench data verify cats_dogs --data-dir ~/datasets
+      cnnbench data verify folder:./flowers
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    spec = data.find(name)
+    source = data.locate(spec, data.places(data_dir))
+    with _telling() as tell:
+        facts = inspect(spec, source, tell)
+    click.echo(_as_json(spec, facts) if output_format == "json" else "\n".join(_as_text(spec, facts)))
+    return EXIT_FAILED if any(file.as_published is False for file in facts.files) else 0
+
+
+@command.command("fetch")
+@click.argument("name")
+@click.option("--data-dir", default="data", show_default=True, help="Data folder to put it into.")
+def fetch(name: str, *, data_dir: str) -> int:
+    """Download a dataset where it is looked for, and compare its checksums."""
+    from cnnbench.data import fetch as fetching
+
+    spec = data.find(name)
+    new = fetching.fetch(spec, Path(data_dir))
+    for path in new:
+        click.echo(str(path))
+    click.echo(f"{len(new)} of {len(spec.downloads)} files were fetched, the others were there.", err=True)
+    return 0
+
+
+@command.command("import")
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data-dir", default="data", show_default=True, help="Data folder to put it into.")
+def import_(name: str, folder: Path, *, data_dir: str) -> int:
+    """Copy a dataset that lies in FOLDER, in any of the forms that are read, to where it is looked for.
+
+    It is read whole first: what is damaged is not taken over.
+    """
+    from cnnbench.data import fetch as fetching
+
+    spec = data.find(name)
+    if not spec.needs:
+        raise UsageError(f"'{name}' cannot be imported: it needs no files, or is named by its folder.")
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder '{folder}'. Give the one that holds {spec.needs}.")
+    source = spec.look((folder,))
+    if source is None:
+        raise UsageError(f"'{folder}' does not hold {spec.needs}.")
+    with _telling() as tell:
+        spec.read(source, spec.shape, tell)
+    for path in fetching.take_over(source, Path(data_dir)):
+        click.echo(str(path))
+    return 0
+
+
+@contextmanager
+def _telling() -> Iterator[Tell]:
+    """Have a display that says how far reading is."""
+    begin = time.monotonic()
+    with display() as shown:
+
+        def tell(text: str, share: float) -> None:
+            elapsed = time.monotonic() - begin
+            left = elapsed / share - elapsed if share else 0.0
+            shown.tell(Progress(text=text, elapsed_s=elapsed, remaining_s=left))
+
+        yield tell
+
+
+def _as_text(spec: DatasetSpec, facts: Facts) -> Iterator[str]:
+    yield f"{spec.name}: {facts.source.form}"
+    yield f"Source: {spec.source}"
+    if facts.files:
+        rows = [(str(file.path), file.md5, _verdict(file.as_published)) for file in facts.files]
+        yield f"\n{render(('file', 'md5', 'as published'), rows, 'table')}"
+    if not facts.parts:
+        yield "\nIt was not read: a file is damaged, or another one."
+        yield f"Delete it and run 'cnnbench data fetch {spec.name}'."
+        return
+    names = spec.class_names or tuple(str(k) for k in range(spec.classes))
+    parts = [
+        (part.name, part.pictures, "x".join(map(str, part.shape)), f"{part.low:g} to {part.high:g}")
+        for part in facts.parts
+    ]
+    yield f"\n{render(('part', 'pictures', 'shape', 'pixels'), parts, 'table')}"
+    balance = [(name, *(part.by_class[at] for part in facts.parts)) for at, name in enumerate(names)]
+    yield f"\n{render(('class', *(part.name for part in facts.parts)), balance, 'table')}\n"
+    yield from facts.notes
+    if facts.misnamed:
+        yield f"In another format than their names say, and used: {', '.join(facts.misnamed)}"
+    yield f"{len(facts.left_out)} corrupt pictures are left out{':' if facts.left_out else '.'}"
+    yield from (f"  {picture.name}: {picture.reason}" for picture in facts.left_out)
+
+
+def _verdict(as_published: bool | None) -> str | None:  # noqa: FBT001  # a fact, not a switch
+    return None if as_published is None else "yes" if as_published else "NO"
+
+
+def _as_json(spec: DatasetSpec, facts: Facts) -> str:
+    import msgspec
+
+    held = {"name": spec.name, "class_names": spec.class_names, **msgspec.to_builtins(facts, enc_hook=str)}
+    return json.dumps(held, indent=2)

@@ -1,0 +1,63 @@
+"""`cnnbench diff`: two runs side by side; measures nothing and needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cnnbench.analysis.conditions import CONDITIONS
+from cnnbench.analysis.diff import diff
+from cnnbench.app.option_types import Words
+from cnnbench.report.diff import DIFF_WRITERS, banner
+from cnnbench.spec import unknown_name
+from cnnbench.store import load
+
+
+@click.command("diff", no_args_is_help=True)
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("head", type=click.Path(path_type=Path))
+@click.option(
+    "--allow",
+    "allowed",
+    metavar="FIELD",
+    multiple=True,
+    type=Words(),
+    help="A condition in which the runs may differ: torch, threads; once each, or with commas.",
+)
+@click.option("--all", "everything", is_flag=True, help="What has not changed, too.")
+@click.option(
+    "--format", "output_format", type=click.Choice(list(DIFF_WRITERS)), default="table", help="On standard output."
+)
+def command(
+    *, base: Path, head: Path, allowed: tuple[tuple[str, ...], ...], everything: bool, output_format: str
+) -> int:
+    """Show what changed between two runs: counts, accuracy, latency, memory, compile time, numerical error.
+
+    BASE and HEAD are run folders or records.jsonl. Runs of unlike conditions (machine, versions, threads, input) are
+    refused, and the message names the fields; --allow takes them all the same, under a banner. Listed is what certainly
+    differs: counts and top-1 by any difference, times where the intervals of both leave out that nothing changed, other
+    numbers from 5 % on. That is no verdict, because the two were not measured together: for one, take `cnnbench gate`.
+
+    \b
+    Examples:
+      cnnbench diff results/A results/B
+      cnnbench diff results/A results/B --allow torch,torchvision --format markdown
+      cnnbench diff old/records.jsonl results/latest --all --format csv > diff.csv
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    fields = tuple(name for names in allowed for name in names)
+    for name in fields:
+        if name not in CONDITIONS:
+            raise unknown_name("condition", name, CONDITIONS)
+    sides = []
+    for place in (base, head):
+        loaded = load(place)
+        for caution in loaded.cautions:
+            click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
+        sides.append((str(place), loaded.items))
+    found = diff(sides[0], sides[1], allow=fields, everything=everything)
+    if output_format == "csv":
+        for line in banner(found):
+            click.echo(f"Note: {line}", err=True)
+    click.echo(DIFF_WRITERS[output_format](found).rstrip("\n"))
+    return 0

@@ -1,0 +1,238 @@
+"""`cnnbench doctor`: what this machine is, what it does natively and at most, how noisy it is, what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Literal
+
+import click
+
+from cnnbench import machine
+from cnnbench.app.option_types import COUNT, DURATION
+from cnnbench.models import check_name
+from cnnbench.orchestrator.machine_limits import Canary, Examined, Found, examine
+from cnnbench.orchestrator.questions import Largest, largest_batch
+from cnnbench.quantity import QUANTITIES, show
+from cnnbench.record import Environment
+from cnnbench.report.text.listing import render
+from cnnbench.spec import Device, UsageError
+from cnnbench.stats import QUIET_SPREAD, is_quiet, spread_of
+from cnnbench.variants import VARIANTS, parse_variant, support
+from cnnbench.workers.messages import Failure
+
+LIBRARIES = ("torch", "torchvision", "torchinfo", "fvcore", "numpy", "scipy", "pandas", "scikit-learn", "timm")
+
+
+CEILINGS = (
+    ("matrix product fp32", "fp32_flop_per_s"),
+    ("matrix product tf32", "tf32_flop_per_s"),
+    ("matrix product fp16", "fp16_flop_per_s"),
+    ("matrix product bf16", "bf16_flop_per_s"),
+    ("3x3 convolution fp32", "conv_flop_per_s"),
+    ("memory copy", "copy_bytes_per_s"),
+    ("memory triad", "triad_bytes_per_s"),
+    ("one call", "dispatch_s"),
+)
+"""The ceilings in words; what the machine does not do natively is not among them."""
+
+
+BUSY_PRESSURE = 0.1
+"""Share of the time in which some process waited for a core, above which the doctor says that others compete for them.
+Our choice: an idle machine stays below a few per cent, one program too many makes it 40."""
+
+
+@click.command("doctor")
+@click.option("--quick", is_flag=True, help="Measure nothing: no noise, and the ceilings of an earlier time if any.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="To measure, and for --model.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads to measure with.  [default: usable cores]")
+@click.option("--model", help="Search as well the largest inference batch of this model that fits.")
+@click.option("--largest", "limit", type=COUNT, default=1024, show_default=True, help="Largest batch to try.")
+@click.option("--within", type=DURATION, default=30.0, help="No new trial after this time.  [default: 30s]")
+@click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="How to print.")
+def command(
+    quick: bool,  # noqa: FBT001  # click passes a flag by name
+    device: Literal["cpu", "cuda"],
+    threads: int | None,
+    model: str | None,
+    limit: int,
+    within: float,
+    output_format: str,
+) -> int:
+    """Show the machine: threads and limits, versions, which variants are native, emulated or missing, and why.
+
+    Then, in some 10 s, what it can do at most and how noisy it is now. The ceilings (matrix product, convolution,
+    memory, one call) are what reports place cells under: share of the roofline, and what binds a cell. They are kept
+    for later runs on the same machine; of two measurements the better stands. The noise is the spread of a fixed
+    piece of work: under 1 % the machine is quiet and small differences can be told apart; else close other programs,
+    or give a run a larger --budget.
+
+    \b
+    Examples:
+      cnnbench doctor
+      cnnbench doctor --quick --format json
+      cnnbench doctor --threads 1
+      cnnbench doctor --model resnet18 --largest 256
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    if model is not None:
+        check_name(model)
+    if limit < 1:
+        raise UsageError("--largest 0 leaves no batch to try. Give 1 or more.")
+    usable = machine.default_threads()
+    examined = examine(device, min(threads or usable, usable), measure=not quick, tell=_tell)
+    found = None
+    if model is not None:
+        found = largest_batch(model, device, limit=limit, seconds=within, tell=_tell)
+    if output_format == "json":
+        click.echo(json.dumps(_known(examined, model, found), indent=2))
+    else:
+        click.echo("\n\n".join(_sections(examined, model, found)))
+    return 0
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _machine(environment: Environment) -> list[tuple[str, object]]:
+    quota = "none" if environment.cpu_quota is None else f"{environment.cpu_quota:g} cores"
+    return [
+        ("processor", f"{environment.cpu}, instructions {environment.cpu_capability}"),
+        ("cores usable", str(environment.cores)),
+        ("CPU quota", quota),
+        ("threads of a cell", str(machine.default_threads())),
+        ("memory", show(float(environment.memory_bytes), "bytes")),
+        ("memory free", show(float(machine.free_memory_bytes()), "bytes")),
+        ("CUDA device", environment.gpu or "none that torch sees"),
+        ("CUDA, driver", f"{environment.cuda or '-'}, {environment.driver or '-'}"),
+        ("C++ compiler", environment.compiler or "none"),
+        ("system", environment.system),
+        ("Python", environment.python),
+        *((name, machine.version_of(name)) for name in LIBRARIES),
+    ]
+
+
+def _variants(environment: Environment) -> Iterator[tuple[str, str, str, str]]:
+    devices: tuple[Device, ...] = ("cpu", "cuda")
+    for device in devices:
+        for name in VARIANTS:
+            found = support(parse_variant(name, device=device, threads=1), device=device, environment=environment)
+            if device in VARIANTS[name].devices:
+                yield name, device, found.status, found.reason
+
+
+def _sections(examined: Examined, model: str | None, found: Largest | None) -> Iterator[str]:
+    environment = examined.environment
+    yield render(("machine", ""), _machine(environment), "table")
+    yield render(("variant", "device", "status", "why"), list(_variants(environment)), "table")
+    threads = f"{examined.threads} thread{'s' if examined.threads > 1 else ''}"
+    most = render((f"at most, {examined.device}, {threads}", ""), _ceilings(examined.ceilings), "table")
+    yield "\n".join((most, *_cautions(examined.ceilings)))
+    if examined.canary is not None:
+        yield render(("noise now", ""), _noise(examined.canary), "table")
+    if found is not None:
+        yield f"{model}: {_largest_text(found)}"
+
+
+def _ceilings(found: Found | None) -> list[tuple[str, object]]:
+    if found is None:
+        return [("not measured", "'cnnbench doctor' without --quick measures it")]
+    if isinstance(found.reply, Failure):
+        return [("not measured", found.reply.error)]
+    values = _values(found)
+    rows: list[tuple[str, object]] = [
+        (words, _ceiling(name, values[name])) for words, name in CEILINGS if name in values
+    ]
+    return [*rows, ("measured", "earlier, on the same machine and versions")] if found.cached else rows
+
+
+def _cautions(found: Found | None) -> Iterator[str]:
+    if found is not None and not isinstance(found.reply, Failure):
+        for caution in found.reply.outcome.cautions:
+            yield f"{caution.fact[0].upper()}{caution.fact[1:]}.\n{caution.advice}"
+
+
+def _ceiling(name: str, value: float) -> str:
+    """Return a ceiling as a person reads it; operations a second have their name."""
+    text = show(value, QUANTITIES[name].shown)
+    return text.replace("/s", "FLOP/s") if name.endswith("flop_per_s") else text
+
+
+def _values(found: Found) -> dict[str, float]:
+    assert not isinstance(found.reply, Failure)
+    return {m.quantity: m.samples[0] for m in found.reply.outcome.measurements}
+
+
+def _noise(canary: Canary | Failure) -> list[tuple[str, object]]:
+    if isinstance(canary, Failure):
+        return [("not measured", canary.error)]
+    spread, noise = spread_of(canary.latencies_s), canary.noise
+    kind = "quiet" if is_quiet(spread) else "shared"
+    rows: list[tuple[str, object]] = [
+        (
+            "spread of fixed work",
+            f"{show(spread, 'share')}, so the machine counts as {kind} (quiet: under {100 * QUIET_SPREAD:g} %)",
+        ),
+        ("stolen by other guests", show(noise.steal_share, "share")),
+        ("some process waited", _pressure(noise.pressure_share)),
+        ("load", show(noise.load, "number")),
+        ("clock", "-" if noise.clock_cycles_per_s is None else f"{noise.clock_cycles_per_s / 1e9:.2f} GHz"),
+    ]
+    return rows
+
+
+def _pressure(share: float | None) -> str:
+    """Return the share in words; work beside it can make the fixed work slow and steady, which its spread hides."""
+    text = show(share, "share")
+    return f"{text}: other work competes for the cores" if share is not None and share > BUSY_PRESSURE else text
+
+
+def _largest_text(found: Largest) -> str:
+    if found.batch_size == 0:
+        return f"not even batch 1 runs: {found.reason}"
+    if found.failed_at is None:
+        return f"batch {found.batch_size} fits; nothing larger was tried"
+    if found.failed_at == found.batch_size + 1:
+        return f"largest batch that fits: {found.batch_size} (at {found.failed_at}: {found.reason})"
+    return f"batch {found.batch_size} fits, {found.failed_at} does not: {found.reason}"
+
+
+def _known(examined: Examined, model: str | None, found: Largest | None) -> dict[str, object]:
+    names = ("variant", "device", "status", "why")
+    return {
+        "environment": dataclasses.asdict(examined.environment),
+        "threads": machine.default_threads(),
+        "free_memory_bytes": machine.free_memory_bytes(),
+        "variants": [dict(zip(names, row, strict=True)) for row in _variants(examined.environment)],
+        "ceilings": _known_ceilings(examined),
+        "noise": _known_noise(examined.canary),
+        "largest_batch": None if found is None else {"model": model, **dataclasses.asdict(found)},
+    }
+
+
+def _known_ceilings(examined: Examined) -> dict[str, object] | None:
+    found = examined.ceilings
+    if found is None:
+        return None
+    about = {"device": examined.device, "threads": examined.threads, "cached": found.cached}
+    if isinstance(found.reply, Failure):
+        return {**about, "error": found.reply.error}
+    cautions = [dataclasses.asdict(caution) for caution in found.reply.outcome.cautions]
+    return {**about, **_values(found), "cautions": cautions}
+
+
+def _known_noise(canary: Canary | Failure | None) -> dict[str, object] | None:
+    if canary is None:
+        return None
+    if isinstance(canary, Failure):
+        return {"error": canary.error}
+    spread = spread_of(canary.latencies_s)
+    own = {"spread": spread, "quiet": is_quiet(spread)}
+    return {**own, **dataclasses.asdict(canary.noise)}

@@ -1,0 +1,293 @@
+"""`cnnbench expect`: what must not change by itself, beside what a committed file expects: exactly, without timing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+
+from cnnbench import expectations, machine
+from cnnbench.analysis.expectations import PICTURES_APART, Difference, Seen, accepted, differences, seen_of
+from cnnbench.app.command_line import typed_command
+from cnnbench.app.option_types import SHAPE, Words
+from cnnbench.app.progress import display, record_line
+from cnnbench.app.session import sigterm_interrupts
+from cnnbench.expectations import Expectation
+from cnnbench.models import MODELS, check_name
+from cnnbench.orchestrator.reproducible import Asked, examine
+from cnnbench.record import Record
+from cnnbench.report.text.listing import render
+from cnnbench.spec import EXIT_FAILED, MissingError, Shape, UsageError
+from cnnbench.text import listed, number_of
+
+FILES = Path("bench/expected")
+"""Folder of the files where the user names none: this repository's own."""
+
+DEEP = MappingProxyType({"lenet": 10, "multilayer_cnn": 3, "simple_cnn": 3})
+"""Built-ins that a new file of all built-ins has compiled, and trained for so many epochs. Our choice: small ones of
+three tutorials, so that a whole check takes about a minute on two cores, and epochs after which each has learnt."""
+
+EPOCHS = 3
+SEED = 0
+"""A training that is expected anew, where nobody says how long: long enough for most to learn something, and so short
+that rounding, which differs between processors, has not grown into another course (docs/ci.md says what was seen)."""
+
+PARTS = ("compiled", "trained")
+FORMATS = ("table", "markdown", "csv", "json")
+COLUMNS = ("model", "layer", "quantity", "expected", "found")
+
+HELP = """Compare what must not change by itself with what a committed file expects, and fail on any difference.
+
+Of every network in the file: parameters, MACs, operator calls, bytes of the weights and the table of layers; of some
+also what torch.compile makes of it (graphs, graph breaks, recompilations) and a short training with a fixed seed, whose
+right test pictures on scikit-learn's digits may differ by two. Nothing is timed, so a busy machine changes nothing.
+There is one file for each torch 2.X, because counts may change with it.
+
+--accept writes what is found into the file, prints what changed, and leaves the entries of other networks as they are.
+MODEL is a built-in, torchvision:NAME, timm:NAME or FILE.py:FACTORY. Exit codes: 0 all as expected, 1 something differs,
+3 there is no expectation for this torch or this network.
+
+\b
+Examples:
+  cnnbench expect
+  cnnbench expect lenet resnet18 --counts-only
+  cnnbench expect lenet --accept
+  cnnbench expect ./my_model.py:build --input-shape 3x32x32 --with compiled,trained --file tests/expected --accept
+  cnnbench expect --file tests/expected --format markdown
+"""
+
+
+@click.command("expect", help=HELP)
+@click.argument("names", metavar="[MODEL...]", nargs=-1)
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path),
+    default=FILES,
+    show_default=True,
+    help="A .toml file, or a folder with one for each torch.",
+)
+@click.option("--accept", is_flag=True, help="Expect from now on what is found.")
+@click.option("--with", "parts", type=Words(PARTS), default=(), help="With --accept, beside counts: compiled,trained.")
+@click.option("--epochs", type=click.IntRange(1), help=f"With --with trained: how long to train.  [default: {EPOCHS}]")
+@click.option("--counts-only", is_flag=True, help="Neither compile nor train: some seconds.")
+@click.option("--input-shape", type=SHAPE, help="With --accept: one picture's shape, for a model of yours: 3x32x32.")
+@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
+def command(
+    *,
+    names: tuple[str, ...],
+    path: Path,
+    accept: bool,
+    parts: tuple[str, ...],
+    epochs: int | None,
+    counts_only: bool,
+    input_shape: Shape | None,
+    output_format: str,
+) -> int:
+    """Compare with the file, or write it; the help says how."""
+    names = tuple(dict.fromkeys(names))
+    wanted = _Wanted(parts=parts, epochs=epochs, counts_only=counts_only, input_shape=input_shape)
+    _check(names, wanted, accept=accept)
+    place = _place(path)
+    like = _models(place, names) if accept else _expected(place, names)
+    fresh = not names and not parts and not any(like.values())
+    for name in like:
+        check_name(name)
+    deeply = {name: replace(wanted, parts=PARTS, epochs=long) for name, long in DEEP.items()} if fresh else {}
+    seen = _look([_asked(name, entry, deeply.get(name, wanted)) for name, entry in like.items()])
+    for one in seen:
+        if one.impossible is not None:
+            click.echo(f"Note: {one.model} was not compiled: {one.impossible}", err=True)
+    rows = [row for one in seen for row in _rows(place.entries.get(one.model), one)]
+    click.echo(_text(rows, seen, place, output_format))
+    return _accept(place, seen) if accept else _conclude(place, rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """What is asked of networks beside what their entries say: further parts, the length of a training, the input."""
+
+    parts: tuple[str, ...]
+    epochs: int | None
+    counts_only: bool
+    input_shape: Shape | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """The file for the torch that is installed, and what it expects; nothing where it is not there."""
+
+    path: Path
+    torch: str
+    file: Path
+    entries: Mapping[str, Expectation]
+
+    def command(self, names: Sequence[str], *more: str) -> str:
+        """Return the command for this file."""
+        where = () if self.path == FILES else ("--file", str(self.path))
+        return typed_command(["expect", *names, *where, *more])
+
+
+def _check(names: Sequence[str], wanted: _Wanted, *, accept: bool) -> None:
+    for name in names:
+        check_name(name)
+    given = {"--with": wanted.parts, "--input-shape": wanted.input_shape, "--epochs": wanted.epochs}
+    early = next((option for option, value in given.items() if value), None)
+    if early is not None and not accept:
+        raise UsageError(f"{early} says what to expect from now on: give it with --accept.")
+    if wanted.counts_only and wanted.parts:
+        asked = ", ".join(wanted.parts)
+        raise UsageError(f"--counts-only leaves out what --with asks for ({asked}): give one of them.")
+    if wanted.epochs is not None and "trained" not in wanted.parts:
+        raise UsageError("--epochs says how long to train: give it with --with trained.")
+    if wanted.input_shape is not None and (not names or any(name in MODELS for name in names)):
+        raise UsageError("--input-shape is for models of yours, which are to be named; a built-in has its own input.")
+
+
+def _place(path: Path) -> _Place:
+    """Return what is expected for the torch that is installed.
+
+    Raises:
+        MissingError: torch is not installed, or the file is one for another torch.
+    """
+    installed = machine.version_of("torch")
+    if installed == "missing":
+        raise MissingError("torch is not installed. Run 'pip install torch torchvision', then 'cnnbench doctor'.")
+    torch = expectations.minor(installed)
+    file = expectations.file_for(path, torch)
+    if not file.exists():
+        return _Place(path=path, torch=torch, file=file, entries={})
+    known, entries = expectations.load(file)
+    if known != torch:
+        raise MissingError(
+            f"'{file}' is for torch {known}, and {torch} is installed. Give another --file, or a folder, which holds "
+            f"one file for each torch: {typed_command(['expect', '--file', str(file.parent), '--accept'])}"
+        )
+    return _Place(path=path, torch=torch, file=file, entries=entries)
+
+
+def _expected(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | None]:
+    """Return the entries of `names`, all for none.
+
+    Raises:
+        MissingError: there is no expectation for this torch, or none of a network; with the command that makes it.
+    """
+    if not place.entries:
+        raise MissingError(
+            f"There are no expectations for torch {place.torch}: no '{place.file}' with entries. Where the networks "
+            f"are as they should be, make it with:\n  {place.command(names, '--accept')}"
+        )
+    lacking = [name for name in names if name not in place.entries]
+    if lacking:
+        raise MissingError(
+            f"'{place.file}' expects nothing of {listed(lacking)}. Where that is as it should be, add it with:\n"
+            f"  {place.command(lacking, '--accept')}"
+        )
+    return {name: place.entries[name] for name in names or place.entries}
+
+
+def _models(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | None]:
+    """Return the networks to accept, each with the entry that says what to look at.
+
+    Where there is no file for this torch, that of the newest other torch says it; where there is none, all built-ins
+    are looked at.
+    """
+    like = place.entries
+    if not like and place.path.suffix != ".toml":
+        like = next((expectations.load(other)[1] for other in expectations.others_of(place.file)), {})
+    return {name: like.get(name) for name in names or like or MODELS}
+
+
+def _asked(name: str, like: Expectation | None, wanted: _Wanted) -> Asked:
+    """Return what to look at: what `like` expects, and what is wanted beside.
+
+    A built-in is looked at with its own input, which is compared as well.
+    """
+    own = None if like is None or name in MODELS else like.input_shape
+    trained = None if like is None else like.trained
+    compiled = "compiled" in wanted.parts or (like is not None and like.compiled is not None)
+    counts = Asked(model=name, input_shape=wanted.input_shape or own, compiled=compiled and not wanted.counts_only)
+    if wanted.counts_only or ("trained" not in wanted.parts and trained is None):
+        return counts
+    before = (EPOCHS, SEED) if trained is None else (trained.epochs, trained.seed)
+    return replace(counts, dataset="digits", epochs=wanted.epochs or before[0], seed=before[1])
+
+
+def _look(asked: Sequence[Asked]) -> list[Seen]:
+    """Return what came of each network, with progress on standard error."""
+    records: dict[str, list[Record]] = {one.model: [] for one in asked}
+    with display() as shown, sigterm_interrupts():
+        for record in examine(asked, shown.tell):
+            records[record.case.model].append(record)
+            if record.status not in ("ok", "unsupported"):
+                shown.line(record_line(record))
+    return [seen_of(one.model, records[one.model], seed=one.seed, epochs=one.epochs) for one in asked]
+
+
+def _rows(expected: Expectation | None, seen: Seen) -> tuple[Difference, ...]:
+    """Return what differs; of a network that nothing is expected of yet, one row."""
+    if expected is not None:
+        return differences(expected, seen)
+    if seen.found is None or seen.broken:
+        return tuple(
+            Difference(model=seen.model, layer=None, quantity=part, expected="ok", found=reason)
+            for part, reason in seen.broken
+        )
+    new = f"{seen.found.params:,} parameters, {seen.found.macs:,} MACs, {number_of(len(seen.found.layers), 'layer')}"
+    return (Difference(model=seen.model, layer=None, quantity="entry", expected=None, found=new),)
+
+
+def _text(rows: Sequence[Difference], seen: Sequence[Seen], place: _Place, output_format: str) -> str:
+    cells = [[getattr(row, name) for name in COLUMNS] for row in rows]
+    if output_format in ("csv", "json"):
+        return render(COLUMNS, cells, output_format)
+    if not rows:
+        return _all_well(seen, place.torch)
+    models = len({row.model for row in rows})
+    said = (
+        f"{number_of(len(rows), 'difference')} in {models} of {number_of(len(seen), 'network')}, torch {place.torch}."
+    )
+    if any(row.quantity == "correct" for row in rows):
+        said += f" Right test pictures may differ by {PICTURES_APART}."
+    return f"{render(COLUMNS, cells, output_format)}\n\n{said}"
+
+
+def _all_well(seen: Sequence[Seen], torch: str) -> str:
+    found = [one.found for one in seen if one.found is not None]
+    counts = {
+        "counted": len(found),
+        "compiled": sum(one.compiled is not None for one in found),
+        "trained": sum(one.trained is not None for one in found),
+    }
+    done = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"All as expected with torch {torch}: {done}."
+
+
+def _conclude(place: _Place, rows: Sequence[Difference]) -> int:
+    """Say how to accept what differs, and return the exit code."""
+    if not rows:
+        return 0
+    models = list(dict.fromkeys(row.model for row in rows))
+    click.echo(f"Where that is meant, accept it with:\n  {place.command(models, '--accept')}", err=True)
+    return EXIT_FAILED
+
+
+def _accept(place: _Place, seen: Sequence[Seen]) -> int:
+    """Write the entries that changed and return the exit code; a network of which a part failed keeps its entry."""
+    changed: dict[str, Expectation] = {}
+    for one in seen:
+        before = place.entries.get(one.model)
+        if one.found is not None and not one.broken and (entry := accepted(before, one.found)) != before:
+            changed[one.model] = entry
+    failed = [one.model for one in seen if one.broken or one.found is None]
+    if changed:
+        expectations.save(place.file, place.torch, changed)
+        click.echo(f"{len(changed)} {'entry' if len(changed) == 1 else 'entries'} written: {place.file}", err=True)
+    else:
+        click.echo(f"Nothing was written: {place.file}", err=True)
+    if failed:
+        click.echo(f"Not accepted, because a part failed: {', '.join(failed)}.", err=True)
+    return EXIT_FAILED if failed else 0

@@ -1,0 +1,119 @@
+"""`cnnbench gate`: does a change make a network slower? A verdict for CI, measured in one job on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnbench.app.command_line import recorded_command
+from cnnbench.app.option_types import DURATION, NUMBERS, PERCENT, SHAPE, Words
+from cnnbench.gate.defaults import DEFAULT_BUDGET_S, DEFAULT_MODELS, DEFAULT_THREADS, DEFAULT_THRESHOLD
+from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
+
+if TYPE_CHECKING:
+    from cnnbench.gate.session import Gate
+
+FORMATS = ("table", "markdown", "csv", "json")
+
+
+@click.command("gate", no_args_is_help=True)
+@click.argument("base")
+@click.argument("head", required=False)
+@click.option(
+    "--models",
+    type=Words(),
+    help=f"Built-ins of this repository, or path/in/it.py:FACTORY.  [default: {','.join(DEFAULT_MODELS)}]",
+)
+@click.option("--variants", type=Words(), default=("eager",), help="Like eager,compile.  [default: eager]")
+@click.option("--batch-size", "batch_sizes", type=NUMBERS, default=(1,), help="Pictures a pass.  [default: 1]")
+@click.option("--input-shape", type=SHAPE, help="One picture's shape, instead of the models' own: 3x32x32.")
+@click.option("--threshold", type=PERCENT, default=DEFAULT_THRESHOLD, help="Slowdown that fails.  [default: 5%]")
+@click.option(
+    "--inconclusive",
+    type=click.Choice(["pass", "fail"]),
+    default="pass",
+    show_default=True,
+    help="What a cell counts as of which too little is known.",
+)
+@click.option(
+    "--budget",
+    type=DURATION,
+    default=DEFAULT_BUDGET_S,
+    help="Time to measure; doing it once more takes as long at most.  [default: 100s]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=DEFAULT_THREADS,
+    show_default=True,
+    help="Threads of a cell; with fewer than cores, what else runs there disturbs less.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For weights, inputs and orders.")
+@click.option(
+    "--base-python",
+    metavar="PATH",
+    type=click.Path(exists=True, dir_okay=False, executable=True),
+    help="The interpreter of BASE's own environment, where requirements differ.",
+)
+@click.option("--same-environment", is_flag=True, help="Measure both here, though requirements differ.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder.  [default: a new one in results]")
+@click.option(
+    "--history",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV file of earlier gates: shown below the verdict, never judged by; this gate's rows are added.",
+)
+@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
+def command(base: str, head: str | None, output_format: str, models: tuple[str, ...] | None, **given: Any) -> int:
+    """Say whether HEAD is slower than BASE; the exit code is 1 if it is.
+
+    BASE and HEAD are git revisions of the repository here, or two model files FILE.py:FACTORY. Without HEAD it is the
+    working tree as it stands. Both are measured in turns, now and on this machine. What looks slower than the threshold
+    is measured once more, and fails only if it is so again, with 99 % confidence each time.
+
+    \b
+    Examples:
+      cnnbench gate origin/main
+      cnnbench gate v1.2 HEAD --models lenet,resnet18 --threshold 3%
+      cnnbench gate origin/main --models nets/small.py:build --input-shape 3x32x32
+      cnnbench gate origin/main --history gates.csv --format markdown >> "$GITHUB_STEP_SUMMARY"
+      cnnbench gate before.py:build after.py:build --input-shape 3x32x32
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    from cnnbench.gate import history
+    from cnnbench.gate.formats import GATE_WRITERS
+    from cnnbench.gate.session import run_gate
+
+    try:
+        with _asked(base, head, models, given) as gate:
+            report, folder = run_gate(gate)
+    except KeyboardInterrupt:  # here, because click would put an empty line after what was said
+        click.echo("Interrupted.", err=True)
+        return EXIT_INTERRUPTED
+    click.echo(GATE_WRITERS[output_format](report).rstrip("\n"))
+    click.echo(f"Records and reports: {folder}", err=True)
+    if given["history"] is not None:
+        history.append(given["history"], GATE_WRITERS["csv"](report))
+    return EXIT_FAILED if report.failed else 0
+
+
+@contextmanager
+def _asked(base: str, head: str | None, models: tuple[str, ...] | None, given: dict[str, Any]) -> Iterator[Gate]:
+    """Have the gate that is asked for; its revisions lie in folders as long as this lasts."""
+    from cnnbench.gate.request import Wishes, of_files, of_revisions
+    from cnnbench.models.outside import is_outside
+
+    fails = given.pop("inconclusive") == "fail"
+    wishes = Wishes(budget_s=given.pop("budget"), inconclusive_fails=fails, command=recorded_command(), **given)
+    if not is_outside(base) and (head is None or not is_outside(head)):
+        with of_revisions(base, head, models or DEFAULT_MODELS, wishes, Path.cwd()) as gate:
+            yield gate
+        return
+    if head is None or not (is_outside(base) and is_outside(head)):
+        raise UsageError("BASE and HEAD must be alike: two git revisions, or two model files FILE.py:FACTORY.")
+    if models is not None:
+        raise UsageError("--models names networks of two revisions; two model files name theirs themselves.")
+    yield of_files(base, head, wishes)

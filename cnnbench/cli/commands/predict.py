@@ -1,0 +1,93 @@
+"""`cnnbench predict`: what a trained network takes pictures for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cnnbench import checkpoint as checkpoints
+from cnnbench import models
+from cnnbench.app.option_types import TABLE_FORMATS
+from cnnbench.orchestrator.questions import predict_classes
+from cnnbench.quantity import show
+from cnnbench.record import Outcome
+from cnnbench.report.text.listing import render
+from cnnbench.spec import CnnbenchError, UsageError
+
+HEADERS = ("image", "rank", "class", "name", "share")
+
+
+@click.command("predict", no_args_is_help=True)
+@click.argument("model")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--weights", help="default (downloads torchvision's), or a file.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to show of each picture.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run.")
+@click.option(
+    "--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="On standard output."
+)
+def command(
+    *,
+    model: str,
+    images: tuple[Path, ...],
+    weights: str | None,
+    top: int,
+    device: Literal["cpu", "cuda"],
+    output_format: str,
+) -> int:
+    """Name what is on pictures: the classes with the highest scores, and the network's confidence in them.
+
+    MODEL is a network with --weights, or a checkpoint of 'cnnbench train'. Classes are named where the dataset is
+    known, and for networks with ImageNet's 1,000 classes.
+
+    \b
+    Examples:
+      cnnbench predict mobilenet_v2 cat.jpg dog.jpg --weights default
+      cnnbench predict results/latest/simple_cnn-seed0.safetensors digit.png --top 3
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    if model.endswith(".safetensors"):
+        model, weights = checkpoints.load(Path(model)).model, model
+    models.check_name(model)
+    if weights in (None, "none"):
+        raise UsageError(f"Without weights '{model}' knows nothing. Give --weights default, or a file.")
+    if weights != "default" and not Path(weights or "").is_file():
+        raise UsageError(f"Weights '{weights}': no such file. Take default, or the path of a file.")
+    if missing := [str(path) for path in images if not path.is_file()]:
+        raise UsageError(f"There is no file {', '.join(missing)}.")
+    dataset, names = _trained_on(Path(weights or ""))
+    found = predict_classes(model, weights or "", device, tuple(map(str, images)), top=top, dataset=dataset)
+    if isinstance(found, str):
+        raise CnnbenchError(found)
+    click.echo(text(images, found, names, output_format))
+    return 0
+
+
+def _trained_on(weights: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Return the dataset that a file of weights was trained on here, and its classes; nothing for any other file."""
+    with suppress(UsageError):
+        if weights.suffix == ".safetensors":
+            info = checkpoints.load(weights)
+            return info.dataset, info.class_names
+    return None, ()
+
+
+def text(images: Sequence[Path], found: Outcome, names: Sequence[str], output_format: str) -> str:
+    """Return the classes of all pictures, best first; `names` are those that a checkpoint knows."""
+    measured = {m.quantity: m for m in found.measurements}
+    classes, shares = measured["top_class"].samples, measured["top_share"].samples
+    each = measured["top_class"].units
+    rows = [
+        (str(images[at // each]), at % each + 1, int(k), _name(int(k), names) or found.notes[at] or None, shares[at])
+        for at, k in enumerate(classes)
+    ]
+    if output_format == "table":
+        return render(HEADERS, [(*row[:4], show(row[4], "share")) for row in rows], "table")
+    return render(HEADERS, rows, output_format)
+
+
+def _name(number: int, names: Sequence[str]) -> str:
+    return names[number] if number < len(names) else ""

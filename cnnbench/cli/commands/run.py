@@ -1,0 +1,63 @@
+"""`cnnbench run`: measure a named plan or a plan file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from cnnbench.app.prepare import budget
+from cnnbench.cli.commands.compare import execute, measuring_options
+from cnnbench.plans import AUTO, PlanFile, find_plan, seconds
+from cnnbench.spec import Request, Section
+
+
+@click.command("run", no_args_is_help=True)
+@click.argument("plan")
+@measuring_options
+def command(plan: str, **given: Any) -> int:
+    """Measure a plan: a name from 'cnnbench list plans', or a TOML file. Options override what the plan says.
+
+    \b
+    Examples:
+      cnnbench run quick
+      cnnbench run full --dry-run
+      cnnbench run quick --device cpu --budget 20m
+    """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    file = find_plan(plan)
+    return execute(_overridden(_request(plan, file, given), given), given, lenient_accuracy=True)
+
+
+def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
+    total_s = given["budget"] or (math.inf if file.budget == AUTO else seconds(file.budget))
+    timeout_s = given["timeout"] or (None if file.timeout is None else seconds(file.timeout))
+    return Request(
+        title=name.rpartition("/")[2].removesuffix(".toml"),
+        sections=file.sections(),
+        device=file.device,
+        accuracy=file.accuracy,
+        weights=file.weights,
+        input_shape=file.input_shape,
+        reference=file.reference,
+        threads=file.threads,
+        seed=file.seed,
+        budget=budget(total_s, timeout_s),
+        lenient=True,
+    )
+
+
+def _overridden(request: Request, given: dict[str, Any]) -> Request:
+    plain = ("device", "accuracy", "data_dir", "weights", "input_shape", "reference", "threads", "seed")
+    request = replace(request, **{name: given[name] for name in plain if given[name] is not None})
+    parts = {name: given[name] for name in ("variants", "batch_sizes", "tasks") if given[name]}
+    return replace(
+        request,
+        sections=tuple(dict.fromkeys(_part(section, parts) for section in request.sections)),
+        lenient="variants" not in parts,
+    )
+
+
+def _part(section: Section, parts: dict[str, Any]) -> Section:
+    return replace(section, **parts)

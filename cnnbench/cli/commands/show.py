@@ -1,0 +1,169 @@
+"""`cnnbench show`: pictures of datasets, networks and trainings, as PNG or SVG files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import click
+
+from cnnbench.app.option_types import Words, data_dir_option
+from cnnbench.cli.show import datasets as pictures
+from cnnbench.cli.show import models as looked
+from cnnbench.cli.show.datasets import Asked, Drawing
+from cnnbench.report.drawing import FORMATS
+from cnnbench.spec import CnnbenchError, UsageError
+
+KINDS: Mapping[str, Callable[[Asked], Drawing]] = MappingProxyType(
+    {
+        "samples": pictures.samples,
+        "edges": pictures.edges,
+        "kernels": looked.kernels,
+        "features": looked.features,
+        "predictions": looked.predictions,
+        "confusion": looked.shown_confusion,
+        "shift": looked.shift,
+        "curves": pictures.curves,
+        "steps": pictures.steps,
+    }
+)
+"""Every kind of picture by the name that the command line takes; read-only."""
+
+HELP = """Draw a picture and write it as a PNG or SVG file, whose name is printed.
+
+\b
+KIND          WHAT                              the picture
+samples       a dataset (digits)                pictures of it with their classes
+edges         a dataset (digits)                what two fixed edge filters make of pictures
+kernels       a model, checkpoint or run        kernels of a convolution; of a run: as they form
+features      a model or checkpoint             what layers make of a picture
+predictions   a checkpoint                      test pictures with predicted classes, wrong ones marked
+confusion     a checkpoint                      which class is taken for which
+shift         a checkpoint                      accuracy when pictures are moved, in each direction
+curves        a run (results/latest)            loss and accuracy by epoch; several seeds as a band
+steps         a run (results/latest)            error rate by step ('cnnbench train --by-step')
+
+A model is shown with --checkpoint FILE or --weights (default or a file), else with the weights that it starts
+from. Layers are the numbers of convolutions from 1 on, or names that 'cnnbench describe MODEL' shows, with a dot
+in front of one that is a number (.3).
+
+\b
+Examples:
+  cnnbench show samples mnist --count 40
+  cnnbench show edges mnist
+  cnnbench show kernels lenet-seed0.safetensors --layer 2
+  cnnbench show features lenet-seed0.safetensors --picture 7 --move 4,0
+  cnnbench show features vgg16 --weights default --image cat.jpg --layer features
+  cnnbench show predictions lenet-seed0.safetensors --wrong
+  cnnbench show curves results/latest --output curves.svg
+"""
+
+
+@click.command("show", help=HELP, no_args_is_help=True)
+@click.argument("kind", type=click.Choice(tuple(KINDS)))
+@click.argument("what", required=False)
+@click.option("--checkpoint", metavar="FILE", help="Weights of 'cnnbench train'; WHAT may be this file itself.")
+@click.option("--weights", help="default (downloads torchvision's), or a file.")
+@click.option("--layer", "layers", type=Words(), default=(), help="Layers, like 1,2.  [default: see above]")
+@click.option("--image", metavar="FILE", help="The picture for features, instead of one of the dataset's.")
+@click.option("--picture", type=click.IntRange(0), default=0, show_default=True, help="Number of the test picture.")
+@click.option(
+    "--move", metavar="RIGHT,DOWN", help="Features of the picture moved by so many pixels, too; -2,0 is to the left."
+)
+@click.option("--count", type=click.IntRange(1, 200), help="How many pictures.  [default: 24; edges: 5]")
+@click.option("--wrong", is_flag=True, help="Wrong predictions only.")
+@click.option("--pixels", type=click.IntRange(1), default=6, show_default=True, help="How far to move for shift.")
+@click.option("--dataset", help="Instead of the one that the checkpoint was trained on.")
+@data_dir_option
+@click.option(
+    "--split",
+    "part",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Part of the dataset, for samples, edges, confusion and shift.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .png or .svg file.  [default: KIND-WHAT.png]")
+def command(
+    kind: str,
+    what: str | None,
+    *,
+    checkpoint: str | None,
+    weights: str | None,
+    layers: tuple[str, ...],
+    image: str | None,
+    picture: int,
+    move: str | None,
+    count: int | None,
+    wrong: bool,
+    pixels: int,
+    dataset: str | None,
+    data_dir: str | None,
+    part: Literal["train", "val", "test"],
+    output: Path | None,
+) -> int:
+    """Draw a picture; the help says which."""
+    form = _form(output)
+    if image is not None and not Path(image).is_file():
+        raise UsageError(f"There is no picture file {image}.")
+    asked = Asked(
+        what=what,
+        checkpoint=checkpoint,
+        weights=weights,
+        layers=layers,
+        image=image,
+        picture=picture,
+        move=_moves(move),
+        count=count,
+        wrong=wrong,
+        pixels=pixels,
+        dataset=dataset,
+        data_dir=data_dir,
+        part=part,
+    )
+    drawn = KINDS[kind](asked)
+    path = output or Path(f"{kind}-{drawn.name}.png")
+    write(path, drawn.encode(form))
+    click.echo(str(path))
+    return 0
+
+
+def _form(output: Path | None) -> str:
+    if output is None:
+        return FORMATS[0]
+    form = output.suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise UsageError(f"'{output}': write a picture to a file that ends in {' or '.join(f'.{f}' for f in FORMATS)}.")
+    return form
+
+
+def _moves(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    words = text.split(",")
+    try:
+        right, down = (int(word) for word in (words if len(words) > 1 else (*words, "0")))
+    except ValueError:
+        raise UsageError(f"--move '{text}': write pixels to the right and down, like 4,0 or -2,3.") from None
+    return right, down
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        CnnbenchError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise CnnbenchError(f"Cannot write '{path}': {error.strerror}.") from error

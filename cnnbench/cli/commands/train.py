@@ -1,0 +1,256 @@
+"""`cnnbench train`: train a model by its tutorial's recipe, with one seed or several."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+import click
+from click.core import ParameterSource
+
+from cnnbench import machine
+from cnnbench.app.command_line import recorded_command, typed_command
+from cnnbench.app.option_types import DURATION, TABLE_FORMATS, Duration, data_dir_option
+from cnnbench.app.prepare import Options, check, tell_cut_threads
+from cnnbench.app.progress import display, record_line
+from cnnbench.app.session import point_latest, run_folder, sigterm_interrupts
+from cnnbench.cli.training_results import checkpoint_path, curves_text, steps_text, table_text
+from cnnbench.orchestrator.training import train_seeds
+from cnnbench.record import Record, Run
+from cnnbench.spec import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    FEATURES_ALONE,
+    Budget,
+    CnnbenchError,
+    MissingError,
+    RecipeName,
+    Request,
+    Section,
+    Training,
+    UsageError,
+)
+from cnnbench.store import Store, finished
+
+RECIPES = get_args(RecipeName)
+
+POSITIVE = click.FloatRange(0.0, min_open=True)
+
+ANSWER_S = 600.0
+"""Longest wait for an epoch."""
+
+
+HELP = """Train MODEL by its tutorial's recipe and test it once; writes records, curves.csv and a checkpoint per seed.
+
+--recipe tutorial is the page's recipe with its mistakes corrected, as-printed has the mistakes too (`cnnbench
+describe MODEL` lists them), and fast is the dataset's own: a rate that rises and falls, and what else gives good
+accuracy soon. Networks with a frozen part train their head alone; --unfreeze goes on with all layers. --by-step writes
+steps.csv, too.
+
+After each epoch the training is kept beside the checkpoint. Ctrl-C stops it after the step that it makes, keeps it
+too, and prints the command that goes on; on a CPU the weights end as those of a training that was never stopped.
+
+Started by torchrun, several processes train one network together: each takes its part of every batch, gradients
+are averaged (gloo on a CPU, NCCL on CUDA), and the first process alone validates, tests and writes. Losses are
+those of one process but for rounding; dropout and batch statistics differ. Ctrl-C costs the epoch in flight then.
+
+\b
+Examples:
+  cnnbench train lenet
+  cnnbench train simple_cnn --seeds 3
+  cnnbench train cifar_cnn --dataset cifar10 --data-dir ~/datasets --variant channels_last
+  cnnbench train ./my_model.py:build --epochs 20
+  cnnbench train simple_cnn --dataset mnist --seeds 3
+  cnnbench train simple_cnn --dataset mnist --recipe fast
+  cnnbench train mobilenet_v2_transfer --dataset cats_dogs --weights w.pth --features-once --epochs 5 --unfreeze 1
+"""
+
+
+@click.command("train", help=HELP, no_args_is_help=True)
+@click.argument("model")
+@click.option("--dataset", default="digits", show_default=True, help="See 'cnnbench list datasets'.")
+@data_dir_option
+@click.option("--recipe", type=click.Choice(RECIPES), default="tutorial", show_default=True, help="See above.")
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the dataset's or the recipe's own number.")
+@click.option("--unfreeze", type=click.IntRange(0), metavar="EPOCHS", help="So many more, with all layers trained.")
+@click.option("--unfreeze-rate", type=POSITIVE, help="Their learning rate.  [default: a hundredth of the recipe's]")
+@click.option("--features-once", is_flag=True, help="Train the head on what frozen layers make of each picture once.")
+@click.option(
+    "--by-step", type=click.IntRange(1), metavar="STEPS", help="Record loss and accuracy every so many steps."
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many trainings, each its seed."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
+@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: usable cores]")
+@click.option("--weights", default="none", show_default=True, help="Start from: none, default (downloads), or a file.")
+@click.option("--variant", default="eager", show_default=True, help="Make steps under it: channels_last, amp, compile.")
+@click.option("--deterministic", is_flag=True, help="Only algorithms that give the same bits again, on CUDA too.")
+@click.option("--resume", is_flag=True, help="Go on with what an interruption left in the run folder (--output).")
+@click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an epoch: 90s, 20m.  [default: 10m]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Run folder.  [default: results/<time>-train-MODEL]"
+)
+@click.option(
+    "--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="On standard output."
+)
+def command(
+    model: str,
+    *,
+    dataset: str,
+    data_dir: str | None,
+    recipe: RecipeName,
+    epochs: int | None,
+    unfreeze: int | None,
+    unfreeze_rate: float | None,
+    features_once: bool,
+    by_step: int | None,
+    seeds: int,
+    seed: int,
+    device: Literal["cpu", "cuda"],
+    threads: int | None,
+    weights: str,
+    variant: str,
+    deterministic: bool,
+    resume: bool,
+    timeout: float,
+    output: Path | None,
+    output_format: str,
+) -> int:
+    """Train a model; the help says how."""
+    request = Request(
+        title=f"train {model}",
+        sections=(Section(models=(model,), variants=(variant,)),),
+        device=device,
+        accuracy=dataset,
+        recipe=recipe,
+        deterministic=deterministic,
+        data_dir=data_dir,
+        weights=weights,
+        threads=threads,
+        seed=seed,
+        budget=Budget(total_s=timeout, timeout_s=timeout),
+    )
+    training = Training(
+        epochs=epochs,
+        unfrozen_epochs=unfreeze,
+        unfrozen_rate=unfreeze_rate,
+        features_once=features_once,
+        by_step=by_step or 0,
+    )
+    check(request, Options(command="", output=output))
+    rank, size = machine.team_place()
+    if features_once and (variant != "eager" or size > 1):
+        raise UsageError(FEATURES_ALONE)
+    if size > 1 and seeds > 1:
+        raise UsageError(
+            f"Several processes train one seed together; --seeds {seeds} needs as many calls, with --seed."
+        )
+    if rank > 0:
+        return _help_out(request, output, training, resume=resume)
+    return _lead(request, output, training, seeds=seeds, resume=resume, output_format=output_format)
+
+
+def _lead(
+    request: Request, output: Path | None, training: Training, *, seeds: int, resume: bool, output_format: str
+) -> int:
+    """Train every seed, write and show what came of it, and say how to go on if that ended early."""
+    tell_cut_threads(request)
+    now = datetime.now(UTC)
+    folder = output or run_folder(f"train-{Path(request.sections[0].models[0]).name}", now)
+    store = Store(folder)
+    for caution in store.load().cautions:
+        click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
+    store.append(Run(title=request.title, command=recorded_command(), started=now.isoformat(timespec="seconds")))
+    records, ended = _train(request, store, folder, training, seeds=seeds, resume=resume)
+    if records:
+        click.echo(table_text(records, folder, output_format))
+        ended = _write_curves(store, folder) or ended
+        point_latest(folder)
+        click.echo(f"Records, curves and checkpoints: {folder}", err=True)
+    if ended is None:
+        return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
+    missing = range(request.seed, request.seed + seeds)[len(records) :]
+    return _told(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
+
+
+def _help_out(request: Request, output: Path | None, training: Training, *, resume: bool) -> int:
+    """Train as one of several processes that is not the first: say and write nothing."""
+    model = request.sections[0].models[0]
+    records = train_seeds(
+        request,
+        training=training,
+        seeds=1,
+        resume=resume,
+        checkpoint=lambda seed: checkpoint_path(output or Path(), model, seed),
+        tell=lambda _: None,
+    )
+    return 0 if all(record.status == "ok" for record in records) else EXIT_FAILED
+
+
+def resume_command(context: click.Context, missing: range, folder: Path) -> str:
+    """Return the command that trains the seeds `missing` into `folder` with the rest of the options in `context`."""
+    words = [context.command.name or "", context.params["model"]]
+    for option in context.command.params:
+        name, value = option.name or "", context.params.get(option.name or "")
+        if not isinstance(option, click.Option) or name in ("seed", "seeds", "output", "resume"):
+            continue
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            words.append(option.opts[0])
+            if not option.is_flag:
+                words.append(f"{value:.10g}s" if isinstance(option.type, Duration) else str(value))
+    return typed_command(
+        [*words, "--seed", str(missing.start), "--seeds", str(len(missing)), "--resume", "-o", str(folder)]
+    )
+
+
+def _told(ended: CnnbenchError | KeyboardInterrupt, resume: str | None) -> int:
+    """Say what ended the trainings early and how to go on; return the exit code."""
+    failed = isinstance(ended, CnnbenchError)
+    click.echo(
+        f"Error: {ended}" if failed else "Interrupted. Finished seeds are kept, and how far the one in progress is.",
+        err=True,
+    )
+    if resume is not None:
+        click.echo(f"Go on with:\n  {resume}", err=True)
+    return ended.exit_code if isinstance(ended, CnnbenchError) else EXIT_INTERRUPTED
+
+
+def _train(
+    request: Request, store: Store, folder: Path, training: Training, *, seeds: int, resume: bool
+) -> tuple[list[Record], CnnbenchError | KeyboardInterrupt | None]:
+    model = request.sections[0].models[0]
+    records: list[Record] = []
+    try:
+        with display() as shown, sigterm_interrupts():
+            done = train_seeds(
+                request,
+                training=training,
+                seeds=seeds,
+                resume=resume,
+                checkpoint=lambda seed: checkpoint_path(folder, model, seed),
+                tell=shown.tell,
+            )
+            for record in done:
+                store.append(record)
+                records.append(record)
+                shown.line(record_line(record))
+    except (UsageError, MissingError):
+        raise
+    except (CnnbenchError, KeyboardInterrupt) as error:
+        return records, error
+    return records, None
+
+
+def _write_curves(store: Store, folder: Path) -> CnnbenchError | None:
+    """Write the curves of all trainings in the folder, those of earlier calls among them; return what prevented it."""
+    records = list(finished(store.load().items).values())
+    try:
+        (folder / "curves.csv").write_text(curves_text(records), encoding="utf-8")
+        if any(record.samples("step_step") for record in records):
+            (folder / "steps.csv").write_text(steps_text(records), encoding="utf-8")
+    except OSError as error:
+        return CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.")
+    return None

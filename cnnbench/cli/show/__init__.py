@@ -1,0 +1,1 @@
+"""What `cnnbench show` draws: of datasets and trainings, and of models."""

@@ -1,0 +1,145 @@
+"""What `cnnbench show` draws of networks, from what is asked to what is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnbench import checkpoint as checkpoints
+from cnnbench import data, machine, models
+from cnnbench.analysis.curves import moved
+from cnnbench.app.progress import display
+from cnnbench.checkpoint import CheckpointInfo
+from cnnbench.cli.commands.evaluate import built_by, confusion, evaluation_request
+from cnnbench.cli.show.datasets import PARTS, SAMPLES, Asked, Drawing, file_name, forming
+from cnnbench.orchestrator.events import Progress
+from cnnbench.orchestrator.questions import ONE_ANSWER, look_into
+from cnnbench.orchestrator.training import test_weights
+from cnnbench.quantity import show
+from cnnbench.record import Record
+from cnnbench.report.drawing import draw_confusion, draw_sheets, draw_shift
+from cnnbench.spec import CnnbenchError, Request, Section, UsageError
+from cnnbench.variants import parse_variant
+from cnnbench.visuals import Look
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Network:
+    """A network with its weights, what a checkpoint says of them, and both in words."""
+
+    model: str
+    weights: str
+    info: CheckpointInfo | None
+    says: str
+
+
+def _network(asked: Asked) -> _Network:
+    """Return which network is asked for, and with which weights.
+
+    Raises:
+        UsageError: none is, the file is not there, or it is of another network.
+    """
+    file = asked.checkpoint
+    model = asked.what
+    if model is not None and model.endswith(".safetensors"):
+        model, file = None, model
+    if file is not None:
+        info = checkpoints.load(Path(file))
+        if model is not None and model != info.model:
+            raise UsageError(f"{file} holds weights of {info.model} and not of {model}.")
+        top1 = "" if info.top1 is None else f" ({show(info.top1, 'share')} of the test pictures right)"
+        says = f"{info.model}, trained on {info.dataset}{top1}"
+        return _Network(model=info.model, weights=file, info=info, says=says)
+    if model is None:
+        raise UsageError("Name a model or a checkpoint: cnnbench show kernels lenet-seed0.safetensors.")
+    models.check_name(model)
+    weights = asked.weights or "none"
+    if weights not in ("none", "default") and not Path(weights).is_file():
+        raise UsageError(f"Weights '{weights}': no such file. Take default, or the path of a file.")
+    says = f"{model}, untrained" if weights == "none" else f"{model} with weights {Path(weights).name}"
+    return _Network(model=model, weights=weights, info=None, says=says)
+
+
+def kernels(asked: Asked) -> Drawing:
+    """Draw the kernels of convolutions, or how the first ones formed in a run."""
+    if asked.what is not None and Path(asked.what).exists() and not asked.what.endswith(".safetensors"):
+        return forming(asked)
+    return _looked(asked, Look(kind="kernels", layers=asked.layers), "Kernels of {}", dataset=None)
+
+
+def features(asked: Asked) -> Drawing:
+    """Draw what layers make of a picture, and of the same picture moved."""
+    moves = ((0, 0),) if asked.move is None else ((0, 0), asked.move)
+    image = None if asked.image is None else str(Path(asked.image))
+    look = Look(kind="features", layers=asked.layers, image=image, picture=asked.picture, moves=moves)
+    return _looked(asked, look, "Features of {}", dataset=asked.dataset)
+
+
+def predictions(asked: Asked) -> Drawing:
+    """Draw test pictures with the classes that a checkpoint gives them."""
+    network = _network(asked)
+    dataset = asked.dataset or (network.info.dataset if network.info else None)
+    if network.weights == "none" or dataset is None:
+        raise UsageError("Predictions need a checkpoint of 'cnnbench train', or --weights and --dataset.")
+    look = Look(kind="predictions", count=asked.count or SAMPLES, wrong=asked.wrong)
+    return _looked(asked, look, "Predictions of {}", dataset=dataset)
+
+
+def _looked(asked: Asked, look: Look, heading: str, *, dataset: str | None) -> Drawing:
+    network = _network(asked)
+    info = network.info
+    if look.kind != "kernels":
+        dataset = dataset or (info.dataset if info else None)
+        if dataset is not None and look.image is None:
+            data.locate(data.find(dataset), data.places(asked.data_dir))
+    request = Request(
+        title="show",
+        sections=(Section(models=(network.model,), variants=("eager",)),),
+        accuracy=dataset,
+        recipe=built_by(info) if info else "tutorial",
+        data_dir=asked.data_dir,
+        weights=network.weights,
+        input_shape=info.input_shape if info else None,
+        budget=ONE_ANSWER,
+    )
+    with display() as shown:
+        sheets = look_into(
+            request, look, lambda news: shown.tell(Progress(text=news.text, elapsed_s=0.0, remaining_s=0.0))
+        )
+    title = heading.format(network.says)
+    name = file_name(asked.what or asked.checkpoint or network.model)
+    return Drawing(name=name, encode=lambda form: draw_sheets(title, sheets, form))
+
+
+def shown_confusion(asked: Asked) -> Drawing:
+    """Draw which classes a checkpoint takes for which."""
+    network, record, dataset = _tested(asked, shift=0)
+    table = confusion(record)
+    names = data.find(dataset).class_names or tuple(map(str, range(len(table))))
+    title = f"{network.says}: classes of {round(record.samples('tested')[0])} {PARTS[asked.part]} pictures of {dataset}"
+    return Drawing(name=file_name(network.weights), encode=lambda form: draw_confusion(title, table, names, form))
+
+
+def shift(asked: Asked) -> Drawing:
+    """Draw how a checkpoint does on pictures that are moved."""
+    network, record, dataset = _tested(asked, shift=asked.pixels)
+    title = f"{network.says}: {PARTS[asked.part]} pictures of {dataset}, moved"
+    lines = moved(record)
+    return Drawing(name=file_name(network.weights), encode=lambda form: draw_shift(title, lines, form))
+
+
+def _tested(asked: Asked, *, shift: int) -> tuple[_Network, Record, str]:
+    network = _network(asked)
+    if network.info is None:
+        raise UsageError("This needs a checkpoint of 'cnnbench train': cnnbench show shift lenet-seed0.safetensors.")
+    dataset = asked.dataset or network.info.dataset
+    if dataset is None:
+        raise UsageError(f"{network.weights} does not say what it was trained on. Give --dataset.")
+    data.locate(data.find(dataset), data.places(asked.data_dir))
+    request = evaluation_request(Path(network.weights), network.info, dataset, data_dir=asked.data_dir)
+    eager = parse_variant("eager", device="cpu", threads=machine.default_threads())
+    with display() as shown:
+        (record,) = test_weights(request, [eager], asked.part, shift=shift, tell=shown.tell)
+    if record.status != "ok":
+        raise CnnbenchError(record.error or record.status)
+    return network, record, dataset

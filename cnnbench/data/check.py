@@ -1,0 +1,92 @@
+"""Whether a dataset is whole: counts, checksums, balance of the classes, range of the pixels, what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnbench.data.dataset import DatasetSpec, LeftOut, Pictures, Source, Tell
+from cnnbench.data.locations import md5_of
+from cnnbench.spec import Shape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """A file of a dataset, its MD5 checksum (None: it is a folder), and whether that is the published one (None:
+    nothing is published).
+    """  # noqa: D205  # the sentence does not fit a line
+
+    path: Path
+    md5: str | None
+    as_published: bool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartFacts:
+    """One part of a dataset: pictures, shape of one, smallest and largest pixel, pictures by class."""
+
+    name: str
+    pictures: int
+    shape: Shape
+    low: float
+    high: float
+    by_class: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """All that was found about a dataset; parts that are the same pictures stand once.
+
+    Without parts it was not read, because a file is not the one that was published.
+    """
+
+    source: Source
+    files: tuple[Checked, ...]
+    parts: tuple[PartFacts, ...]
+    notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    misnamed: tuple[str, ...]
+
+
+def inspect(spec: DatasetSpec, source: Source, tell: Tell) -> Facts:
+    """Look at the dataset's files, read it if they are as published, and return what it is.
+
+    Raises:
+        UsageError: a file without a published checksum is damaged, or not what it must be.
+    """
+    files = tuple(_checked(file.path, file.md5) for file in source.files)
+    if any(file.as_published is False for file in files):
+        return Facts(source=source, files=files, parts=(), notes=(), left_out=(), misnamed=())
+    read = spec.read(source, spec.shape, tell)
+    named = [("train", read.train), ("val", read.val), ("test", read.test)]
+    if read.val is read.test:
+        named.pop(1)
+    return Facts(
+        source=source,
+        files=files,
+        parts=tuple(_facts(name, pictures, spec.classes) for name, pictures in named),
+        notes=read.notes,
+        left_out=read.left_out,
+        misnamed=read.misnamed,
+    )
+
+
+def _checked(path: Path, published: str | None) -> Checked:
+    if path.is_dir():
+        return Checked(path=path, md5=None, as_published=None)
+    found = md5_of(path)
+    return Checked(path=path, md5=found, as_published=None if published is None else found == published)
+
+
+def _facts(name: str, pictures: Pictures, classes: int) -> PartFacts:
+    import numpy as np
+
+    images = pictures.images_NCHW
+    return PartFacts(
+        name=name,
+        pictures=len(pictures),
+        shape=tuple(images.shape[1:]),
+        low=float(images.min()),
+        high=float(images.max()),
+        by_class=tuple(np.bincount(pictures.labels_N, minlength=classes).tolist()),
+    )

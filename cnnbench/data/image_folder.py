@@ -1,0 +1,238 @@
+"""Photographs in a folder or a zip, a folder a class: decoded once and kept in a cache, split by their names."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cnnbench.data.cache import PIXELS, cache_folder, key_of, mapped, whole
+from cnnbench.data.dataset import LeftOut, Pictures, Read, Source, Tell
+from cnnbench.data.decode import RESIZE, decode_all
+from cnnbench.spec import Shape, UsageError
+
+FOLDS = 5
+"""One of so many pictures of each class is held out as a test, always the same ones."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+"""Names that are taken for pictures; what is in the file decides how it is read."""
+
+SAME_NOTE = "The validation pictures are the test pictures, a fixed fifth; nothing is chosen by them."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A picture of the dataset: its name with `/`, the number of its class, and whether it is held out as a test."""
+
+    name: str
+    label: int
+    test: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """What a folder of the cache holds beside the pixels, in the order of the pixels; the last `tests` are held out."""
+
+    labels: tuple[int, ...]
+    tests: int
+    left_out: tuple[LeftOut, ...]
+    misnamed: tuple[str, ...]
+
+
+class Folder:
+    """Pictures below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def names(self) -> list[str]:
+        """Return the names of all files two levels down, as CLASS/FILE."""
+        return [
+            f"{folder.name}/{file.name}"
+            for folder in self._root.iterdir()
+            if folder.is_dir()
+            for file in folder.iterdir()
+            if file.is_file()
+        ]
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a picture."""
+        return (self._root / name).read_bytes()
+
+    def close(self) -> None:
+        """Have nothing open."""
+
+
+class Zip:
+    """Pictures in a zip, below `PetImages` or a folder of another name; nothing is ever unpacked to the disk."""
+
+    def __init__(self, path: Path, top: str) -> None:
+        self._top = top
+        self._zip = zipfile.ZipFile(path)
+
+    def names(self) -> list[str]:
+        """Return the names of all files as CLASS/FILE."""
+        paths = (PurePosixPath(name) for name in self._zip.namelist() if not name.endswith("/"))
+        return [f"{path.parts[1]}/{path.parts[2]}" for path in paths if path.parts[:-2] == (self._top,)]
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a picture."""
+        return self._zip.read(f"{self._top}/{name}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
+
+@contextmanager
+def opened(source: Source, top: str = "") -> Iterator[Folder | Zip]:
+    """Have the pictures of `source`, which is one folder, or one zip that holds them below `top`.
+
+    Raises:
+        UsageError: the zip is damaged, or has a password.
+    """
+    path = source.files[0].path
+    try:
+        held: AbstractContextManager[Folder | Zip] = closing(Folder(path) if path.is_dir() else Zip(path, top))
+        with held as pictures:
+            yield pictures
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last one: it has a password
+        raise UsageError(f"{path} is damaged: {error}. Delete it and fetch it anew.") from error
+
+
+def entries(names: Sequence[str], classes: Sequence[str]) -> tuple[Entry, ...]:
+    """Return the pictures among `names` (CLASS/FILE) in an order that mixes the classes and never changes.
+
+    Of each class every fifth picture is held out, counted in the order of the numbers in its name; the order of all is
+    that of a checksum of their names, which is like a shuffled one.
+    """
+    found: list[Entry] = []
+    for label, name in enumerate(classes):
+        own = [n for n in names if n.partition("/")[0] == name and n.lower().endswith(SUFFIXES)]
+        found += [
+            Entry(name=n, label=label, test=at % FOLDS == FOLDS - 1) for at, n in enumerate(sorted(own, key=_by_number))
+        ]
+    return tuple(sorted(found, key=lambda entry: hashlib.blake2b(os.fsencode(entry.name)).digest()))
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    number = re.search(r"\d+", name.rpartition("/")[2])
+    return (int(number[0]) if number else 0, name)
+
+
+def read_pictures(  # what is read, as what, and where it is kept
+    dataset: str,
+    source: Source,
+    classes: Sequence[str],
+    shape: Shape,
+    tell: Tell,
+    *,
+    top: str = "",
+    cache: Path | None = None,
+) -> Read:
+    """Return the pictures of `classes` in `source` as bytes (N, C, H, W) of `shape`, decoded now or by an earlier run.
+
+    The pixels are mapped from a file in `cache` (None: the user's cache folder), whose name is a checksum of all files
+    and of how they are resized.
+
+    Raises:
+        UsageError: there are no pictures that can be read of some class.
+        CnnbenchError: the cache cannot be written.
+    """
+    with opened(source, top) as pictures:
+        wanted = entries(pictures.names(), classes)
+        tell(f"looking at the files of {dataset}", 0.0)
+        folder = (cache or cache_folder()) / _key(pictures, wanted, shape)
+        if not (folder / "index.json").is_file():
+            _fill(folder, pictures, wanted, shape, lambda share: tell(f"decoding {len(wanted)} pictures once", share))
+    kept = msgspec.json.decode((folder / "index.json").read_bytes(), type=Kept)
+    count, labels = len(kept.labels) - kept.tests, np.array(kept.labels, dtype=np.int64)
+    in_both = set(labels[:count].tolist()) & set(labels[count:].tolist())
+    few = [name for label, name in enumerate(classes) if label not in in_both]
+    if few:
+        raise UsageError(
+            f"{source.files[0].path} holds too few pictures that can be read of {', '.join(few)}: one of {FOLDS} is "
+            f"held out as a test, so a class needs {FOLDS} at least."
+        )
+    images = mapped(folder, len(labels), shape)
+    train = Pictures(images_NCHW=images[:count], labels_N=labels[:count])
+    test = Pictures(images_NCHW=images[count:], labels_N=labels[count:])
+    return Read(train=train, val=test, test=test, notes=_notes(kept), left_out=kept.left_out, misnamed=kept.misnamed)
+
+
+def _notes(kept: Kept) -> tuple[str, ...]:
+    if not kept.left_out:
+        return (SAME_NOTE,)
+    shown = ", ".join(f"{picture.name} ({picture.reason})" for picture in kept.left_out[:3])
+    more = f" and {len(kept.left_out) - 3} more" if len(kept.left_out) > 3 else ""  # noqa: PLR2004  # as shown
+    return (SAME_NOTE, f"Left out because they cannot be decoded: {shown}{more}.")
+
+
+def _key(pictures: Folder | Zip, wanted: Sequence[Entry], shape: Shape) -> str:
+    """Return a checksum of the content of all pictures, their names and parts, and of how they are resized."""
+
+    def parts() -> Iterator[bytes]:
+        yield f"{shape} {RESIZE}".encode()
+        for entry in wanted:
+            yield os.fsencode(entry.name) + f"\0{entry.label}\0{entry.test}".encode()
+            yield hashlib.blake2b(_content(pictures, entry.name)).digest()
+
+    return key_of(parts())
+
+
+def _content(pictures: Folder | Zip, name: str) -> bytes:
+    """Return the bytes of a picture, none where the file cannot be read: then it is left out like an empty one."""
+    try:
+        return pictures.content(name)
+    except OSError:
+        return b""
+
+
+def _fill(
+    folder: Path, pictures: Folder | Zip, wanted: Sequence[Entry], shape: Shape, tell: Callable[[float], None]
+) -> None:
+    """Decode all pictures into `folder`, whole or not at all, training pictures first."""
+    ordered = sorted(wanted, key=lambda entry: entry.test)  # stable: the order within each part stays
+    good: list[Entry] = []
+    misnamed: list[str] = []
+    with whole(folder, len(wanted) * math.prod(shape)) as part:
+        with (part / PIXELS).open("wb") as file:
+
+            def place(at: int, pixels: npt.NDArray[np.uint8]) -> None:
+                file.write(pixels.tobytes())
+                good.append(ordered[at])
+
+            contents = ((entry.name, _content(pictures, entry.name)) for entry in ordered)
+            left_out = decode_all(_watched(contents, misnamed), len(ordered), shape, place, tell)
+        kept = Kept(
+            labels=tuple(entry.label for entry in good),
+            tests=sum(entry.test for entry in good),
+            left_out=left_out,
+            misnamed=tuple(misnamed),
+        )
+        (part / "index.json").write_bytes(msgspec.json.encode(kept))
+    tell(1.0)
+
+
+_HEADS = {b"\xff\xd8\xff": (".jpg", ".jpeg"), b"\x89PNG": (".png",), b"GIF8": (".gif",), b"BM": (".bmp",)}
+"""How files of the common formats begin, and how they are named."""
+
+
+def _watched(contents: Iterator[tuple[str, bytes]], misnamed: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield `contents` on, and note those that are in another format than their names say."""
+    for name, content in contents:
+        suffixes = next((s for head, s in _HEADS.items() if content.startswith(head)), None)
+        if suffixes is not None and not name.lower().endswith(suffixes):
+            misnamed.append(name)
+        yield name, content

@@ -1,0 +1,51 @@
+"""A folder of one's own, with a folder of pictures for each class."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from cnnbench.data.dataset import DatasetSpec, File, Places, Read, Source, Tell
+from cnnbench.spec import Shape, UsageError
+
+PREFIX = "folder:"
+FEWEST_CLASSES = 2
+
+
+def spec_of(name: str) -> DatasetSpec:
+    """Return the dataset `folder:PATH`, whose classes are the folders in PATH by name.
+
+    Raises:
+        UsageError: there is no such folder, or it holds fewer than two folders.
+    """
+    root = Path(name.removeprefix(PREFIX)).expanduser()
+    if not root.is_dir():
+        raise UsageError(f"Dataset '{name}': there is no folder '{root}'. Give one that holds a folder for each class.")
+    classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    if len(classes) < FEWEST_CLASSES:
+        there = f"only '{classes[0]}'" if classes else "none"
+        raise UsageError(
+            f"Dataset '{name}': the folder must hold a folder of pictures for each of two classes or more, "
+            f"there is {there}."
+        )
+    return DatasetSpec(
+        name=name,
+        classes=len(classes),
+        class_names=classes,
+        shape=(3, 224, 224),
+        counts=None,
+        source=str(root),
+        description="pictures of one's own, a folder a class; a fifth held out",
+        look=partial(_look, root),
+        read=partial(_read, classes),
+    )
+
+
+def _look(root: Path, _: Places) -> Source:
+    return Source(form="a folder a class", files=(File(path=root),))
+
+
+def _read(classes: tuple[str, ...], source: Source, wanted: Shape, tell: Tell) -> Read:
+    from cnnbench.data.image_folder import read_pictures
+
+    return read_pictures(f"folder {source.files[0].path.name}", source, classes, (3, *wanted[1:]), tell)

@@ -1,0 +1,166 @@
+"""What the pytest fixture does: from a model, an example and a baseline to the verdict of a gate."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cnnbench.app.option_types import DURATION, PERCENT, Words
+from cnnbench.gate.defaults import DEFAULT_THREADS, DEFAULT_THRESHOLD
+from cnnbench.gate.measure import Pair
+from cnnbench.gate.request import Wishes, of_models, of_revisions
+from cnnbench.gate.revisions import top_of
+from cnnbench.gate.session import Entry, run_gate
+from cnnbench.gate.slowdowns import Compared
+from cnnbench.gate.verdict import GateReport
+from cnnbench.models.user_object import called, save_model
+from cnnbench.spec import Shape, UsageError
+
+DEFAULT_BUDGET = "30s"
+"""Time for one check's first measurement: enough for tens of rounds of a network of some milliseconds."""
+
+_ONE_PICTURE = 3
+_BATCH = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a check is told beside its networks, as it is written on the command line of pytest or in its file."""
+
+    budget: object = DEFAULT_BUDGET
+    threshold: object = DEFAULT_THRESHOLD
+    variants: object = "eager"
+    inconclusive: object = "pass"
+    same_environment: bool = False
+
+
+def check(model: object, example: object, baseline: object, settings: Settings) -> GateReport:
+    """Measure `model` against `baseline` and return the report.
+
+    `model` is a function that makes a network, or a network; so is `baseline`, or it is the name of a git revision. Of
+    `example`, a batch or its shape, only the shape counts.
+
+    Raises:
+        UsageError: something that is given is wrong, or several tests are running at once.
+    """
+    _check_alone()
+    batch_size, shape = shape_of(example)
+    wishes = replace(_wishes(settings), batch_sizes=(batch_size,), input_shape=shape)
+    with tempfile.TemporaryDirectory(prefix="cnnbench-check-") as folder:
+        wishes = replace(wishes, output=Path(folder) / "run")
+        if isinstance(baseline, str):
+            return _against_revision(model, baseline, wishes)
+        name = called(model)
+        built = Pair(base=save_model(Path(folder) / "base", baseline), head=save_model(Path(folder) / "head", model))
+        entry = Entry(
+            built=built,
+            recorded=Compared(name=name, base=f"{name}@base", head=f"{name}@head"),
+        )
+        sides = f"the baseline {called(baseline)}", f"the model {name}"
+        return run_gate(of_models(entry, f"check {name}", sides, wishes))[0]
+
+
+def _check_alone() -> None:
+    """Refuse to measure beside other tests, which would take the cores.
+
+    Raises:
+        UsageError: pytest-xdist runs several tests at once.
+    """
+    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    if workers != "1":
+        raise UsageError(
+            f"pytest-xdist runs {workers} tests at once here, and what runs beside a measurement spoils it. Run these "
+            "tests in a call of their own with -n 0."
+        )
+
+
+def shape_of(example: object) -> tuple[int, Shape]:
+    """Return the batch size and one picture's shape of `example`: a batch, its shape (4 numbers), or a picture's (3).
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(example, (tuple, list)):
+        numbers = tuple(example)
+        if len(numbers) in (_ONE_PICTURE, _BATCH) and all(isinstance(n, int) and n > 0 for n in numbers):
+            return (1, numbers) if len(numbers) == _ONE_PICTURE else (numbers[0], numbers[1:])
+        raise UsageError(f"The example {example!r} is no shape. Write (batch, channels, height, width).")
+    tensor: Any = example
+    if not (hasattr(tensor, "is_floating_point") and hasattr(tensor, "shape")):
+        raise UsageError(
+            f"The example is a {type(example).__name__}. Give the batch that the network takes, a tensor, or its shape."
+        )
+    if not tensor.is_floating_point() or len(tensor.shape) < 2:  # noqa: PLR2004  # the batch, and what it is made of
+        raise UsageError(
+            f"The example is a tensor of {tensor.dtype} with the shape {tuple(tensor.shape)}. Networks are measured on "
+            "batches of pictures: floating-point numbers, the batch first."
+        )
+    return int(tensor.shape[0]), tuple(int(n) for n in tensor.shape[1:])
+
+
+def _wishes(settings: Settings) -> Wishes:
+    """Return what the settings ask for.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    if settings.inconclusive not in ("pass", "fail"):
+        raise UsageError(f"'{settings.inconclusive}' is not what an inconclusive check can do: pass or fail.")
+    try:
+        return Wishes(
+            variants=Words().convert(_text(settings.variants), None, None),
+            batch_sizes=(),
+            input_shape=None,
+            threshold=PERCENT.convert(settings.threshold, None, None),
+            inconclusive_fails=settings.inconclusive == "fail",
+            budget_s=DURATION.convert(_seconds(settings.budget), None, None),
+            threads=DEFAULT_THREADS,
+            same_environment=settings.same_environment,
+            command="pytest",
+        )
+    except click.ClickException as error:
+        raise UsageError(error.message) from error
+
+
+def _text(variants: object) -> object:
+    """Return a list of variants as it is written."""
+    return ",".join(map(str, variants)) if isinstance(variants, (list, tuple)) else variants
+
+
+def _seconds(budget: object) -> object:
+    return str(budget) if isinstance(budget, (int, float)) else budget
+
+
+def _against_revision(model: object, revision: str, wishes: Wishes) -> GateReport:
+    file, name = _place(model)
+    top = top_of(file.parent)
+    with of_revisions(revision, None, [f"{file}:{name}"], wishes, top) as gate:
+        return run_gate(gate)[0]
+
+
+def _place(model: object) -> tuple[Path, str]:
+    """Return the file of a function or class, and its name in there, by which another revision has it too.
+
+    Raises:
+        UsageError: it is not at the top level of a module.
+    """
+    module = sys.modules.get(getattr(model, "__module__", None) or "")
+    name = getattr(model, "__qualname__", "")
+    file = getattr(module, "__file__", None)
+    if file is None or getattr(module, name, None) is not model:
+        raise UsageError(
+            f"{called(model)} cannot be found in another revision: a function or class at the top level of a module is "
+            "needed that makes the network. A network or a lambda can be compared with a baseline that is a callable."
+        )
+    if "site-packages" in Path(file).parts:
+        raise UsageError(
+            f"{name} is of an installed package, {file}, and no revision of the repository has it there. Install the "
+            "package in editable mode: pip install -e ."
+        )
+    return Path(file), name

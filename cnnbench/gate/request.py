@@ -1,0 +1,180 @@
+"""From what a gate is asked to what is measured: two revisions in folders, or two models, and what to ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnbench.app.prepare import Options, budget, check, short, tell_cut_threads
+from cnnbench.app.session import sigterm_interrupts
+from cnnbench.gate.measure import Pair
+from cnnbench.gate.revisions import Revision, checked_out, differing_requirements, top_of
+from cnnbench.gate.session import Entry, Gate
+from cnnbench.gate.slowdowns import Compared
+from cnnbench.gate.verdict import Question
+from cnnbench.models import check_name
+from cnnbench.models.other_tree import OURS, in_tree
+from cnnbench.models.outside import is_outside
+from cnnbench.spec import Request, Section, Shape, UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """What a gate is told beside its two sides; `threshold` is a share, `budget_s` the time of the first measurement.
+
+    `base_python` is the interpreter of BASE's own environment; `same_environment`: both are measured here though their
+    requirements differ.
+    """
+
+    variants: tuple[str, ...]
+    batch_sizes: tuple[int, ...]
+    input_shape: Shape | None
+    threshold: float
+    inconclusive_fails: bool
+    budget_s: float
+    threads: int
+    seed: int = 0
+    base_python: str | None = None
+    same_environment: bool = False
+    output: Path | None = None
+    history: Path | None = None
+    command: str
+
+
+@contextmanager
+def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Wishes, here: Path) -> Iterator[Gate]:
+    """Have the gate of the networks `names` in two revisions of the repository around `here`.
+
+    Without `head` it is the working tree. The revisions lie in folders as long as this lasts.
+
+    Raises:
+        UsageError: there is no such repository or revision, or the requirements differ and nothing says what to do.
+    """
+    request = _request(f"gate {base} {head or ''}".strip(), wishes)
+    top = top_of(here)
+    paths = [_inside(top, here, name) for name in names]
+    with sigterm_interrupts(), checked_out(top, base, head) as (before, after):
+        _check_built_ins(paths, before, after, top)
+        entries = [
+            Entry(
+                built=Pair(base=in_tree(before.folder, path), head=in_tree(after.folder, path)),
+                recorded=Compared(name=path, base=f"{path}@base-{before.tag}", head=f"{path}@head-{after.tag}"),
+            )
+            for path in dict.fromkeys(paths)
+        ]
+        yield Gate(
+            question=_question(before.name, after.name, wishes),
+            request=request,
+            entries=tuple(entries),
+            folders=((before.folder, "BASE"), (after.folder, "HEAD")),
+            base_python=wishes.base_python,
+            notes=_requirement_notes(before, after, wishes),
+            command=wishes.command,
+            output=wishes.output,
+            history=wishes.history,
+        )
+
+
+def of_files(base: str, head: str, wishes: Wishes) -> Gate:
+    """Return the gate of two models from outside, such as FILE.py:FACTORY.
+
+    Raises:
+        UsageError: one of them is not there, or both are the same.
+        MissingError: a package is not installed.
+    """
+    if base == head:
+        raise UsageError(f"BASE and HEAD are both '{base}'. Give two files, or two factories of one.")
+    for name in (base, head):
+        check_name(name)
+    entry = Entry(built=Pair(base=base, head=head), recorded=Compared(name=head, base=base, head=head))
+    return of_models(entry, f"gate {short(base)} {short(head)}", (base, head), wishes)
+
+
+def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: Wishes) -> Gate:
+    """Return the gate of one network in two models; `sides` are what BASE and HEAD are called."""
+    return Gate(
+        question=_question(*sides, wishes),
+        request=_request(title, wishes),
+        entries=(entry,),
+        base_python=wishes.base_python,
+        notes=_python_notes(wishes),
+        command=wishes.command,
+        output=wishes.output,
+        history=wishes.history,
+    )
+
+
+def _question(base: str, head: str, wishes: Wishes) -> Question:
+    return Question(base=base, head=head, threshold=wishes.threshold, inconclusive_fails=wishes.inconclusive_fails)
+
+
+def _request(title: str, wishes: Wishes) -> Request:
+    request = Request(
+        title=title,
+        sections=(Section(models=(), variants=wishes.variants, batch_sizes=wishes.batch_sizes),),
+        input_shape=wishes.input_shape,
+        threads=wishes.threads,
+        seed=wishes.seed,
+        budget=budget(wishes.budget_s, None),
+    )
+    check(request, Options(command=wishes.command, output=wishes.output))
+    tell_cut_threads(request)
+    return request
+
+
+def _inside(top: Path, here: Path, name: str) -> str:
+    """Return `name` with its file as a path from `top` on; as it is given it starts there, or in the folder `here`."""
+    if name.endswith(".py"):
+        raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a network.")
+    if ".py:" not in name:
+        return name
+    source, _, factory = name.rpartition(":")
+    path = (here / source if (here / source).is_file() else top / source).resolve()
+    if not path.is_relative_to(top.resolve()):
+        raise UsageError(f"'{source}' is not in the repository {top}, so there are no revisions of it.")
+    return f"{path.relative_to(top.resolve()).as_posix()}:{factory}"
+
+
+def _check_built_ins(names: Sequence[str], before: Revision, after: Revision, top: Path) -> None:
+    """Refuse the name of a built-in where it would mean the installed package on both sides.
+
+    Raises:
+        UsageError: names it, and how networks of another repository are named.
+    """
+    built_in = next((name for name in names if not is_outside(name)), None)
+    if built_in is None or any((one.folder / OURS / "models").is_dir() for one in (before, after)):
+        return
+    raise UsageError(
+        f"'{built_in}' is a built-in of {OURS}, and {top} is another repository. Name its networks with --models "
+        "path/in/it.py:FACTORY, and what they take with --input-shape 3x32x32 (default: 3x224x224)."
+    )
+
+
+def _requirement_notes(before: Revision, after: Revision, wishes: Wishes) -> tuple[str, ...]:
+    """Return what a reader must know where the revisions require different packages.
+
+    Raises:
+        UsageError: they do, and nothing says in which environments to measure.
+    """
+    differing = differing_requirements(before.folder, after.folder)
+    if wishes.base_python is not None:
+        return _python_notes(wishes)
+    if not differing:
+        return ()
+    verb = "differs" if len(differing) == 1 else "differ"
+    what = f"{', '.join(differing)} {verb} between {before.name} and {after.name}"
+    if wishes.same_environment:
+        return (f"{what}; both were measured in the present environment all the same (--same-environment)",)
+    raise UsageError(
+        f"{what}: in one environment, one of them would run with packages that it was not made for. Give the "
+        "interpreter of an environment made for BASE with --base-python PATH, or measure both in the present one with "
+        "--same-environment."
+    )
+
+
+def _python_notes(wishes: Wishes) -> tuple[str, ...]:
+    """Return that BASE had an environment of its own, if it had."""
+    python = wishes.base_python
+    return () if python is None else (f"BASE was measured with its own environment: {python}",)

@@ -1,0 +1,234 @@
+"""What the command `gate` and the pytest fixture share: measure two sides into a run folder, and judge them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cnnbench.app.progress import Display, display, record_line
+from cnnbench.app.session import point_latest, run_folder, sigterm_interrupts
+from cnnbench.gate import history
+from cnnbench.gate.formats import GATE_WRITERS
+from cnnbench.gate.measure import Pair, Sides, Times, groups_of, hosting_sides, look, measure_sides, once_more
+from cnnbench.gate.slowdowns import Compared
+from cnnbench.gate.verdict import AGAIN, GateCell, GateReport, Question, gate_cells, gate_report
+from cnnbench.gate.verdict import lacking as lacking_cell
+from cnnbench.gate.verdict import suspected as suspected_cells
+from cnnbench.orchestrator.events import Hooks, Progress
+from cnnbench.orchestrator.plan import Group
+from cnnbench.record import Record, Run
+from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError
+from cnnbench.store import Store
+
+WIDTH_SHARE = 0.25
+"""Half-width of the 95 % interval, as a share of the threshold, at which measuring a cell ends early. With eight rounds
+the 99 % bound is then a third of the threshold from the estimate, with six a little more."""
+
+FILES = {"markdown": "gate.md", "csv": "gate.csv", "json": "gate.json"}
+"""What a run folder gets beside the records."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A network on both sides: what builds it, and what the records call it."""
+
+    built: Pair
+    recorded: Compared
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """All that is asked of a gate.
+
+    `request` has what is not about the sides: variants, batch sizes, input shape, threads, seed, budget. `folders` are
+    those that stand for a side, with what a person calls them; without any, a network that a side lacks is a mistake.
+    `output` None: a new folder in results. `history` is the file of earlier gates, which are shown.
+    """
+
+    question: Question
+    request: Request
+    entries: tuple[Entry, ...]
+    folders: tuple[tuple[Path, str], ...] = ()
+    base_python: str | None = None
+    notes: tuple[str, ...] = ()
+    command: str
+    output: Path | None = None
+    history: Path | None = None
+
+
+def run_gate(gate: Gate) -> tuple[GateReport, Path]:
+    """Measure, judge, write the run folder, and return the report and the folder.
+
+    Raises:
+        UsageError: neither side has a network, the folder holds a run, or the history is none.
+        MissingError: a variant or a package cannot be had here.
+        KeyboardInterrupt: it was interrupted; the records until then are kept.
+    """
+    now = datetime.now(UTC)
+    folder = gate.output or run_folder(gate.request.title, now)
+    store = Store(folder)
+    if store.load().items:
+        raise UsageError(f"'{folder}' holds a run already, and a gate measures anew. Give a new folder with --output.")
+    past = () if gate.history is None else history.load(gate.history)
+    run = Run(title=gate.request.title, command=gate.command, started=now.isoformat(timespec="seconds"))
+    begin = time.monotonic()
+    with display() as shown, sigterm_interrupts():
+        try:
+            found = _Measuring(gate, store, run, shown).all()
+        except KeyboardInterrupt:
+            if store.file.exists():
+                shown.line(f"What was measured is kept in {folder}; a gate starts anew.")
+            raise
+    wall_s = time.monotonic() - begin
+    store.append(replace(run, wall_s=wall_s))
+    compared = [entry.recorded for entry in gate.entries]
+    cells = (*found.lacking, *gate_cells(compared, found.records, gate.question.threshold))
+    report = gate_report(
+        gate.question,
+        sorted(cells, key=lambda cell: [one.name for one in compared].index(cell.model)),
+        notes=(*gate.notes, *found.notes),
+        environment=found.sides.head,
+        started=run.started,
+        wall_s=wall_s,
+        past=past,
+    )
+    _write(report, folder)
+    point_latest(folder)
+    return report, folder
+
+
+def _write(report: GateReport, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, file in FILES.items():
+            (folder / file).write_text(GATE_WRITERS[name](report), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    sides: Sides
+    records: tuple[Record, ...]
+    lacking: tuple[GateCell, ...]
+    notes: tuple[str, ...]
+
+
+class _Measuring:
+    """A gate while it measures: all groups, and the suspected ones once more."""
+
+    def __init__(self, gate: Gate, store: Store, run: Run, shown: Display) -> None:
+        self._gate = gate
+        self._store = store
+        self._run = run
+        self._shown = shown
+        self._begin = time.monotonic()
+        self._records: list[Record] = []
+        self._names = {
+            built: recorded
+            for entry in gate.entries
+            for built, recorded in (
+                (entry.built.base, entry.recorded.base),
+                (entry.built.head, entry.recorded.head),
+            )
+        }
+
+    def all(self) -> _Found:
+        """Measure, and return what came of it."""
+        gate = self._gate
+        budget = gate.request.budget
+        pairs = [entry.built for entry in gate.entries]
+        self._shown.tell(Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=budget.total_s))
+        with hosting_sides(gate.request, gate.base_python) as hosts:
+            sides = look(hosts, pairs)
+            lacking = tuple(cell for entry in gate.entries if (cell := self._lacking(entry, sides)) is not None)
+            groups = groups_of(gate.request, pairs, sides)
+            if groups:
+                self._store.append(self._run)
+                self._declare(groups)
+                times = Times(begin=self._begin, total_s=budget.total_s, target=self._width())
+                measure_sides(hosts, sides, groups, times, self._hooks())
+        self._once_more(groups)
+        notes = tuple(note for entry in gate.entries if (note := _shape_note(entry, sides, gate.request)) is not None)
+        return _Found(sides=sides, records=tuple(self._records), lacking=lacking, notes=notes)
+
+    def _width(self) -> float:
+        return WIDTH_SHARE * self._gate.question.threshold
+
+    def _declare(self, groups: Sequence[Group]) -> None:
+        """Say before anything is measured what will be done once more, so that nobody chooses that by the result."""
+        count = f"{len(groups)} cell{'s' if len(groups) > 1 else ''}"
+        self._shown.line(
+            f"{count}, BASE and HEAD in turns. What looks too slow is measured once more by new processes "
+            f"(seed {self._gate.request.seed + AGAIN}); only what is so twice fails."
+        )
+
+    def _once_more(self, groups: Sequence[Group]) -> None:
+        gate, threshold = self._gate, self._gate.question.threshold
+        suspects = suspected_cells([entry.recorded for entry in gate.entries], self._records, threshold)
+        again = [once_more(group, gate.request.seed + AGAIN) for group in groups if self._key(group) in suspects]
+        if not again:
+            return
+        self._shown.line(f"{len(again)} of {len(groups)} looks too slow or broken: once more.")
+        begin, total_s = time.monotonic(), gate.request.budget.total_s * len(again) / len(groups)
+        with hosting_sides(gate.request, gate.base_python) as hosts:
+            times = Times(begin=begin, total_s=total_s, target=self._width())
+            measure_sides(hosts, look(hosts, ()), again, times, self._hooks())
+
+    def _key(self, group: Group) -> Case:
+        return self._renamed(group.cases[0]).key()
+
+    def _renamed(self, case: Case) -> Case:
+        return replace(case, model=self._names[case.model])
+
+    def _hooks(self) -> Hooks:
+        return Hooks(keep=self._keep, tell=self._tell, already={})
+
+    def _keep(self, record: Record) -> None:
+        error = None if record.error is None else self._plain(record.error)
+        record = replace(record, case=self._renamed(record.case), error=error)
+        self._store.append(record)
+        self._records.append(record)
+        if record.case.role == "timed" or record.status != "ok":
+            self._shown.line(record_line(record))
+
+    def _tell(self, progress: Progress) -> None:
+        elapsed_s = time.monotonic() - self._begin  # of both measurements together
+        self._shown.tell(replace(progress, text=self._plain(progress.text), elapsed_s=elapsed_s))
+
+    def _plain(self, text: str) -> str:
+        """Return `text` without folders that a person does not know."""
+        for built, recorded in sorted(self._names.items(), key=lambda pair: -len(pair[0])):  # one may begin another
+            text = text.replace(built, recorded)
+        for folder, name in self._gate.folders:
+            text = text.replace(f"{folder}/", "").replace(str(folder), name)
+        return text
+
+    def _lacking(self, entry: Entry, sides: Sides) -> GateCell | None:
+        """Return the cell of a network that a side lacks, None where both have it.
+
+        Raises:
+            UsageError: neither has it, or one that was named itself.
+            MissingError: it cannot be had here.
+        """
+        base, head = sides.known[entry.built.base], sides.known[entry.built.head]
+        in_base, in_head = (None if one.error is None else self._plain(one.error) for one in (base, head))
+        if in_base is None and in_head is None:
+            return None
+        if not self._gate.folders or (in_base is not None and in_head is not None):
+            missing = MissingError.exit_code in (base.exit_code, head.exit_code)
+            raise (MissingError if missing else UsageError)(in_head or in_base)
+        absent = base.absent if in_base is not None else head.absent
+        return lacking_cell(entry.recorded.name, in_base=in_base, in_head=in_head, absent=absent)
+
+
+def _shape_note(entry: Entry, sides: Sides, request: Request) -> str | None:
+    """Return the note on a network whose input is another in HEAD, None where it is the same or was given."""
+    shapes = [sides.known[name].input_shape for name in (entry.built.base, entry.built.head)]
+    if request.input_shape is not None or None in shapes or shapes[0] == shapes[1]:
+        return None
+    before, now = ("x".join(map(str, shape or ())) for shape in shapes)
+    return f"{entry.recorded.name} takes {before} in BASE and {now} in HEAD; both were measured at {now}"

@@ -1,0 +1,113 @@
+"""What one measurement of two sides shows: from its records to the slowdown of each cell, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from cnnbench.analysis.analyse import join
+from cnnbench.analysis.checks import scores_wrong
+from cnnbench.analysis.effects import Priors, effect_of, priors_of
+from cnnbench.analysis.join import TIMED, Cell
+from cnnbench.analysis.row import NUMERICS_FAILED
+from cnnbench.record import Record
+from cnnbench.spec import Case
+from cnnbench.stats import Slowdown, above, slowdown_of
+
+FEW_ROUNDS = (
+    "there was time for too few rounds to tell a slowdown from what the start of a process shifts; "
+    "give a larger --budget"
+)
+NO_BLOCKS = "the two sides have no block in common; give a larger --budget"
+
+_STATES = {
+    "failed": "failed",
+    "timeout": "gave no answer",
+    "oom": "ran out of memory",
+    "unsupported": "cannot do this",
+    "invalid": "is invalid",
+    "not started": "was not begun",
+}
+"""How a sentence says each status but `ok`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One network on both sides: what it is called, and the names that stand for its sides in the records."""
+
+    name: str
+    base: str
+    head: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What one measurement shows of a cell: `slowdown` of HEAD, or why there is none.
+
+    `slow`: the slowdown is above the threshold, with all cells of the measurement corrected for. `broken`:
+    what HEAD does where BASE can be measured. `unclear`: why nothing can be said. Latencies are medians in seconds.
+    """
+
+    slowdown: Slowdown | None = None
+    slow: bool = False
+    broken: str | None = None
+    unclear: str | None = None
+    base_latency_s: float | None = None
+    head_latency_s: float | None = None
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the cell is to be measured once more."""
+        return self.slow or self.broken is not None
+
+
+def looks(
+    compared: Sequence[Compared], records: Sequence[Record], *, time: int, threshold: float
+) -> Mapping[Case, Look]:
+    """Return what the measurement numbered `time` shows of each cell, by `Case.key()` of its BASE.
+
+    The second measurement has the next seed.
+
+    `threshold` is the share of the base's time from which HEAD is too slow.
+    """
+    seed = min((one.case.seed for one in records), default=0) + time
+    cells = {cell.case: cell for cell in join([[one for one in records if one.case.seed == seed]]).cells}
+    pairs = {
+        case: (base, cells.get(replace(case, model=one.head)))
+        for one in compared
+        for case, base in cells.items()
+        if case.model == one.base and case.task in TIMED
+    }
+    priors = priors_of((base, head) for base, head in pairs.values() if head is not None)
+    found = {case: _look(base, head, priors, len(pairs)) for case, (base, head) in pairs.items()}
+    return {
+        case: replace(look, slow=look.slowdown is not None and above(look.slowdown, threshold))
+        for case, look in found.items()
+    }
+
+
+def _look(base: Cell, head: Cell | None, priors: Priors, cells: int) -> Look:
+    if head is None:
+        return Look(unclear="HEAD was not measured")
+    wrong = {side: _wrong(cell, side) for side, cell in (("BASE", base), ("HEAD", head))}
+    look = partial(Look, base_latency_s=base.middle("latency_s"), head_latency_s=head.middle("latency_s"))
+    if wrong["BASE"] is None and wrong["HEAD"] is not None and head.status != "not started":
+        return look(broken=wrong["HEAD"])
+    if reason := wrong["BASE"] or wrong["HEAD"]:
+        return look(unclear=reason)
+    effect = effect_of(base, head, priors)
+    if effect is None:
+        return look(unclear=NO_BLOCKS)
+    slowdown = slowdown_of(effect, comparisons=cells)
+    return look(slowdown=slowdown, unclear=FEW_ROUNDS if slowdown.low is None else None)
+
+
+def _wrong(cell: Cell, side: str) -> str | None:
+    """Return why the times of `cell` are of no use; None where they are."""
+    if cell.status != "ok":
+        return f"{side} {_STATES[cell.status]}: {cell.error or 'no reason was recorded'}"
+    if scores_wrong(cell):
+        doubt = next(doubt for doubt in cell.doubts if doubt.code == NUMERICS_FAILED)
+        return f"{side} computes something else: {doubt.fact}"
+    return None

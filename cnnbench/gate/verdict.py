@@ -1,0 +1,172 @@
+"""Verdicts of a gate: from the records of two sides, all of it measured once and the suspected cells once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cnnbench.gate import text as words
+from cnnbench.gate.history import Past
+from cnnbench.gate.slowdowns import Compared, Look, looks
+from cnnbench.record import Environment, Record
+from cnnbench.spec import Case
+from cnnbench.stats import Slowdown
+
+GateVerdict = Literal["pass", "fail", "inconclusive"]
+
+FIRST, AGAIN = 0, 1
+"""The numbers of the first measurement, and of that of the suspected cells once more."""
+
+MOST_PAST = 5
+"""Earlier gates of a cell that a report shows: enough to see a creep, few enough to read. Our choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateCell:
+    """What came of one network under one variant at one batch size; both are None where a side lacks the network.
+
+    `first` and `again` are the slowdowns of HEAD in the two measurements, None where there is none. Latencies are the
+    medians of the first, in seconds. `sentence` says it all to a person.
+    """
+
+    model: str
+    variant: str | None = None
+    batch_size: int | None = None
+    verdict: GateVerdict
+    first: Slowdown | None = None
+    again: Slowdown | None = None
+    base_latency_s: float | None = None
+    head_latency_s: float | None = None
+    sentence: str
+
+    def label(self) -> str:
+        """Return the text that names the cell."""
+        return self.model if self.variant is None else f"{self.model} {self.variant} batch {self.batch_size}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What is asked: whether anything is slower in `head` than in `base` by more than `threshold`, a share.
+
+    `inconclusive_fails`: what cannot be told counts as a failure.
+    """
+
+    base: str
+    head: str
+    threshold: float
+    inconclusive_fails: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateReport:
+    """All that a gate says; `failed` is what stops a merge. `started` is UTC in ISO 8601, `wall_s` all that it took.
+
+    `past` has what earlier gates said of these cells, as a history has it; nothing was judged by it.
+    """
+
+    question: Question
+    cells: tuple[GateCell, ...]
+    verdict: GateVerdict
+    failed: bool
+    sentence: str
+    notes: tuple[str, ...]
+    environment: Environment
+    started: str
+    wall_s: float
+    past: tuple[Past, ...] = ()
+
+
+def lacking(name: str, *, in_base: str | None, in_head: str | None, absent: bool) -> GateCell:
+    """Return the cell of a network that one side lacks, given the error that naming it there gave, None on the other.
+
+    `absent`: it is not there at all, rather than broken. Gone from HEAD or broken there fails. New in HEAD passes, as
+    there is nothing to be slower than. What BASE has but cannot make in the environment of now is not judged.
+    """
+    verdict: GateVerdict = "fail" if in_head is not None else "pass" if absent else "inconclusive"
+    sentence = words.lack_sentence(name, in_base=in_base, in_head=in_head, absent=absent)
+    return GateCell(model=name, verdict=verdict, sentence=sentence)
+
+
+def suspected(compared: Sequence[Compared], records: Sequence[Record], threshold: float) -> frozenset[Case]:
+    """Return the cells that are to be measured once more, by `Case.key()` of their BASE."""
+    seen = looks(compared, records, time=FIRST, threshold=threshold)
+    return frozenset(case for case, look in seen.items() if look.suspect)
+
+
+def gate_cells(compared: Sequence[Compared], records: Sequence[Record], threshold: float) -> tuple[GateCell, ...]:
+    """Return the verdict on each cell.
+
+    `fail`: HEAD is slower by more than the threshold (one-sided, 99 % confidence over all cells of the gate together),
+    or is broken where BASE is not, and that was so again when it was measured once more. `pass`: with 99 % confidence
+    HEAD is slower by the threshold at most. `inconclusive`: all else.
+    """
+    names = {one.base: one.name for one in compared}
+    again = looks(compared, records, time=AGAIN, threshold=threshold)
+    return tuple(
+        _cell(names[case.model], case, look, again.get(case), threshold)
+        for case, look in looks(compared, records, time=FIRST, threshold=threshold).items()
+    )
+
+
+def gate_report(
+    question: Question,
+    cells: Sequence[GateCell],
+    *,
+    notes: Sequence[str],
+    environment: Environment,
+    started: str,
+    wall_s: float,
+    past: Sequence[Past] = (),
+) -> GateReport:
+    """Return the report on all `cells`; of `past`, all that a history has, it shows the last of each cell."""
+    failing = [cell.label() for cell in cells if cell.verdict == "fail"]
+    unclear = [cell.label() for cell in cells if cell.verdict == "inconclusive"]
+    failed = bool(failing) or (question.inconclusive_fails and bool(unclear))
+    return GateReport(
+        question=question,
+        cells=tuple(cells),
+        verdict="fail" if failing else "inconclusive" if unclear else "pass",
+        failed=failed,
+        sentence=words.whole_sentence(
+            question.base, question.head, question.threshold, failing=failing, unclear=unclear, failed=failed
+        ),
+        notes=tuple(notes),
+        environment=environment,
+        started=started,
+        wall_s=wall_s,
+        past=tuple(one for cell in cells for one in _past_of(cell, past)[-MOST_PAST:]),
+    )
+
+
+def _past_of(cell: GateCell, past: Sequence[Past]) -> list[Past]:
+    """Return what `past` has of the same network under the same variant at the same batch size."""
+    key = (cell.model, cell.variant, cell.batch_size)
+    return [one for one in past if (one.model, one.variant, one.batch_size) == key]
+
+
+def _cell(name: str, case: Case, first: Look, again: Look | None, threshold: float) -> GateCell:
+    label = f"{name} {case.variant.name} batch {case.batch_size}"
+    verdict, sentence = _judged(label, first, again, threshold)
+    return GateCell(
+        model=name,
+        variant=case.variant.name,
+        batch_size=case.batch_size,
+        verdict=verdict,
+        first=first.slowdown,
+        again=None if again is None else again.slowdown,
+        base_latency_s=first.base_latency_s,
+        head_latency_s=first.head_latency_s,
+        sentence=sentence,
+    )
+
+
+def _judged(label: str, first: Look, again: Look | None, threshold: float) -> tuple[GateVerdict, str]:
+    if first.suspect:
+        if again is not None and again.suspect:
+            return "fail", words.fail_sentence(label, first, again, threshold)
+        return "inconclusive", words.unconfirmed_sentence(label, first, again, threshold)
+    slowdown = first.slowdown
+    if slowdown is not None and slowdown.high is not None and slowdown.high <= threshold:
+        return "pass", words.pass_sentence(label, slowdown)
+    return "inconclusive", words.unclear_sentence(label, first, threshold)

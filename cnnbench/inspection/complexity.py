@@ -1,0 +1,177 @@
+"""Counts what a network costs on paper: parameters, multiply-adds, bytes, and its table of layers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from cnnbench.inspection.flop_counters import TorchCount, TorchinfoCount, count_fvcore, count_torch, count_torchinfo
+from cnnbench.inspection.layers import tensors
+from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
+from cnnbench.spec import CnnbenchError, Shape
+
+FVCORE_MAX_MACS = 10**11
+"""fvcore does the arithmetic; above this it would take longer than anyone waits (some seconds on one core)."""
+
+_RANDOM_FILLS = frozenset(
+    {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_, torch.Tensor.log_normal_}
+)
+
+
+class _ZeroFill(TorchFunctionMode):
+    """Fills with zeros where random numbers are asked for: no count depends on the values of weights."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replace a random fill, pass on everything else."""
+        return args[0].zero_() if func in _RANDOM_FILLS else func(*args, **(kwargs or {}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counted:
+    """A network that was counted, where, and the picture it was given."""
+
+    model: nn.Module
+    images: torch.Tensor
+    count: TorchCount
+
+
+def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Outcome:
+    """Return counts and layer table of a fresh eager fp32 network for one picture (channels, height, width).
+
+    Nothing is timed. `build` is called two or three times: on the meta device, where shapes suffice and no arithmetic
+    is done, and on the CPU where that fails and for fvcore, which traces values. Random state, the attention fast
+    path, warning filters and logging are left as they were.
+
+    Raises:
+        CnnbenchError: the network does not take such a picture, or returns no tensor.
+    """
+    counted = count_pass(build, input_shape)
+    model, count = counted.model, counted.count
+    output = next(tensors(count.output), None)
+    if output is None:
+        raise CnnbenchError(f"The network returned a {type(count.output).__name__} that holds no tensor.")
+    layers = count.watch.layers()
+    by_fvcore, about_fvcore = _fvcore(build, input_shape, count.macs)
+    by_torchinfo, about_torchinfo = _attempt("torchinfo", lambda: count_torchinfo(model, counted.images, layers))
+    stored = (*model.parameters(), *model.buffers())
+    quantities = {
+        "params": sum(p.numel() for p in model.parameters()),
+        "trainable_params": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "macs": count.macs,
+        "macs_fvcore": by_fvcore,
+        **_torchinfo_quantities(by_torchinfo),
+        "classes": output.shape[-1] if output.dim() else 1,
+        "weight_bytes": sum(t.numel() * t.element_size() for t in stored),
+        "activation_bytes": count.watch.activation_bytes(),
+        "operator_calls": count.operator_calls,
+    }
+    return Outcome(
+        measurements=tuple(
+            Measurement(quantity=name, samples=(float(value),))
+            for name, value in quantities.items()
+            if value is not None
+        ),
+        layers=layers,
+        notes=(*_about_torch(count), *_about_unused(count.watch.unused(model)), about_fvcore, about_torchinfo),
+    )
+
+
+def count_pass(build: Callable[[], nn.Module], input_shape: Shape) -> Counted:
+    """Return what torch counts in a pass of one picture, on the meta device where the network allows it.
+
+    Some networks compute with tensors while they are built: these are built on the CPU and then moved. What fails
+    there too, because it looks at values, is run on the CPU; errors are those of `measure_complexity`.
+    """
+    for built_on in ("meta", "cpu"):
+        try:
+            return _count(build, input_shape, built_on=built_on, run_on="meta")
+        except Exception:  # noqa: S112 - the last attempt, on the CPU, says what is wrong
+            continue
+    return _count(build, input_shape, built_on="cpu", run_on="cpu")
+
+
+def _count(build: Callable[[], nn.Module], input_shape: Shape, *, built_on: str, run_on: str) -> Counted:
+    with _fresh(built_on):
+        model = build().float().eval().to(run_on)
+    with _fresh(run_on):
+        images = torch.zeros(1, *input_shape)
+        try:
+            return Counted(model=model, images=images, count=count_torch(model, images))
+        except Exception as error:
+            shape = "x".join(map(str, input_shape))
+            first = str(error).strip().partition("\n")[0]
+            raise CnnbenchError(
+                f"The network fails on one picture of {shape}: {type(error).__name__}: {first}"
+            ) from error
+
+
+def _fvcore(build: Callable[[], nn.Module], input_shape: Shape, macs: int) -> tuple[int | None, str]:
+    if macs > FVCORE_MAX_MACS:
+        return None, f"fvcore is left out above {FVCORE_MAX_MACS / 1e9:.0f} G multiply-adds, as it does the arithmetic."
+
+    def count() -> tuple[int, str]:
+        with _fresh("cpu"):
+            return count_fvcore(build().float().eval(), torch.zeros(1, *input_shape), macs)
+
+    return _attempt("fvcore", count)
+
+
+_Count = TypeVar("_Count")
+
+
+def _attempt(counter: str, count: Callable[[], tuple[_Count, str]]) -> tuple[_Count | None, str]:
+    """Return what a second counter says; where it cannot follow the network, None and a note."""
+    try:
+        return count()
+    except Exception as error:
+        cause = error.__cause__ or error
+        first = str(cause).strip().partition("\n")[0]
+        return None, f"{counter} cannot count this network ({type(cause).__name__}: {first})."
+
+
+@contextmanager
+def _fresh(device: str) -> Iterator[None]:
+    """Build and run on `device` with zeros for weights, the random state and the warning filters put back after."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device(device), _ZeroFill():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _torchinfo_quantities(count: TorchinfoCount | None) -> dict[str, int]:
+    if count is None:
+        return {}
+    return {
+        "macs_torchinfo": count.macs,
+        "torchinfo_input_bytes": count.input_bytes,
+        "torchinfo_output_bytes": count.output_bytes,
+        "torchinfo_param_bytes": count.param_bytes,
+    }
+
+
+def _about_torch(count: TorchCount) -> tuple[str, ...]:
+    if not count.uncounted:
+        return ()
+    calls = ", ".join(f"{name} {n}" for name, n in sorted(count.uncounted.items()))
+    return (f"Operators that torch's counter does not count, with their calls: {calls}.",)
+
+
+def _about_unused(unused: Mapping[str, int]) -> tuple[str, ...]:
+    if not unused:
+        return ()
+    modules = ", ".join(f"{name} ({params:,})" for name, params in unused.items())
+    return (
+        f"Modules that evaluation does not call, with their parameters, which the layer table leaves out: {modules}.",
+    )
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Count the assignment's network; see `measure_complexity`."""
+    return measure_complexity(assignment.spec.build, assignment.spec.input_shape)

@@ -1,0 +1,173 @@
+"""Multiply-adds of one forward pass by three counters (torch, fvcore, torchinfo), and why they differ."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from cnnbench.inspection.layers import Watch
+from cnnbench.record import Layer
+
+_PRODUCTS = frozenset({"conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum"})  # fvcore's names for what we count
+_NO_KERNEL = frozenset({"empty", "empty_like", "empty_strided", "detach", "_unsafe_view"})
+_NO_ARITHMETIC = _NO_KERNEL | {"clone", "copy_", "_to_copy", "arange"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchCount:
+    """What FlopCounterMode counted, the operators it has no formula for, the calls of modules, and the output.
+
+    `operator_calls`: calls of ATen operators that start a kernel, thus copies too, but neither views nor allocations.
+    """
+
+    macs: int
+    operator_calls: int
+    uncounted: Mapping[str, int]
+    watch: Watch
+    output: object
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts all calls that start a kernel, and by name those that `known` does not hold; copies only among all."""
+
+    def __init__(self, known: Mapping[Any, Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.known = known
+        self.all = 0
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count and pass on."""
+        packet = func.overloadpacket
+        name = packet.__name__
+        if not func.is_view:
+            self.all += name not in _NO_KERNEL
+            self.calls[name] += packet not in self.known and name not in _NO_ARITHMETIC
+        return func(*args, **(kwargs or {}))
+
+
+def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
+    """Run `model` once on one picture (1, C, H, W) and return what torch's own counter says.
+
+    `no_grad` and not `inference_mode`: under the latter, composite operators reach the counter whole and count as
+    nothing. Attention's fast path is one operator without a formula, so it is off meanwhile.
+    """
+    flops = FlopCounterMode(display=False)
+    watch = Watch(macs_so_far=lambda: flops.get_total_flops() // 2)
+    with watch.on(model), torch.no_grad(), _slow_attention(), flops, _Operators(flops.flop_registry) as operators:
+        output = model(images)
+    return TorchCount(
+        macs=flops.get_total_flops() // 2,
+        operator_calls=operators.all,
+        uncounted=+operators.calls,
+        watch=watch,
+        output=output,
+    )
+
+
+def count_fvcore(model: nn.Module, images: torch.Tensor, macs: int) -> tuple[int, str]:
+    """Return fvcore's count and how it differs from `macs`; `model` and `images` have values, it traces them."""
+    with _quiet(), torch.no_grad(), _slow_attention():
+        from fvcore.nn import FlopCountAnalysis
+
+        analysis = FlopCountAnalysis(model, images).unsupported_ops_warnings(enabled=False)
+        analysis = analysis.uncalled_modules_warnings(enabled=False).tracer_warnings("none")
+        operators = {name: round(count) for name, count in analysis.by_operator().items()}
+        skipped = analysis.unsupported_ops()
+    total = sum(operators.values())
+    products = sum(count for name, count in operators.items() if name in _PRODUCTS) - macs
+    parts = [f"{name} {count:+,}" for name, count in sorted(operators.items()) if name not in _PRODUCTS and count]
+    if products:
+        attention = sum(calls for name, calls in skipped.items() if "attention" in name)
+        why = f" (attention in {attention} calls is not counted)" if attention else ""
+        parts.append(f"convolutions and matrix products {products:+,}{why}")
+    return total, _difference("fvcore", total - macs, parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchinfoCount:
+    """What torchinfo says of a network: multiply-adds, and the bytes of its input, of all outputs, of parameters."""
+
+    macs: int
+    input_bytes: int
+    output_bytes: int
+    param_bytes: int
+
+
+def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer, ...]) -> tuple[TorchinfoCount, str]:
+    """Return torchinfo's counts and how the multiply-adds differ from those of `layers`, type by type."""
+    with _quiet(), _slow_attention():
+        import torchinfo
+        from torchinfo.torchinfo import clear_cached_forward_pass
+
+        try:
+            summary = torchinfo.summary(model, input_data=images, verbose=0, mode="eval", device=images.device)
+        finally:
+            clear_cached_forward_pass()  # it would keep the network alive
+    theirs: Counter[str] = Counter()
+    for layer in summary.summary_list:
+        if layer.is_leaf_layer:
+            theirs[layer.class_name] += layer.macs
+    ours: Counter[str] = Counter()
+    for row in layers:
+        ours[row.kind] += row.macs
+    count = TorchinfoCount(
+        macs=int(summary.total_mult_adds),
+        input_bytes=int(summary.total_input),
+        output_bytes=int(summary.total_output_bytes),
+        param_bytes=int(summary.total_param_bytes),
+    )
+    differences = {kind: theirs[kind] - ours[kind] for kind in sorted(theirs | ours) if theirs[kind] != ours[kind]}
+    parts = [f"{kind} {by:+,} ({_why(kind, by, theirs[kind])})" for kind, by in differences.items()]
+    return count, _difference("torchinfo", count.macs - sum(ours.values()), parts)
+
+
+def _why(kind: str, by: int, theirs: int) -> str:
+    if by < 0:
+        return "counted once, not at each position" if theirs else "not counted: its operations are no leaf modules"
+    if "Conv" in kind or "Linear" in kind:
+        return "biases"
+    return "one for each weight and bias"
+
+
+def _difference(counter: str, by: int, parts: list[str]) -> str:
+    if not parts:
+        return f"{counter} counts the same as torch."
+    amount = "the same in all" if by == 0 else f"{abs(by):,} {'more' if by > 0 else 'fewer'}"
+    return f"{counter} counts {amount}: {', '.join(parts)}."
+
+
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Have attention computed by matrix products: fused forms hide them (from torch 2.11 on the CPU, for one)."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence warnings and logging of counters, which report what the notes already say."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

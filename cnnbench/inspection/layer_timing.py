@@ -1,0 +1,123 @@
+"""Where the time of a forward pass goes: each layer by itself, in passes of the whole network as it is written."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from cnnbench.clock import Clock
+from cnnbench.inspection.flop_counters import count_torch
+from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
+from cnnbench.spec import UnsupportedError
+from cnnbench.timing.job import check_first
+from cnnbench.timing.work import random_inputs
+from cnnbench.variants import prepare
+
+WARM_PASSES = 3
+FEWEST_PASSES = 7
+MOST_PASSES = 200
+ENOUGH_S = 0.5
+"""Passes before the timed ones, and as many timed ones as half a second holds, from seven to two hundred: shares of a
+pass are steady to a few points after that. Our choice."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Stopwatch:
+    """Times the calls of all modules of a network; `own_ns` is by call in the order of their starts.
+
+    A call's own time is its own without that of the calls inside it.
+    """
+
+    clock: Clock
+    own_ns: list[int] = field(default_factory=list)
+    _open: list[tuple[int, int]] = field(default_factory=list)  # number of the call, and when it started
+
+    @contextmanager
+    def on(self, model: nn.Module) -> Iterator[None]:
+        """Time every module of `model` meanwhile."""
+        handles = []
+        for module in model.modules():
+            handles.append(module.register_forward_pre_hook(self._start))
+            handles.append(module.register_forward_hook(self._end))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _start(self, _module: nn.Module, _inputs: object) -> None:
+        self.own_ns.append(0)
+        self.clock.synchronize()
+        self._open.append((len(self.own_ns) - 1, self.clock.now_ns()))
+
+    def _end(self, _module: nn.Module, _inputs: object, _output: object) -> None:
+        self.clock.synchronize()
+        now = self.clock.now_ns()
+        at, start = self._open.pop()
+        self.own_ns[at] += now - start
+        if self._open:
+            self.own_ns[self._open[-1][0]] -= now - start
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Return the layers of the network in the order of their calls, and the median time of each over many passes.
+
+    `layer_s` has a value for each layer, without the calls inside it; `layered_pass_s` are the passes, hooks included.
+    On CUDA each layer is waited for. What networks do between layers is in neither of them but in the pass.
+
+    Raises:
+        UnsupportedError: the network does not call the same layers in every pass.
+        InvalidError: the output holds NaN or infinity.
+    """
+    case, clock = assignment.case, assignment.clock
+    prepared = prepare(assignment.build(), case.variant, case.device)
+    model = prepared.model.eval()
+    with torch.no_grad(), prepared.context():
+        images = [prepared.place(i) for i in random_inputs((case.batch_size, *case.input_shape), case.seed)]
+        check_first(model(images[0]))
+        placed = count_torch(model, images[0][:1]).watch.placed_layers()
+        for at in range(WARM_PASSES):
+            model(images[at % len(images)])
+        passes_s, own_s = timed_passes(lambda at: model(images[at % len(images)]), model, clock)
+    if any(at >= len(own_s) for at, _ in placed):
+        raise UnsupportedError("The network does not call the same layers in every pass.")
+    return Outcome(
+        measurements=(
+            Measurement(quantity="layer_s", samples=tuple(own_s[at] for at, _ in placed)),
+            Measurement(quantity="layered_pass_s", samples=passes_s),
+            Measurement(quantity="passes_s", samples=(sum(passes_s),)),
+        ),
+        layers=tuple(layer for _, layer in placed),
+    )
+
+
+def timed_passes(
+    one_pass: Callable[[int], object], model: nn.Module, clock: Clock
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the seconds of all passes, and by call of a module the median of its own seconds.
+
+    Raises:
+        UnsupportedError: the passes differ in their calls.
+    """
+    passes: list[float] = []
+    own: list[list[int]] = []
+    begin = clock.now_ns()
+    while len(passes) < MOST_PASSES and (len(passes) < FEWEST_PASSES or clock.now_ns() - begin < ENOUGH_S * 1e9):
+        watch = _Stopwatch(clock=clock)
+        with watch.on(model):
+            # Inside: a pass with its hooks and the wait for the device. Outside: placing the hooks.
+            clock.synchronize()
+            start = clock.now_ns()
+            one_pass(len(passes))
+            clock.synchronize()
+            passes.append((clock.now_ns() - start) * 1e-9)
+        own.append(watch.own_ns)
+    if len({len(calls) for calls in own}) > 1:
+        raise UnsupportedError("The network does not call the same layers in every pass.")
+    return tuple(passes), tuple(statistics.median(times) * 1e-9 for times in zip(*own, strict=True))

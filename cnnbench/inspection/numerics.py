@@ -1,0 +1,229 @@
+"""How far a variant's scores are from those of fp64 with the same weights, on real pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cnnbench.inspection.compile_stats import CompileFacts, compile_facts
+from cnnbench.inspection.sample_images import real_pictures
+from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
+from cnnbench.spec import Case, InvalidError, Precision, Shape, UnsupportedError
+from cnnbench.timing.job import check_first, inference
+from cnnbench.training.evaluate import main_logits
+from cnnbench.variants import Prepared, prepare
+
+ALLOWED_TIMES = {"fp32": 4.0, "tf32": 2.0, "amp_bf16": 3.0, "amp_fp16": 3.0, "bf16": 3.0}
+"""A variant's error may be so many times that of eager in its own precision, by precision. Our choice, twice what was
+seen over 20 networks on a CPU: with channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to 1.8
+times as far where 3x3 convolutions prevail; 16-bit variants up to 1.3 times. A wrong network is off by far more."""
+
+FLOOR_EPSILONS = 4.0
+"""An error of so many machine epsilons of the precision is always allowed: eager may happen to be exact. Our choice."""
+
+MOST_PICTURES = 64
+FP64_S = 1.0
+"""Pictures are compared until there are 64 or fp64 took 1 s, and at least one. Our choice."""
+
+CALIBRATION_PIXELS = 8 * 224 * 224
+LEAST_CALIBRATION = 4
+"""BatchNorm's statistics are taken of as many pictures as hold so many pixels, 4 to 64. Our choice: 8 of 224 x 224."""
+
+_EPSILON = {
+    "fp32": torch.finfo(torch.float32).eps,
+    "tf32": 2.0**-10,  # TF32 keeps 10 bits of a product's factors
+    "amp_bf16": torch.finfo(torch.bfloat16).eps,
+    "amp_fp16": torch.finfo(torch.float16).eps,
+    "bf16": torch.finfo(torch.bfloat16).eps,
+}
+
+_TYPE = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "bf16": torch.bfloat16}
+
+_WEIGHT_DIMENSIONS = 4
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Return how the case's scores differ from eager fp64 with the same weights.
+
+    `numerics_error` is the largest ||y - y64|| / ||y64|| (2-norm over a picture's scores) of all pictures compared;
+    `numerics_allowed` is `ALLOWED_TIMES` that of plain eager in the variant's precision (for autocast: the network cast
+    to its 16-bit type), at least `FLOOR_EPSILONS`. A compiled variant also tells its first call, graphs, breaks and
+    recompilations. Without trained weights BatchNorm's statistics are taken from real pictures first: with those that a
+    network starts with, scores of a deep one are far from what they ever are in use.
+
+    Raises:
+        InvalidError: scores are not finite, or the variant's weights or input are not laid out as it says.
+        UnsupportedError: the network cannot run in fp64, or has no pictures as input. Where only the comparison fails,
+            a compiled variant still tells what compiling made, and the reason as a note.
+    """
+    case = assignment.case
+    model = assignment.build().to(case.device).eval()
+    if case.weights == "none":
+        calibrate(model, case.input_shape, case.seed)
+    original = deepcopy(model)
+    prepared = prepare(model, case.variant, case.device)
+    check_layout(prepared, case)
+    before = compile_facts() if case.variant.compile_mode else None
+    with _mode(prepared):
+        first_call_s = _first_call_s(assignment, prepared)
+    try:
+        scores_64 = _scores_fp64(original.double(), assignment)
+    except UnsupportedError as error:
+        if before is None:
+            raise
+        found = _compile_measurements(first_call_s, compile_facts().since(before))
+        return Outcome(measurements=found, notes=(str(error),))
+    batches = tuple(_batches(case, -(-len(scores_64) // case.batch_size)))
+    scores = _scores(prepared, batches)[: len(scores_64)]
+    found = _compile_measurements(first_call_s, compile_facts().since(before)) if before else ()
+    del prepared, model
+    own = _scores(_eager(original, case), batches)[: len(scores_64)]
+    if not bool(scores_64.any()):  # networks whose last layer starts at zero; any error would seem infinite or none
+        return Outcome(measurements=found, notes=("every score is 0 with these weights, so there is no error to tell",))
+    return Outcome(measurements=(*found, *_compared(case.variant.precision, scores_64, scores, own)))
+
+
+def calibrate(model: nn.Module, shape: Shape, seed: int) -> None:
+    """Set BatchNorm's running statistics to those of real pictures; all else stays in evaluation mode."""
+    parts = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    if not parts:
+        return
+    count = min(MOST_PICTURES, max(LEAST_CALIBRATION, CALIBRATION_PIXELS // (shape[-2] * shape[-1])))
+    first = next(model.parameters())
+    pictures = real_pictures(shape, count, seed).to(device=first.device, dtype=first.dtype)
+    momenta = [part.momentum for part in parts]
+    for part in parts:
+        part.reset_running_stats()
+        part.momentum = None  # a mean over all pictures instead of a moving one
+        part.train()
+    with torch.no_grad():
+        model(pictures)
+    for part, momentum in zip(parts, momenta, strict=True):
+        part.momentum = momentum
+        part.eval()
+
+
+def check_layout(prepared: Prepared, case: Case) -> None:
+    """Look whether weights and input lie as the variant says; one channel or 1x1 weights are both layouts at once.
+
+    Raises:
+        InvalidError: naming the weight, or the input.
+    """
+    if not case.variant.channels_last:
+        return
+    images = prepared.place(torch.zeros((case.batch_size, *case.input_shape)))
+    looked = {f"weight {name}": weight for name, weight in prepared.model.named_parameters()} | {"input": images}
+    for name, tensor in looked.items():
+        if tensor.dim() == _WEIGHT_DIMENSIONS and not tensor.is_contiguous(memory_format=torch.channels_last):
+            raise InvalidError(
+                f"{case.variant.name} asks for channels_last, and the {name} of shape {tuple(tensor.shape)} has the "
+                f"strides {tensor.stride()}: it was measured in another layout"
+            )
+
+
+@contextmanager
+def _mode(prepared: Prepared) -> Iterator[None]:
+    with torch.no_grad(), prepared.context():  # no_grad as in the timed cell, whose compiled code is to be found again
+        yield
+
+
+def _first_call_s(assignment: Assignment, prepared: Prepared) -> float:
+    """Return the seconds of the first call, made as the timed cell makes it: inside it and the wait for the device."""
+    passes = inference(assignment.spec, assignment.case, prepared)
+    start = assignment.clock.now_ns()
+    first = passes.first()
+    assignment.clock.synchronize()
+    took_s = (assignment.clock.now_ns() - start) * 1e-9
+    check_first(first)
+    return took_s
+
+
+def _batches(case: Case, count: int) -> Iterator[Tensor]:
+    """Yield `count` batches of real pictures, (batch, C, H, W), fp32 on the CPU; all of one size for the compiler."""
+    for at in range(count):
+        yield real_pictures(case.input_shape, case.batch_size, case.seed + at)
+
+
+def _scores_fp64(model: nn.Module, assignment: Assignment) -> Tensor:
+    """Return the scores (pictures, classes) of as many pictures as time allows, one picture at a time."""
+    case, clock = assignment.case, assignment.clock
+    seen: list[Tensor] = []
+    start = clock.now_ns()
+    with torch.no_grad():
+        for batch in _batches(case, max(1, MOST_PICTURES // case.batch_size)):
+            for at in range(len(batch)):
+                picture = batch[at : at + 1].to(device=case.device, dtype=torch.float64)
+                seen.append(_in_fp64(model, picture).cpu())
+                if len(seen) == MOST_PICTURES or (clock.now_ns() - start) * 1e-9 > FP64_S:
+                    return torch.cat(seen)
+    return torch.cat(seen)
+
+
+def _in_fp64(model: nn.Module, picture: Tensor) -> Tensor:
+    try:
+        return main_logits(model(picture))
+    except RuntimeError as error:
+        if "double" not in str(error).lower():  # "expected scalar type Double but found Float", and others like it
+            raise
+        raise UnsupportedError(f"The network does not run in fp64, so nothing tells its error: {error}") from error
+
+
+def _eager(model: nn.Module, case: Case) -> Prepared:
+    """Return `model` as it is written, in the precision of the case's variant; weights come back exactly from fp64."""
+    tf32: Precision = "tf32" if case.variant.precision == "tf32" else "fp32"
+    plain = replace(case.variant, precision=tf32, channels_last=False, compile_mode=None, cudnn_benchmark=False)
+    prepared = prepare(model, plain, case.device)
+    dtype = _TYPE.get(case.variant.precision, torch.float32)
+    model = prepared.model.to(dtype=dtype)
+    return replace(prepared, call=model, model=model, place=lambda images: images.to(device=case.device, dtype=dtype))
+
+
+def _scores(prepared: Prepared, batches: tuple[Tensor, ...]) -> Tensor:
+    """Return the scores of all pictures, (pictures, classes), as fp64 on the CPU."""
+    with _mode(prepared):
+        # CUDA graphs write every output to the same place, so each is taken away before the next call
+        return torch.cat([main_logits(prepared.call(prepared.place(batch))).double().cpu() for batch in batches])
+
+
+def _compared(precision: Precision, scores_64: Tensor, scores: Tensor, own: Tensor) -> tuple[Measurement, ...]:
+    error = largest_error("the variant", scores, scores_64)
+    own_error = largest_error(f"eager in {precision}", own, scores_64)
+    allowed = max(ALLOWED_TIMES[precision] * own_error, FLOOR_EPSILONS * _EPSILON[precision])
+    agreed = int((scores.argmax(dim=1) == scores_64.argmax(dim=1)).sum())
+    found = {
+        "numerics_error": error,
+        "numerics_allowed": allowed,
+        "top1_agreed": float(agreed),
+        "top1_compared": float(len(scores_64)),
+    }
+    return tuple(Measurement(quantity=quantity, samples=(value,)) for quantity, value in found.items())
+
+
+def largest_error(whose: str, scores: Tensor, scores_64: Tensor) -> float:
+    """Return the largest ||y - y64|| / ||y64|| over the pictures; both are (pictures, classes) in fp64.
+
+    Raises:
+        InvalidError: scores are not finite; the message names `whose`.
+    """
+    for name, given in (("fp64", scores_64), (whose, scores)):
+        if not bool(given.isfinite().all()):
+            raise InvalidError(f"the scores of {name} hold NaN or infinity on real pictures")
+    norms = scores_64.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+    return float(((scores - scores_64).norm(dim=1) / norms).max())
+
+
+def _compile_measurements(first_call_s: float, facts: CompileFacts) -> tuple[Measurement, ...]:
+    found = {
+        "compile_warm_s": first_call_s,
+        "graphs": float(facts.graphs),
+        "graph_breaks": float(facts.graph_breaks),
+        "recompiles": float(facts.recompiles),
+    }
+    return tuple(Measurement(quantity=quantity, samples=(value,)) for quantity, value in found.items())

@@ -1,0 +1,102 @@
+"""What a network takes pictures for: the classes with the highest scores, and their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnbench.data.batches import View
+from cnnbench.data.decode import decode
+from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
+from cnnbench.models.weights import PUBLISHED_CLASSES
+from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
+from cnnbench.spec import ModelSpec, UnsupportedError, is_picture
+from cnnbench.training.evaluate import main_logits
+from cnnbench.training.recipes import recipe_of
+from cnnbench.variants import prepare
+
+BATCH = 16
+"""Pictures at once: large networks need some 100 MB for each. Our choice."""
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Return for each of the assignment's pictures the `top` classes with the highest scores, best first.
+
+    `top_class` are the classes, picture after picture, `top_share` the network's confidence in them (softmax), and the
+    notes the names of these classes, "" where none is known. Pictures are resized and cut as photographs of a dataset
+    are. They are normalised as in training, where the case names the dataset of it or the network has a recipe, and
+    else as torchvision's published weights expect.
+
+    Raises:
+        UnsupportedError: the network's input is no picture, or a file cannot be decoded; the message names it.
+    """
+    case, spec = assignment.case, assignment.spec
+    check_takes_pictures(spec)
+    prepared = prepare(assignment.build(), case.variant, case.device)
+    prepared.model.eval()
+    view = view_of_files(spec, trained_here=case.dataset is not None)
+    parts: list[Tensor] = []
+    with torch.no_grad(), prepared.context():
+        for at in range(0, len(assignment.images), BATCH):
+            pixels = np.stack([pixels_of(path, spec) for path in assignment.images[at : at + BATCH]])
+            images = prepared.place(view(torch.from_numpy(pixels)))
+            parts.append(main_logits(prepared.call(images)).float().cpu())
+    scores = torch.cat(parts)
+    best = scores.softmax(dim=1).topk(min(assignment.top, scores.shape[1]), dim=1)
+    names = class_names(scores.shape[1]) if case.dataset is None else ()
+    classes = [int(k) for row in best.indices.tolist() for k in row]
+    return Outcome(
+        measurements=(
+            Measurement(quantity="top_class", samples=tuple(map(float, classes)), units=best.indices.shape[1]),
+            Measurement(quantity="top_share", samples=tuple(best.values.flatten().tolist())),
+        ),
+        notes=tuple(names[k] if k < len(names) else "" for k in classes),
+    )
+
+
+def check_takes_pictures(spec: ModelSpec) -> None:
+    """Check that the network takes pictures.
+
+    Raises:
+        UnsupportedError: it does not.
+    """
+    if spec.features_of is not None:
+        raise UnsupportedError(
+            f"{spec.name} takes the features of {spec.features_of} and no picture: 'cnnbench evaluate CHECKPOINT' "
+            "tests both together on a dataset."
+        )
+    if not is_picture(spec.input_shape):
+        raise UnsupportedError(f"The input of {spec.name} is no picture, which has 1 or 3 channels.")
+
+
+def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
+    """Return the bytes (C, H, W) of a picture file, resized and cut to the network's input.
+
+    Raises:
+        UnsupportedError: it cannot be decoded.
+    """
+    try:
+        return decode(Path(path).read_bytes(), spec.input_shape)
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise UnsupportedError(f"{path} is no picture that can be decoded: {type(error).__name__}.") from error
+
+
+def view_of_files(spec: ModelSpec, *, trained_here: bool) -> View:
+    """Return how the network sees picture files: as in training, or as published weights expect."""
+    if spec.recipe is None and spec.pretrained is not None and not trained_here:
+        return View(input_shape=spec.input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    recipe = recipe_of(spec)
+    return View(input_shape=spec.input_shape, mean=recipe.mean, std=recipe.std)
+
+
+def class_names(outputs: int) -> tuple[str, ...]:
+    """Return the names of ImageNet's classes for a network with as many outputs, none for others."""
+    if outputs != PUBLISHED_CLASSES:
+        return ()
+    from torchvision.models import get_model_weights
+
+    return tuple(get_model_weights("resnet18").DEFAULT.meta["categories"])

@@ -1,0 +1,257 @@
+"""What a network looks like inside: its kernels, what its layers make of a picture, the classes that pictures get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from cnnbench import data
+from cnnbench.data.batches import Split, View, adapt, batches, shifted
+from cnnbench.data.dataset import DatasetSpec
+from cnnbench.inspection.kernels import MOST_TILES, first_of, kernel_sheets
+from cnnbench.inspection.layers import tensors
+from cnnbench.inspection.predict import check_takes_pictures, class_names, pixels_of, view_of_files
+from cnnbench.inspection.sample_images import photograph
+from cnnbench.models.convolutions import convolution, convolutions, module_name
+from cnnbench.record import Outcome
+from cnnbench.runners import Assignment
+from cnnbench.spec import CnnbenchError, UnsupportedError, UsageError, unknown_name
+from cnnbench.training.dataset_view import Wanted, wanted
+from cnnbench.training.evaluate import fitting_batch, main_logits
+from cnnbench.training.recipes import recipe_for
+from cnnbench.visuals import COLOURS, Look, Move, Sheet
+
+FIRST_LAYERS = ("1", "2")
+"""The convolutions whose features are shown where the user names none: as in the tutorials."""
+
+_MAPS_DIMENSIONS = 4
+
+_BETWEEN = (nn.BatchNorm2d, nn.Identity, nn.Dropout, nn.Dropout2d)
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Tanh)
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Return the sheets that the assignment's look asks for; the network is in evaluation mode, in fp32.
+
+    Raises:
+        UnsupportedError: the network has nothing of that kind, or takes no pictures.
+        UsageError: a layer or a test picture that is asked for does not exist.
+        CnnbenchError: wrong predictions are asked for, and there are none.
+    """
+    look = assignment.look
+    assert look is not None
+    check_takes_pictures(assignment.spec)
+    model = assignment.build().eval()
+    with torch.no_grad():
+        if look.kind == "kernels":
+            sheets = kernel_sheets(model, assignment.spec.name, look.layers)
+        elif look.kind == "features":
+            sheets = _feature_sheets(assignment, look, model)
+        else:
+            sheets = [_prediction_sheet(assignment, look, model)]
+    return Outcome(sheets=tuple(sheets))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Picture:
+    """A picture as a dataset holds it, how the network sees it, and what is known of it."""
+
+    split: Split
+    view: View
+    says: str
+    label: int | None = None
+    names: tuple[str, ...] = ()
+
+
+def _feature_sheets(assignment: Assignment, look: Look, model: nn.Module) -> list[Sheet]:
+    picture = _picture(assignment, look)
+    layers = _layers(model, assignment.spec.name, look.layers)
+    sheets: list[Sheet] = []
+    for move in look.moves:
+        right, down = move
+        moved = shifted(picture.split, right=right, down=down) if any(move) else picture.split
+        seen = picture.view(moved.images_NCHW)
+        scores, maps = outputs_of(model, seen, layers)
+        sheets.append(_seen_sheet(picture, moved, scores, move))
+        sheets += [_map_sheet(name, maps[name]) for name in layers]
+    return sheets
+
+
+def _picture(assignment: Assignment, look: Look) -> _Picture:
+    spec, case = assignment.spec, assignment.case
+    if look.image is None and case.dataset is not None:
+        dataset, shown = _dataset(assignment)
+        test = shown.splits.test
+        if not 0 <= look.picture < len(test):
+            raise UsageError(f"There is no test picture {look.picture} in {dataset.name}: 0 to {len(test) - 1}.")
+        one = test.part(slice(look.picture, look.picture + 1))
+        label = int(one.labels_N[0])
+        says = f"test picture {look.picture} of {dataset.name}"
+        return _Picture(split=one, view=shown.view, says=says, label=label, names=dataset.class_names)
+    view = view_of_files(spec, trained_here=case.dataset is not None)
+    if look.image is not None:
+        pixels, says = torch.from_numpy(pixels_of(look.image, spec)), look.image.rpartition("/")[2]
+    else:
+        pixels, says = photograph((COLOURS, *spec.input_shape[1:])), "a photograph that comes with scikit-learn"
+        if spec.input_shape[0] < COLOURS:
+            raise UsageError(f"{spec.name} takes grey pictures. Name one with --image, or a dataset with --dataset.")
+    names = data.find(case.dataset).class_names if case.dataset else class_names(spec.classes or 0)
+    split = Split(images_NCHW=pixels[None], labels_N=torch.zeros(1, dtype=torch.int64), classes=1)
+    return _Picture(split=split, view=view, says=says, names=names)
+
+
+def _dataset(assignment: Assignment) -> tuple[DatasetSpec, Wanted]:
+    """Return the case's dataset, and it as the network wants it."""
+    case = assignment.case
+    dataset = data.find(case.dataset or "")
+    recipe = recipe_for(assignment.spec, dataset, case.recipe)
+    return dataset, wanted(
+        assignment.spec,
+        dataset,
+        data_dir=assignment.data_dir,
+        recipe=recipe,
+        tell=lambda text, _: assignment.hear(text, 0.0),
+    )
+
+
+def _layers(model: nn.Module, network: str, asked: Sequence[str]) -> list[str]:
+    """Return the names of the modules whose outputs are shown: of a convolution that is numbered, what activates it."""
+    every = dict(model.named_modules())
+    found: list[str] = []
+    for layer in asked or FIRST_LAYERS[: max(1, len(convolutions(model)))]:
+        name = module_name(layer)
+        if layer.isdigit():
+            found.append(_activated(model, convolution(model, network, layer)[0]))
+        elif name and name in every:
+            found.append(name)
+        else:
+            raise unknown_name("layer", layer, filter(None, every), more="A number counts the convolutions.")
+    return found
+
+
+def _activated(model: nn.Module, name: str) -> str:
+    """Return the activation that follows the convolution `name` in the order of modules, or itself if none does."""
+    leaves: list[tuple[str, nn.Module]] = [(own, m) for own, m in model.named_modules() if not list(m.children())]
+    after = [own for own, _ in leaves].index(name) + 1
+    for own, module in leaves[after:]:
+        if isinstance(module, _ACTIVATIONS):
+            return own
+        if not isinstance(module, _BETWEEN):
+            break
+    return name
+
+
+def outputs_of(model: nn.Module, images_NCHW: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: N803  # a tensor's axes are part of its name
+    """Return the scores (pictures, classes), and the outputs of the modules called `layers` when first called.
+
+    Raises:
+        UnsupportedError: one of them is not called, or gives no maps (pictures, maps, height, width).
+    """
+    found: dict[str, Tensor] = {}
+    modules = dict(model.named_modules())
+
+    def taker(name: str) -> RemovableHandle:
+        def take(_module: nn.Module, _given: object, output: object) -> None:
+            if name not in found:
+                found[name] = next(tensors(output)).detach().float().cpu().clone()  # what follows may work in place
+
+        handle: RemovableHandle = modules[name].register_forward_hook(take)
+        return handle
+
+    handles = [taker(name) for name in dict.fromkeys(layers)]
+    try:
+        scores = main_logits(model(images_NCHW)).float().cpu()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in layers:
+        if name not in found:
+            raise UnsupportedError(f"The layer '{name}' is not called in a forward pass.")
+        if found[name].ndim != _MAPS_DIMENSIONS:
+            shape = "x".join(map(str, found[name].shape[1:]))
+            raise UnsupportedError(f"The layer '{name}' gives {shape} and no maps of height and width.")
+    return scores, found
+
+
+def _seen_sheet(picture: _Picture, moved: Split, scores: Tensor, move: Move) -> Sheet:
+    share, best = (value.item() for value in scores.softmax(dim=1).max(dim=1))
+    right = picture.label is None or int(best) == picture.label
+    is_ = "" if picture.label is None else f", it is {_name(picture.label, picture.names)}"
+    title = f"{picture.says}{_moved(move)}: predicted {_name(int(best), picture.names)} ({100 * share:.1f} %){is_}"
+    pixels = View(input_shape=picture.view.input_shape)(moved.images_NCHW)
+    return Sheet(title=title, images=drawable(pixels), wrong=(not right,))
+
+
+def _moved(move: Move) -> str:
+    right, down = move
+    across = f" {abs(right)} to the {'right' if right > 0 else 'left'}" if right else ""
+    along = f" {abs(down)} {'down' if down > 0 else 'up'}" if down else ""
+    return f", moved{across}{along}" if across or along else ""
+
+
+def _name(label: int, names: Sequence[str]) -> str:
+    return names[label] if label < len(names) else f"class {label}"
+
+
+def _map_sheet(name: str, maps: Tensor) -> Sheet:
+    count, height, width = maps.shape[1:]
+    return Sheet(
+        title=f"{name}: {count} feature maps of {height}x{width}{first_of(MOST_TILES, count)}",
+        images=maps[0, :MOST_TILES].numpy(),
+        kind="values",
+    )
+
+
+def drawable(images_NCHW: Tensor) -> npt.NDArray[np.float32]:  # noqa: N803
+    """Return pictures (bytes, or floats in [0, 1]) as a sheet holds them: (N, H, W), or (N, H, W, 3) for colours."""
+    shown = images_NCHW.to(torch.float32)
+    if images_NCHW.dtype == torch.uint8:
+        shown = shown / 255
+    if shown.shape[1] == COLOURS:
+        return shown.permute(0, 2, 3, 1).contiguous().numpy()
+    return shown[:, 0].numpy()
+
+
+def _prediction_sheet(assignment: Assignment, look: Look, model: nn.Module) -> Sheet:
+    dataset, shown = _dataset(assignment)
+    test = shown.splits.test
+    chosen, predicted = _predicted(model, adapt(test, shown.view, "cpu"), look, assignment)
+    if not chosen:
+        raise CnnbenchError(f"All {len(test)} test pictures of {dataset.name} are predicted rightly: none is wrong.")
+    labels = [int(test.labels_N[at]) for at in chosen]
+    wrong = tuple(a != b for a, b in zip(predicted, labels, strict=True))
+    names = tuple(
+        _name(a, dataset.class_names) + (f"\nis {_name(b, dataset.class_names)}" if a != b else "")
+        for a, b in zip(predicted, labels, strict=True)
+    )
+    said = "wrong" if look.wrong else f"{sum(wrong)} of {len(wrong)} wrong"
+    return Sheet(
+        title=f"test pictures of {dataset.name} and their predicted classes: {said}",
+        images=drawable(test.images_NCHW[chosen]),
+        names=names,
+        wrong=wrong,
+    )
+
+
+def _predicted(model: nn.Module, split: Split, look: Look, assignment: Assignment) -> tuple[list[int], list[int]]:
+    """Return the first `count` pictures of a part by their numbers, or the first wrong ones, and their classes."""
+    chosen: list[int] = []
+    predicted: list[int] = []
+    at = 0
+    for images, labels in batches(split, fitting_batch(split)):
+        best = main_logits(model(images)).argmax(dim=1).tolist()
+        for label, found in zip(labels.tolist(), best, strict=True):
+            if (not look.wrong or found != label) and len(chosen) < look.count:
+                chosen.append(at)
+                predicted.append(found)
+            at += 1
+        assignment.hear(f"{at} test pictures", at / len(split))
+        if len(chosen) == look.count:
+            break
+    return chosen, predicted

@@ -1,0 +1,142 @@
+"""How long things may take: the expected seconds of cells and plans, and the least that a budget must give."""
+
+from __future__ import annotations
+
+import math
+
+from cnnbench.machine import threads_of
+from cnnbench.models import MODELS
+from cnnbench.orchestrator.plan import Plan
+from cnnbench.spec import Case, Request, UsageError
+from cnnbench.variants import REFERENCE
+
+SETUP_S = 0.9
+"""Expected seconds to fork, build and warm up a cell of a small network: 0.7 to 0.9 were seen on two cores."""
+
+CANARY_S = 0.5
+"""Expected seconds to start the canary; seen on two cores. For the ETA only."""
+
+EXTRA_S = 0.3
+ERROR_S_PER_MAC = 0.4e-9
+MEMORY_S_PER_MAC = 0.1e-9
+"""Expected seconds for what is measured beside a cell, and more of them for each multiply-add of a pass: an error,
+which takes passes in fp64, and memory or layers. VGG16 took 5 to 8 and 1.5 to 3 s on two cores, LeNet 0.4 and 0.1."""
+
+COMPILE_S = 35.0
+COMPILE_AUTOTUNE_S = 150.0
+"""Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only."""
+
+COMPILED_EXTRA_S = 6.0
+CHECK_COMPILED_S = 15.0
+"""Expected seconds for the error or the memory of a compiled cell, and those set aside for both; with warm caches each
+took 5 to 8 s on two cores."""
+
+SAMPLING_S = 6.0
+"""Expected seconds of blocks for a cell until the width of its interval stops it. For the ETA only."""
+
+MACS_PER_S = 60e9
+"""Expected multiply-adds a second, to guess the time of a pass where a network declares its MACs. For the ETA only."""
+
+PASSES = 60
+"""Passes that a cell makes at least, warm-up and blocks together. For the ETA only."""
+
+WARM_PASSES = 4
+"""Passes of a worker before its first sample."""
+
+TRAINING_COST = 3
+"""A training step does about three times the work of a forward pass."""
+
+TRAINING_SHARE = 0.3
+"""Share of a run's budget that trainings may take where an accuracy is asked for."""
+
+COMPLEXITY_S = 0.7
+START_S = 5.0
+"""Expected seconds to count one network, and to start the fork server. For the ETA only."""
+
+
+def fixed_s(case: Case) -> float:
+    """Return the expected seconds of a cell beside its blocks."""
+    return start_s(case) + (CHECK_COMPILED_S if case.variant.compile_mode and case.role == "timed" else 0.0)
+
+
+def start_s(case: Case) -> float:
+    """Return the expected seconds before a cell's first sample."""
+    if case.role == "canary":
+        return CANARY_S
+    compiling = {None: 0.0, "max-autotune": COMPILE_AUTOTUNE_S}.get(case.variant.compile_mode, COMPILE_S)
+    return SETUP_S + compiling + WARM_PASSES * _pass_s(case)
+
+
+def _pass_s(case: Case) -> float:
+    work = work_of(case)
+    return work / MACS_PER_S if math.isfinite(work) else 0.0
+
+
+def work_of(case: Case) -> float:
+    """Return the multiply-adds of one pass, by what the model declares; infinite where it declares nothing."""
+    spec = MODELS.get(case.model)
+    macs = math.inf if spec is None or spec.macs is None else spec.macs
+    return macs * case.batch_size * (TRAINING_COST if case.task == "train" else 1)
+
+
+def extra_s(case: Case) -> float:
+    """Return the expected seconds for what is measured beside a cell: its error, its memory, or its layers."""
+    work = work_of(case)
+    each_s = ERROR_S_PER_MAC if case.role == "numerics" else MEMORY_S_PER_MAC
+    return EXTRA_S + (each_s * work if math.isfinite(work) else 0.0)
+
+
+def sampling_s(case: Case) -> float:
+    """Return the expected seconds of a cell's passes, from its declared multiply-adds where there are any."""
+    if case.role == "canary":
+        return SAMPLING_S
+    return max(SAMPLING_S, PASSES * _pass_s(case))
+
+
+def expected_s(plan: Plan) -> float:
+    """Return the seconds that a run of `plan` is expected to take if no budget cuts it.
+
+    Trainings add what makes their share of the whole, because that is what they are given.
+    """
+    cells = sum(fixed_s(c) + sampling_s(c) for group in plan.groups for c in group.members)
+    once = COMPLEXITY_S * len(plan.complexity) + sum(map(extra_s, (*plan.memory, *plan.numerics, *plan.layers)))
+    measuring = once + START_S + cells
+    return measuring / (1 - TRAINING_SHARE) if plan.accuracy else measuring
+
+
+FIRST_START_S = 3.0
+FIRST_CELL_S = 0.15
+FIRST_PASSES = 6
+"""Seconds to start the fork server and a cell, and passes of a cell, in the first round: what a budget must give at the
+least. All are on the short side, since a budget that would just do must not be refused."""
+
+
+def least_s(request: Request) -> float:
+    """Return the seconds that the first round of `request` takes at the least, by what its models declare."""
+    total = FIRST_START_S
+    # the rate was seen on two cores; a CUDA device is so much faster that its passes do not count
+    pass_s_per_mac = 0.0 if request.device != "cpu" else 1 / (MACS_PER_S * max(1.0, threads_of(request) / 2))
+    for section in request.sections:
+        plain = [v for v in section.variants if "compile" not in v and v not in (REFERENCE, "all")]
+        cells = len(plain) + 3  # the reference, its A/A control, and the reference once more in the line-up
+        for model in section.models:
+            spec = MODELS.get(model)
+            macs = 0 if spec is None or spec.macs is None else spec.macs
+            for task in section.tasks:
+                work = sum(section.batch_sizes) * macs * (TRAINING_COST if task == "train" else 1)
+                total += cells * (FIRST_CELL_S * len(section.batch_sizes) + FIRST_PASSES * work * pass_s_per_mac)
+    return total
+
+
+def check_budget(request: Request) -> None:
+    """Refuse a budget that cannot give the first round.
+
+    Raises:
+        UsageError: says what is needed.
+    """
+    needed = least_s(request)
+    if request.budget.total_s < needed:
+        raise UsageError(
+            f"A budget of {request.budget.total_s:g} s is too short: measuring each cell once takes about "
+            f"{math.ceil(needed)} s here. Give --budget {math.ceil(needed)}s or more, or fewer models or variants."
+        )

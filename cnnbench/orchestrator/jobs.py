@@ -1,0 +1,255 @@
+"""What a run measures beside its timed cells, between rounds: counts, errors, memory, layers, ceilings, trainings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cnnbench import machine
+from cnnbench.machine import threads_of
+from cnnbench.orchestrator.blocks import Tell
+from cnnbench.orchestrator.context import RunContext, conditions_of, left_of, patience_s
+from cnnbench.orchestrator.estimates import COMPILED_EXTRA_S, COMPLEXITY_S, TRAINING_SHARE, extra_s, work_of
+from cnnbench.orchestrator.machine_limits import cache_file, ceilings_case, find_ceilings, measured_ceilings
+from cnnbench.spec import Case, Device
+from cnnbench.workers.calls import limit_of, train_case
+from cnnbench.workers.messages import Done, Failure, Job, News
+
+NEEDED_SHARE = 0.2
+OPTIONAL_SHARE = 0.1
+"""Shares of the time until now that counts and errors take, and of the budget that memory, layers and ceilings take;
+trainings have a share of their own. Counts and errors are measured all the same in the end: a table without parameters,
+or with a verdict on a variant that may compute something else, is of little use."""
+
+LAYERS_FROM_S = 120.0
+"""Budget from which layers are timed: in shorter runs rounds come first."""
+
+CEILINGS_S = 2.0
+CEILINGS_FROM_S = 30.0
+CEILINGS_ANEW_S = 120.0
+"""Seconds that measuring the machine's ceilings may take; the budget from which a run may spend them, and the one from
+which it does so even where they are known: a slow moment may have hidden how high they are."""
+
+NO_TIME = "no time was left for it; give a larger --budget"
+
+Kind = Literal["counts", "error", "memory", "layers", "ceilings", "training"]
+
+_NEEDED: tuple[Kind, ...] = ("counts", "error", "training")
+
+CHEAP_S = 2.0
+"""Expected seconds up to which an error is told right after the first round, and not when its share allows it."""
+
+_TEXT: dict[Kind, str] = {
+    "counts": "counting parameters and MACs",
+    "error": "numerical error",
+    "memory": "peak memory",
+    "layers": "time by layer",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A piece of work: one case, or some that can be done side by side, and the seconds that it is expected to take."""
+
+    kind: Kind
+    cases: tuple[Case, ...]
+    expected_s: float = 0.0
+    without: tuple[str, ...] = ()
+
+    @property
+    def needed(self) -> bool:
+        """Whether a row takes it to be believed, so that it is done however little time there is."""
+        return self.kind in _NEEDED
+
+
+Keep = Callable[[Case, float, Done | Failure], None]
+"""Takes what came of a case, and when it was begun (seconds since 1970)."""
+
+
+class Beside:
+    """The pieces of work of a run that are not done yet, cheapest first; `lost_s` is what failing ones took."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        *,
+        done: Callable[[Case], bool],
+        broken: Callable[[Case], bool],
+        keep: Keep,
+        tell: Tell,
+    ) -> None:
+        """Line up what the plan asks for; cases that are `done` or `broken` are left out when their turn comes."""
+        self.lost_s = 0.0
+        self._spent_s = {True: 0.0, False: 0.0}  # on what is needed, and on the rest
+        self._context = context
+        self._done = done
+        self._broken = broken
+        self._keep = keep
+        self._tell = tell
+        self._trained_s = 0.0
+        self._queue = self._planned()
+
+    def _planned(self) -> list[Piece]:
+        plan, cores = self._context.plan, machine.usable_cores()
+        # pools of threads that share cores wait for each other: two errors at once took 2.3 s, in turn 0.5 s
+        width = max(1, cores // threads_of(plan.request))
+        plain = [c for c in plan.numerics if not c.variant.compile_mode]
+        memory = [c for c in plan.memory if not c.variant.compile_mode]
+        total_s = plan.request.budget.total_s
+        pieces = [
+            *_in_pieces("error", sorted(plain, key=work_of), width),
+            *_in_pieces("memory", sorted(memory, key=work_of), width),
+            *(_in_pieces("layers", sorted(plan.layers, key=work_of), 1) if total_s >= LAYERS_FROM_S else ()),
+        ]
+        pieces.sort(key=lambda piece: piece.expected_s)  # one dear piece must not take the time of many cheap ones
+        devices: dict[Device, None] = dict.fromkeys(case.device for group in plan.groups for case in group.cases)
+        for device in devices:
+            case = ceilings_case(device, threads_of(plan.request), seconds=CEILINGS_S, seed=plan.request.seed)
+            known = find_ceilings(self._context.environment, device, case.variant.threads, file=cache_file())
+            if known is not None or total_s >= CEILINGS_FROM_S:
+                pieces.append(Piece(kind="ceilings", cases=(case,), expected_s=CEILINGS_S))
+        pieces = [*_in_pieces("counts", plan.complexity, cores), *pieces]
+        return pieces + _in_pieces("training", sorted(plan.accuracy, key=work_of), 1)
+
+    def add_compiled(self, own: Sequence[Case], *, resumed: bool = False) -> None:
+        """Line up error and memory of the compiled cells among `own`, whose caches are warm now.
+
+        `resumed`: what compiling made is gone, so how long warm caches take is not kept.
+        """
+        wanted = {conditions_of(case) for case in own if case.variant.compile_mode}
+        without = ("compile_warm_s",) if resumed else ()
+        plan, task = self._context.plan, own[0].task
+        kinds: tuple[tuple[Kind, tuple[Case, ...]], ...] = (("error", plan.numerics), ("memory", plan.memory))
+        self._queue += [
+            Piece(kind=kind, cases=(case,), expected_s=COMPILED_EXTRA_S, without=without)
+            for kind, cases in kinds
+            for case in cases
+            if conditions_of(case) in wanted and case.task == task
+        ]
+
+    def expected_s(self, *, needed_only: bool) -> float:
+        """Return the seconds that what is left and fits is expected to take.
+
+        Trainings count for nothing, because they take what is left when their turn comes.
+        """
+        return sum(piece.expected_s for piece in self._fitting(needed_only=needed_only))
+
+    def _fitting(self, *, needed_only: bool = False) -> list[Piece]:
+        """Return the pieces for which the share of the budget does, or only those that rows need to be believed."""
+        left_s = OPTIONAL_SHARE * self._context.plan.request.budget.total_s - self._spent_s[False]
+        fitting = []
+        for piece in self._queue:
+            if piece.needed:
+                fitting.append(piece)
+            elif not needed_only and piece.expected_s <= left_s:
+                fitting.append(piece)
+                left_s -= piece.expected_s
+        return fitting
+
+    def urgent(self, until: float) -> None:
+        """Do what the first table lacks, but begin nothing after `until` (monotonic)."""
+        for piece in [p for p in self._queue if p.kind == "counts" or (p.kind == "error" and p.expected_s <= CHEAP_S)]:
+            if time.monotonic() >= until:
+                return
+            self._queue.remove(piece)
+            self._do(piece)
+
+    def some(self, elapsed_s: float, *, needed_only: bool) -> None:
+        """Do pieces as long as they have taken less than their share of the `elapsed_s` of the run."""
+        needed = NEEDED_SHARE + (TRAINING_SHARE if self._context.plan.accuracy else 0.0)
+        share = {True: needed, False: OPTIONAL_SHARE}
+
+        def due() -> list[Piece]:
+            fitting = self._fitting(needed_only=needed_only)
+            return [p for p in fitting if self._spent_s[p.needed] < share[p.needed] * elapsed_s]
+
+        while pieces := due():
+            self._queue.remove(pieces[0])
+            self._do(pieces[0])
+
+    def rest(self, until: float) -> None:
+        """Do what is left and fits, but begin nothing after `until` (monotonic); the rest gets records that say so."""
+        while time.monotonic() < until and (fitting := self._fitting()):
+            self._queue.remove(fitting[0])
+            self._do(fitting[0])
+        for piece in self._queue:
+            for case in self._open(piece):
+                self._keep(case, time.time(), Failure(status="not started", error=NO_TIME))
+
+    def _open(self, piece: Piece) -> list[Case]:
+        return [case for case in piece.cases if not self._done(case) and not self._broken(case)]
+
+    def _do(self, piece: Piece) -> None:
+        cases = self._open(piece)
+        if not cases:
+            return
+        begin = time.monotonic()
+        if piece.kind == "training":
+            self._train(cases[0])
+        elif piece.kind == "ceilings":
+            self._find_ceilings(cases[0])
+        else:
+            self._side_by_side(piece, cases)
+        self._spent_s[piece.needed] += time.monotonic() - begin
+
+    def _side_by_side(self, piece: Piece, cases: Sequence[Case]) -> None:
+        """Do `cases` at once, each in a worker of its own."""
+        started = time.time()
+        self._tell(f"{_TEXT[piece.kind]}: {', '.join(dict.fromkeys(c.model for c in cases))}")
+        workers = [self._context.host.start() for _ in cases]
+        for worker, case in zip(workers, cases, strict=True):
+            job = Job(case=case, scratch=self._context.scratch, memory_limit_bytes=limit_of(case))
+            worker.send(job)
+
+        failed = False
+        for worker, case in zip(workers, cases, strict=True):
+            reply = worker.receive(patience_s(self._context, case))
+            worker.close()
+            assert isinstance(reply, Done | Failure)
+            failed = failed or isinstance(reply, Failure)
+            self._keep(case, started, left_of(reply, piece.without) if isinstance(reply, Done) else reply)
+        if failed:
+            self.lost_s += time.time() - started
+
+    def _find_ceilings(self, case: Case) -> None:
+        """Find what the machine can do at most; a run that is too short for measuring it takes what is known."""
+        started, context = time.time(), self._context
+        self._tell("what the machine can do at most (kept for later runs)")
+        anew = context.plan.request.budget.total_s >= CEILINGS_ANEW_S
+        found = measured_ceilings(context.host, case, context.environment, scratch=context.scratch, anew=anew)
+        self._keep(case, started, found.reply)
+
+    def _train(self, case: Case) -> None:
+        """Train and test a model, if it fits half of what is left of the trainings' share, or all of it as the last."""
+        request = self._context.plan.request
+        left_s = max(0.0, TRAINING_SHARE * request.budget.total_s - self._trained_s)
+        last = not any(piece.kind == "training" for piece in self._queue)
+        what = f"training {case.model} on {case.dataset}"
+        job = Job(
+            case=case,
+            scratch=self._context.scratch,
+            memory_limit_bytes=limit_of(case),
+            limit_s=left_s if last else left_s / 2,
+            data_dir=request.data_dir,
+        )
+
+        def hear(news: News) -> None:
+            self._tell(f"{what}: {news.text}")
+
+        self._tell(what)
+        started, begin = time.time(), time.monotonic()
+        reply = train_case(self._context.host, job, hear)
+        self._trained_s += time.monotonic() - begin
+        self._keep(case, started, reply)
+
+
+def _in_pieces(kind: Kind, cases: Sequence[Case], width: int) -> list[Piece]:
+    """Return pieces of `width` cases each, with the seconds that they are expected to take."""
+    found = []
+    for at in range(0, len(cases), width):
+        some = tuple(cases[at : at + width])
+        each_s = {"training": 0.0, "counts": COMPLEXITY_S}.get(kind, max(map(extra_s, some)))
+        found.append(Piece(kind=kind, cases=some, expected_s=each_s))
+    return found

@@ -1,0 +1,214 @@
+"""The machine by itself: its ceilings, kept in a file for equal environments, and how noisy it is now."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from cnnbench import machine
+from cnnbench.quantity import QUANTITIES
+from cnnbench.record import Environment, Measurement, Outcome
+from cnnbench.spec import Budget, Case, Device, Request, Variant
+from cnnbench.workers.calls import ask, do_job, hosting
+from cnnbench.workers.client import Host
+from cnnbench.workers.messages import Built, Done, Failure, Job, Ready, Take, Taken, Warm
+
+LONG_S = 6.0
+"""Seconds of measuring ceilings where nothing else waits: time to outlast slow moments. Our choice."""
+
+ANSWER_S = 60.0
+"""Longest wait for ceilings beyond the time they are measured for: setting up takes a second, on a busy machine some.
+Our choice."""
+
+MOST_KEPT = 100
+"""Environments that the file holds; the oldest is forgotten first. Our choice."""
+
+CANARY_SAMPLES = 100
+"""Samples of the canary that show how noisy the machine is: 10 ms each and as much idling, some 2 to 3 s in all,
+because noise moves within a second. Our choice."""
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+    environment: Environment
+    device: Device
+    threads: int
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What came of looking for ceilings; `cached`: they were measured earlier, on the equal environment."""
+
+    reply: Done | Failure
+    cached: bool
+
+
+def cache_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where ceilings are kept: `cnnbench/ceilings.json` in the user's cache folder (XDG base directories)."""
+    folder = environ.get("XDG_CACHE_HOME", "")
+    return (Path(folder) if folder else Path("~/.cache").expanduser()) / "cnnbench" / "ceilings.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Canary:
+    """What fixed work showed: seconds of one matrix product by sample, and the counters."""
+
+    latencies_s: tuple[float, ...]
+    noise: machine.Noise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examined:
+    """What the machine is, what it can do at most, and how noisy it is; `canary` None where nothing was measured."""
+
+    environment: Environment
+    device: Device
+    threads: int
+    ceilings: Found | None
+    canary: Canary | Failure | None = None
+
+
+def ceilings_case(device: Device, threads: int, *, seconds: float, seed: int = 0) -> Case:
+    """Return the case whose answer is the ceilings of `device` with `threads` threads, measured for `seconds`."""
+    return Case(
+        model="machine",
+        variant=Variant(name="eager", threads=threads),
+        task="infer",
+        device=device,
+        batch_size=1,
+        input_shape=(),
+        role="ceilings",
+        seed=seed,
+        budget=Budget(total_s=seconds, timeout_s=seconds + ANSWER_S),
+    )
+
+
+def examine(device: Device, threads: int, *, measure: bool, tell: Callable[[str], None]) -> Examined:
+    """Return what the machine is and can do; `measure`: anew, in the long form, else only what was kept."""
+    request = Request(
+        title="doctor",
+        sections=(),
+        device=device,
+        threads=threads,
+        budget=Budget(total_s=LONG_S, timeout_s=ANSWER_S),
+    )
+    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        environment, _ = ask(host, ())
+        seen = Examined(environment=environment, device=device, threads=threads, ceilings=None)
+        if device == "cuda" and environment.gpu is None:
+            missing = Failure(status="unsupported", error="torch sees no CUDA device here")
+            return replace(seen, ceilings=Found(reply=missing, cached=False))
+        if not measure:
+            known = find_ceilings(environment, device, threads, file=cache_file())
+            return replace(seen, ceilings=Found(reply=Done(outcome=known), cached=True) if known else None)
+        tell(
+            f"measuring what the machine can do at most, on {device} with {threads} thread{'s' if threads > 1 else ''}"
+        )
+        case = ceilings_case(device, threads, seconds=LONG_S)
+        ceilings = measured_ceilings(host, case, environment, scratch=scratch, anew=True)
+        tell("watching how steady the machine is")
+        canary = watch_canary(host, replace(case, role="canary"), scratch=scratch)
+    return replace(seen, ceilings=ceilings, canary=canary)
+
+
+def watch_canary(host: Host, case: Case, *, scratch: str) -> Canary | Failure:
+    """Return `CANARY_SAMPLES` samples of the fixed work of every run, and what the machine's counters say meanwhile."""
+    worker, patience = host.start(), case.budget.timeout_s
+    samples = []
+    try:
+        for request, expected in ((Job(case=case, scratch=scratch), Built), (Warm(), Ready)):
+            worker.send(request)
+            reply = worker.receive(patience)
+            if isinstance(reply, Failure):
+                return reply
+            assert isinstance(reply, expected)
+        before = machine.read_counters(time.monotonic())
+        for _ in range(CANARY_SAMPLES):
+            worker.send(Take())
+            reply = worker.receive(patience)
+            if isinstance(reply, Failure):
+                return reply
+            assert isinstance(reply, Taken)
+            samples.append(reply.sample)
+        noise = machine.between(before, machine.read_counters(time.monotonic()))
+    finally:
+        worker.close()
+    return Canary(latencies_s=tuple(s.latency_s for s in samples), noise=noise)
+
+
+def measured_ceilings(
+    host: Host, case: Case, environment: Environment, *, scratch: str, anew: bool = False, file: Path | None = None
+) -> Found:
+    """Return the ceilings that `case` asks for, from the file or, where it has none or `anew`, from a worker.
+
+    What a worker measures is kept, by default in `cache_file()`. Of values measured again the better one stands: the
+    earlier may be of a slow moment, or this one. What was measured beside other work, so with a caution, is kept only
+    where there is something better already.
+    """
+    file = file or cache_file()
+    known = find_ceilings(environment, case.device, case.variant.threads, file=file)
+    if known is not None and not anew:
+        return Found(reply=Done(outcome=known), cached=True)
+    reply = do_job(host, Job(case=case, scratch=scratch), case.budget.timeout_s)
+    if isinstance(reply, Done) and (known is not None or not reply.outcome.cautions):
+        kept = keep_ceilings(environment, case.device, case.variant.threads, reply.outcome, file=file)
+        reply = Done(outcome=kept)
+    return Found(reply=reply, cached=False)
+
+
+def find_ceilings(environment: Environment, device: Device, threads: int, *, file: Path) -> Outcome | None:
+    """Return the ceilings that `file` holds for the equal environment, device and number of threads, or None."""
+    entry = next((e for e in _load(file) if _key(e) == (environment, device, threads)), None)
+    return Outcome(measurements=entry.measurements) if entry else None
+
+
+def keep_ceilings(environment: Environment, device: Device, threads: int, outcome: Outcome, *, file: Path) -> Outcome:
+    """Keep the ceilings in `outcome` and return what now stands: the better of each old and new value.
+
+    A file that cannot be read is written anew, one that cannot be written is left: what is kept only saves seconds.
+    """
+    key = (environment, device, threads)
+    entries = _load(file)
+    old = {m.quantity: m for e in entries if _key(e) == key for m in e.measurements}
+    merged = tuple(_better(old.get(m.quantity, m), m) for m in outcome.measurements)
+    entry = _Entry(environment=environment, device=device, threads=threads, measurements=merged)
+    others = [e for e in entries if _key(e) != key]
+    with suppress(OSError):
+        _write(file, msgspec.json.encode([*others, entry][-MOST_KEPT:]))
+    return Outcome(measurements=merged)
+
+
+def _better(old: Measurement, new: Measurement) -> Measurement:
+    pick = min if QUANTITIES[new.quantity].better == "lower" else max
+    return pick(old, new, key=lambda m: m.samples[0])
+
+
+def _key(entry: _Entry) -> tuple[Environment, Device, int]:
+    return entry.environment, entry.device, entry.threads
+
+
+def _load(file: Path) -> list[_Entry]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=list[_Entry])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return []
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Replace `file` whole, so that a reader never sees half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+        Path(name).replace(file)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,131 @@
+"""Single questions to a worker: count one model, what machine this is, which batch still fits."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from cnnbench.orchestrator.events import Hooks
+from cnnbench.orchestrator.plan import make_plan
+from cnnbench.orchestrator.run import Runner
+from cnnbench.record import Outcome, Record
+from cnnbench.spec import Budget, Case, CnnbenchError, Device, MissingError, Request, Section, UsageError
+from cnnbench.visuals import Look, Sheet
+from cnnbench.workers.calls import ask, do_job, hosting, limit_of
+from cnnbench.workers.client import Host
+from cnnbench.workers.messages import Built, Failure, Job, News, Tried, Try
+
+ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0)
+"""For work that is one answer of one worker."""
+
+PREDICTION_S = 3600.0
+"""Longest wait for the classes of pictures, or pictures of a network, whose weights may be downloaded first. Our
+choice."""
+
+
+def count_model(model: str, input_size: tuple[int, int] | None) -> Record:
+    """Return the complexity record of `model` at (height, width) `input_size`, or at its own input."""
+    return count_models([(model, input_size)])[0]
+
+
+def count_models(asked: Sequence[tuple[str, tuple[int, int] | None]]) -> list[Record]:
+    """Return the complexity records of models, each at the (height, width) beside it, or at its own input for None."""
+    kept: list[Record] = []
+    with hosting(_counting(asked[0][0])) as host:
+        for name, input_size in asked:
+            Runner(_counting(name), Hooks(keep=kept.append, tell=lambda _: None, already={}), (name,)).count(
+                host, input_size
+            )
+    return kept
+
+
+def _counting(model: str) -> Request:
+    return Request(title="describe", sections=(Section(models=(model,), variants=("eager",)),), budget=ONE_ANSWER)
+
+
+def predict_classes(  # which network, with which weights, where, of what
+    model: str, weights: str, device: Device, images: tuple[str, ...], *, top: int, dataset: str | None
+) -> Outcome | str:
+    """Return what `runners.predict` gives for the files `images`, or why it cannot."""
+    request = replace(_counting(model), device=device, weights=weights)
+    with _one_job(request) as (host, job):
+        case = replace(job.case, role="predict", dataset=dataset)
+        reply = do_job(host, replace(job, case=case, images=images, top=top), PREDICTION_S)
+    return reply.error if isinstance(reply, Failure) else reply.outcome
+
+
+def look_into(request: Request, look: Look, hear: Callable[[News], None]) -> tuple[Sheet, ...]:
+    """Return the sheets that `look` asks for of the one model of `request`.
+
+    `request` says with which weights, on which dataset (`accuracy`; None: none) and by which recipe it is built.
+
+    Raises:
+        CnnbenchError: there are none; the message and the exit code are the worker's.
+    """
+    with _one_job(request) as (host, job):
+        case = replace(job.case, role="look", dataset=request.accuracy, recipe=request.recipe)
+        reply = do_job(host, replace(job, case=case, look=look, data_dir=request.data_dir), PREDICTION_S, hear)
+    if isinstance(reply, Failure):
+        kinds = {kind.exit_code: kind for kind in (CnnbenchError, UsageError, MissingError)}
+        raise kinds[reply.exit_code](reply.error)
+    return reply.outcome.sheets
+
+
+@contextmanager
+def _one_job(request: Request) -> Iterator[tuple[Host, Job]]:
+    """Have a host, and a job for the first case of `request` as its network is built."""
+    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        environment, shapes = ask(host, request.sections[0].models)
+        case = make_plan(request, environment, shapes).groups[0].cases[0]
+        yield host, Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Largest:
+    """The largest batch that went well, the smallest that did not (None: none was tried), and why it did not."""
+
+    batch_size: int
+    failed_at: int | None
+    reason: str | None
+
+
+def largest_batch(model: str, device: Device, *, limit: int, seconds: float, tell: Callable[[str], None]) -> Largest:
+    """Return the largest inference batch of `model` that fits, by doubling up to `limit` and then halving the gap.
+
+    Each trial is one forward pass in a worker of its own, under the memory limit of measured cells. No new trial starts
+    `seconds` after the first one, before which workers can already be started; `limit` is at least 1.
+    """
+    request = Request(
+        title="doctor", sections=(Section(models=(model,), variants=("eager",)),), device=device, budget=ONE_ANSWER
+    )
+    good, bad, reason = 0, None, None
+    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        environment, shapes = ask(host, (model,))
+        case = make_plan(request, environment, shapes).groups[0].cases[0]
+        batch, until = 1, time.monotonic() + seconds
+        while good < batch <= limit and (batch == 1 or time.monotonic() < until):
+            tell(f"{model}: batch {batch}")
+            failure = _try(host, replace(case, batch_size=batch), scratch)
+            if failure is None:
+                good = batch
+            else:
+                bad, reason = batch, failure.error
+            batch = min(limit, 2 * good) if bad is None else (good + bad) // 2
+    return Largest(batch_size=good, failed_at=bad, reason=reason)
+
+
+def _try(host: Host, case: Case, scratch: str) -> Failure | None:
+    worker = host.start()
+    try:
+        worker.send(Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case)))
+        reply = worker.receive(case.budget.timeout_s)
+        if isinstance(reply, Built):
+            worker.send(Try())
+            reply = worker.receive(case.budget.timeout_s)
+    finally:
+        worker.close()
+    assert isinstance(reply, Tried | Failure)
+    return reply if isinstance(reply, Failure) else None

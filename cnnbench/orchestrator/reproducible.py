@@ -1,0 +1,138 @@
+"""What must come out the same every time, so nothing is timed: counts, what compiling makes, and short trainings."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cnnbench import machine
+from cnnbench.orchestrator.estimates import COMPILE_S, COMPLEXITY_S, START_S
+from cnnbench.orchestrator.events import Progress
+from cnnbench.orchestrator.plan import make_plan
+from cnnbench.record import Environment, Record
+from cnnbench.spec import AS_THE_RECIPE, Budget, Case, Request, Section, Shape, Training
+from cnnbench.workers.calls import as_record, ask, hosting, limit_of, reply_of
+from cnnbench.workers.client import Host
+from cnnbench.workers.messages import Failure, Job
+
+ONE_THREAD = 1
+"""Threads of every worker here: sums of several threads go in an order that depends on their number, and so would what
+a training ends with."""
+
+ANSWER_S = 600.0
+"""Longest wait for a network's counts, its compilation, or an epoch: minutes for the largest. Our choice."""
+
+TRAINING_S = 4.0
+"""Expected seconds of a short training of a small network; 2 to 6 were seen on two cores. For the ETA only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """One network to look at: at which input (None: its own), compiled or not, and trained for how many epochs, if any.
+
+    `dataset` and `seed` are those of the training.
+    """
+
+    model: str
+    input_shape: Shape | None = None
+    compiled: bool = False
+    dataset: str | None = None
+    epochs: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Piece:
+    """What one worker does: its job, and what it is expected to take."""
+
+    job: Job
+    expected_s: float
+
+
+def examine(asked: Sequence[Asked], tell: Callable[[Progress], None]) -> Iterator[Record]:
+    """Yield what came of each network: a record of its counts, one of compiling it, one of training it, as asked.
+
+    The counts of torch.compile are of the role `numerics`; where the machine cannot compile, that record is
+    `unsupported` and says why. As many workers are at work at once as there are cores, the longest pieces first.
+
+    Raises:
+        CnnbenchError: a model cannot be named so.
+    """
+    begin = time.monotonic()
+    with hosting(_request(*asked)) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        tell(Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=START_S))
+        environment, shapes = ask(host, [one.model for one in asked])
+        pieces: list[_Piece] = []
+        for one in asked:
+            planned, refused = _planned(one, environment, shapes, scratch)
+            pieces += planned
+            yield from refused
+        pieces.sort(key=lambda piece: -piece.expected_s)
+        width = machine.usable_cores()
+        for start in range(0, len(pieces), width):
+            some = pieces[start : start + width]
+            left_s = sum(piece.expected_s for piece in pieces[start:]) / width
+            text = ", ".join(_label(piece.job.case) for piece in some)
+            tell(Progress(text=text, elapsed_s=time.monotonic() - begin, remaining_s=left_s))
+            yield from _at_once(host, [piece.job for piece in some], environment)
+
+
+def _request(*asked: Asked) -> Request:
+    compiled, plain = Section(models=(), variants=("compile",)), Section(models=(), variants=("eager",))
+    sections = tuple(replace(compiled if one.compiled else plain, models=(one.model,)) for one in asked)
+    return Request(
+        title="expect",
+        sections=sections,
+        accuracy=asked[0].dataset if asked[0].epochs else None,
+        input_shape=asked[0].input_shape,
+        threads=ONE_THREAD,
+        seed=asked[0].seed,
+        budget=Budget(total_s=ANSWER_S, timeout_s=ANSWER_S),
+    )
+
+
+def _planned(
+    one: Asked, environment: Environment, shapes: Mapping[str, Shape], scratch: str
+) -> tuple[list[_Piece], list[Record]]:
+    """Return the pieces of work for a network, and records of what the machine cannot do."""
+    plan = make_plan(_request(one), environment, shapes)
+    pieces = [_piece(case, scratch, COMPLEXITY_S) for case in plan.complexity]
+    pieces += [_piece(case, scratch, COMPILE_S) for case in plan.numerics]
+    training = Training(epochs=one.epochs)
+    pieces += [_piece(case, scratch, TRAINING_S, training) for case in plan.accuracy if one.epochs]
+    refused = [
+        as_record(
+            replace(gone.case, role="numerics"),
+            environment,
+            Failure(status="unsupported", error=gone.reason),
+            started=time.time(),
+        )
+        for gone in plan.refused
+    ]
+    return pieces, refused
+
+
+def _piece(case: Case, scratch: str, expected_s: float, training: Training = AS_THE_RECIPE) -> _Piece:
+    job = Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case), training=training)
+    return _Piece(job=job, expected_s=expected_s)
+
+
+def _at_once(host: Host, jobs: Sequence[Job], environment: Environment) -> Iterator[Record]:
+    """Do `jobs` side by side and yield their records."""
+    started, workers = time.time(), [host.start() for _ in jobs]
+    try:
+        for worker, job in zip(workers, jobs, strict=True):
+            worker.send(job)
+        for worker, job in zip(workers, jobs, strict=True):
+            reply = reply_of(worker, job.case.budget.timeout_s)
+            yield as_record(job.case, environment, reply, started=started)
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _label(case: Case) -> str:
+    doing = {"complexity": "counting", "accuracy": "training"}.get(case.task, "compiling")
+    return f"{doing} {case.model}"

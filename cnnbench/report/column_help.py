@@ -1,0 +1,75 @@
+"""How to read a report: what its columns mean, in sentences for those that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnbench.analysis import Report, Row
+from cnnbench.quantity import show
+from cnnbench.text import listed
+
+GUARANTEE = (
+    "Of 100 groups of rows that are compared with one reference, in at least 95 all intervals hold the true ratio."
+)
+"""What the intervals of speed-ups promise, in one sentence; held by simulation and on machines
+(docs/measurement.md)."""
+
+
+def reading(report: Report) -> list[str]:
+    """Return how to read the columns that the report has."""
+    rows, lines = report.rows, []
+    if any(row.latency_s is not None for row in rows):
+        lines.append(
+            "Latency is the time of one pass over a batch: the middle over all rounds of the middle of each; in "
+            "brackets its 95 % interval over the rounds."
+        )
+    if any(row.speedup is not None for row in rows):
+        lines += _comparing(report)
+    if any(row.top1_low is not None for row in rows):
+        lines.append("Top-1 is the share of test pictures classified correctly, with its 95 % Wilson interval.")
+    if report.tested:
+        lines.append(f"Top-1 was tested with {listed(report.tested)} only: a model's other rows repeat its value.")
+    if any(row.macs is not None for row in rows):
+        lines.append("MACs are multiply-adds at batch 1: one multiply-add counts once.")
+    lines += _beside(rows)
+    lines.append("A dash means not measured. The CSV file has the same rows in SI units and full precision.")
+    return lines
+
+
+def _comparing(report: Report) -> list[str]:
+    """Return what speed-up, verdict, round and A/A twin are."""
+    rows = [row for row in report.rows if row.speedup is not None]
+    name = "the same model's eager" if report.reference is None else report.reference
+    deltas = sorted({row.detail.delta for row in rows if row.detail.delta is not None})
+    least = " to ".join(dict.fromkeys(show(delta, "share") for delta in (deltas[0], deltas[-1]))) if deltas else "-"
+    return [
+        f"Speed-up is the time of {name} over the row's own, paired by blocks measured next to each other: above 1 is "
+        "faster; in brackets its interval. Of passes so short that a sample holds several it compares the lower decile "
+        "or quartile, which other work on the machine disturbs least, and so may differ from what latencies, which are "
+        "medians, suggest.",
+        f"The verdict compares that interval with {least}, the smallest difference that counts here. FASTER, SLOWER: "
+        "the interval lies wholly beyond it. SAME: wholly within it. NOT DISTINGUISHABLE: neither, which does not "
+        "prove that there is no difference; Detectable is the smallest difference that a run of this precision tells "
+        "from none four times in five.",
+        GUARANTEE,
+        "A round is one new process for each cell, so the interval over rounds covers what starting a process shifts "
+        "and what the machine does over minutes. How far rounds scatter is estimated from all cells of the run "
+        "together. The A/A twin is the reference measured a second time in each round: where its interval excludes 1, "
+        "the intervals of its group are wider by what it is away from 1.",
+    ]
+
+
+def _beside(rows: Sequence[Row]) -> list[str]:
+    """Return what the columns beside time are."""
+    texts = (
+        ("peak_memory_bytes", "Peak memory is that of a process of its own, above what it held before the first pass."),
+        ("break_even_calls", "Break-even is the number of passes after which compiling has paid for itself."),
+        (
+            "flops_share_of_peak",
+            "Of peak is the share of the machine's highest FLOP/s that a row achieves; Of roof is that of what peak "
+            "and memory allow together for its operations and bytes; Bound by is what alone would take longest.",
+        ),
+        ("numerics_error", "Error is the largest relative error of the scores against fp64 with the same weights."),
+        ("top1_agreement", "Agreement is the share of real pictures whose top class is that of fp64."),
+    )
+    return [text for name, text in texts if any(getattr(row, name) is not None for row in rows)]

@@ -1,0 +1,178 @@
+"""Sheets: pictures side by side, with names or as tiles of one large picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnbench.report.drawing.parts import WIDTH_IN, WRONG, bare, picture, shortened, title
+from cnnbench.visuals import Sheet
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+TILE_IN = 1.0
+TALLEST_IN = 5.0
+"""Largest side of a tile, and height of a sheet of tiles that are made smaller to fit, in inches."""
+
+LINE_IN = 0.19
+TITLE_IN = 0.38
+SIDE_IN = 0.06
+LABELS_IN = 0.55
+SCALE_IN = 0.6
+"""Inches of a line of names, of a sheet's title, beside its tiles, what numbers them, and of its scale of colours."""
+
+GAP_COLOUR = "#c8c8c8"
+"""What lies between tiles of values, none of whose colours it is."""
+
+NAMES_IN_ROW = 8
+LONGEST_NAME = 17
+
+_COLOURED = 4
+"""Dimensions of images in colours: N, height, width, 3."""
+
+
+def draw_sheets(heading: str, sheets: Sequence[Sheet], form: str) -> bytes:
+    """Return `sheets` one below the other, under `heading`, as a file.
+
+    Pixels are shown as they are, values in blue below 0 and red above it where there are both, else from dark to light;
+    beside them stands the scale of the sheet. Wrong ones have a frame and a cross.
+    """
+    heights = [_height(sheet) for sheet in sheets]
+
+    def draw(figure: Figure) -> None:
+        title(figure, heading, fontweight="bold")
+        parts = figure.subfigures(len(sheets), 1, height_ratios=heights, squeeze=False)
+        for part, sheet in zip(parts[:, 0], sheets, strict=True):
+            title(part, sheet.title)
+            if sheet.names:
+                _draw_named(part, sheet)
+            else:
+                _draw_tiles(part, sheet)
+
+    return picture(draw, sum(heights) + TITLE_IN, form)
+
+
+def _columns(sheet: Sheet) -> int:
+    count = len(sheet.images)
+    if sheet.columns:
+        return sheet.columns
+    if sheet.names:
+        return min(count, NAMES_IN_ROW)
+    return next((most for most in (8, 16) if count <= most * most // 2), 16) if count > 8 else count  # noqa: PLR2004
+
+
+def _tile_in(sheet: Sheet) -> tuple[float, float]:
+    """Return width and height of a tile in inches."""
+    height, width = sheet.images.shape[1:3]
+    left, right = _margins_in(sheet)
+    across = min(TILE_IN, (WIDTH_IN - left - right) / _columns(sheet), TALLEST_IN / _rows(sheet) * width / height)
+    if len(sheet.images) == 1:
+        across = 1.2 * TILE_IN
+    return across, across * height / width
+
+
+def _margins_in(sheet: Sheet) -> tuple[float, float]:
+    """Return the inches to the left and to the right of a sheet's tiles."""
+    return LABELS_IN if sheet.axes else SIDE_IN, SCALE_IN if sheet.kind == "values" else SIDE_IN
+
+
+def _rows(sheet: Sheet) -> int:
+    return math.ceil(len(sheet.images) / _columns(sheet))
+
+
+def _height(sheet: Sheet) -> float:
+    names = LINE_IN * _lines(sheet) + 0.1 if sheet.names else 0.0
+    return TITLE_IN + _rows(sheet) * (_tile_in(sheet)[1] + names) + _below_in(sheet)
+
+
+def _below_in(sheet: Sheet) -> float:
+    return 2 * LINE_IN if sheet.axes else 2 * SIDE_IN
+
+
+def _lines(sheet: Sheet) -> int:
+    return max(len(name.split("\n")) for name in sheet.names)
+
+
+def _draw_named(part: SubFigure, sheet: Sheet) -> None:
+    columns = _columns(sheet)
+    rows = math.ceil(len(sheet.images) / columns)
+    grid = part.subplots(rows, columns, squeeze=False)
+    wrong = sheet.wrong or (False,) * len(sheet.images)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, name, bad in zip(grid.flat, sheet.images, sheet.names, wrong, strict=False):
+        axes.set_axis_on()
+        bare(axes)
+        axes.imshow(image, **_colours(sheet))
+        text = "\n".join(shortened(line, LONGEST_NAME) for line in name.split("\n"))
+        cross = "\N{MULTIPLICATION SIGN} " if bad else ""
+        axes.set_title(f"{cross}{text}", loc="center", fontsize=8, color=WRONG if bad else "black")
+        if bad:
+            _frame(axes)
+
+
+def _frame(axes: Axes) -> None:
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+        spine.set_color(WRONG)
+        spine.set_linewidth(2)
+
+
+def _draw_tiles(part: SubFigure, sheet: Sheet) -> None:
+    """Draw the tiles at the left below the title, and their scale beside them; places are shares of the part."""
+    columns, rows = _columns(sheet), _rows(sheet)
+    height, width = sheet.images.shape[1:3]
+    gap = max(1, round(max(height, width) / 14))  # a small share of a tile
+    whole = mosaic(sheet.images, columns, gap=gap)
+    tile, high = _tile_in(sheet), _height(sheet)
+    across_in, along_in = columns * tile[0], rows * tile[1]
+    left, bottom = _margins_in(sheet)[0] / WIDTH_IN, _below_in(sheet) / high
+    axes = part.add_axes((left, bottom, across_in / WIDTH_IN, along_in / high))
+    bare(axes)
+    shown = axes.imshow(whole, aspect="auto", **_colours(sheet))
+    if any(sheet.wrong):
+        _frame(axes)
+    if sheet.axes is not None:
+        axes.set_xlabel(sheet.axes[0])
+        axes.set_ylabel(sheet.axes[1])
+        axes.set_xticks([at * (width + gap) + (width - 1) / 2 for at in range(columns)], map(str, range(columns)))
+        names = sheet.rows or [*map(str, range(rows))]
+        axes.set_yticks([at * (height + gap) + (height - 1) / 2 for at in range(rows)], names)
+        axes.tick_params(length=0, labelsize=7)
+    if sheet.kind == "values":
+        beside, tall = left + (across_in + 0.1) / WIDTH_IN, min(along_in, 2 * TILE_IN) / high
+        scale = part.add_axes((beside, bottom + along_in / high - tall, 0.12 / WIDTH_IN, tall))
+        part.colorbar(shown, cax=scale).ax.tick_params(labelsize=7)
+
+
+def mosaic(images: npt.NDArray[np.float32], columns: int, *, gap: int) -> npt.NDArray[np.float32]:
+    """Return `images` in rows of `columns`, with `gap` pixels of nothing (NaN; white in colours) between them."""
+    count, height, width = images.shape[:3]
+    rows = math.ceil(count / columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, *images.shape[3:])
+    whole = np.full(shape, 1.0 if images.ndim == _COLOURED else np.nan, dtype=np.float32)
+    for at, image in enumerate(images):
+        top, left = at // columns * (height + gap), at % columns * (width + gap)
+        whole[top : top + height, left : left + width] = image
+    return whole
+
+
+def _colours(sheet: Sheet) -> dict[str, Any]:
+    """Return how an image of the sheet is drawn: all of them on one scale."""
+    if sheet.images.ndim == _COLOURED:
+        return {"interpolation": "nearest"}
+    if sheet.kind == "pixels":
+        return {"cmap": "gray", "vmin": 0.0, "vmax": 1.0, "interpolation": "nearest"}
+    import matplotlib as mpl
+
+    low, high = float(sheet.images.min()), float(sheet.images.max())
+    name = "RdBu_r" if low < 0 else "viridis"
+    colours = mpl.colormaps[name].with_extremes(bad=GAP_COLOUR)
+    most = max(-low, high) or 1.0
+    return {"cmap": colours, "vmin": -most if low < 0 else 0.0, "vmax": most, "interpolation": "nearest"}

@@ -1,0 +1,1 @@
+"""A report in sentences and tables, for all formats."""

@@ -1,0 +1,187 @@
+"""Rows as a person reads them: headings, scaled units with intervals, and only the columns that say something."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tabulate import tabulate
+
+from cnnbench.analysis.row import Row
+from cnnbench.analysis.warnings import Warned
+from cnnbench.quantity import DASH
+from cnnbench.report.text.columns import COLUMNS_SHOWN, MORE_DETAILS, Column
+from cnnbench.text import one_line
+
+TABLE_WIDTH = 120
+"""Characters that the terminal table may take: what most terminals are set to or can be widened to."""
+
+
+MOST_NOTES = 10
+"""Lines of notes that a terminal gets, so that table and summary stay in sight. Our choice."""
+
+GAP = 2
+"""Characters between two columns of tabulate's format "simple"."""
+
+HEADING_PADDING = 2
+"""Characters that tabulate makes a column wider than its heading at least."""
+
+LONGEST_NOTE = 2 * TABLE_WIDTH
+"""Characters of a note that a terminal gets: a list of many models or rows is cut. Our choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Headings, cells and alignment of a table, what is the same in every row, and headings left out for width."""
+
+    headings: tuple[str, ...]
+    right: tuple[bool, ...]
+    cells: tuple[tuple[str, ...], ...]
+    common: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()  # of `Row`, one a heading
+
+
+_NAMES = ("Model", "Variant", "Device", "Batch", "Task")
+_MAIN = tuple(column for column in COLUMNS_SHOWN if not column.detail)
+_DETAIL = tuple(column for column in COLUMNS_SHOWN if column.detail or column.heading in _NAMES) + MORE_DETAILS
+
+
+def main_table(rows: Sequence[Row]) -> Table:
+    """Return the table of what most readers look for, without columns that are empty everywhere."""
+    return _table(rows, _MAIN)
+
+
+def detail_table(rows: Sequence[Row]) -> Table:
+    """Return the table of the rest (percentiles, parts of a step, counts of samples), empty if there is nothing."""
+    table = _table(rows, _DETAIL)
+    named = {name.lower() for name in _NAMES}
+    common = tuple(text for text in table.common if text.partition(" ")[0] not in named)
+    if all(heading in _NAMES for heading in table.headings):
+        return Table(headings=(), right=(), cells=(), common=common)
+    return replace(table, common=common)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = None) -> Table:
+    """Return the table of `rows` without columns that are empty everywhere.
+
+    What is the same in every one of several rows is said once, in `common`. With a `width`, the least needed columns
+    are left out until a line fits, and if that is not enough, some texts are shortened.
+    """
+    if not rows:
+        return Table(headings=(), right=(), cells=(), common=())
+    texts = {column: [column.text(row) for row in rows] for column in columns}
+    used = [column for column in columns if any(text != DASH for text in texts[column])]
+    shared = {column: _shared(column, texts[column]) for column in used}
+    open_columns = [column for column in used if shared[column] is None]
+    left_out = _too_wide(open_columns, texts, width)
+    kept = [column for column in open_columns if column not in left_out]
+    missing = _shorten(kept, rows, texts, width)
+    return Table(
+        headings=tuple(column.heading for column in kept),
+        right=tuple(column.right for column in kept),
+        cells=tuple(tuple(texts[column][at] for column in kept) for at in range(len(rows))),
+        common=tuple(f"{column.heading.lower()} {text}" for column, text in shared.items() if text is not None),
+        left_out=(*(column.heading for column in left_out), *missing),
+        fields=tuple(column.field for column in kept),
+    )
+
+
+def _shared(column: Column, texts: Sequence[str]) -> str | None:
+    """Return the text that several rows have in common in a column that folds."""
+    different = set(texts) - ({DASH} if column.folds_over_none else set())
+    return different.pop() if column.folds and len(texts) > 1 and len(different) == 1 else None
+
+
+def _takes(column: Column, texts: dict[Column, list[str]]) -> int:
+    """Return the characters of a column and of the gap after it."""
+    return GAP + max(len(column.heading) + HEADING_PADDING, *(len(text) for text in texts[column]))
+
+
+def _too_wide(columns: Sequence[Column], texts: dict[Column, list[str]], width: int | None) -> list[Column]:
+    """Return the columns to leave out, in table order, so that a line takes at most `width` characters."""
+    total, out = sum(_takes(column, texts) for column in columns) - GAP, set[Column]()
+    for column in sorted((c for c in columns if c.spare), key=lambda c: -c.spare):
+        if width is None or total <= width:
+            break
+        out.add(column)
+        total -= _takes(column, texts)
+    return [column for column in columns if column in out]
+
+
+def _shorten(
+    columns: Sequence[Column], rows: Sequence[Row], texts: dict[Column, list[str]], width: int | None
+) -> list[str]:
+    """Put brief texts into `texts` until a line takes at most `width` characters; return what is missing then."""
+    missing = []
+    for column in sorted(columns, key=lambda c: c.brief is not None and c.brief.late):
+        if width is None or sum(_takes(c, texts) for c in columns) - GAP <= width:
+            break
+        if column.brief is None:
+            continue
+        before, texts[column] = texts[column], [column.brief.text(row) for row in rows]
+        missing += [column.brief.missing] if texts[column] != before else []
+    return missing
+
+
+def plain_text(  # noqa: PLR0913  # the parts of a report, each by its name
+    rows: Sequence[Row],
+    summary: Sequence[str],
+    *,
+    headlines: Sequence[str] = (),
+    noise: Sequence[str] = (),
+    warned: Sequence[Warned] = (),
+    notes: Sequence[str] = (),
+    lineups: Sequence[str] = (),
+    width: int = TABLE_WIDTH,
+) -> str:
+    """Return the report as text for a terminal.
+
+    First what must be read before any number, and the rows; then what to know of them; at the end, where a terminal's
+    reader looks, what the rows say, and how the models compare.
+    """
+    parts = [
+        "\n".join(map(one_line, headlines)),
+        *_text_table(rows, width),
+        "\n".join(f"{one_line(row.label())}: {row.status}: {row.error or DASH}" for row in not_ok(rows)),
+        "\n".join(_short_notes(notes)),
+        "\n".join(map(one_line, noise)),
+        "\n".join(warning.in_short() for warning in warned),
+        "\n".join(one_line(sentence) for sentence in summary),
+        *lineups,
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _text_table(rows: Sequence[Row], width: int) -> tuple[str, ...]:
+    """Return the table in plain text and what is not in it: what its rows share, and columns without room."""
+    if not rows:
+        return ("No rows.",)
+    table = _table(rows, COLUMNS_SHOWN, width)
+    align = ["right" if right else "left" for right in table.right]
+    about = [f"In every row: {', '.join(table.common)}."] if table.common else []
+    if table.left_out:
+        about.append(textwrap.fill(f"Left out for width: {', '.join(table.left_out)}.", width))
+    grid = tabulate(table.cells, table.headings, tablefmt="simple", colalign=align, disable_numparse=True)
+    return str(grid), "\n".join(about)
+
+
+def _short_notes(notes: Sequence[str]) -> list[str]:
+    """Return at most `MOST_NOTES` lines: the first notes, cut where they are long, and how many more there are."""
+    lines = [f"Note: {one_line(note)}" for note in notes]
+    lines = [line if len(line) <= LONGEST_NOTE else f"{line[: LONGEST_NOTE - 3]}..." for line in lines]
+    if len(lines) <= MOST_NOTES:
+        return lines
+    return [*lines[: MOST_NOTES - 1], f"{len(lines) - MOST_NOTES + 1} more notes stand in the Markdown report."]
+
+
+def html_table(rows: Sequence[Row]) -> str:
+    """Return the table of `rows` as HTML, its texts escaped."""
+    table = _table(rows, COLUMNS_SHOWN)
+    return str(tabulate(table.cells, table.headings, tablefmt="html", disable_numparse=True))
+
+
+def not_ok(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows without a measurement."""
+    return tuple(row for row in rows if row.status != "ok")

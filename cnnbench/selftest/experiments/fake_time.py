@@ -1,0 +1,154 @@
+"""Experiments in fake time: a device that must be waited for, and warm-up of slow starters and the never steady."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from cnnbench.clock import Clock, FakeTime
+from cnnbench.quantity import show
+from cnnbench.selftest import Found, Setting
+from cnnbench.selftest.experiments.timed_loop import passes_of
+from cnnbench.timing.loop import (
+    Sample,
+    Timed,
+    shape_sample,
+    take_sample,
+    unsynchronised,
+)
+from cnnbench.timing.warmup import WARM_CAP_S, warm_up
+from cnnbench.timing.work import InferencePasses
+
+
+class _NeverWaits(InferencePasses):
+    """Passes that do not wait for the device, as a network does that computes where nobody looks."""
+
+    def timed(self, readings: int, group: int, clock: Clock) -> Timed:
+        """Read the clock around passes that were only begun."""
+        return super().timed(readings, group, replace(clock, synchronize=lambda: None))
+
+
+LAUNCH_S = 20e-6
+DEVICE_JITTER = 0.03
+DEVICE_TIMES_S = (0.2e-3, 1e-3, 5e-3, 50e-3)
+DEVICE_TRIES = 5
+DEVICE_SHARE = 0.01
+"""The fake device: seconds of the host to begin a pass, spread of the device's time for it, and the times tried."""
+
+
+def asynchronous(part: str, setting: Setting) -> Found:
+    """V8: samples of a device that works while the host goes on, with and without waiting for it."""
+    rng = random.Random(setting.seed)  # noqa: S311  # times of a fake device
+    waits = part == "waited for"
+    kind = InferencePasses if waits else _NeverWaits
+    off: list[float] = []
+    invalid = 0
+    for device_s in DEVICE_TIMES_S * DEVICE_TRIES:
+        sample = _on_device(kind, device_s, rng)
+        off.append(sample.latency_s / (LAUNCH_S + device_s) - 1)
+        invalid += unsynchronised(sample)
+    tries = len(off)
+    if waits:
+        worst = max(off, key=abs)
+        return Found(
+            measured=f"latency of a fake asynchronous device, largest error of {tries} samples; samples held invalid",
+            values=(worst, float(invalid)),
+            shown=f"{100 * worst:+.2f} %; {invalid}",
+            bound="within 1 %; 0",
+            holds=abs(worst) <= DEVICE_SHARE and invalid == 0,
+        )
+    return Found(
+        measured=f"samples of {tries} held invalid because the device was not waited for",
+        values=(float(invalid),),
+        shown=f"{invalid} of {tries}",
+        bound=f"{tries} of {tries}",
+        holds=invalid == tries,
+    )
+
+
+def _on_device(kind: type[InferencePasses], device_s: float, rng: random.Random) -> Sample:
+    fake = FakeTime()
+
+    def begin_pass(_: object) -> None:
+        fake.advance(LAUNCH_S)
+        fake.enqueue(device_s * rng.lognormvariate(0.0, DEVICE_JITTER))
+
+    shape = shape_sample(device_s, reading_s=0.0, asynchronous=True)
+    steady = replace(shape, readings=max(shape.readings, DEVICE_READINGS))
+    return take_sample(kind(begin_pass, cast("Any", (None,))), steady, fake.clock())
+
+
+DEVICE_READINGS = 200
+"""Iterations of a sample of the fake device: with fewer the jitter of 3 % would move the median by more than the error
+that is looked for (1.25 x 3 % / sqrt(200) = 0.27 %)."""
+
+SETTLED_S = 5e-3
+SLOW = 3.0
+STARTS: Sequence[tuple[str, float, bool]] = (
+    ("a step at 0.04 s", 0.04, False),
+    ("a ramp of 0.3 s", 0.3, False),
+    ("a device's step at 0.4 s", 0.4, True),
+    ("a device's ramp of 2 s", 2.0, True),
+)
+GROWTH_PER_S = 0.8
+FALL_PER_S = 0.005
+FALLING_CAP_S = 1.0
+"""Warm-up, in fake time: a pass of 5 ms that is at first three times slower, until a step or along a ramp of so many
+seconds, longer on a device that has to settle (True); a device whose pass takes 4 ms more after each second; and passes
+that get faster for ever, by 5 % every 10 ms, whose warm-up is told to end after 1 s."""
+
+WINDOW_S = 1.0
+"""A warm-up looks at its cap after windows of a second at most."""
+
+
+def warming(part: str, setting: Setting) -> Found:
+    """V10: where warm-up ends for a slow start, and that it ends at its cap for a network that never settles."""
+    del setting
+    if part == "never settles":
+        slower = _never_settles(lambda at_s: 1 + GROWTH_PER_S * at_s, WARM_CAP_S, settle=True)
+        faster = _never_settles(lambda at_s: FALL_PER_S**at_s, FALLING_CAP_S, settle=False)
+        return Found(
+            measured="how long warm-up lasts for a device that gets slower and slower, and for passes that get faster "
+            "and faster",
+            values=(slower, faster),
+            shown=f"{show(slower, 'seconds')}, {show(faster, 'seconds')}",
+            bound=f"{show(WARM_CAP_S, 'seconds')}, {show(FALLING_CAP_S, 'seconds')}, and a window more at most",
+            holds=0 <= slower - WARM_CAP_S <= WINDOW_S and 0 <= faster - FALLING_CAP_S <= WINDOW_S,
+        )
+    ends = [(name, _slow_start(until_s, ramp="ramp" in name, settle=settle)) for name, until_s, settle in STARTS]
+    return Found(
+        measured="first sample after the end of a slow start: how long after, error",
+        values=tuple(value for _, found in ends for value in found),
+        shown=", ".join(f"{name} {after:+.2f} s {100 * error:+.1f} %" for name, (after, error) in ends),
+        bound="after it, within 1 %",
+        holds=all(after >= 0 and abs(error) <= DEVICE_SHARE for _, (after, error) in ends),
+    )
+
+
+def _never_settles(factor: Callable[[float], float], cap_s: float, *, settle: bool) -> float:
+    """Return the seconds of warm-up of passes that take `factor` (of the seconds since the start) times 5 ms."""
+    fake = FakeTime()
+    work = passes_of(lambda: fake.advance(SETTLED_S * factor(fake.host_ns * 1e-9)))
+    return warm_up(work, _of_cpu(fake), first_s=SETTLED_S, cap_s=cap_s, settle=settle).spent_s
+
+
+def _slow_start(until_s: float, *, ramp: bool, settle: bool) -> tuple[float, float]:
+    """Return how long after the slow start the first sample begins, and by what share it is slower than settled."""
+    fake = FakeTime()
+
+    def slower() -> float:
+        done = min(1.0, fake.host_ns * 1e-9 / until_s)
+        return 1.0 if done == 1 else SLOW - (SLOW - 1) * done if ramp else SLOW
+
+    work, clock = passes_of(lambda: fake.advance(SETTLED_S * slower())), _of_cpu(fake)
+    warm = warm_up(work, clock, first_s=SLOW * SETTLED_S, settle=settle)
+    after_s = fake.host_ns * 1e-9 - until_s
+    shape = shape_sample(warm.iteration_s, reading_s=0.0, asynchronous=False)
+    return after_s, take_sample(work, shape, clock).latency_s / SETTLED_S - 1
+
+
+def _of_cpu(fake: FakeTime) -> Clock:
+    """Return the clock of a device that has finished when a pass returns."""
+    return replace(fake.clock(), asynchronous=False)

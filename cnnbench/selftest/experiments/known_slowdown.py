@@ -1,0 +1,81 @@
+"""V5: whole runs against a network that is slower by a known share."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from cnnbench.orchestrator.plan import Group
+from cnnbench.selftest import Found, Setting
+from cnnbench.selftest.chance import most_wrong
+from cnnbench.selftest.measure_group import Measuring, measuring
+from cnnbench.selftest.verdicts import covers
+from cnnbench.spec import Budget, Case
+from cnnbench.stats import CONFIDENCE, Effect, apart_of, compare_rounds
+from cnnbench.variants import parse_variant
+
+NETWORKS = Path(__file__).parent.parent / "networks.py"
+RUN_S = 15.0
+"""Seconds of the rounds of a run."""
+
+RUNS = 20
+LEAST = 17
+PERCENTS = (0, 5, 10, 15)
+
+
+def injected(part: str, setting: Setting) -> Found:
+    """V5: how many runs have an interval that covers the slowdown; the short form has one run of each."""
+    percents = [int(part.split(maxsplit=1)[0])] * RUNS if setting.full else list(PERCENTS)
+    effects: list[Effect | None] = []
+    for at, percent in enumerate(percents):
+        setting.tell(f"run {at + 1} of {len(percents)}, {percent} % slower", at / len(percents))
+        effects.append(_run(percent, seed=setting.seed + at))
+    covered = sum(covers(effect, -math.log1p(percent / 100)) for effect, percent in zip(effects, percents, strict=True))
+    least = LEAST if setting.full else len(percents) - most_wrong(len(percents), 1 - CONFIDENCE)
+    seen = [None if e is None else 100 * math.expm1(-e.center) for e in effects]
+    widths = [100 * e.half_width for e in effects if e is not None and e.half_width is not None]
+    shown = ", ".join("none" if x is None else f"{x:+.1f}" for x in seen)
+    widest = f", half-widths up to {max(widths):.1f} %" if widths else ""
+    return Found(
+        measured=f"runs of {RUN_S:g} s whose interval covers the slowdown of {part}; the slowdowns that they saw",
+        values=(float(covered), *(x for x in seen if x is not None)),
+        shown=f"{covered} of {len(percents)} (seen: {shown} %{widest})",
+        bound=f"at least {least} of {len(percents)}",
+        holds=covered >= least,
+    )
+
+
+def case_of(model: str, seed: int) -> Case:
+    """Return the case of one network of this folder, or of lenet: batch 1, one thread, so that a core is left over."""
+    return Case(
+        model=model,
+        variant=parse_variant("eager", device="cpu", threads=1),
+        task="infer",
+        device="cpu",
+        batch_size=1,
+        input_shape=(3, 32, 32),
+        seed=seed,
+        budget=Budget(total_s=RUN_S, timeout_s=60.0),
+    )
+
+
+def _run(percent: int, *, seed: int) -> Effect | None:
+    """Return the effect that a run of its own sees, with its own fork server; None where it sees none."""
+    base = case_of(f"{NETWORKS}:reference", seed)
+    slower = case_of(f"{NETWORKS}:slowed_{percent}", seed)
+    group = Group(cases=(base, slower), twin=replace(base, role="twin"), canary=replace(base, role="canary"))
+    with measuring(group) as run:
+        deadline = time.monotonic() + RUN_S
+        while not run.group.over and time.monotonic() + run.group.last_s < deadline:
+            run.take(deadline)
+        return effect_of(run)
+
+
+def effect_of(run: Measuring) -> Effect | None:
+    """Return the effect between the two cells of a run, as its report has it: widened by what equal cells differ by."""
+    base, slower, twin, _ = run.group.group.members
+    numbers = range(run.group.rounds)
+    equal = compare_rounds(run.differences(base, twin, numbers))
+    return compare_rounds(run.differences(base, slower, numbers), apart=apart_of(equal))

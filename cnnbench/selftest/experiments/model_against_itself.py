@@ -1,0 +1,208 @@
+"""V2 and V3: a network compared with itself on this machine, over rounds and one worker after the other."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cnnbench.analysis.effects import DELTA_SHARED
+from cnnbench.orchestrator.blocks import Turn, take_blocks
+from cnnbench.orchestrator.cell import Cell
+from cnnbench.orchestrator.plan import Group
+from cnnbench.orchestrator.start_round import Limits, start
+from cnnbench.quantity import COMPARED
+from cnnbench.selftest import Found, NotRunHere, Setting
+from cnnbench.selftest.chance import most_wrong
+from cnnbench.selftest.experiments.known_slowdown import case_of
+from cnnbench.selftest.measure_group import measuring
+from cnnbench.selftest.verdicts import effects_of_run
+from cnnbench.spec import Case, CnnbenchError
+from cnnbench.stats import CONFIDENCE, Effect, excludes_zero, verdict_of
+from cnnbench.timing.loop import Sample, SampleShape
+from cnnbench.workers.calls import memory_limit, scratch_folder
+from cnnbench.workers.client import start_host
+
+MODEL = "lenet"
+ROUNDS = 6
+"""Rounds of a comparison: the fewest after which a run may end a group."""
+
+TOGETHER = 10
+"""Comparisons of which scatter is known together, as in a run of a few networks. Our choice."""
+
+COMPARISONS = {"short": 20, "full": 100}
+MOST_INTERVALS = 11
+MOST_VERDICTS = 3
+VERDICT_LEVEL = 0.01
+"""Share of wrong verdicts for which the short form's bound is made: that of which 3 in 100 are rarely exceeded."""
+
+NAIVE_COMPARISONS = {"short": 10, "full": 40}
+WELCH_LEVEL = 0.05
+ROW = 12
+BLOCKS = 4
+"""V3: samples of each worker in a row, and blocks of both. Our choice."""
+
+PATIENCE = 4
+"""V3 takes samples up to so many times, because void ones are repeated. Our choice."""
+
+MOST_UNFIT = 0.2
+"""Share of rounds in which too many samples may be void; with more, the machine is not fit for the experiment. Our
+choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """What two equal workers gave: d of each block; and, in seconds, a row of samples of one and then of the other."""
+
+    differences: tuple[float, ...]
+    rows_s: tuple[tuple[float, ...], ...]
+
+
+def same_twice(_part: str, setting: Setting) -> Found:
+    """V2: how many intervals exclude 1, and how many verdicts claim a difference that matters."""
+    count = COMPARISONS[setting.form]
+    effects = _effects(_comparisons(setting, count))
+    alarms = sum(map(excludes_zero, effects))
+    claims = sum(verdict_of(effect, DELTA_SHARED) in {"FASTER", "SLOWER"} for effect in effects)
+    most = (MOST_INTERVALS, MOST_VERDICTS) if setting.full else _most_short(count)
+    widths = sorted(e.half_width for e in effects if e.half_width is not None)
+    typical = f"; median half-width {100 * widths[len(widths) // 2]:.1f} %" if widths else ""
+    return Found(
+        measured=f"of {count} comparisons of {MODEL} with itself over {ROUNDS} rounds: intervals that exclude 1, "
+        "verdicts other than SAME or NOT DISTINGUISHABLE",
+        values=(float(alarms), float(claims)),
+        shown=f"{alarms}, {claims}{typical}",
+        bound=f"at most {most[0]}, at most {most[1]}",
+        holds=alarms <= most[0] and claims <= most[1],
+    )
+
+
+def _most_short(count: int) -> tuple[int, int]:
+    return most_wrong(count, 1 - CONFIDENCE), most_wrong(count, VERDICT_LEVEL)
+
+
+def _effects(comparisons: Sequence[Sequence[Sequence[float]]]) -> list[Effect]:
+    """Return the effects of `comparisons`, so many of which are judged as those of one run."""
+    runs = [comparisons[at : at + TOGETHER] for at in range(0, len(comparisons), TOGETHER)]
+    return [effect for run in runs for effect in effects_of_run(run) if effect is not None]
+
+
+def _comparisons(setting: Setting, count: int) -> list[list[list[float]]]:
+    """Return d of each block of `count` comparisons, by round: each round has two new workers, as in a run."""
+    case = case_of(MODEL, setting.seed)
+    twin = replace(case, role="twin")
+    with measuring(Group(cases=(case,), twin=twin)) as run:
+        for at in range(count * ROUNDS):
+            setting.tell(f"round {at + 1} of {count * ROUNDS}", at / (count * ROUNDS))
+            run.take()
+            if run.group.over:
+                raise CnnbenchError(f"workers of {MODEL} failed")
+        found = [run.differences(case, twin, range(at * ROUNDS, (at + 1) * ROUNDS)) for at in range(count)]
+    unfit = count * ROUNDS - sum(map(len, found))
+    if unfit > MOST_UNFIT * count * ROUNDS:
+        raise NotRunHere(f"all samples were void in {unfit} of {count * ROUNDS} rounds: the machine is too busy")
+    return found
+
+
+def one_after_the_other(_part: str, setting: Setting) -> Found:
+    """V3: how often Welch's test on samples of one worker and then of the other raises a false alarm.
+
+    And how often intervals over rounds of blocks of the same workers do. Both are taken of each pair of workers, in an
+    order drawn anew. AAA..BBB must raise clearly more than its level of 5 % allows, and than the intervals do.
+    """
+    count = NAIVE_COMPARISONS[setting.form]
+    pairs = list(_pairs(setting, count * ROUNDS))
+    naive = sum(_welch(pair) <= WELCH_LEVEL for pair in pairs)
+    effects = _effects([[p.differences for p in pairs[at : at + ROUNDS]] for at in range(0, len(pairs), ROUNDS)])
+    ours = sum(map(excludes_zero, effects))
+    least = 1 + most_wrong(len(pairs), max(WELCH_LEVEL, ours / count))
+    return Found(
+        measured=f"false alarms at 5 % of {len(pairs)} pairs of equal workers: {ROW} samples of each as AAA..BBB with "
+        f"Welch's test; of {count} intervals over {ROUNDS} rounds of {BLOCKS} shuffled blocks of the same workers",
+        values=(float(naive), float(ours)),
+        shown=f"{naive} of {len(pairs)} ({naive / len(pairs):.0%}); {ours} of {count} ({ours / count:.0%})",
+        bound=f"AAA..BBB at least {least}",
+        holds=naive >= least,
+    )
+
+
+def _welch(pair: Pair) -> float:
+    from scipy.stats import ttest_ind
+
+    return float(ttest_ind(*pair.rows_s, equal_var=False).pvalue)
+
+
+def _pairs(setting: Setting, count: int) -> Iterator[Pair]:
+    """Yield what pair after pair of new workers gives: what a process shifts is part of what is compared."""
+    order = random.Random(setting.seed)  # noqa: S311  # an order
+    case, shapes = case_of(MODEL, setting.seed), dict[Case, SampleShape]()
+    made, unfit = 0, 0
+    host = start_host(threads=1, compiles=False)
+    try:
+        with scratch_folder() as scratch:
+            limits = Limits(scratch=scratch, memory_bytes=memory_limit(), emulated={})
+            while made < count:
+                setting.tell(f"pair {made + 1} of {count}", made / count)
+                cells = [Cell(case=case, host=host) for _ in range(2)]
+                try:
+                    start(cells, shapes, limits, lambda _: None)
+                    pair = _pair(cells, order)
+                finally:
+                    for cell in cells:
+                        cell.close()
+                shapes.setdefault(case, _shape_of(cells))
+                if pair is not None:
+                    made += 1
+                    yield pair
+                    continue
+                unfit += 1
+                if unfit > MOST_UNFIT * count:
+                    raise NotRunHere(f"too many samples were void of {unfit} pairs: the machine is too busy")
+    finally:
+        host.close()
+
+
+def _shape_of(cells: Sequence[Cell]) -> SampleShape:
+    """Return the shape of the samples of cells, none of which may have failed."""
+    for cell in cells:
+        if cell.failure is not None:
+            raise CnnbenchError(f"a worker of {MODEL} failed: {cell.failure.error}")
+    ready = cells[0].ready
+    assert ready is not None
+    return ready.shape
+
+
+def _pair(cells: Sequence[Cell], order: random.Random) -> Pair | None:
+    """Return what a pair of workers gave, None where too many samples were void."""
+    naive_first = order.random() < 0.5  # noqa: PLR2004  # a coin
+    rows = [_blocks([cell], ROW, order) for cell in cells] if naive_first else []
+    blocks = _blocks(cells, BLOCKS, order)
+    if not naive_first:
+        rows = [_blocks([cell], ROW, order) for cell in cells]
+    if len(blocks) < BLOCKS or min(map(len, rows)) < ROW:
+        return None
+    differences = tuple(math.log(first / second) for first, second in blocks)
+    return Pair(differences=differences, rows_s=tuple(tuple(seconds for (seconds,) in row) for row in rows))
+
+
+def _blocks(cells: Sequence[Cell], count: int, order: random.Random) -> list[tuple[float, ...]]:
+    """Return the compared times of `cells`, in seconds, of `count` blocks without a void sample, or of fewer."""
+    found: list[tuple[float, ...]] = []
+    for _ in range(PATIENCE):
+        left = count - len(found)
+        take_blocks(cells, Turn(count=left, least=left, deadline=math.inf), order)
+        found += [
+            tuple(_compared_s(cell.samples[block]) for cell in cells)
+            for block in range(left)
+            if all(block in cell.samples and block not in cell.voided for cell in cells)
+        ]
+        for cell in cells:
+            cell.samples.clear()
+            cell.voided.clear()
+    return found
+
+
+def _compared_s(sample: Sample) -> float:
+    times: list[float | None] = [getattr(sample, name) for name in COMPARED]
+    return next(seconds for seconds in times if seconds is not None)

@@ -1,0 +1,46 @@
+"""V18: measure something, delete its reports, rebuild them from the records, and compare every byte."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cnnbench.selftest import Found, Setting
+from cnnbench.spec import EXIT_FAILED, CnnbenchError
+
+REPORTS = ("report.csv", "report.md")
+
+MEASURED = ("compare", "lenet", "perceptron", "--reference", "perceptron", "--budget", "10s")
+"""What is measured: two networks in two variants, seconds."""
+
+
+def rebuilt(_part: str, setting: Setting) -> Found:
+    """V18: how many reports differ after they were rebuilt, by a process of its own, from a run's records."""
+    with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+        folder = Path(scratch) / "run"
+        setting.tell("measuring", 0.0)
+        _cnnbench(*MEASURED, "--seed", str(setting.seed), "--output", str(folder))
+        before = {name: (folder / name).read_bytes() for name in REPORTS}
+        for name in REPORTS:
+            (folder / name).unlink()
+        setting.tell("rebuilding", 0.8)
+        _cnnbench("report", str(folder))
+        differ = sum((folder / name).read_bytes() != before[name] for name in REPORTS)
+    return Found(
+        measured="reports (CSV and Markdown) that differ after they were deleted and rebuilt from the records",
+        values=(float(differ),),
+        shown=f"{differ} of {len(REPORTS)}, {sum(map(len, before.values()))} bytes",
+        bound="0",
+        holds=differ == 0,
+    )
+
+
+def _cnnbench(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cnnbench", *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
+    if done.returncode not in (0, EXIT_FAILED):  # a cell that failed, on a busy machine, has a row all the same
+        said = done.stderr.strip().splitlines() or ["no message"]
+        raise CnnbenchError(f"'cnnbench {' '.join(arguments)}' ended with {done.returncode}: {said[-1]}")

@@ -1,0 +1,54 @@
+"""One group measured round by round as a run does it, for the experiments that judge whole comparisons."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cnnbench.orchestrator.group import GroupRounds
+from cnnbench.orchestrator.plan import Group
+from cnnbench.orchestrator.start_round import Limits
+from cnnbench.pairing import differences, pairs_by_round
+from cnnbench.record import Environment, Record
+from cnnbench.spec import Case
+from cnnbench.workers.calls import as_record, environment_of, memory_limit, scratch_folder
+from cnnbench.workers.client import start_host
+
+
+class Measuring:
+    """A group in progress; `good` holds the records of each case by round, those that did not go well left out."""
+
+    def __init__(self, group: GroupRounds, environment: Environment) -> None:
+        """Measure `group`, whose workers are of `environment`."""
+        self.group = group
+        self.good: dict[Case, dict[int, Record]] = {case: {} for case in group.group.members}
+        self._environment = environment
+
+    def take(self, deadline: float = math.inf) -> None:
+        """Measure one round; `deadline` (monotonic) ends its blocks early."""
+        number, started = self.group.rounds, time.time()
+        for seen in self.group.measure(deadline=deadline, rounds_left=0.0, tell=lambda _: None):
+            record = as_record(seen.case, self._environment, seen, started=started, number=number)
+            self.group.keep(record)
+            if record.status == "ok":
+                self.good[seen.case][number] = record
+
+    def differences(self, base: Case, other: Case, numbers: range) -> list[list[float]]:
+        """Return d = ln(base time / other time) of each block, for each round of `numbers` that went well."""
+        one, two = ({n: record for n, record in self.good[case].items() if n in numbers} for case in (base, other))
+        return differences(pairs_by_round(one, two))
+
+
+@contextmanager
+def measuring(group: Group) -> Iterator[Measuring]:
+    """Have `group` ready to be measured, with a fork server of its own; threads are those of its cases."""
+    host = start_host(threads=group.cases[0].variant.threads, compiles=False)
+    try:
+        environment = environment_of(host)  # as a run does first: the wait for the new server is no part of a round
+        with scratch_folder() as scratch:
+            limits = Limits(scratch=scratch, memory_bytes=memory_limit(), emulated={})
+            yield Measuring(GroupRounds(host, group, limits, target=0.0), environment)
+    finally:
+        host.close()

@@ -1,0 +1,63 @@
+"""The canary: fixed work that is sampled beside the networks, so that what changes in it is the machine."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cnnbench.clock import Clock
+from cnnbench.spec import Case
+from cnnbench.timing.loop import Timed
+
+if TYPE_CHECKING:
+    import torch
+
+SIDES = MappingProxyType({"cpu": 512, "cuda": 4096})
+"""Side of the square matrices that are multiplied. Our choice: large enough for all cores or multiprocessors, small
+enough for several products in a sample (some 3 ms on two cores, some 3 ms on a device of 50 TFLOP/s)."""
+
+
+class Canary:
+    """Products of two fixed fp32 matrices."""
+
+    phases: tuple[str, ...] = ()
+
+    def __init__(self, *, left: torch.Tensor, right: torch.Tensor) -> None:
+        self._left, self._right = left, right
+        self._product = left @ right
+
+    def first(self) -> object:
+        """Do one product and return a number of it."""
+        self.repeat(1)
+        return self._product[0, 0]
+
+    def repeat(self, count: int) -> None:
+        """Do `count` products, untimed."""
+        import torch
+
+        for _ in range(count):
+            torch.mm(self._left, self._right, out=self._product)
+
+    def timed(self, readings: int, group: int, clock: Clock) -> Timed:
+        """Time `readings` groups of `group` products; inside: the products and the wait for the device."""
+        now, wait, times = clock.now_ns, clock.synchronize, []
+        wait()
+        for _ in range(readings):
+            start = now()
+            self.repeat(group)
+            wait()
+            times.append(now() - start)
+        return Timed(readings_ns=tuple(times))
+
+
+def canary(case: Case) -> Canary:
+    """Return the canary for the device of `case`, with matrices from its seed; no network is built.
+
+    Products run with the threads and the device of the process, outside of any variant's context.
+    """
+    import torch
+
+    side = SIDES[case.device]
+    generator = torch.Generator().manual_seed(case.seed)
+    left, right = (torch.randn((side, side), generator=generator).to(case.device) for _ in range(2))
+    return Canary(left=left, right=right)

@@ -1,0 +1,200 @@
+"""The timed loop: choose how long a sample is, take samples."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cnnbench.clock import Clock
+from cnnbench.timing.disturbance import Seen, Watch
+
+SAMPLE_S = 0.010
+"""Timed seconds that a sample holds at least; short, because noise on shared machines moves within a second."""
+
+REWARM_CPU_S = 0.005
+REWARM_CUDA_S = 0.020
+"""Untimed seconds before a sample, at least one iteration: caches and clocks of an idle worker have cooled down. LeNet
+needs six passes (5 ms) until one takes less than 1 % longer than later ones."""
+
+REWARM_BELOW_S = 0.100
+"""Iterations on a CPU that take longer are not repeated before a sample. The first one after an idle time takes 1 ms
+to 2 ms longer (MobileNetV2: 4 % of 27 ms), for large networks too: VGG16 0.3 to 0.6 %, MobileNetV2 at batch 8 in three
+series 0.2, 0.9 and 1.6 % (two shared cores). All cells of a group pay it alike, and a re-warm would double what a
+sample costs."""
+
+GROUP_BELOW_S = 100e-6
+CLOCK_SHARE = 0.001
+"""Iterations faster than 100 us are timed in groups, so long that reading the clock takes at most a thousandth. Slower
+ones are timed one by one: on an asynchronous device the passes of a group would overlap."""
+
+KEPT_ITERATIONS = 10
+"""Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them."""
+
+DECILE_FROM, QUARTILE_FROM = 9, 3
+"""Readings from which a sample has a lower decile and a lower quartile: with fewer they would lie below the fastest."""
+
+HOST_TRIES = (1, 4)
+"""The device is held for the time that the host needed in the re-warm, and once more for four times as long if the host
+was late. Our choice: on a shared machine it is late now and then."""
+
+UNSYNCHRONISED_SHARE = 0.05
+UNSYNCHRONISED_S = 100e-6
+"""An asynchronous device that is still busy for longer after a sample was not waited for: the sample is invalid."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timed:
+    """Raw times in nanoseconds: one per reading, and per phase one per reading where there are phases."""
+
+    readings_ns: tuple[int, ...]
+    phases_ns: tuple[tuple[int, ...], ...] = ()
+
+
+class Work(Protocol):
+    """What is timed: an iteration that can be repeated, with the device already chosen.
+
+    `phases` names the parts of an iteration that are timed apart, as quantities; empty for a single part.
+    """
+
+    phases: tuple[str, ...]
+
+    def first(self) -> object:
+        """Do one iteration and return its scores or loss, to be looked at."""
+
+    def repeat(self, count: int) -> None:
+        """Do `count` iterations, untimed."""
+
+    def timed(self, readings: int, group: int, clock: Clock) -> Timed:
+        """Do `readings` times `group` iterations, and read the clock around each group."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleShape:
+    """How a sample of one cell is taken; fixed after the first warm-up, so that all samples of the cell are alike."""
+
+    rewarm: int
+    readings: int
+    group: int
+
+    @property
+    def iterations(self) -> int:
+        """Timed iterations in a sample."""
+        return self.readings * self.group
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One sample in seconds: median iteration, the whole sample, kept iterations, medians of the phases.
+
+    `lower_decile_s`, `lower_quartile_s`: of the iterations, None where these are too few. `device_s`: what the device
+    needs for an iteration, without waiting for the host. The rest is what a `Watch` saw during the timed iterations;
+    None is what could not be seen.
+    """
+
+    latency_s: float
+    sample_s: float
+    rewarm_s: float
+    tail_s: float
+    iterations_s: tuple[float, ...]
+    phases_s: tuple[float, ...]
+    lower_decile_s: float | None = None
+    lower_quartile_s: float | None = None
+    device_s: float | None = None
+    cpu_share: float | None = None
+    steal_share: float | None = None
+    throttled: bool = False
+    sm_clock_share: float | None = None
+
+
+def reading_cost_s(clock: Clock, rounds: int = 2001) -> float:
+    """Return the seconds that an empty timed region reads, the median of `rounds`: what is not the network's."""
+    costs = []
+    for _ in range(rounds):
+        start = clock.now_ns()
+        clock.synchronize()
+        costs.append(clock.now_ns() - start)
+    return statistics.median(costs) * 1e-9
+
+
+def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) -> SampleShape:
+    """Return the shape of a sample for iterations of `iteration_s` seconds with a clock that costs `reading_s`."""
+    iteration_s = max(iteration_s, 1e-9)
+    group = max(1, math.ceil(reading_s / CLOCK_SHARE / iteration_s)) if iteration_s < GROUP_BELOW_S else 1
+    readings = max(1, math.ceil(SAMPLE_S / (iteration_s * group)))
+    rewarm = max(1, math.ceil((REWARM_CUDA_S if asynchronous else REWARM_CPU_S) / iteration_s))
+    if iteration_s >= REWARM_BELOW_S and not asynchronous:
+        rewarm = 0
+    return SampleShape(rewarm=rewarm, readings=readings, group=group)
+
+
+def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Watch | None = None) -> Sample:
+    """Return one sample: re-warm untimed, then time `shape.readings` groups with the garbage collector off.
+
+    Inside the timed regions are the iterations and waiting for the device; outside are picking the inputs, the
+    re-warm, reading the counters, the device's own time, and everything done with the times. The last iteration of the
+    re-warm goes through the timed loop, where the first one takes 2 % longer (LeNet); in groups that is lost.
+    """
+    lead = 1 if shape.group == 1 and shape.rewarm else 0
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        before = watch.read() if watch else None  # before the re-warm: just before them it would slow the first ones
+        begin = clock.now_ns()
+        work.repeat(shape.rewarm - lead)
+        enqueued = clock.now_ns()
+        clock.synchronize()
+        rewarmed = clock.now_ns()
+        timed = work.timed(lead + shape.readings, shape.group, clock)
+        last = clock.now_ns()
+        clock.synchronize()
+        tail = clock.now_ns() - last
+        seen = watch.seen(before, watch.read()) if watch and before else Seen()
+        lead_ns, readings_ns = sum(timed.readings_ns[:lead]), timed.readings_ns[lead:]
+        host_ns = (enqueued - begin) / (shape.rewarm - lead) if shape.rewarm > lead else lead_ns
+        device_s = _device_s(work, clock, host_s=host_ns * 1e-9)
+    finally:
+        if collecting:
+            gc.enable()
+    each = [ns * 1e-9 / shape.group for ns in readings_ns]
+    phases = [phase[lead:] if len(phase) > len(readings_ns) else phase for phase in timed.phases_ns]
+    return Sample(
+        latency_s=statistics.median(each),
+        sample_s=sum(readings_ns) * 1e-9,
+        rewarm_s=(rewarmed - begin + lead_ns) * 1e-9,
+        tail_s=tail * 1e-9,
+        iterations_s=tuple(evenly(each, KEPT_ITERATIONS)) if shape.group == 1 else (),
+        phases_s=tuple(statistics.median(phase) * 1e-9 for phase in phases),
+        lower_decile_s=statistics.quantiles(each, n=10)[0] if len(each) >= DECILE_FROM else None,
+        lower_quartile_s=statistics.quantiles(each, n=4)[0] if len(each) >= QUARTILE_FROM else None,
+        device_s=device_s,
+        cpu_share=seen.cpu_share,
+        steal_share=seen.steal_share,
+        throttled=seen.throttled,
+        sm_clock_share=seen.sm_clock_share,
+    )
+
+
+def _device_s(work: Work, clock: Clock, *, host_s: float) -> float | None:
+    """Return the device's seconds for one iteration more; `host_s` is what the host needed to enqueue one before."""
+    if not clock.asynchronous or clock.device_span is None:
+        return None
+    for factor in HOST_TRIES:
+        took_s = clock.device_span(lambda: work.repeat(1), factor * host_s)
+        if took_s is not None:
+            return took_s
+    return None
+
+
+def evenly(values: Sequence[float], most: int) -> Sequence[float]:
+    """Return at most `most` of `values`, evenly spaced from the first on."""
+    step = max(1, math.ceil(len(values) / most))
+    return values[::step]
+
+
+def unsynchronised(sample: Sample) -> bool:
+    """Return whether the device was still at work after the sample's last reading."""
+    return sample.tail_s > max(UNSYNCHRONISED_SHARE * sample.latency_s, UNSYNCHRONISED_S)

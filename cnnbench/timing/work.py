@@ -1,0 +1,136 @@
+"""What is timed for inference and for training: forward passes over a batch, and whole optimisation steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from typing import TYPE_CHECKING
+
+from cnnbench.clock import Clock
+from cnnbench.timing.loop import Timed
+
+if TYPE_CHECKING:
+    import torch
+
+INPUTS = 4
+"""Different inputs that take turns: a network fed the same numbers again and again runs faster on some devices."""
+
+
+class InferencePasses:
+    """Forward passes over `inputs` in turn; the caller is inside `torch.no_grad` and the variant's context."""
+
+    phases: tuple[str, ...] = ()
+
+    def __init__(self, call: Callable[[torch.Tensor], object], inputs: Sequence[torch.Tensor]) -> None:
+        self._call = call
+        self._inputs = cycle(inputs)
+
+    def first(self) -> object:
+        """Do one pass and return what the network returned."""
+        return self._call(next(self._inputs))
+
+    def repeat(self, count: int) -> None:
+        """Do `count` passes, untimed."""
+        call = self._call
+        for images in islice(self._inputs, count):
+            call(images)
+
+    def timed(self, readings: int, group: int, clock: Clock) -> Timed:
+        """Time `readings` groups of `group` passes; inside: the passes and the wait for the device, nothing else."""
+        call, now, wait = self._call, clock.now_ns, clock.synchronize
+        batches = [tuple(islice(self._inputs, group)) for _ in range(readings)]
+        times = []
+        wait()
+        for batch in batches:
+            start = now()
+            for images in batch:
+                call(images)
+            wait()
+            times.append(now() - start)
+        return Timed(readings_ns=tuple(times))
+
+
+class TrainingSteps:
+    """Optimisation steps over `inputs` in turn: forward pass and loss, backward pass, optimiser step.
+
+    `scaler` is torch's gradient scaler for fp16, else None. A step ends with cleared gradients, which counts for the
+    optimiser.
+    """
+
+    phases: tuple[str, ...] = ("forward_s", "backward_s", "optimizer_s")
+
+    def __init__(
+        self,
+        *,
+        loss: Callable[[torch.Tensor], torch.Tensor],
+        inputs: Sequence[torch.Tensor],
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self._loss = loss
+        self._inputs = cycle(inputs)
+        self._optimizer = optimizer
+        self._scaler = scaler
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+
+    def _update(self) -> None:
+        if self._scaler is None:
+            self._optimizer.step()
+        else:
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def first(self) -> object:
+        """Do one step and return its loss."""
+        loss = self._loss(next(self._inputs))
+        self._backward(loss)
+        self._update()
+        return loss.detach()
+
+    def repeat(self, count: int) -> None:
+        """Do `count` steps, untimed."""
+        for images in islice(self._inputs, count):
+            self._backward(self._loss(images))
+            self._update()
+
+    def timed(self, readings: int, group: int, clock: Clock) -> Timed:
+        """Time `readings` groups of `group` steps; the phases come from the same steps, or from one more where waiting
+        for the device between the phases would slow the steps down.
+        """  # noqa: D205  # the sentence does not fit a line
+        now, wait = clock.now_ns, clock.synchronize
+        times = []
+        if not clock.asynchronous and group == 1:
+            phases = [self._phased(clock) for _ in range(readings)]
+            return Timed(readings_ns=tuple(sum(p) for p in phases), phases_ns=tuple(zip(*phases, strict=True)))
+        wait()
+        for _ in range(readings):
+            start = now()
+            self.repeat(group)
+            wait()
+            times.append(now() - start)
+        return Timed(readings_ns=tuple(times), phases_ns=tuple((ns,) for ns in self._phased(clock)))
+
+    def _phased(self, clock: Clock) -> tuple[int, int, int]:
+        now, wait = clock.now_ns, clock.synchronize
+        images = next(self._inputs)
+        start = now()
+        loss = self._loss(images)
+        wait()
+        forward = now()
+        self._backward(loss)
+        wait()
+        backward = now()
+        self._update()
+        wait()
+        return forward - start, backward - forward, now() - backward
+
+
+def random_inputs(shape: tuple[int, ...], seed: int) -> list[torch.Tensor]:
+    """Return `INPUTS` normally distributed fp32 tensors of `shape`, the same for the same seed."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for _ in range(INPUTS)]

@@ -1,0 +1,90 @@
+"""A dataset as a network and its recipe want it: its parts, how pictures are shown, what is done to them at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cnnbench import data
+from cnnbench.data.batches import Augmentation, Splits, View, splits_of, view_for
+from cnnbench.data.dataset import DatasetSpec, Read, Tell, no_news
+from cnnbench.data.mnist import SAME_NOTE
+from cnnbench.models import MODELS
+from cnnbench.spec import ModelSpec, Recipe
+from cnnbench.training.recipes import recipe_of
+
+HALVES_NOTE = "The first half of the test pictures validates, the second half tests, as in the tutorial."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """A dataset's parts as they were read, how the network sees them, and what belongs beside every result."""
+
+    splits: Splits
+    view: View
+    notes: tuple[str, ...]
+
+
+def view_of(spec: ModelSpec, dataset: DatasetSpec) -> View:
+    """Return how the network sees the pictures of a dataset; one that takes features, as the network before it does.
+
+    Raises:
+        UnsupportedError: the pictures do not fit the network.
+    """
+    recipe = recipe_of(spec)
+    shape = MODELS[spec.features_of].input_shape if spec.features_of else spec.input_shape
+    return view_for(shape, dataset.shape, recipe.mean, recipe.std)
+
+
+def wanted(
+    spec: ModelSpec,
+    dataset: DatasetSpec,
+    *,
+    data_dir: str | None,
+    recipe: Recipe | None = None,
+    tell: Tell = no_news,
+) -> Wanted:
+    """Return the dataset for the network of `spec`, found in `data_dir` or where `data.places` says.
+
+    `recipe` is the one to train by, None: the network's own.
+
+    Raises:
+        UnsupportedError: the pictures do not fit the network; found out before anything is read.
+        MissingError: the dataset is not there.
+        UsageError: a file of it is damaged, or not what it must be.
+    """
+    recipe = recipe or recipe_of(spec)
+    view = view_of(spec, dataset)
+    read = data.read(dataset, view.input_shape, data_dir=data_dir, tell=tell)
+    return Wanted(splits=parts_of(read, recipe, dataset), view=view, notes=_notes(read, recipe, dataset))
+
+
+def parts_of(read: Read, recipe: Recipe, dataset: DatasetSpec) -> Splits:
+    """Return the dataset's parts, or those that the recipe makes of its own dataset."""
+    splits = splits_of(read, dataset.classes)
+    if dataset.name != recipe.dataset:
+        return splits
+    if recipe.halves:
+        half = len(splits.test) // 2
+        splits = replace(splits, val=splits.test.part(slice(half)), test=splits.test.part(slice(half, None)))
+    if recipe.trains_on_test:
+        splits = replace(splits, train=splits.test)
+    return replace(splits, val=splits.train) if recipe.validates_on_train else splits
+
+
+def _notes(read: Read, recipe: Recipe, dataset: DatasetSpec) -> tuple[str, ...]:
+    if dataset.name != recipe.dataset:
+        return read.notes
+    said = (
+        HALVES_NOTE if recipe.halves else "",
+        "Trained on the test pictures, as the page does." if recipe.trains_on_test else "",
+        "Validated on the training pictures, as the page does." if recipe.validates_on_train else "",
+    )
+    changed = tuple(filter(None, said))
+    return (*changed, *(note for note in read.notes if not changed or note != SAME_NOTE))
+
+
+def augmentation_of(recipe: Recipe, dataset: DatasetSpec) -> Augmentation | None:
+    """Return what the recipe does to pictures of its own dataset at random: a digit that is mirrored is none."""
+    if dataset.name != recipe.dataset or not (recipe.flip or recipe.crop_padding) or recipe.features_once:
+        return None
+    return Augmentation(flip=recipe.flip, padding=recipe.crop_padding)

@@ -1,0 +1,88 @@
+"""Test weights that are already trained: top-1 and top-5, by class, what is taken for what, and moved pictures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cnnbench import data
+from cnnbench.data.batches import Split, View, adapt, shifted
+from cnnbench.quantity import DIRECTIONS
+from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
+from cnnbench.training.dataset_view import wanted
+from cnnbench.training.evaluate import Scores, main_logits, score
+from cnnbench.training.recipes import recipe_for
+from cnnbench.variants import Prepared, prepare
+
+STEPS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
+"""Steps to the right and down of each of `quantity.DIRECTIONS`."""
+
+
+class _Under(nn.Module):
+    """A network under a variant, seen from outside as a network in fp32."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__()
+        self._model = prepared.model
+        self._prepared = prepared
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores (pictures, classes) in fp32."""
+        with self._prepared.context():
+            return main_logits(self._prepared.call(self._prepared.place(images))).float()
+
+
+def measure_scores(assignment: Assignment) -> Outcome:
+    """Return how the network does on the named part of the case's dataset, shown as its recipe shows pictures.
+
+    `class_correct` and `class_total` are by class; `confusion` is (class, predicted), row by row, with one column more
+    where the network has outputs beyond the dataset's classes; `predicted` is by picture. With a `shift`,
+    `shift_correct` holds for each of the directions in turn how many are right when all are moved by 1, 2 ... pixels.
+
+    Raises:
+        UnsupportedError: the pictures do not fit the network.
+    """
+    case, spec, part = assignment.case, assignment.spec, assignment.part or "test"
+    prepared = prepare(assignment.build(), case.variant, case.device)
+    dataset = data.find(case.dataset or "")
+    tell = assignment.hear
+    recipe = recipe_for(spec, dataset, case.recipe)
+    shown = wanted(spec, dataset, data_dir=assignment.data_dir, recipe=recipe, tell=lambda text, _: tell(text, 0.0))
+    split: Split = getattr(shown.splits, part)
+    model = _Under(prepared)
+    with torch.no_grad():
+        scores = score(model, adapt(split, shown.view, case.device), tell=lambda share: tell("testing", share))
+        found = _quantities(scores)
+        if assignment.shift:
+            found["shift_correct"] = _moved(model, split, shown.view, assignment)
+    measurements = tuple(Measurement(quantity=quantity, samples=samples) for quantity, samples in found.items())
+    return Outcome(measurements=measurements, notes=(f"Tested on the {part} pictures of {dataset.name}.", *shown.notes))
+
+
+def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
+    found: dict[str, tuple[float, ...]] = {
+        "correct": (float(scores.correct),),
+        "tested": (float(scores.tested),),
+        "top1": (scores.top1,),
+        "calibration_error": (scores.calibration_error,),
+        "class_correct": tuple(map(float, scores.class_correct)),
+        "class_total": tuple(map(float, scores.class_total)),
+        "confusion": tuple(float(n) for row in scores.confusion for n in row),
+        "predicted": tuple(map(float, scores.predicted)),
+    }
+    if scores.top5_correct is not None:
+        found["top5_correct"] = (float(scores.top5_correct),)
+    return found
+
+
+def _moved(model: nn.Module, split: Split, view: View, assignment: Assignment) -> tuple[float, ...]:
+    """Return how many pictures are right for each direction and number of pixels."""
+    found: list[float] = []
+    for at, (right, down) in enumerate(STEPS[name] for name in DIRECTIONS):
+        for pixels in range(1, assignment.shift + 1):
+            share = (at + pixels / (assignment.shift + 1)) / len(DIRECTIONS)
+            assignment.hear(f"moved by {pixels} pixels", share)
+            moved = shifted(split, right=right * pixels, down=down * pixels)
+            found.append(float(score(model, adapt(moved, view, assignment.case.device)).correct))
+    return tuple(found)

@@ -1,0 +1,108 @@
+"""What the frozen part of a network makes of pictures, computed once, so that a head can be trained on it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from cnnbench.data.batches import Split, Splits, batches
+from cnnbench.spec import UsageError
+from cnnbench.training.evaluate import fitting_batch, main_logits
+from cnnbench.training.loop import StoppedError
+
+Hear = Callable[[str, float], None]
+
+
+LEAVE_OUT = "Leave --features-once out."
+
+
+def head_of(model: nn.Module, advice: str = LEAVE_OUT) -> nn.Module:
+    """Return the last child of a network, if it alone is trained; `advice` says what to do where not.
+
+    Raises:
+        UsageError: another part of the network is trained, too, or nothing is.
+    """
+    children = list(model.children())
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    if not children or not trained or not trained <= {id(p) for p in children[-1].parameters()}:
+        raise UsageError(
+            "Features can be computed once only where all layers but the head are frozen, as in "
+            f"mobilenet_v2_transfer. {advice}"
+        )
+    return children[-1]
+
+
+def features_of(
+    model: nn.Module, splits: Splits, hear: Hear, *, stop: Callable[[], bool] = lambda: False, test: bool = True
+) -> Splits:
+    """Return `splits` with what the head of `model` is given for each picture, float32 on the pictures' device.
+
+    The network is in evaluation mode, so features are those that a frozen network gives in training, too. Without
+    `test` that split stays as it is: another network will be tested.
+
+    Raises:
+        UsageError: the network has no head that alone is trained, does more than its head with the features, or gives
+            the head something else than one tensor.
+        StoppedError: `stop` said so after a batch.
+    """
+    head = head_of(model)
+    model.eval()
+    done: dict[int, Split] = {}
+
+    def once(split: Split, name: str) -> Split:
+        """Return the features of a part; parts may be of the same pictures."""
+        at = id(split.images_NCHW)
+        if at not in done:
+            done[at] = _features(model, head, split, lambda far: hear(f"features of {name} pictures {far}", 0.0), stop)
+        return done[at]
+
+    return Splits(
+        train=once(splits.train, "training"),
+        val=once(splits.val, "validation"),
+        test=once(splits.test, "test") if test else splits.test,
+    )
+
+
+def _features(
+    model: nn.Module, head: nn.Module, split: Split, hear: Callable[[str], None], stop: Callable[[], bool]
+) -> Split:
+    taken: list[Tensor] = []
+
+    def take(_: nn.Module, given: tuple[object, ...]) -> None:
+        if len(given) != 1 or not isinstance(given[0], Tensor):
+            raise UsageError("Features can be computed once only where the head is given one tensor.")
+        taken.append(given[0])
+
+    hook = head.register_forward_pre_hook(take)
+    features: Tensor | None = None
+    at = 0
+    try:
+        with torch.no_grad():
+            for images, _ in batches(split, fitting_batch(split)):
+                scores = main_logits(model(images))
+                if features is None:
+                    _check_all_is_head(head, taken, scores)
+                    features = taken[0].new_empty((len(split), *taken[0].shape[1:]))
+                features[at : at + len(images)] = taken.pop()
+                at += len(images)
+                hear(f"{100 * at // len(split)} %")
+                if stop():
+                    raise StoppedError("Stopped while features were computed: going on computes them anew.")
+    finally:
+        hook.remove()
+    assert features is not None
+    return Split(images_NCHW=features, labels_N=split.labels_N, classes=split.classes)
+
+
+def _check_all_is_head(head: nn.Module, taken: list[Tensor], scores: Tensor) -> None:
+    """Check that the network is its head on the features and nothing more."""
+    if len(taken) == 1:
+        alone = main_logits(head.forward(taken[0]))  # not called, so that the hook takes nothing
+        if alone.shape == scores.shape and torch.allclose(alone, scores, rtol=1e-4, atol=1e-5):
+            return
+    raise UsageError(
+        "Features can be computed once only where the network's scores are those of its last layer, called once. "
+        f"{LEAVE_OUT}"
+    )

@@ -1,0 +1,235 @@
+"""Accuracy of a network on a dataset: train it by its recipe within a time limit, test once, keep the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cnnbench import checkpoint as checkpoints
+from cnnbench import data
+from cnnbench.data.batches import Split, Splits, adapted
+from cnnbench.data.dataset import DatasetSpec
+from cnnbench.models.convolutions import kept_kernels
+from cnnbench.quantity import BY_EPOCH, BY_STEP
+from cnnbench.record import Measurement, Outcome
+from cnnbench.runners import Assignment
+from cnnbench.spec import FEATURES_ALONE, ModelSpec, Recipe, UnsupportedError, UsageError
+from cnnbench.training.dataset_view import augmentation_of, view_of, wanted
+from cnnbench.training.distributed import Team, join
+from cnnbench.training.evaluate import Scores, score
+from cnnbench.training.evaluate_job import measure_scores
+from cnnbench.training.frozen_features import LEAVE_OUT, features_of, head_of
+from cnnbench.training.loop import fit_phases
+from cnnbench.training.metadata import Account
+from cnnbench.training.pool_before_relu import pool_first
+from cnnbench.training.recipes import changed, recipe_for
+from cnnbench.training.state import EpochSeen, FitResult, Phase
+from cnnbench.training.time_limit import check_fits, first_batch, forward
+from cnnbench.variants import REFERENCE, Prepared, prepare
+
+FAST_IS_FOR_HEADS = "The fast recipe of this dataset does that: take --recipe tutorial."
+
+
+def measure_accuracy(
+    assignment: Assignment,
+    model: nn.Module,
+    dataset: DatasetSpec,
+    *,
+    on_epoch: Callable[[EpochSeen], None] | None = None,
+    prepared: Prepared | None = None,
+    team: Team | None = None,
+) -> Outcome:
+    """Train `model` on `dataset` as the assignment says, by its network's recipe, and return how it does on the test.
+
+    Training starts from the weights that `model` has. Within a limit its time is predicted first, from steps that leave
+    no trace. With a checkpoint, the weights are written there, and beside it training in progress. With `prepared`
+    steps are made under its variant. In a `team` all processes train; the first one validates, tests and writes.
+
+    Raises:
+        UnsupportedError: the pictures do not fit the network, it has too few outputs, or it would exceed the limit.
+        DivergedError: the loss became infinite or no number.
+        MissingError: the dataset is not there.
+        UsageError: a file of it is damaged, the checkpoint cannot be written, every parameter is frozen, the dataset
+            has no fast recipe, or features are to be computed once where that cannot be.
+    """
+    case, clock, by_step = assignment.case, assignment.clock, assignment.training.by_step
+    check_suits(assignment.spec, dataset)
+    recipe = _recipe(assignment, dataset, prepared, team)
+    splits, notes = _data(assignment, dataset, recipe)
+    model.to(case.device)
+    _check_outputs(width := _width(model, splits.val), dataset)
+    account = Account(
+        spec=assignment.spec,
+        dataset=dataset,
+        recipe=recipe,
+        case=case,
+        variant=REFERENCE if prepared is None else prepared.variant.name,
+        pooled=pool_first(model, first_batch(splits.val, 1)[0]),
+        processes=1 if team is None else team.size,
+        pictures=len(splits.train),
+        notes=notes,
+    )
+    if assignment.limit_s is not None:
+        check_fits(model, splits, recipe, limit_s=assignment.limit_s, clock=clock)
+    leads = team is None or team.rank == 0
+    keeper = account.keeper(assignment, model, writes=leads)
+    begun = 1 if keeper is None else keeper.epoch_kept()
+    start = clock.now_ns()
+    phases = _phases(assignment, model, splits, recipe, prepared, begun=begun)
+    clock.synchronize()
+    features_s = (clock.now_ns() - start) / 1e9 if recipe.features_once else None
+    fitted = fit_phases(
+        phases, seed=case.seed, clock=clock, by_step=by_step, on_epoch=on_epoch, keeper=keeper, team=team
+    )
+    if not leads:
+        return Outcome()
+    scores = _tested(phases[-1], seed=case.seed)
+    if assignment.checkpoint is not None and keeper is not None:
+        checkpoints.save(Path(assignment.checkpoint), model, account.info(classes=width, top1=scores.top1))
+        if not assignment.stop():  # who said so will not hear of the result: going on tests the weights once more
+            keeper.forget()
+    measured = (*_measurements(fitted, scores, account.pictures, features_s), *_kernels(fitted, phases[-1].model))
+    return Outcome(measurements=measured, notes=account.told())
+
+
+def _tested(phase: Phase, *, seed: int) -> Scores:
+    draw = torch.Generator().manual_seed(seed) if phase.recipe.augments_all else None
+    return score(phase.model, phase.splits.test, draw=draw)
+
+
+def _data(assignment: Assignment, dataset: DatasetSpec, recipe: Recipe) -> tuple[Splits, tuple[str, ...]]:
+    """Return the dataset as the network is to see it, and what is said of it."""
+    found = wanted(
+        assignment.spec,
+        dataset,
+        data_dir=assignment.data_dir,
+        recipe=recipe,
+        tell=lambda text, _: assignment.hear(text, 0.0),
+    )
+    augmentation, device = augmentation_of(recipe, dataset), assignment.case.device
+    splits = adapted(found.splits, found.view, device, augmentation, augments_all=recipe.augments_all)
+    return splits, found.notes
+
+
+def _recipe(assignment: Assignment, dataset: DatasetSpec, prepared: Prepared | None, team: Team | None) -> Recipe:
+    own = recipe_for(assignment.spec, dataset, assignment.case.recipe)
+    recipe = changed(own, assignment.training, dataset, fast=assignment.case.recipe == "fast")
+    if recipe.features_once and (prepared is not None or team is not None):
+        raise UsageError(FEATURES_ALONE)
+    return recipe
+
+
+def _phases(
+    assignment: Assignment,
+    model: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    prepared: Prepared | None,
+    *,
+    begun: int,
+) -> tuple[Phase, ...]:
+    """Return the parts of the training: the network as it is, or its head on features; then all layers, if wanted.
+
+    `begun` is the epoch that the training is in: where that trains all layers already, features are not computed again.
+    """
+    if recipe.features_once:
+        advice = FAST_IS_FOR_HEADS if not assignment.training.features_once else LEAVE_OUT
+        head, on = head_of(model, advice), splits
+        if begun <= recipe.epochs:
+            last = not recipe.unfrozen_epochs
+            on = features_of(model, splits, assignment.hear, stop=assignment.stop, test=last)
+        first = Phase(model=head, splits=on, recipe=recipe, epochs=recipe.epochs)
+    else:
+        first = Phase(model=model, splits=splits, recipe=recipe, epochs=recipe.epochs, prepared=prepared)
+    if not recipe.unfrozen_epochs:
+        return (first,)
+    slower = replace(recipe, learning_rate=recipe.unfrozen_rate or recipe.learning_rate)
+    after = Phase(
+        model=model, splits=splits, recipe=slower, epochs=recipe.unfrozen_epochs, prepared=prepared, unfreeze=True
+    )
+    return first, after
+
+
+def _width(model: nn.Module, split: Split) -> int:
+    """Return the number of the network's outputs."""
+    return forward(model, first_batch(split, 1)[0]).shape[1]
+
+
+def check_suits(spec: ModelSpec, dataset: DatasetSpec) -> None:
+    """Check what is known of a network before it is built.
+
+    Raises:
+        UnsupportedError: the pictures do not fit it, or it has too few outputs.
+    """
+    _check_outputs(spec.classes, dataset)
+    view_of(spec, dataset)
+
+
+def _check_outputs(outputs: int | None, dataset: DatasetSpec) -> None:
+    if outputs is not None and outputs < dataset.classes:
+        raise UnsupportedError(
+            f"The network's output is {outputs} wide, and {dataset.name} has {dataset.classes} classes."
+        )
+
+
+def _measurements(fitted: FitResult, scores: Scores, trained: int, features_s: float | None) -> tuple[Measurement, ...]:
+    once = () if features_s is None else (Measurement(quantity="features_s", samples=(features_s,)),)
+    steps = tuple(
+        Measurement(quantity=f"step_{name}", samples=tuple(float(getattr(seen, name)) for seen in fitted.steps))
+        for name in BY_STEP
+        if fitted.steps
+    )
+    return (
+        Measurement(quantity="trained", samples=(float(trained),)),
+        Measurement(quantity="correct", samples=(float(scores.correct),)),
+        Measurement(quantity="tested", samples=(float(scores.tested),)),
+        Measurement(quantity="top1", samples=(scores.top1,)),
+        *(Measurement(quantity=quantity, samples=fitted.by_epoch(quantity)) for quantity in BY_EPOCH),
+        *once,
+        *steps,
+    )
+
+
+def _kernels(fitted: FitResult, model: nn.Module) -> tuple[Measurement, ...]:
+    """Return how the first kernels were after each recorded step, where they were seen."""
+    last = kept_kernels(model)
+    samples = tuple(weight for seen in fitted.steps for weight in seen.kernels)
+    if last is None or not samples:
+        return ()
+    shape = tuple(map(float, last.shape))
+    return (
+        Measurement(quantity="step_kernels", samples=samples, units=last.numel()),
+        Measurement(quantity="kernel_shape", samples=shape),
+    )
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Train and test the assignment's network, or only test it where a part of the dataset is named."""
+    if assignment.part is not None:
+        return measure_scores(assignment)
+    case = assignment.case
+
+    def on_epoch(seen: EpochSeen) -> None:
+        of = len(str(seen.epochs))
+        text = (
+            f"epoch {seen.epoch:{of}}/{seen.epochs}  loss {seen.train_loss:7.4f}  "
+            f"training {100 * seen.train_top1:5.1f} %  validation {100 * seen.val_top1:5.1f} %  "
+            f"{seen.train_img_per_s:8,.0f} images/s"
+        )
+        assignment.hear(text, seen.epoch / seen.epochs, True)  # noqa: FBT003 - lasting
+
+    dataset = data.find(case.dataset or "")
+    check_suits(assignment.spec, dataset)  # before a large network is built in vain
+    prepared = prepare(assignment.build(), case.variant, case.device)
+    return measure_accuracy(
+        assignment,
+        prepared.model,
+        dataset,
+        on_epoch=on_epoch,
+        prepared=None if case.variant.name == REFERENCE else prepared,
+        team=join(case.device),
+    )

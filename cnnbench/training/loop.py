@@ -1,0 +1,258 @@
+"""Train a network by a recipe, epoch by epoch, seeded, so that it can be stopped anywhere and gone on with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cnnbench.clock import Clock
+from cnnbench.data.batches import Splits, batches
+from cnnbench.models.convolutions import kept_kernels
+from cnnbench.spec import CnnbenchError, Recipe
+from cnnbench.training.distributed import Team
+from cnnbench.training.evaluate import score
+from cnnbench.training.state import EpochSeen, FitResult, Fitting, Phase, StepSeen, Sums
+from cnnbench.training.step import training_mode
+from cnnbench.variants import Prepared
+
+CHECK_EVERY = 50
+"""Steps between two looks at the losses: each look waits for the device. Our choice."""
+
+LOOK_S = 0.05
+"""Seconds between two looks at whether training is to stop: soon enough for a person. Our choice."""
+
+
+class DivergedError(CnnbenchError):
+    """Training stopped because the loss is no longer a number."""
+
+
+class StoppedError(CnnbenchError):
+    """Training was asked to stop, and stopped after a step."""
+
+
+class Keeper(Protocol):
+    """Keeps a training that is in progress."""
+
+    def restore(self, fitting: Fitting) -> None:
+        """Put `fitting` where an earlier part of it was left, if there is one."""
+
+    def save(self, fitting: Fitting) -> None:
+        """Keep where `fitting` is."""
+
+    def stop(self) -> bool:
+        """Return whether training is to stop."""
+
+
+def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who hears and keeps it
+    model: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    clock: Clock,
+    on_epoch: Callable[[EpochSeen], None] | None = None,
+    keeper: Keeper | None = None,
+    prepared: Prepared | None = None,
+    team: Team | None = None,
+) -> FitResult:
+    """Train `model` from the weights that it has, for `epochs` over `splits.train`: `fit_phases` with a single one."""
+    phase = Phase(model=model, splits=splits, recipe=recipe, epochs=epochs, prepared=prepared)
+    return fit_phases((phase,), seed=seed, clock=clock, on_epoch=on_epoch, keeper=keeper, team=team)
+
+
+def fit_phases(
+    phases: Sequence[Phase],
+    *,
+    seed: int,
+    clock: Clock,
+    by_step: int = 0,
+    on_epoch: Callable[[EpochSeen], None] | None = None,
+    keeper: Keeper | None = None,
+    team: Team | None = None,
+) -> FitResult:
+    """Train the networks of `phases` in turn, from the weights that they have; pictures lie on the networks' device.
+
+    The seed fixes dropout, the order of the pictures and their augmentation; the first weights are the caller's. Loss,
+    optimiser, rate, batch size and shuffling are the recipe's. Frozen layers stay in evaluation mode, so that their
+    batch statistics do not move, but where the recipe says that they do. A last batch of a single picture is left out
+    where the recipe's batches are larger, because batch normalisation cannot take it. Networks are left in evaluation
+    mode. With a phase's `prepared` steps are made under its variant; validation is always in the network's own
+    precision. With `by_step`, loss and accuracy are recorded every so many steps and at the end of every epoch, too.
+
+    A `keeper` restores what an earlier part left, keeps every finished epoch, and may stop training after any step;
+    what is gone on with ends as if it had never stopped. In a `team` each process trains on its part of every batch;
+    the first one validates, and the keeper is not asked to stop, because all would have to after the same step.
+
+    Raises:
+        DivergedError: a loss is not finite.
+        StoppedError: the keeper said so, and has kept how far it was.
+        UsageError: there is nothing to train.
+    """
+    fitting = Fitting(phases, seed, team)
+    if keeper is not None:
+        keeper.restore(fitting)
+    epochs = fitting.epochs
+    while fitting.epoch <= epochs:
+        _to_training(fitting)
+        # Timed: shuffling, making batches, steps, reading losses. Not timed: changing modes, validation, keeping.
+        clock.synchronize()
+        stopped = _epoch(fitting, clock, keeper, by_step)
+        if stopped and keeper is not None:
+            keeper.save(fitting)
+            raise StoppedError(f"Stopped in epoch {fitting.epoch} of {epochs} after step {fitting.sums.steps}.")
+        if keeper is not None:
+            keeper.save(fitting)  # validation may take long, and may be ended
+        validated = _validated(fitting)
+        if by_step and fitting.sums.late_pictures:
+            _record_steps(fitting, validated)
+        fitting.seen.append(_seen(fitting, validated))
+        fitting.sums = Sums()
+        fitting.order_state = None if fitting.order is None else fitting.order.get_state()
+        fitting.go_to(fitting.epoch + 1)
+        if keeper is not None:
+            keeper.save(fitting)
+        if on_epoch is not None:
+            on_epoch(fitting.seen[-1])
+    return FitResult(epochs=tuple(fitting.seen), steps=tuple(fitting.seen_by_step))
+
+
+def _to_training(fitting: Fitting) -> None:
+    if fitting.phase.recipe.frozen_statistics_move:
+        fitting.phase.model.train()
+    else:
+        training_mode(fitting.phase.model)
+
+
+def _validated(fitting: Fitting) -> tuple[float, float]:
+    """Return mean loss and share of right predictions on the validation pictures; zeros where another process does."""
+    if fitting.team is not None and fitting.team.rank > 0:
+        return 0.0, 0.0
+    draw = torch.Generator().manual_seed(fitting.epoch) if fitting.phase.recipe.augments_all else None
+    scores = score(fitting.phase.model, fitting.phase.splits.val, loss=fitting.trainer.loss, draw=draw)
+    return scores.loss or 0.0, scores.top1
+
+
+def _record_steps(fitting: Fitting, validated: tuple[float, float]) -> None:
+    sums = fitting.sums
+    loss, top1 = validated
+    before = fitting.seen_by_step[-1].step if fitting.seen_by_step else 0
+    scale = _loss_scale(fitting)
+    kept = kept_kernels(fitting.phase.model)
+    fitting.seen_by_step.append(
+        StepSeen(
+            step=before + sums.late_steps,
+            train_loss=scale * sums.late_loss / sums.late_pictures,
+            train_top1=sums.late_correct / sums.late_pictures,
+            val_loss=scale * loss,
+            val_top1=top1,
+            kernels=() if kept is None else tuple(kept.flatten().tolist()),
+        )
+    )
+    sums.late_steps, sums.late_loss, sums.late_correct, sums.late_pictures = 0, 0.0, 0, 0
+
+
+def _loss_scale(fitting: Fitting) -> float:
+    recipe = fitting.phase.recipe
+    return 1 / recipe.batch_size if recipe.divides_losses else 1.0
+
+
+def _seen(fitting: Fitting, validated: tuple[float, float]) -> EpochSeen:
+    sums = fitting.sums
+    loss, top1 = validated
+    spent_s = max(sums.spent_s, 1e-9)  # a clock that stands still must not divide by nothing
+    scale = _loss_scale(fitting)
+    fitting.set_rate(sums.steps - 1)  # that of the last step, also where an earlier process made it
+    return EpochSeen(
+        epoch=fitting.epoch,
+        epochs=fitting.epochs,
+        train_loss=scale * sums.loss / sums.pictures,
+        train_top1=sums.correct / sums.pictures,
+        val_loss=scale * loss,
+        val_top1=top1,
+        epoch_s=sums.spent_s,
+        train_img_per_s=sums.pictures / spent_s,
+        data_share=min(1.0, sums.data_s / spent_s),
+        learning_rate=fitting.trainer.learning_rate(),
+    )
+
+
+_Step = tuple[Tensor, Tensor, int]
+"""Mean loss, right predictions (both on the device) and pictures of a step; in a team, of this process's part."""
+
+
+def _epoch(fitting: Fitting, clock: Clock, keeper: Keeper | None, by_step: int) -> bool:
+    """Make the steps of an epoch that are still to be made; return whether the keeper stopped it.
+
+    Nothing waits for the device but a look at the losses every so often. Validation within an epoch is not timed.
+    """
+    sums, trainer = fitting.sums, fitting.trainer
+    spent_before_s = sums.spent_s
+    coming = batches(
+        fitting.phase.splits.train,
+        trainer.recipe.batch_size,
+        order=fitting.order,
+        draw=fitting.draw,
+        keep_single=False,
+        first=sums.steps,
+    )
+    waiting: list[_Step] = []
+    stopped, data_ns, paused_ns = False, 0, 0
+    start = before = looked = clock.now_ns()
+    for images, labels in coming:
+        data_ns += clock.now_ns() - before
+        fitting.set_rate(sums.steps + len(waiting))
+        waiting.append(trainer.step(images, labels))
+        due = bool(by_step) and sums.late_steps + len(waiting) == by_step
+        if due or len(waiting) == CHECK_EVERY:
+            _add(fitting, waiting)
+            waiting = []
+        before = clock.now_ns()
+        if due:
+            clock.synchronize()
+            paused = clock.now_ns()
+            _record_steps(fitting, _validated(fitting))
+            _to_training(fitting)
+            clock.synchronize()
+            before = clock.now_ns()
+            paused_ns += before - paused
+        if keeper is not None and fitting.team is None and before - looked > LOOK_S * 1e9:
+            looked = before
+            if keeper.stop():
+                stopped = True
+                break
+    if waiting:
+        _add(fitting, waiting)
+    clock.synchronize()
+    sums.data_s += data_ns / 1e9
+    sums.spent_s = spent_before_s + (clock.now_ns() - start - paused_ns) / 1e9
+    return stopped
+
+
+def _add(fitting: Fitting, steps: list[_Step]) -> None:
+    """Add `steps` to the sums of the epoch, after looking whether every loss is a number."""
+    sums = fitting.sums
+    losses = torch.stack([loss for loss, _, _ in steps]).double()
+    right = torch.stack([correct for _, correct, _ in steps]).double()
+    counts = torch.tensor([count for _, _, count in steps], dtype=torch.float64, device=losses.device)
+    table = torch.stack([losses * counts, right, counts])
+    if fitting.team is not None:
+        table = fitting.team.total(table)
+    for lost, correct, count in table.T.tolist():
+        sums.steps += 1
+        if not math.isfinite(lost):
+            raise DivergedError(
+                f"The loss became {lost} in epoch {fitting.epoch}, step {sums.steps}, at learning rate "
+                f"{fitting.trainer.learning_rate():g}; a lower learning rate may help."
+            )
+        sums.loss += lost
+        sums.correct += int(correct)
+        sums.pictures += int(count)
+        sums.late_steps += 1
+        sums.late_loss += lost
+        sums.late_correct += int(correct)
+        sums.late_pictures += int(count)

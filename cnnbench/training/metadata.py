@@ -1,0 +1,154 @@
+"""What is said and kept of a training: the sentence beside its result, its checkpoint's facts, its identity."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cnnbench import checkpoint as checkpoints
+from cnnbench._version import __version__
+from cnnbench.data.batches import Augmentation
+from cnnbench.data.dataset import DatasetSpec
+from cnnbench.runners import Assignment
+from cnnbench.spec import Case, ModelSpec, Recipe
+from cnnbench.training.dataset_view import augmentation_of
+from cnnbench.training.resume import FileKeeper, Identity, state_path
+from cnnbench.training.time_limit import rounds_text
+from cnnbench.variants import REFERENCE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """What is trained, on what and how; `notes` are those of the dataset."""
+
+    spec: ModelSpec
+    dataset: DatasetSpec
+    recipe: Recipe
+    case: Case
+    variant: str
+    pooled: int
+    processes: int
+    pictures: int
+    notes: tuple[str, ...]
+
+    @property
+    def epochs(self) -> int:
+        """All epochs, those with all layers among them."""
+        return self.recipe.epochs + self.recipe.unfrozen_epochs
+
+    @property
+    def _fixed(self) -> bool:
+        return self.recipe.one_cycle or bool(self.recipe.unfrozen_epochs)
+
+    def keeper(self, assignment: Assignment, model: nn.Module, *, writes: bool) -> FileKeeper | None:
+        """Return what keeps the training of `model` beside its checkpoint, if it has one."""
+        if assignment.checkpoint is None:
+            return None
+        identity = Identity(
+            model=self.spec.name,
+            dataset=self.dataset.name,
+            data=(f"{self.pictures} pictures", *self.notes),
+            # with a constant rate more epochs than were begun with only go on
+            recipe=self.recipe if self._fixed else replace(self.recipe, epochs=0),
+            variant=self.variant,
+            by_step=assignment.training.by_step,
+            device=self.case.device,
+            processes=self.processes,
+            deterministic=torch.are_deterministic_algorithms_enabled(),
+            seed=self.case.seed,
+            threads=torch.get_num_threads(),
+            torch=str(torch.__version__),
+            # a head's state holds no more than the head, so what its features come from must be told apart
+            frozen_weights=_checksum(model) if self.recipe.features_once else "",
+        )
+        return FileKeeper(
+            state_path(Path(assignment.checkpoint)),
+            identity,
+            epochs=self.epochs,
+            resume=assignment.resume,
+            stop=assignment.stop,
+            writes=writes,
+        )
+
+    def info(self, *, classes: int, top1: float) -> checkpoints.CheckpointInfo:
+        """Return what the checkpoint says of itself."""
+        return checkpoints.CheckpointInfo(
+            model=self.spec.name,
+            input_shape=self.spec.input_shape,
+            classes=classes,
+            dataset=self.dataset.name,
+            class_names=self.dataset.class_names,
+            recipe=self.recipe,
+            recipe_name=self.case.recipe,
+            epochs=self.epochs,
+            seed=self.case.seed,
+            top1=top1,
+            cnnbench=__version__,
+            torch=str(torch.__version__),
+        )
+
+    def told(self) -> tuple[str, ...]:
+        """Return what belongs beside the result: how the network was trained, and what is said of the dataset."""
+        return self.sentence(), *self.notes
+
+    def sentence(self) -> str:
+        """Return the sentence that says how the network was trained."""
+        recipe = self.recipe
+        parts = (
+            recipe.loss.replace("_", "-") + (", divided by the batch size" if recipe.divides_losses else ""),
+            f"{recipe.optimizer} {recipe.learning_rate:g}{f' momentum {recipe.momentum:g}' if recipe.momentum else ''}"
+            + (" at most, one cycle" if recipe.one_cycle else ""),
+            f"batch {recipe.batch_size}",
+            rounds_text(recipe.epochs),
+            "shuffled" if recipe.shuffled else "in stored order",
+            "normalised" if recipe.mean else "not normalised",
+            self._augmented(),
+            "on features computed once" if recipe.features_once else "",
+            "pooling before ReLU, which is the same function" if self.pooled else "",
+            "batch statistics of frozen layers moving"
+            if recipe.frozen_statistics_move and not recipe.features_once
+            else "",
+            f"then {rounds_text(recipe.unfrozen_epochs)} with all layers at {recipe.unfrozen_rate:g}"
+            if recipe.unfrozen_epochs
+            else "",
+        )
+        under = "" if self.variant == REFERENCE else f", under {self.variant}"
+        under += f", by {self.processes} processes" if self.processes > 1 else ""
+        under += ", by deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""
+        on = f"Trained on {self.pictures} pictures of {self.dataset.name} by {self._whose()}"
+        return f"{on}: {', '.join(filter(None, parts))}{under}."
+
+    def _augmented(self) -> str:
+        augmentation = augmentation_of(self.recipe, self.dataset)
+        return _words(augmentation) + (", validation and test too" * bool(augmentation and self.recipe.augments_all))
+
+    def _whose(self) -> str:
+        if self.case.recipe == "fast":
+            return "the dataset's fast recipe"
+        if self.spec.recipe is None:
+            return "the default recipe"
+        if self.case.recipe == "tutorial":
+            return "its tutorial's recipe"
+        return "its tutorial's recipe as printed"
+
+
+def _checksum(model: nn.Module) -> str:
+    """Return the start of the SHA-256 of all parameters that are not trained, and of all buffers."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict(keep_vars=True).items():
+        if not value.requires_grad:
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _words(augmentation: Augmentation | None) -> str:
+    if augmentation is None:
+        return "no augmentation"
+    flipped = ("mirrored at random",) if augmentation.flip else ()
+    cut = (f"cut out at random after padding by {augmentation.padding}",) if augmentation.padding else ()
+    return " and ".join((*flipped, *cut))

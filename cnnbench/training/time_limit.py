@@ -1,0 +1,141 @@
+"""Whether a training fits into a time limit, from a few steps that leave no trace."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from cnnbench.clock import Clock
+from cnnbench.data.batches import Split, Splits, batch_count, batches
+from cnnbench.spec import Recipe, UnsupportedError
+from cnnbench.training.evaluate import main_logits
+from cnnbench.training.step import Trainer, training_mode
+
+HOPELESS = 10.0
+"""How many times over the limit a rough estimate must be before training is refused on it alone.
+
+The rough ones are one picture's forward pass and a first training step. Batches and warm caches make later steps
+faster, but for networks slow enough to matter not tenfold. Our choice.
+"""
+
+TIMED_STEPS = 3
+TIMED_S = 0.5
+"""Training steps that the prediction is made from, after a first one to warm up: three, or more until half a second;
+the median of the later half counts. A fresh process gets faster over dozens of steps of a small network: LeNet's took
+24 ms at first and 3 ms later (two cores). Our choice."""
+
+_STEP_PER_FORWARD = 3.0
+_MINUTE_S = 60.0
+_SHOW_SECONDS_BELOW_S = 90.0
+_HOUR_S = 3600.0
+_SHOW_MINUTES_BELOW_S = 2.0 * _HOUR_S
+
+
+def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: float, clock: Clock) -> None:
+    """Return if the recipe's training with validation is predicted to take at most `limit_s`; weights stay as they are.
+
+    It looks as briefly as it can: one picture's forward pass and then a first training step may show that the limit is
+    out of reach, each repeated once because the first may be slow; only then are more steps made, and a batch
+    validated. Where features are computed once, all pictures pass once and steps of the head do not count.
+
+    Raises:
+        UnsupportedError: it would take longer; the message says about how long.
+    """
+    epochs = recipe.epochs + recipe.unfrozen_epochs
+    picture, _ = first_batch(splits.train, 1)
+    forward(model, picture)  # the first calls of a process are slow: code is read from the disk, kernels are chosen
+    passes = recipe.unfrozen_epochs + (1 if recipe.features_once else recipe.epochs)
+    rough_s = _seconds(clock, lambda: forward(model, picture)) * len(splits.train) * passes
+    if rough_s > HOPELESS * limit_s:
+        raise _too_long(rough_s * (1.0 if recipe.features_once else _STEP_PER_FORWARD), epochs, limit_s)
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    before = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    try:
+        if recipe.features_once:
+            predicted_s = _features_s(model, splits, recipe, clock)
+        else:
+            predicted_s = recipe.epochs * _epoch_s(model, splits, recipe, HOPELESS * limit_s / recipe.epochs, clock)
+        if recipe.unfrozen_epochs and predicted_s <= limit_s:
+            model.requires_grad_()
+            most_s = HOPELESS * limit_s / recipe.unfrozen_epochs
+            predicted_s += recipe.unfrozen_epochs * _epoch_s(model, splits, recipe, most_s, clock)
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)  # noqa: FBT003 - torch names it otherwise for tensors
+        model.load_state_dict(before)
+        model.zero_grad()
+    if predicted_s > limit_s:
+        raise _too_long(predicted_s, epochs, limit_s)
+
+
+def _epoch_s(model: nn.Module, splits: Splits, recipe: Recipe, hopeless_s: float, clock: Clock) -> float:
+    """Return the predicted seconds of an epoch with its validation, roughly where they are above `hopeless_s`."""
+    steps = batch_count(len(splits.train), recipe.batch_size, keep_single=False)
+    images, labels = first_batch(splits.train, recipe.batch_size)
+    trainer = Trainer(model, recipe)
+    training_mode(model)
+    epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
+    if epoch_s > hopeless_s:
+        epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
+    if epoch_s > hopeless_s:
+        return epoch_s
+    timed: list[float] = []
+    while len(timed) < TIMED_STEPS or sum(timed) < TIMED_S:
+        timed.append(_seconds(clock, lambda: trainer.step(images, labels)))
+    epoch_s = steps * statistics.median(timed[len(timed) // 2 :])
+    forward_s = _seconds(clock, lambda: forward(model, images))
+    return epoch_s + forward_s * len(splits.val) / len(labels)
+
+
+def _features_s(model: nn.Module, splits: Splits, recipe: Recipe, clock: Clock) -> float:
+    """Return the predicted seconds of passing all pictures once."""
+    images, _ = first_batch(splits.train, recipe.batch_size)
+    forward(model, images)
+    pictures = len(splits.train) + len(splits.val) + len(splits.test)
+    return _seconds(clock, lambda: forward(model, images)) * pictures / len(images)
+
+
+def _seconds(clock: Clock, act: Callable[[], object]) -> float:
+    """Return how long `act` takes, device included."""
+    clock.synchronize()
+    start = clock.now_ns()
+    act()
+    clock.synchronize()
+    return (clock.now_ns() - start) / 1e9
+
+
+def first_batch(split: Split, size: int) -> tuple[Tensor, Tensor]:
+    """Return the first pictures of a split as the network wants to see them, and their labels."""
+    return next(batches(split, size))
+
+
+def forward(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits of a pass in evaluation mode, which moves no batch statistics."""
+    model.eval()
+    with torch.no_grad():
+        return main_logits(model(images))
+
+
+def _too_long(predicted_s: float, epochs: int, limit_s: float) -> UnsupportedError:
+    return UnsupportedError(
+        f"Training {rounds_text(epochs)} would take about {_duration(predicted_s)}, "
+        f"its share of the budget is {_duration(limit_s)}."
+    )
+
+
+def rounds_text(epochs: int) -> str:
+    """Return the epochs as people say them."""
+    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
+
+
+def _duration(seconds: float) -> str:
+    """Return a length of time to two digits or so, rounded up: 40 s, 95 min, 12 h."""
+    if seconds < _SHOW_SECONDS_BELOW_S:
+        return f"{max(1, math.ceil(seconds))} s"
+    if seconds < _SHOW_MINUTES_BELOW_S:
+        return f"{math.ceil(seconds / _MINUTE_S)} min"
+    return f"{math.ceil(seconds / _HOUR_S)} h"

@@ -1,0 +1,291 @@
+"""A worker: one process that holds one case, from its first operation to its last, and tells the coordinator."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from cnnbench import models
+from cnnbench.clock import Clock, clock_for
+from cnnbench.models.other_tree import AbsentError
+from cnnbench.models.stack import under
+from cnnbench.models.weights import load_weights
+from cnnbench.record import Outcome
+from cnnbench.runners import Assignment, runner_for
+from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec
+from cnnbench.timing.affinity import keep_to_cores, one_thread, pin, start_threads
+from cnnbench.timing.disturbance import watch_for
+from cnnbench.timing.heap import keep_freed_memory, limit_memory, release_memory_limit, scatter_heap
+from cnnbench.timing.idle import fall_idle
+from cnnbench.timing.loop import reading_cost_s, shape_sample, take_sample, unsynchronised
+from cnnbench.timing.random_weights import quick_weights
+from cnnbench.timing.warmup import warm_up
+from cnnbench.variants import Prepared, prepare
+from cnnbench.workers.failures import describe
+from cnnbench.workers.messages import (
+    Answer,
+    Built,
+    Done,
+    Job,
+    Known,
+    News,
+    Question,
+    Ready,
+    Take,
+    Taken,
+    Tried,
+    Try,
+    Warm,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cnnbench.timing.loop import Work
+
+
+def work(connection: Connection) -> None:
+    """Serve one job or question over `connection`; every exception becomes a `Failure`."""
+    try:
+        _serve(connection)
+    except BaseException as error:  # whatever a user's network raises is a result, EOFError too
+        release_memory_limit()
+        with suppress(OSError):  # the coordinator may have gone
+            connection.send(describe(error))
+
+
+def _serve(connection: Connection) -> None:
+    request = connection.recv()
+    if isinstance(request, Question):
+        connection.send(_answer(request))
+        return
+    assert isinstance(request, Job)
+    limit_memory(request.memory_limit_bytes)
+    _fix(request)
+    asked, runner = request.case, runner_for(request.case)
+    match runner.kind:
+        case "sampled":
+            keep_to_cores(asked.variant.threads)
+            held = scatter_heap(random.SystemRandom())  # no seed repeats it: the system places memory at random, too
+            _serve_samples(connection, request)
+            del held
+        case "fixed":
+            keep_to_cores(asked.variant.threads)
+            with one_thread():
+                timed_work = runner.load()(asked)
+            connection.send(Built())
+            _sample(connection, request, timed_work)
+        case "whole":
+            connection.send(Done(outcome=_whole(connection, request)))
+        case "machine":
+            connection.send(Done(outcome=runner.load()(asked, clock_for(asked.device))))
+
+
+def _fix(job: Job) -> None:
+    """Fix threads, caches, malloc and seed before the first operation, and check that the threads are in force."""
+    import torch
+
+    cache = f"{job.scratch}/{_cache_name(job.case)}"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{cache}-inductor"
+    os.environ["TRITON_CACHE_DIR"] = f"{cache}-triton"
+    threads = job.case.variant.threads
+    torch.set_num_threads(threads)
+    if torch.get_num_threads() != threads:
+        raise CnnbenchError(f"Asked for {threads} threads, torch runs {torch.get_num_threads()}.")
+    if job.case.role != "memory" and not job.case.variant.default_malloc:
+        keep_freed_memory()
+    seeded = torch.default_generator if job.case.device == "cpu" else torch.random  # the other devices' take 5 ms
+    seeded.manual_seed(job.case.seed)
+    if job.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS refuses to be deterministic
+        torch.use_deterministic_algorithms(mode=True)
+
+
+def _cache_name(case: Case) -> str:
+    """Return the name of a cell's compile cache: cold for the cell and its twin, warm for what comes after them.
+
+    The runs of a cell's memory and numerical error, and its later rounds, find what the first one compiled.
+    """
+    role = case.role if case.role == "twin" else "timed"
+    return hashlib.sha256(repr(replace(case.identity(), role=role)).encode()).hexdigest()[:16]
+
+
+def _answer(question: Question) -> Answer:
+    from cnnbench.inspection.environment import probe
+
+    return Answer(environment=probe(), models=tuple(_known(name) for name in question.models))
+
+
+def _known(name: str) -> Known:
+    try:
+        return Known(model=name, input_shape=models.find_model(name).input_shape)
+    except CnnbenchError as error:
+        absent = isinstance(error, AbsentError)
+        return Known(model=name, error=str(error), exit_code=error.exit_code, absent=absent)
+
+
+def _whole(connection: Connection, job: Job) -> Outcome:
+    """Do a job that is one piece of work."""
+    case = job.case
+    spec = models.find_model(case.model, case.input_shape)
+    outcome: Outcome = runner_for(case).load()(
+        Assignment(
+            spec=spec,
+            case=case,
+            build=lambda: (_built_quickly if _only_cost(case) else build)(spec, case),
+            clock=clock_for(case.device),
+            hear=lambda text, done, lasting=False: connection.send(News(text=text, done=done, lasting=lasting)),
+            training=job.training,
+            limit_s=job.limit_s,
+            checkpoint=job.checkpoint,
+            part=job.part,
+            data_dir=job.data_dir,
+            resume=job.resume,
+            shift=job.shift,
+            images=job.images,
+            top=job.top,
+            look=job.look,
+            stop=connection.poll,  # all that a coordinator says to a worker that trains is to stop
+        )
+    )
+    return outcome
+
+
+def build(spec: ModelSpec, case: Case) -> nn.Module:
+    """Return the case's network with the weights asked for; where it takes features, under what computes them."""
+    made = spec.printed_build if case.recipe == "as-printed" and spec.printed_build is not None else spec.build
+    model = made()
+    if case.task == "accuracy" and spec.features_of is not None:
+        model = under(models.find_model(spec.features_of).build(), model)
+    load_weights(model, spec, case.weights)
+    return model
+
+
+def _built_quickly(spec: ModelSpec, case: Case) -> nn.Module:
+    """Return the network for a job to which any random weights will do: nothing is learnt or recognised with them."""
+    with quick_weights() if case.weights == "none" else nullcontext():
+        return build(spec, case)
+
+
+def _only_cost(case: Case) -> bool:
+    return case.task == "complexity" or case.role in ("memory", "layers", "numerics")
+
+
+def _serve_samples(connection: Connection, job: Job) -> None:
+    case = job.case
+    spec = models.find_model(case.model, case.input_shape)
+    with one_thread():
+        prepared = prepare(_built_quickly(spec, case), case.variant, case.device)
+        timed_work = runner_for(case).load()(spec, case, prepared)  # with its inputs: nothing is built beside samples
+    connection.send(Built(notes=_notes(case, prepared)))
+    with _mode(case, prepared):
+        _sample(connection, job, timed_work)
+
+
+def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
+    """Warm up when told to, then give a sample whenever one is asked for."""
+    from cnnbench.timing.job import check_first
+
+    clock, case = clock_for(job.case.device), job.case
+    request = connection.recv()
+    if isinstance(request, Try):
+        check_first(timed_work.first())
+        clock.synchronize()
+        connection.send(Tried())
+        return
+    assert isinstance(request, Warm)
+    others = start_threads() if case.device == "cpu" else ()
+    ready = make_ready(timed_work, clock, request, cap_s=job.warm_cap_s, place=lambda: pin(others))
+    watch = watch_for(case.device, case.variant.threads)
+    fall_idle()
+    connection.send(ready)
+    while True:
+        assert isinstance(connection.recv(), Take)
+        with _as_compiled(case):
+            sample = take_sample(timed_work, ready.shape, clock, watch)
+        if clock.asynchronous and unsynchronised(sample):
+            raise InvalidError(
+                f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
+                "the passes were not waited for"
+            )
+        fall_idle()
+        connection.send(Taken(sample=sample))
+
+
+def _as_compiled(case: Case) -> AbstractContextManager[object]:
+    """Return what to take a sample inside of: one that holds compiling, or other code than the rest, is of no use."""
+    if not case.variant.compile_mode or case.role == "canary":
+        return nullcontext()
+    from cnnbench.inspection.compile_stats import no_recompiles
+
+    return no_recompiles()
+
+
+@contextmanager
+def _mode(case: Case, prepared: Prepared) -> Iterator[None]:
+    """Be in the mode of inference: no gradients, and the variant's context entered once for all passes.
+
+    `no_grad`, not `inference_mode`: under that autocast keeps no cast weights and casts them again in every pass.
+    Training steps enter the context themselves.
+    """
+    import torch
+
+    if case.task != "infer":
+        yield
+        return
+    with torch.no_grad(), prepared.context():
+        yield
+
+
+def make_ready(
+    timed_work: Work,
+    clock: Clock,
+    request: Warm,
+    *,
+    cap_s: float,
+    place: Callable[[], None] = lambda: None,
+) -> Ready:
+    """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like.
+
+    A shape that an earlier round found is kept, so that all samples of a cell are alike. `place` puts the threads on
+    their cores, after the first call has started them. A device that works by itself settles in its first round.
+    """
+    # Inside: the first call and the wait for the device. Outside: building, loading weights, making inputs.
+    from cnnbench.timing.job import check_first
+
+    start = clock.now_ns()
+    first = timed_work.first()
+    clock.synchronize()
+    first_call_s = (clock.now_ns() - start) * 1e-9
+    check_first(first)
+    place()
+    start = clock.now_ns()
+    timed_work.repeat(1)
+    clock.synchronize()
+    second_call_s = (clock.now_ns() - start) * 1e-9
+    del first
+    settle = clock.asynchronous and request.shape is None
+    warm = warm_up(timed_work, clock, first_s=second_call_s, cap_s=cap_s, settle=settle)
+    reading_s = reading_cost_s(clock)
+    own = shape_sample(warm.iteration_s, reading_s=reading_s, asynchronous=clock.asynchronous)
+    return Ready(
+        first_call_s=first_call_s,
+        warmup_s=second_call_s + warm.spent_s,
+        iteration_s=warm.iteration_s,
+        shape=request.shape or own,
+        phases=timed_work.phases,
+        reading_s=reading_s,
+    )
+
+
+def _notes(case: Case, prepared: Prepared) -> tuple[str, ...]:
+    convolutions = any(p.dim() > 3 for p in prepared.model.parameters())  # noqa: PLR2004  # out, in, height, width
+    if case.variant.channels_last and not convolutions:
+        return ("the network has no convolution, so channels_last has nothing to speed up",)
+    return ()

@@ -1,0 +1,251 @@
+"""Folders and zips of photographs: decoding, what is left out, the cache, and the fixed fifth."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from cnnbench import data
+from cnnbench.data import cats_dogs
+from cnnbench.data import image_folder as photographs
+from cnnbench.data.batches import Augmentation, View, adapted, batches, splits_of
+from cnnbench.data.dataset import File, LeftOut, Read, Source, no_news
+from cnnbench.data.decode import decode, decode_all
+from cnnbench.data.image_folder import entries, read_pictures
+from cnnbench.spec import CnnbenchError, UsageError
+from tests.data.files import picture, put_pictures
+
+RED, BLUE = (200, 30, 30), (30, 30, 200)
+CLASSES = ("Cat", "Dog")
+
+
+def read(root: Path, cache: Path, shape: tuple[int, int, int] = (3, 16, 16), told: list[float] | None = None) -> Read:
+    source = Source(form="a folder", files=(File(path=root),))
+    tell = no_news if told is None else (lambda _, share: told.append(share))
+    return read_pictures("pets", source, CLASSES, shape, tell, top="PetImages", cache=cache)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    put_pictures(tmp_path / "PetImages", {"Cat": RED, "Dog": BLUE})
+    return tmp_path / "PetImages"
+
+
+def test_pictures_have_the_colour_of_their_class_and_a_fifth_is_held_out(pets: Path, tmp_path: Path) -> None:
+    found = read(pets, tmp_path / "cache")
+    assert (len(found.train), len(found.test), found.val is found.test) == (16, 4, True)
+    assert found.train.images_NCHW.shape == (16, 3, 16, 16)
+    for part in (found.train, found.test):
+        redder = part.images_NCHW[:, 0].mean(axis=(1, 2)) > part.images_NCHW[:, 2].mean(axis=(1, 2))
+        assert (redder == (part.labels_N == 0)).all()
+    assert sorted(found.train.labels_N.tolist()) == [0] * 8 + [1] * 8
+    assert sorted(found.test.labels_N.tolist()) == [0, 0, 1, 1]
+    assert found.train.labels_N.tolist() != sorted(found.train.labels_N.tolist())  # batches hold both
+
+
+def test_a_zip_gives_the_same_as_the_folder(pets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "kagglecatsanddogs_5340.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "x")
+        archive.writestr("../PetImages/Cat/evil.jpg", picture(BLUE))
+        for file in pets.rglob("*.jpg"):
+            archive.write(file, file.relative_to(tmp_path).as_posix())
+    before = {p.name for p in tmp_path.parent.iterdir()}
+    one, other = read(pets, tmp_path / "cache"), read(path, tmp_path / "cache2")
+    assert (one.train.images_NCHW == other.train.images_NCHW).all()
+    assert (one.test.labels_N == other.test.labels_N).all()
+    assert {p.name for p in tmp_path.parent.iterdir()} == before
+
+
+def test_what_cannot_be_decoded_is_left_out_by_name_and_never_deleted(pets: Path, tmp_path: Path) -> None:
+    bad = {
+        "Cat/20.jpg": b"",
+        "Dog/21.jpg": b"no picture",
+        "Dog/22.jpg": picture(BLUE)[:400],
+    }
+    for name, content in bad.items():
+        (pets / name).write_bytes(content)
+    (pets / "Cat" / "Thumbs.db").write_bytes(b"not a picture, and not named like one")
+    (pets / "Cat" / "23.jpg").write_bytes(picture(RED, kind="PNG"))
+    found = read(pets, tmp_path / "cache")
+    assert len(found.train) + len(found.test) == 21
+    assert {p.name: p.reason for p in found.left_out} == {
+        "Cat/20.jpg": "the file is empty, or cannot be read",
+        "Dog/21.jpg": "cannot identify image file",
+        "Dog/22.jpg": next(p.reason for p in found.left_out if p.name == "Dog/22.jpg"),
+    }
+    assert "runcated" in next(p.reason for p in found.left_out if p.name == "Dog/22.jpg")
+    assert found.misnamed == ("Cat/23.jpg",)
+    assert all((pets / name).read_bytes() == content for name, content in bad.items())
+    assert found.notes[1].startswith("Left out because they cannot be decoded: ")
+    assert read(pets, tmp_path / "cache").left_out == found.left_out  # from the cache
+
+
+def test_pictures_are_decoded_once_until_a_file_changes(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    real = decode_all
+
+    def counted(contents: object, count: int, *rest: object) -> tuple[LeftOut, ...]:
+        decoded.append(count)
+        return real(contents, count, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(photographs, "decode_all", counted)
+    first, second = read(pets, tmp_path / "cache"), read(pets, tmp_path / "cache")
+    assert (decoded, (first.train.images_NCHW == second.train.images_NCHW).all()) == ([20], True)
+    read(pets, tmp_path / "cache", shape=(3, 8, 8))
+    (pets / "Cat" / "0.jpg").write_bytes(picture(RED, size=(50, 50)))
+    read(pets, tmp_path / "cache")
+    assert decoded == [20, 20, 20]
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_the_cache_cannot_be_written_into_and_batches_are_copies(pets: Path, tmp_path: Path) -> None:
+    found = read(pets, tmp_path / "cache")
+    assert not found.train.images_NCHW.flags.writeable
+    before = found.train.images_NCHW.copy()
+    splits = adapted(splits_of(found, 2), View(input_shape=(3, 16, 16)), "cpu", Augmentation(flip=True))
+    for images, _ in batches(splits.train, 4, draw=torch.Generator().manual_seed(0)):
+        images.fill_(7)
+    assert (read(pets, tmp_path / "cache").train.images_NCHW == before).all()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_is_writing_stays(pets: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for owner in ("999999999", str(os.getpid()), str(os.getppid())):
+        (cache / f".part-{owner}-x").mkdir(parents=True)
+    read(pets, cache)
+    assert [path.name for path in cache.glob(".part-*")] == [f".part-{os.getppid()}-x"]
+
+
+def test_a_file_that_cannot_be_read_and_a_folder_named_like_a_picture_cost_nothing_else(
+    pets: Path, tmp_path: Path
+) -> None:
+    (pets / "Cat" / "folder.jpg").mkdir()
+    (pets / "Cat" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    found = read(pets, tmp_path / "cache")
+    assert (len(found.train) + len(found.test), found.left_out) == (20, ())
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do(pets: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CnnbenchError) as caught:
+        read(pets, tmp_path / "file")
+    assert str(caught.value) == (
+        f"The decoded pictures cannot be kept in {tmp_path / 'file'}: File exists. They need 0 MB; make room, or name "
+        "another cache folder with XDG_CACHE_HOME."
+    )
+
+
+def test_a_full_disk_leaves_no_half_cache(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(photographs, "decode_all", full)
+    with pytest.raises(CnnbenchError, match=r"No space left on device\. They need 0 MB; make room"):
+        read(pets, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_class_without_enough_pictures_is_refused(pets: Path, tmp_path: Path) -> None:
+    for file in sorted((pets / "Dog").iterdir())[3:]:
+        file.unlink()
+    with pytest.raises(UsageError) as caught:
+        read(pets, tmp_path / "cache")
+    assert str(caught.value) == (
+        f"{pets} holds too few pictures that can be read of Dog: one of 5 is held out as a test, so a class needs 5 at "
+        "least."
+    )
+
+
+def test_the_fifth_that_is_held_out_goes_by_number_and_the_order_never_changes() -> None:
+    names = [f"{name}/{k}.jpg" for name in CLASSES for k in range(12)]
+    found = entries(names[::-1], CLASSES)
+    assert {entry.name for entry in found if entry.test} == {f"{c}/{k}.jpg" for c in CLASSES for k in (4, 9)}
+    assert [entry.name for entry in found][:4] == ["Dog/6.jpg", "Cat/6.jpg", "Dog/7.jpg", "Dog/4.jpg"]
+    assert entries(names, CLASSES) == found
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (257, 256), (100, 90), (640, 427)])
+def test_resizing_and_cutting_is_torchvision_s(size: tuple[int, int]) -> None:
+    draw = np.random.default_rng(0)
+    held = io.BytesIO()
+    Image.fromarray(draw.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)).save(held, "PNG")
+    theirs = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.PILToTensor()])
+    with Image.open(held) as opened:
+        expected = theirs(opened.convert("RGB"))
+    assert torch.equal(torch.from_numpy(decode(held.getvalue(), (3, 224, 224)).copy()), expected)
+
+
+# Where they lie
+
+
+def test_cats_and_dogs_are_found_as_folder_or_zip(pets: Path, tmp_path: Path) -> None:
+    for place in (tmp_path, pets):
+        source = cats_dogs.look((place,))
+        assert source is not None
+        assert (source.form, source.files[0].path) == ("the folder PetImages", pets)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert cats_dogs.look((alone,)) is None
+    with zipfile.ZipFile(alone / "kagglecatsanddogs_3367a.zip", "w"):
+        pass
+    found = cats_dogs.look((alone,))
+    assert found is not None
+    assert found.form == "the zip"
+
+
+def test_a_damaged_zip_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "kagglecatsanddogs_5340.zip"
+    path.write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(
+        UsageError, match=f"^{path} is damaged: File is not a zip file\\. Delete it and fetch it anew\\.$"
+    ):
+        read(path, tmp_path / "cache")
+
+
+def test_a_folder_of_one_s_own_is_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    put_pictures(tmp_path / "own", {"rose": RED, "iris": BLUE})
+    (tmp_path / "own" / ".hidden").mkdir()
+    spec = data.find(f"folder:{tmp_path / 'own'}")
+    assert (spec.classes, spec.class_names) == (2, ("iris", "rose"))
+    found = data.read(spec, (3, 32, 32))
+    assert found.train.images_NCHW.shape == (16, 3, 32, 32)
+    assert [path.name for path in (tmp_path / "cache" / "cnnbench").iterdir()] == ["pictures"]
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ((), "there is none"),
+        (("one",), "there is only 'one'"),
+    ],
+)
+def test_a_folder_with_fewer_than_two_classes_is_refused(tmp_path: Path, made: tuple[str, ...], said: str) -> None:
+    for name in made:
+        (tmp_path / name).mkdir()
+    with pytest.raises(UsageError) as caught:
+        data.find(f"folder:{tmp_path}")
+    assert str(caught.value) == (
+        f"Dataset 'folder:{tmp_path}': the folder must hold a folder of pictures for each of two classes or more, "
+        f"{said}."
+    )
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        data.find(f"folder:{tmp_path / 'none'}")
+    assert str(caught.value) == (
+        f"Dataset 'folder:{tmp_path / 'none'}': there is no folder '{tmp_path / 'none'}'. Give one that holds a folder "
+        "for each class."
+    )
