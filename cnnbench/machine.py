@@ -153,7 +153,7 @@ def threads_of(request: Request) -> int:
     return usable if request.threads is None else min(request.threads, usable)
 
 
-def team_place(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
+def rank_and_world_size(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Return (rank, size) of the processes that torchrun has started together: (0, 1) for one alone."""
     size = int(environ.get("WORLD_SIZE", "1"))
     return (int(environ["RANK"]) if size > 1 else 0), size

@@ -62,10 +62,10 @@ class Checker:
         settings: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
         same = bool(config.getoption("--cnnbench-same-environment") or config.getini("cnnbench_same_environment"))
         report = check(model, example, baseline, Settings(same_environment=same, **settings))
-        self._tell(report)
+        self._on_progress(report)
         return report
 
-    def _tell(self, report: GateReport) -> None:
+    def _on_progress(self, report: GateReport) -> None:
         from cnnbench.gate.formats import to_table
 
         self._request.node.add_report_section("call", "cnnbench", to_table(report))

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from cnnbench.spec import Case, Shape
-from cnnbench.visuals import Sheet
+from cnnbench.visuals import ImageGrid
 
 FORMAT_VERSION = 3
 """Version of the record format; readers refuse every other one."""
@@ -90,7 +90,7 @@ class Outcome:
     cautions: tuple[Caution, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
-    sheets: tuple[Sheet, ...] = ()
+    sheets: tuple[ImageGrid, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cnnbench.clock import Clock
 from cnnbench.spec import AS_THE_RECIPE, Case, ModelSpec, Role, Task, Training
-from cnnbench.visuals import Look
+from cnnbench.visuals import VisualRequest
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Hear(Protocol):
+class OnMessage(Protocol):
     """Hears news, the share of the work that is done (0 to 1), and whether the news is worth keeping in sight."""
 
     def __call__(self, text: str, done: float, lasting: bool = ..., /) -> None:  # noqa: FBT001 - as it is sent on
@@ -27,7 +27,7 @@ class Hear(Protocol):
 class Assignment:
     """What a runner is given whose task is one piece of work.
 
-    `build` returns the case's network with its weights. `hear` is told news and the share that is done, and of an
+    `build` returns the case's network with its weights. `on_message` is told news and the share that is done, and of an
     epoch's that it is worth keeping in sight. For training:
     what it changes in the recipe, `limit_s` (None: no limit), `checkpoint` (None: no file); with `part` the weights are
     tested on that part of the dataset and not trained. `data_dir` is looked through for the dataset first.
@@ -40,7 +40,7 @@ class Assignment:
     case: Case
     build: Callable[[], nn.Module]
     clock: Clock
-    hear: Hear
+    on_message: OnMessage
     training: Training = AS_THE_RECIPE
     limit_s: float | None = None
     checkpoint: str | None = None
@@ -51,7 +51,7 @@ class Assignment:
     shift: int = 0
     images: tuple[str, ...] = ()
     top: int = 1
-    look: Look | None = None
+    look: VisualRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -146,7 +146,7 @@ FEATURES_ALONE = "Features are computed once by one process in fp32: leave --var
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Printed:
+class Published:
     """A figure as a tutorial prints it: `values` by epoch where there are several, and what it says about them."""
 
     quantity: str
@@ -187,7 +187,7 @@ class ModelSpec:
     macs: int | None = None
     mult_adds: int | None = None
     recipe: Recipe | None = None
-    printed: tuple[Printed, ...] = ()
+    printed: tuple[Published, ...] = ()
     deviations: tuple[str, ...] = ()
     errata: tuple[Erratum, ...] = ()
     pretrained: str | None = None

@@ -17,7 +17,7 @@ Move = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
+class VisualRequest:
     """What is to be seen of a network: its kernels, its features of a picture, or pictures with the classes it gives.
 
     `layers`: names of modules, or the numbers of convolutions from 1 on; empty: the first ones. The picture is the file
@@ -35,7 +35,7 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Sheet:
+class ImageGrid:
     """Pictures of one kind, to be drawn side by side under one title.
 
     `images` are float32 of (N, H, W), or of (N, H, W, 3) for colours: `pixels` lie between 0 (black) and 1, `values`

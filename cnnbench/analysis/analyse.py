@@ -9,9 +9,9 @@ from types import MappingProxyType
 from cnnbench.analysis.build_rows import make_rows
 from cnnbench.analysis.checks import reviewed, scores_wrong
 from cnnbench.analysis.conditions import apart, check_environments, check_threads, references
-from cnnbench.analysis.controls import Asides, split
+from cnnbench.analysis.controls import Controls, split
 from cnnbench.analysis.effects import compare_all, pairs_of, priors_of
-from cnnbench.analysis.filter import Limits, sort_rows
+from cnnbench.analysis.filter import RowLimits, sort_rows
 from cnnbench.analysis.join import Cell, gather
 from cnnbench.analysis.layers import layer_tables
 from cnnbench.analysis.lineup import lineups
@@ -20,7 +20,7 @@ from cnnbench.analysis.notes import noted, notes_of
 from cnnbench.analysis.report import Report, Totals
 from cnnbench.analysis.roofline_of_cells import Counts
 from cnnbench.analysis.row import Row
-from cnnbench.analysis.side_columns import Around
+from cnnbench.analysis.side_columns import RowContext
 from cnnbench.analysis.summary import compare, summarise
 from cnnbench.analysis.warnings import RowCaution
 from cnnbench.record import Record, Run, Status
@@ -33,15 +33,15 @@ class Joined:
     """All records as cells: those that were asked for, with what the analysis doubts, and what was measured beside."""
 
     cells: tuple[Cell, ...]
-    asides: Asides
+    controls: Controls
     counts: Counts
 
 
 def join(files: Iterable[Iterable[Record | Run]]) -> Joined:
     """Return the cells of the items of each record file."""
-    asked, asides = split(gather(files))
+    asked, controls = split(gather(files))
     counts = {(c.case.model, c.case.input_shape): c for c in asked if c.case.task == "complexity"}
-    return Joined(cells=reviewed(asked, asides, counts), asides=asides, counts=counts)
+    return Joined(cells=reviewed(asked, controls, counts), controls=controls, counts=counts)
 
 
 def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
@@ -72,15 +72,15 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
     asked = runs[-1] if runs else Run(title="Benchmark", command="", started=records[0].started)
     check_environments(records)
     joined = join(files)
-    cells, asides = joined.cells, joined.asides
+    cells, controls = joined.cells, joined.controls
     threads = check_threads(cells)
     compared = references(cells, asked.reference)
     wrong = frozenset(cell.case for cell in cells if scores_wrong(cell))
-    priors = priors_of(pairs_of(cells, compared, asides))
-    comparisons = compare_all(cells, compared, asides, priors, asked.delta, wrong)
-    around = Around(timed={cell.case: cell for cell in cells}, asides=asides, counts=joined.counts)
+    priors = priors_of(pairs_of(cells, compared, controls))
+    comparisons = compare_all(cells, compared, controls, priors, asked.delta, wrong)
+    around = RowContext(timed={cell.case: cell for cell in cells}, controls=controls, counts=joined.counts)
     measured = make_rows(cells, compared, comparisons, around)
-    limits = Limits(latency_max_s=asked.latency_max_s, params_max=asked.params_max)
+    limits = RowLimits(latency_max_s=asked.latency_max_s, params_max=asked.params_max)
     shown = sort_rows([row for row in measured if row.status != "ok" or not limits.broken_by(row)], asked.sort)
     totals = _totals(runs)
     differences = compare(shown)
@@ -91,18 +91,18 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
         reference=asked.reference,
         environment=records[0].environment,
         threads=tuple(threads.items()),
-        noise=noise_of(cells, asides, comparisons, threads),
+        noise=noise_of(cells, controls, comparisons, threads),
         rows=tuple(shown),
         summary=(*differences, *summarise(shown, measured, limits, totals)),
         differences=differences,
-        warnings=_warnings([*cells, *asides.by_case.values()]),
-        notes=notes_of(cells, asides, measured, apart(cells, compared), len(measured) - len(shown), limits),
+        warnings=_warnings([*cells, *controls.by_case.values()]),
+        notes=notes_of(cells, controls, measured, apart(cells, compared), len(measured) - len(shown), limits),
         tested=_tested(cells, shown),
         training=noted(cells, "accuracy"),
         counting=noted(cells, "complexity"),
         totals=totals,
-        layers=layer_tables(asides),
-        lineups=lineups(cells, asides, priors, measured, one_reference=asked.reference is not None),
+        layers=layer_tables(controls),
+        lineups=lineups(cells, controls, priors, measured, one_reference=asked.reference is not None),
         partial=_partial(files),
     )
 

@@ -9,7 +9,7 @@ from cnnbench.analysis.conditions import References
 from cnnbench.analysis.effects import Comparison, Comparisons, Priors
 from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
-from cnnbench.analysis.side_columns import Around, with_extras
+from cnnbench.analysis.side_columns import RowContext, with_extras
 from cnnbench.pairing import latencies_by_round
 from cnnbench.stats import NO_PRIOR, between_rounds, compare_rounds, p95, p99, priors_by, wilson
 
@@ -18,7 +18,7 @@ Condition = tuple[str | None, int | None, str | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class RowInputs:
     """What rows are made of beside their own cell; `judged` are the accuracies by model.
 
     `latencies`: what all cells together say about how the latencies of rounds scatter.
@@ -26,19 +26,19 @@ class Facts:
 
     references: References
     comparisons: Comparisons
-    around: Around
+    around: RowContext
     latencies: Priors
     judged: dict[str, list[Cell]]
 
 
-def make_rows(cells: Sequence[Cell], references: References, comparisons: Comparisons, around: Around) -> list[Row]:
+def make_rows(cells: Sequence[Cell], references: References, comparisons: Comparisons, around: RowContext) -> list[Row]:
     """Return one row for each cell whose task is timed; for a model that was not, one for each accuracy, or its counts.
 
     An accuracy that belongs to none of its model's timed rows has a row of its own, so that it is seen.
     Rows stand by model and then by device, batch and task, each in order of first appearance, so that a row stands
     next to what it is compared with also if a run was resumed.
     """
-    facts = Facts(
+    facts = RowInputs(
         references=references, comparisons=comparisons, around=around, latencies=latency_priors(cells), judged={}
     )
     for cell in cells:
@@ -62,7 +62,7 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
     return [row for conditions in groups.values() for group in conditions.values() for row in group]
 
 
-def _timed(cell: Cell, facts: Facts) -> Row:
+def _timed(cell: Cell, facts: RowInputs) -> Row:
     row = replace(_conditions(cell), task=cell.case.task, rounds=len(cell.rounds) or None)
     row = _with_accuracy(_with_counts(row, cell, facts), cell, facts)
     reference = facts.references.of(cell)
@@ -89,7 +89,7 @@ def _with_comparison(row: Row, compared: Comparison) -> Row:
     )
 
 
-def _untimed(cell: Cell, facts: Facts) -> Row:
+def _untimed(cell: Cell, facts: RowInputs) -> Row:
     if cell.case.task == "accuracy":
         return _with_accuracy(_with_counts(_conditions(cell), cell, facts), cell, facts)
     # a count holds on every device and under every variant, so the row names none
@@ -114,7 +114,7 @@ def _conditions(cell: Cell) -> Row:
     )
 
 
-def _with_counts(row: Row, cell: Cell, facts: Facts) -> Row:
+def _with_counts(row: Row, cell: Cell, facts: RowInputs) -> Row:
     counts = facts.around.counts.get((cell.case.model, cell.case.input_shape))
     if counts is None:
         return row
@@ -125,7 +125,7 @@ def _with_counts(row: Row, cell: Cell, facts: Facts) -> Row:
     return replace(row, params=params, trainable_params=trainable, macs=macs, classes=classes)
 
 
-def _with_accuracy(row: Row, cell: Cell, facts: Facts) -> Row:
+def _with_accuracy(row: Row, cell: Cell, facts: RowInputs) -> Row:
     best = judged_for(cell, facts)
     if best is None:
         return row
@@ -137,7 +137,7 @@ def _with_accuracy(row: Row, cell: Cell, facts: Facts) -> Row:
     return replace(row, top1=share.center, top1_low=share.low, top1_high=share.high)
 
 
-def judged_for(cell: Cell, facts: Facts) -> Cell | None:
+def judged_for(cell: Cell, facts: RowInputs) -> Cell | None:
     """Return the accuracy that belongs to `cell`: of its input shape, weights and data set, best of its variant.
 
     None if there is none: other weights or pictures of another size give another accuracy. A cell without data set

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.roofline_of_cells import Counts, beyond_roof
 from cnnbench.analysis.row import NUMERICS_FAILED
@@ -15,16 +15,16 @@ MOST_VOIDED = 0.2
 """Share of voided samples above which a row is marked: what is left may be disturbed too (docs/measurement.md)."""
 
 
-def reviewed(cells: Sequence[Cell], asides: Asides, counts: Counts) -> tuple[Cell, ...]:
+def reviewed(cells: Sequence[Cell], controls: Controls, counts: Counts) -> tuple[Cell, ...]:
     """Return the timed `cells` with what there is to doubt about them."""
-    return tuple(_reviewed(cell, asides, counts) if cell.case.task in TIMED else cell for cell in cells)
+    return tuple(_reviewed(cell, controls, counts) if cell.case.task in TIMED else cell for cell in cells)
 
 
-def _reviewed(cell: Cell, asides: Asides, counts: Counts) -> Cell:
+def _reviewed(cell: Cell, controls: Controls, counts: Counts) -> Cell:
     if cell.status != "ok":
         return cell
-    doubts = tuple(doubt for doubt in (_wrong(cell, asides), _disturbed(cell)) if doubt is not None)
-    return replace(cell, refused=beyond_roof(cell, asides, counts), doubts=doubts)
+    doubts = tuple(doubt for doubt in (_wrong(cell, controls), _disturbed(cell)) if doubt is not None)
+    return replace(cell, refused=beyond_roof(cell, controls, counts), doubts=doubts)
 
 
 def scores_wrong(cell: Cell) -> bool:
@@ -32,9 +32,9 @@ def scores_wrong(cell: Cell) -> bool:
     return any(doubt.code == NUMERICS_FAILED for doubt in cell.doubts)
 
 
-def _wrong(cell: Cell, asides: Asides) -> Caution | None:
+def _wrong(cell: Cell, controls: Controls) -> Caution | None:
     """Return the caution of a cell whose scores were compared with fp64 and are further off than allowed."""
-    found = asides.of(cell, "numerics")
+    found = controls.of(cell, "numerics")
     if found is None:
         return None
     facts = [fact for record in found.measured if (fact := _too_far_off(record))]

@@ -11,7 +11,7 @@ from cnnbench.spec import Case, Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asides:
+class Controls:
     """The cells of all roles but `timed`, by their case."""
 
     by_case: Mapping[Case, Cell]
@@ -48,8 +48,8 @@ class Asides:
         )
 
 
-def split(cells: Iterable[Cell]) -> tuple[tuple[Cell, ...], Asides]:
+def split(cells: Iterable[Cell]) -> tuple[tuple[Cell, ...], Controls]:
     """Return the cells that were asked for, which make the rows, and the others."""
     found = tuple(cells)
-    asides = {cell.case: cell for cell in found if cell.case.role != "timed"}
-    return tuple(cell for cell in found if cell.case.role == "timed"), Asides(by_case=MappingProxyType(asides))
+    controls = {cell.case: cell for cell in found if cell.case.role != "timed"}
+    return tuple(cell for cell in found if cell.case.role == "timed"), Controls(by_case=MappingProxyType(controls))

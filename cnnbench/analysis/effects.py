@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnnbench import stats
 from cnnbench.analysis.conditions import References
-from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.join import Cell
 from cnnbench.pairing import differences, pairs_by_round
 from cnnbench.spec import Case, Device
@@ -24,7 +24,7 @@ Priors = Mapping[Device, Prior]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
+class ReferenceGroup:
     """A reference, and what was measured with it to know the noise: its twin's effect and the canary's spread.
 
     `delta` is the relative difference that counts. `apart` is what reference and twin, which are the same, surely
@@ -43,7 +43,7 @@ class Comparison:
     """What came of comparing a cell with its reference; `rows` are compared with it in all."""
 
     effect: Effect
-    group: Group
+    group: ReferenceGroup
     verdict: Verdict
     rows: int
 
@@ -52,14 +52,14 @@ class Comparison:
 class Comparisons:
     """The groups by the case of their reference, and the comparisons by the case of the cell."""
 
-    groups: Mapping[Case, Group]
+    groups: Mapping[Case, ReferenceGroup]
     by_case: Mapping[Case, Comparison]
 
 
 def compare_all(
     cells: Sequence[Cell],
     references: References,
-    asides: Asides,
+    controls: Controls,
     priors: Priors,
     asked_delta: float | None,
     wrong: frozenset[Case],
@@ -70,13 +70,13 @@ def compare_all(
     scores are wrong) are not compared, and nothing is compared with them.
     """
     compared: dict[Case, list[Cell]] = {}
-    groups: dict[Case, Group] = {}
+    groups: dict[Case, ReferenceGroup] = {}
     for cell in cells:
         reference = references.of(cell)
         if reference is None:
             continue
         if reference.case not in groups:
-            groups[reference.case] = _group(reference, asides, priors, asked_delta)
+            groups[reference.case] = _group(reference, controls, priors, asked_delta)
         if _comparable(cell, reference, wrong):
             compared.setdefault(reference.case, []).append(cell)
 
@@ -100,12 +100,12 @@ def _comparable(cell: Cell, reference: Cell, wrong: frozenset[Case]) -> bool:
     )
 
 
-def _group(reference: Cell, asides: Asides, priors: Priors, asked_delta: float | None) -> Group:
-    twin, canary = asides.of(reference, "twin"), asides.of(reference, "canary")
+def _group(reference: Cell, controls: Controls, priors: Priors, asked_delta: float | None) -> ReferenceGroup:
+    twin, canary = controls.of(reference, "twin"), controls.of(reference, "canary")
     effect = None if twin is None else effect_of(reference, twin, priors)
     spread = None if canary is None else stats.spread_of(canary.samples("latency_s"))
     delta = asked_or_default(asked_delta, reference.case.device, spread)
-    return Group(reference=reference, twin=effect, spread=spread, delta=delta, apart=stats.apart_of(effect))
+    return ReferenceGroup(reference=reference, twin=effect, spread=spread, delta=delta, apart=stats.apart_of(effect))
 
 
 def asked_or_default(asked: float | None, device: Device, spread: float | None) -> float:
@@ -133,12 +133,12 @@ def priors_of(pairs: Iterable[tuple[Cell, Cell]]) -> Priors:
     return stats.priors_by((base.case.device, stats.between_rounds(rounds_of(base, other))) for base, other in pairs)
 
 
-def pairs_of(cells: Sequence[Cell], references: References, asides: Asides) -> list[tuple[Cell, Cell]]:
+def pairs_of(cells: Sequence[Cell], references: References, controls: Controls) -> list[tuple[Cell, Cell]]:
     """Return all pairs of a reference and a cell that were measured together, A/A controls among them."""
     pairs = [
         (reference, cell) for cell in cells if (reference := references.of(cell)) is not None and reference is not cell
     ]
     firsts = dict.fromkeys(reference.case for reference, _ in pairs)
     by_case = {cell.case: cell for cell in cells}
-    pairs += [(by_case[c], twin) for c in firsts if (twin := asides.of(by_case[c], "twin")) is not None]
+    pairs += [(by_case[c], twin) for c in firsts if (twin := controls.of(by_case[c], "twin")) is not None]
     return pairs

@@ -23,7 +23,7 @@ _LAYER_FIELDS = ("name", "kind", "output_shape", "params", "macs")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
+class Observed:
     """What came of one network: `found` is None where it could not be counted.
 
     `broken` are the parts that failed (counts, compiled, trained), each with its reason. `impossible` is why this
@@ -50,7 +50,7 @@ class Difference:
     found: int | str | None
 
 
-def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) -> Seen:
+def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) -> Observed:
     """Return what the records of one network say; `seed` and `epochs` are those of its training, if there was one."""
     parts = {_part(record): record for record in records}
     broken = [
@@ -67,7 +67,7 @@ def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) ->
         trained = parts.get("trained")
         learnt = _trained(trained, seed, epochs) if trained is not None and trained.status == "ok" else None
         found = msgspec.structs.replace(found, compiled=made, trained=learnt)
-    return Seen(model=model, found=found, broken=tuple(broken), impossible=cannot)
+    return Observed(model=model, found=found, broken=tuple(broken), impossible=cannot)
 
 
 def _part(record: Record) -> str:
@@ -111,7 +111,7 @@ def _trained(record: Record, seed: int, epochs: int) -> Trained:
     )
 
 
-def differences(expected: Expectation, seen: Seen) -> tuple[Difference, ...]:
+def differences(expected: Expectation, seen: Observed) -> tuple[Difference, ...]:
     """Return all that differs: parts that failed, then the whole network's quantities, then its layers.
 
     What was not looked at, or cannot be had on this machine, does not differ. A part that is new is one row.

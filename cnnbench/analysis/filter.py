@@ -16,7 +16,7 @@ _HIGHER_FIRST = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class RowLimits:
     """What a row must keep to: seconds for one batch, number of parameters; None means no limit."""
 
     latency_max_s: float | None = None
@@ -63,7 +63,7 @@ def sort_rows(rows: Iterable[Row], column: str | None) -> list[Row]:
     return sorted(known, key=lambda row: getattr(row, column), reverse=column in _HIGHER_FIRST) + unknown
 
 
-def best_within(rows: Iterable[Row], limits: Limits) -> Row | None:
+def best_within(rows: Iterable[Row], limits: RowLimits) -> Row | None:
     """Return the row for inference that keeps to `limits` with the highest top-1, or else the lowest latency.
 
     A row whose scores are known to be wrong is none.

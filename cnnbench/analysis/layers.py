@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.join import Cell
 from cnnbench.quantity import show
 from cnnbench.record import Layer
@@ -50,9 +50,9 @@ class LayerTable:
         )
 
 
-def layer_tables(asides: Asides) -> tuple[LayerTable, ...]:
+def layer_tables(controls: Controls) -> tuple[LayerTable, ...]:
     """Return a table for each network whose layers were timed."""
-    cells = (cell for cell in asides.by_case.values() if cell.case.role == "layers" and cell.status == "ok")
+    cells = (cell for cell in controls.by_case.values() if cell.case.role == "layers" and cell.status == "ok")
     return tuple(_table(cell) for cell in cells)
 
 

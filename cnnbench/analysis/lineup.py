@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from cnnbench import stats
 from cnnbench.analysis.checks import scores_wrong
 from cnnbench.analysis.conditions import DEFAULT_VARIANT
-from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.effects import Priors, effect_of, rounds_of
 from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
@@ -42,7 +42,7 @@ class Lineup:
 
 
 def lineups(
-    cells: Sequence[Cell], asides: Asides, priors: Priors, rows: Sequence[Row], *, one_reference: bool
+    cells: Sequence[Cell], controls: Controls, priors: Priors, rows: Sequence[Row], *, one_reference: bool
 ) -> tuple[Lineup, ...]:
     """Return the line-up of each device, task and batch size at which several models were measured in turns.
 
@@ -51,7 +51,7 @@ def lineups(
     """
     bad = {_key(cell) for cell in cells if cell.status not in ("ok", "not started") or scores_wrong(cell)}
     latencies = {_key_of_row(row): row.latency_s for row in rows}
-    groups = asides.lineups() or (_together(cells) if one_reference else [])
+    groups = controls.lineups() or (_together(cells) if one_reference else [])
     good = [[cell for cell in group if _key(cell) not in bad] for group in groups]
     found = [_lineup(group, latencies, priors) for group in good if group]
     return tuple(lineup for lineup in found if len(lineup.ranked) > 1)

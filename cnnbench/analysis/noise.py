@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnbench.analysis.controls import Asides
-from cnnbench.analysis.effects import Comparisons, Group
+from cnnbench.analysis.controls import Controls
+from cnnbench.analysis.effects import Comparisons, ReferenceGroup
 from cnnbench.analysis.join import TIMED, Cell, voided
 from cnnbench.stats import Interval, excludes_zero, is_quiet
 
@@ -78,14 +78,14 @@ class NoiseCard:
 
 
 def noise_of(
-    cells: Sequence[Cell], asides: Asides, comparisons: Comparisons, threads: Mapping[str, int]
+    cells: Sequence[Cell], controls: Controls, comparisons: Comparisons, threads: Mapping[str, int]
 ) -> NoiseCard | None:
     """Return the noise card of the timed `cells`, None where nothing was timed."""
     timed = [cell for cell in cells if cell.case.task in TIMED and _raw([cell], "latency_s")]
     if not timed:
         return None
     groups = comparisons.groups.values()
-    beside = [found for group in groups for role in ("twin", "canary") if (found := asides.of(group.reference, role))]
+    beside = [found for group in groups for role in ("twin", "canary") if (found := controls.of(group.reference, role))]
     watched = [*timed, *beside]
     steal = _raw(watched, "steal_share")
     clocks = _raw(watched, "clock_cycles_per_s")
@@ -110,7 +110,7 @@ def noise_of(
     )
 
 
-def _twin(group: Group) -> TwinNoise | None:
+def _twin(group: ReferenceGroup) -> TwinNoise | None:
     if group.twin is None:
         return None
     return TwinNoise(

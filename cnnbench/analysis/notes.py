@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from cnnbench.analysis.controls import Asides
-from cnnbench.analysis.filter import Limits
+from cnnbench.analysis.controls import Controls
+from cnnbench.analysis.filter import RowLimits
 from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
 from cnnbench.spec import Role, Task
@@ -25,7 +25,7 @@ _BESIDE: dict[Role, str] = {
 
 
 def notes_of(
-    cells: Sequence[Cell], asides: Asides, rows: Sequence[Row], apart: Sequence[str], hidden: int, limits: Limits
+    cells: Sequence[Cell], controls: Controls, rows: Sequence[Row], apart: Sequence[str], hidden: int, limits: RowLimits
 ) -> tuple[str, ...]:
     """Return what a reader of the table needs: first on the whole table, then on single models and rows.
 
@@ -42,7 +42,7 @@ def notes_of(
         notes.append(f"Not measured together with the reference, so there is no speed-up of: {', '.join(apart)}.")
     if any(row.latency_p99_s is None for row in timed):
         notes.append(f"A p95 needs {FEWEST_FOR_P95} timed passes and a p99 {FEWEST_FOR_P99}; with fewer none is shown.")
-    return (*notes, *_lacking(cells), *lacking_beside(asides), *noted([*cells, *asides.by_case.values()], *TIMED))
+    return (*notes, *_lacking(cells), *lacking_beside(controls), *noted([*cells, *controls.by_case.values()], *TIMED))
 
 
 def noted(cells: Iterable[Cell], *tasks: Task) -> tuple[str, ...]:
@@ -67,13 +67,13 @@ def _lacking(cells: Iterable[Cell]) -> list[str]:
     return [f"{listed(names)} {'has' if len(names) == 1 else 'have'} {what}" for what, names in about.items()]
 
 
-def lacking_beside(asides: Asides) -> tuple[str, ...]:
+def lacking_beside(controls: Controls) -> tuple[str, ...]:
     """Return what could not be measured beside the cells and why, one sentence a reason.
 
     A numerical check that found wrong results is a warning of its cell instead.
     """
     about: dict[str, dict[str, None]] = {}
-    for cell in asides.by_case.values():
+    for cell in controls.by_case.values():
         role = cell.case.role
         if cell.status != "ok" and (role, cell.status) != ("numerics", "invalid"):
             name = replace(cell.case, role="timed").label()

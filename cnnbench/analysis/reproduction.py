@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cnnbench.record import Layer, Record
-from cnnbench.spec import ModelSpec, Printed, Recipe
+from cnnbench.spec import ModelSpec, Published, Recipe
 from cnnbench.stats import prediction_interval
 
 Verdict = Literal["reproduced", "differs", "not run"]
@@ -109,7 +109,7 @@ def follows_page(spec: ModelSpec, record: Record) -> bool:
     )
 
 
-def _rows(spec: ModelSpec, figure: Printed, evidence: Evidence) -> list[Reproduced]:
+def _rows(spec: ModelSpec, figure: Published, evidence: Evidence) -> list[Reproduced]:
     base = figure.quantity.removesuffix(OTHER_SIZE)
     if base in _COUNTED:
         record = evidence.counted if base == figure.quantity else evidence.counted_other
@@ -163,7 +163,7 @@ _COUNTED: Mapping[str, Callable[[Record, str], tuple[float, ...]]] = {
 """Figures that follow from a network as it is written: how each is had from its complexity record."""
 
 
-def _counted_row(spec: ModelSpec, figure: Printed, base: str, record: Record | None) -> Reproduced:
+def _counted_row(spec: ModelSpec, figure: Published, base: str, record: Record | None) -> Reproduced:
     decimals = 2 if base in _TWO_DECIMALS else 0
     printed = _words(figure.values, decimals)
     if record is None:
@@ -183,7 +183,7 @@ def _counted_row(spec: ModelSpec, figure: Printed, base: str, record: Record | N
     )
 
 
-def _reason(spec: ModelSpec, figure: Printed) -> str:
+def _reason(spec: ModelSpec, figure: Published) -> str:
     """Return the note beside the figure, or the erratum that speaks of it."""
     if len(figure.values) > 1:
         return figure.note
@@ -196,7 +196,7 @@ def _reason(spec: ModelSpec, figure: Printed) -> str:
 # Figures of training
 
 
-def _trained_rows(spec: ModelSpec, figure: Printed, recipe: Recipe, evidence: Evidence) -> list[Reproduced]:
+def _trained_rows(spec: ModelSpec, figure: Published, recipe: Recipe, evidence: Evidence) -> list[Reproduced]:
     base = figure.quantity.removesuffix(UNFROZEN)
     last = -1 if base != figure.quantity or base in _QUANTITY else recipe.epochs - 1
     several = len(figure.values) > 1 or _FIRST_ONLY in figure.note

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.join import Cell
 from cnnbench.analysis.roofline import Roofline, ceilings_of, cost_of, roofline
 from cnnbench.quantity import show
@@ -14,18 +14,18 @@ Counts = Mapping[tuple[str, Shape], Cell]
 """The cells that count a model's parameters and multiply-adds, by model and input shape."""
 
 
-def roof_of(cell: Cell, asides: Asides, counts: Counts) -> Roofline | None:
+def roof_of(cell: Cell, controls: Controls, counts: Counts) -> Roofline | None:
     """Return where `cell` stands under the roof, by its median latency; None where something is not known."""
-    ceilings, counted = asides.ceilings(cell), counts.get((cell.case.model, cell.case.input_shape))
+    ceilings, counted = controls.ceilings(cell), counts.get((cell.case.model, cell.case.input_shape))
     if ceilings is None or counted is None or not counted.measured:
         return None
     cost, most = cost_of(counted.measured[-1]), ceilings_of(ceilings.measured[-1])
     return roofline(cell.case, cell.middle("latency_s"), cost, most)
 
 
-def beyond_roof(cell: Cell, asides: Asides, counts: Counts) -> str | None:
+def beyond_roof(cell: Cell, controls: Controls, counts: Counts) -> str | None:
     """Return why the time of `cell` cannot be true: more work in it than the machine can do. None where it can."""
-    roof = roof_of(cell, asides, counts)
+    roof = roof_of(cell, controls, counts)
     if roof is None or not roof.impossible:
         return None
     achieved, peak = show(roof.flop_per_s, "per_second"), show(roof.flop_per_s / roof.of_peak, "per_second")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cnnbench.analysis.checks import scores_wrong
 from cnnbench.analysis.conditions import DEFAULT_VARIANT
-from cnnbench.analysis.controls import Asides
+from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.join import Cell
 from cnnbench.analysis.roofline_of_cells import Counts, roof_of
 from cnnbench.analysis.row import Row
@@ -17,20 +17,20 @@ from cnnbench.stats import Interval, break_even, compare_rounds, tukey_outliers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Around:
+class RowContext:
     """What the extra columns of a cell are read from: the timed cells by case, the other roles, and the counts."""
 
     timed: Mapping[Case, Cell]
-    asides: Asides
+    controls: Controls
     counts: Counts
 
 
-def with_extras(row: Row, cell: Cell, around: Around) -> Row:
+def with_extras(row: Row, cell: Cell, around: RowContext) -> Row:
     """Return the `row` of a timed cell that went well with its extra columns and details."""
-    asides = around.asides
-    memory, numerics = asides.of(cell, "memory"), asides.of(cell, "numerics")
-    roof = roof_of(cell, asides, around.counts)
-    row = _with_break_even(_with_details(row, cell, asides), cell, around)
+    controls = around.controls
+    memory, numerics = controls.of(cell, "memory"), controls.of(cell, "numerics")
+    roof = roof_of(cell, controls, around.counts)
+    row = _with_break_even(_with_details(row, cell, controls), cell, around)
     if roof is not None:
         detail = replace(
             row.detail,
@@ -52,10 +52,14 @@ def with_extras(row: Row, cell: Cell, around: Around) -> Row:
     )
 
 
-def _with_details(row: Row, cell: Cell, asides: Asides) -> Row:
+def _with_details(row: Row, cell: Cell, controls: Controls) -> Row:
     def seen(quantity: str) -> float | None:
         """Return what was seen of `quantity` by the cell itself, or by a worker of its own that compiled the same."""
-        homes = (cell, asides.of(cell, "memory"), asides.of(cell, "numerics") if cell.case.task == "infer" else None)
+        homes = (
+            cell,
+            controls.of(cell, "memory"),
+            controls.of(cell, "numerics") if cell.case.task == "infer" else None,
+        )
         return next((value for home in homes if home and (value := home.middle(quantity)) is not None), None)
 
     def counted(quantity: str) -> int | None:
@@ -77,7 +81,7 @@ def _with_details(row: Row, cell: Cell, asides: Asides) -> Row:
     return replace(row, detail=detail)
 
 
-def _with_break_even(row: Row, cell: Cell, around: Around) -> Row:
+def _with_break_even(row: Row, cell: Cell, around: RowContext) -> Row:
     """Return `row` with the calls after which a compiled variant has paid for compiling, and their interval."""
     pays = _break_even(cell, around)
     if pays is None:
@@ -86,7 +90,7 @@ def _with_break_even(row: Row, cell: Cell, around: Around) -> Row:
     return replace(row, break_even_calls=pays.center, detail=detail)
 
 
-def _break_even(cell: Cell, around: Around) -> Interval | None:
+def _break_even(cell: Cell, around: RowContext) -> Interval | None:
     """Return compile time over what a call saves against the same network's eager, by blocks that both have."""
     compile_s, case = cell.middle("compile_s"), cell.case
     eager = around.timed.get(replace(case, variant=Variant(name=DEFAULT_VARIANT, threads=case.variant.threads)))

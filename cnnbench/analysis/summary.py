@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnbench.analysis.build_rows import Condition
-from cnnbench.analysis.filter import Limits, best_within
+from cnnbench.analysis.filter import RowLimits, best_within
 from cnnbench.analysis.report import Totals
 from cnnbench.analysis.row import Row
 from cnnbench.quantity import show_range
 from cnnbench.text import number_of
 
 
-def summarise(shown: Sequence[Row], measured: Sequence[Row], limits: Limits, totals: Totals | None) -> tuple[str, ...]:
+def summarise(
+    shown: Sequence[Row], measured: Sequence[Row], limits: RowLimits, totals: Totals | None
+) -> tuple[str, ...]:
     """Return the sentences on all rows that are `shown`; a best one is looked for among all that were `measured`."""
     sentences = [_best(measured, limits)] if limits else _leaders(shown)
     sentences += _failures(shown)
@@ -93,7 +95,7 @@ def _span(ratio: float, low: float, high: float) -> str:
     return f"{ratio:.{decimals}f}x ({low:.{decimals}f}-{high:.{decimals}f})"
 
 
-def _best(measured: Sequence[Row], limits: Limits) -> str:
+def _best(measured: Sequence[Row], limits: RowLimits) -> str:
     best = best_within(measured, limits)
     if best is None:
         return f"No row is known to fit {limits}."

@@ -31,7 +31,7 @@ class LiveTable:
         self._next = 0.0
         self._old = True
 
-    def keep(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
         """Add a record."""
         self._items.append(record)
         self._old = True

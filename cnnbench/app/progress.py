@@ -35,7 +35,7 @@ class Display(Protocol):
 
     has_table: bool
 
-    def tell(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Show what the run is doing and how long it may still take."""
 
     def line(self, text: str) -> None:
@@ -51,7 +51,7 @@ class _Plain:
     def __init__(self) -> None:
         self._last = -PLAIN_EVERY_S
 
-    def tell(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         if progress.elapsed_s - self._last >= PLAIN_EVERY_S:
             self._last = progress.elapsed_s
             left = f"about {clock_text(progress.remaining_s)} left"
@@ -102,7 +102,7 @@ def _bar() -> Iterator[Display]:
         class Shown:
             has_table = True
 
-            def tell(self, progress: Progress) -> None:
+            def on_progress(self, progress: Progress) -> None:
                 if progress.lasting:
                     self.line(progress.text)
                 whole = max(progress.elapsed_s + progress.remaining_s, 1e-9)

@@ -22,7 +22,7 @@ from cnnbench.app.prepare import Options, names_of
 from cnnbench.app.progress import display, record_line
 from cnnbench.app.write_files import FILES, write_files
 from cnnbench.orchestrator.events import Hooks, Progress
-from cnnbench.orchestrator.run import Runner
+from cnnbench.orchestrator.run import BenchmarkRun
 from cnnbench.record import Record, Run, Status
 from cnnbench.report import WRITERS
 from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED, Case, CnnbenchError, MissingError, Request, UsageError
@@ -82,21 +82,21 @@ def measure(request: Request, options: Options) -> Measured:
         for caution in loaded.cautions:
             shown.line(f"Note: {caution.fact}. {caution.advice}")
 
-        def keep(record: Record) -> None:
+        def on_record(record: Record) -> None:
             store.append(record)
-            live.keep(record)
+            live.add(record)
             in_table = shown.has_table and record.case.task in TIMED
             news = record.case.role == "timed" and record.round == 0 and not in_table
             if news or (record.status != "ok" and record.case.role not in BESIDE_A_CELL):
                 shown.line(record_line(record))
 
-        def tell(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             if shown.has_table and (table := live.refreshed()) is not None:
                 shown.table(table)
-            shown.tell(progress)
+            shown.on_progress(progress)
 
-        hooks = Hooks(keep=keep, tell=tell, already=finished(loaded.items))
-        runner = Runner(request, hooks, names_of(request), spent_s=spent_s(loaded.items))
+        hooks = Hooks(on_record=on_record, on_progress=on_progress, completed=finished(loaded.items))
+        runner = BenchmarkRun(request, hooks, names_of(request), spent_s=spent_s(loaded.items))
         earlier = [item for item in loaded.items if isinstance(item, Run)]
         ended = _guarded(runner, store, run, was_partial=not earlier or earlier[-1].partial)
     return _finish(store, folder, request, options, ended)
@@ -162,7 +162,7 @@ Ended = CnnbenchError | KeyboardInterrupt | None
 """What ended a run before all was measured."""
 
 
-def _guarded(runner: Runner, store: Store, run: Run, *, was_partial: bool) -> Ended:
+def _guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool) -> Ended:
     """Run; whatever happens, write down where the time went if that is possible. Return what ended the run early.
 
     `was_partial`: what an earlier part of the run left is not all; a mistake, which measures nothing, leaves it so.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnbench.data.dataset import DatasetSpec, Download, Fast, File, Places, Read, Source, Tell
+from cnnbench.data.dataset import DatasetSpec, Download, Fast, File, OnProgress, Places, Read, Source
 from cnnbench.spec import Shape
 
 CLASS_NAMES = ("Cat", "Dog")
@@ -22,11 +22,11 @@ def look(where: Places) -> Source | None:
     return None
 
 
-def read(source: Source, wanted: Shape, tell: Tell) -> Read:
+def read(source: Source, wanted: Shape, on_progress: OnProgress) -> Read:
     """Return the photographs (N, 3, height, width; uint8), class 0 for cats."""
     from cnnbench.data.image_folder import read_pictures
 
-    return read_pictures("cats_dogs", source, CLASS_NAMES, (3, *wanted[1:]), tell, top=_TOP)
+    return read_pictures("cats_dogs", source, CLASS_NAMES, (3, *wanted[1:]), on_progress, top=_TOP)
 
 
 FAST = Fast(optimizer="adam", learning_rate=0.01, batch_size=32, epochs=10, features_once=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnbench.data.dataset import DatasetSpec, LeftOut, Pictures, Source, Tell
+from cnnbench.data.dataset import DatasetSpec, LeftOut, OnProgress, Pictures, Source
 from cnnbench.data.locations import md5_of
 from cnnbench.spec import Shape
 
@@ -34,7 +34,7 @@ class PartFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class DatasetSummary:
     """All that was found about a dataset; parts that are the same pictures stand once.
 
     Without parts it was not read, because a file is not the one that was published.
@@ -48,7 +48,7 @@ class Facts:
     misnamed: tuple[str, ...]
 
 
-def inspect(spec: DatasetSpec, source: Source, tell: Tell) -> Facts:
+def inspect(spec: DatasetSpec, source: Source, on_progress: OnProgress) -> DatasetSummary:
     """Look at the dataset's files, read it if they are as published, and return what it is.
 
     Raises:
@@ -56,12 +56,12 @@ def inspect(spec: DatasetSpec, source: Source, tell: Tell) -> Facts:
     """
     files = tuple(_checked(file.path, file.md5) for file in source.files)
     if any(file.as_published is False for file in files):
-        return Facts(source=source, files=files, parts=(), notes=(), left_out=(), misnamed=())
-    read = spec.read(source, spec.shape, tell)
+        return DatasetSummary(source=source, files=files, parts=(), notes=(), left_out=(), misnamed=())
+    read = spec.read(source, spec.shape, on_progress)
     named = [("train", read.train), ("val", read.val), ("test", read.test)]
     if read.val is read.test:
         named.pop(1)
-    return Facts(
+    return DatasetSummary(
         source=source,
         files=files,
         parts=tuple(_facts(name, pictures, spec.classes) for name, pictures in named),

@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from cnnbench.data.dataset import Counts, DatasetSpec, Download, Fast, File, Places, Read, Source, Tell, check_labels
+from cnnbench.data.dataset import (
+    Counts,
+    DatasetSpec,
+    Download,
+    Fast,
+    File,
+    OnProgress,
+    Places,
+    Read,
+    Source,
+    check_labels,
+)
 from cnnbench.data.locations import check_md5, md5_of
 from cnnbench.data.mnist import SAME_NOTE
 from cnnbench.spec import Shape, UsageError
@@ -76,20 +87,20 @@ def _jpeg(place: Path) -> Source | None:
     return None
 
 
-def read(source: Source, _: Shape, tell: Tell) -> Read:
+def read(source: Source, _: Shape, on_progress: OnProgress) -> Read:
     """Return CIFAR-10 (N, 3, 32, 32; uint8).
 
     Raises:
         UsageError: a file is damaged, is not the one that was published, or holds something that is not admitted.
     """
     if source.form == JPEG_FORM:
-        train, test = (_jpeg_part(source.files[at], tell, at) for at in range(2))
+        train, test = (_jpeg_part(source.files[at], on_progress, at) for at in range(2))
         return Read(train=train, val=test, test=test, notes=(SAME_NOTE, JPEG_NOTE))
     for file in source.files:
         check_md5(file, "cifar10")
     parts: dict[str, Pictures] = {}
     for name, content in _contents(source):
-        tell(f"reading cifar10: {name}", len(parts) / len(_BATCHES))
+        on_progress(f"reading cifar10: {name}", len(parts) / len(_BATCHES))
         parts[name] = _batch(content, f"{source.files[0].path.parent.name}/{name}")
     if missing := [name for name in _BATCHES if name not in parts]:
         raise UsageError(f"{source.files[0].path} lacks {', '.join(missing)}.")
@@ -145,7 +156,7 @@ def _joined(parts: list[Pictures]) -> Pictures:
     return Pictures(images_NCHW=images, labels_N=np.concatenate([part.labels_N for part in parts]))
 
 
-def _jpeg_part(file: File, tell: Tell, at: int) -> Pictures:
+def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> Pictures:
     """Return the pictures of one archive: `jpeg` holds all streams end to end, picture k from offsets[k] on.
 
     They are decoded once and kept in the user's cache folder.
@@ -165,11 +176,17 @@ def _jpeg_part(file: File, tell: Tell, at: int) -> Pictures:
     check_labels(labels.tolist(), len(CLASS_NAMES), file.path)
     folder = cache_folder() / key_of([b"cifar10", md5_of(file.path).encode(), str(count).encode()])
     if not (folder / PIXELS).is_file():
-        _decode(file.path, stream, offsets, folder, lambda share: tell(f"decoding {file.path.name}", (at + share) / 2))
+        _decode(
+            file.path,
+            stream,
+            offsets,
+            folder,
+            lambda share: on_progress(f"decoding {file.path.name}", (at + share) / 2),
+        )
     return Pictures(images_NCHW=mapped(folder, count, SHAPE), labels_N=labels.astype(np.int64))
 
 
-def _decode(path: Path, stream: Any, offsets: Any, folder: Path, tell: Callable[[float], None]) -> None:
+def _decode(path: Path, stream: Any, offsets: Any, folder: Path, on_progress: Callable[[float], None]) -> None:
     """Decode all pictures of an archive into a folder of the cache."""
     from cnnbench.data.cache import PIXELS, whole
     from cnnbench.data.decode import decode_all
@@ -177,7 +194,7 @@ def _decode(path: Path, stream: Any, offsets: Any, folder: Path, tell: Callable[
     count, streams = len(offsets) - 1, memoryview(stream)
     contents = ((str(k), streams[offsets[k] : offsets[k + 1]]) for k in range(count))
     with whole(folder, count * math.prod(SHAPE)) as part, (part / PIXELS).open("wb") as out:
-        wrong = decode_all(contents, count, SHAPE, lambda _, pixels: out.write(pixels.tobytes()), tell)
+        wrong = decode_all(contents, count, SHAPE, lambda _, pixels: out.write(pixels.tobytes()), on_progress)
         if wrong:
             raise UsageError(f"{path}: picture {wrong[0].name} cannot be decoded: {wrong[0].reason}")
 

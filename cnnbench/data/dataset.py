@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Places = tuple[Path, ...]
 """Folders that are looked through for a dataset, the first one first."""
 
-Tell = Callable[[str, float], None]
+OnProgress = Callable[[str, float], None]
 """Hears what is being done, and the share of it that is done (0 to 1)."""
 
 
@@ -134,7 +134,7 @@ class DatasetSpec:
     source: str
     description: str
     look: Callable[[Places], Source | None]
-    read: Callable[[Source, Shape, Tell], Read]
+    read: Callable[[Source, Shape, OnProgress], Read]
     needs: str = ""
     home: str = ""
     downloads: tuple[Download, ...] = ()
@@ -148,7 +148,7 @@ def built_in(_: Places) -> Source:
     return Source(form="needs no files")
 
 
-def no_news(_text: str, _share: float) -> None:
+def no_progress(_text: str, _share: float) -> None:
     """Tell nobody."""
 
 

@@ -33,13 +33,13 @@ def decode_all(
     count: int,
     shape: Shape,
     place: Place,
-    tell: Callable[[float], None],
+    on_progress: Callable[[float], None],
 ) -> tuple[LeftOut, ...]:
     """Decode pictures, hand over their pixels in order, and return those that cannot be decoded.
 
     `contents` are names and files, `count` of them. A picture that is not of the height and width in `shape` is
     resized, bilinear as torchvision does, until its shorter side is `RESIZE` times that of the shape, and its centre is
-    cut out. `tell` hears the share that is done.
+    cut out. `on_progress` hears the share that is done.
     """
     left_out: list[LeftOut] = []
     with warnings.catch_warnings():
@@ -51,7 +51,7 @@ def decode_all(
                 else:
                     place(at, found)
                 if at % AHEAD == 0:
-                    tell(at / count)
+                    on_progress(at / count)
     return tuple(left_out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnbench.data.dataset import Counts, DatasetSpec, Fast, Read, Source, Tell, built_in
+from cnnbench.data.dataset import Counts, DatasetSpec, Fast, OnProgress, Read, Source, built_in
 from cnnbench.spec import Shape
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ DIGITS_STEPS = 8_000
 """Most optimiser steps on digits where the user gives no epochs: what keeps a recipe with batch 1 near the others."""
 
 
-def read(_source: Source, _wanted: Shape, _tell: Tell) -> Read:
+def read(_source: Source, _wanted: Shape, _on_progress: OnProgress) -> Read:
     """Return the fixed splits: of every five pictures in stored order three train, one validates, one tests.
 
     Picture i belongs to training where i % 5 is 0, 1 or 2, to validation where it is 3, and to the test where it is 4.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnbench.data.cache import PIXELS, cache_folder, key_of, mapped, whole
-from cnnbench.data.dataset import LeftOut, Pictures, Read, Source, Tell
+from cnnbench.data.dataset import LeftOut, OnProgress, Pictures, Read, Source
 from cnnbench.data.decode import RESIZE, decode_all
 from cnnbench.spec import Shape, UsageError
 
@@ -136,7 +136,7 @@ def read_pictures(  # what is read, as what, and where it is kept
     source: Source,
     classes: Sequence[str],
     shape: Shape,
-    tell: Tell,
+    on_progress: OnProgress,
     *,
     top: str = "",
     cache: Path | None = None,
@@ -152,10 +152,16 @@ def read_pictures(  # what is read, as what, and where it is kept
     """
     with opened(source, top) as pictures:
         wanted = entries(pictures.names(), classes)
-        tell(f"looking at the files of {dataset}", 0.0)
+        on_progress(f"looking at the files of {dataset}", 0.0)
         folder = (cache or cache_folder()) / _key(pictures, wanted, shape)
         if not (folder / "index.json").is_file():
-            _fill(folder, pictures, wanted, shape, lambda share: tell(f"decoding {len(wanted)} pictures once", share))
+            _fill(
+                folder,
+                pictures,
+                wanted,
+                shape,
+                lambda share: on_progress(f"decoding {len(wanted)} pictures once", share),
+            )
     kept = msgspec.json.decode((folder / "index.json").read_bytes(), type=Kept)
     count, labels = len(kept.labels) - kept.tests, np.array(kept.labels, dtype=np.int64)
     in_both = set(labels[:count].tolist()) & set(labels[count:].tolist())
@@ -200,7 +206,7 @@ def _content(pictures: Folder | Zip, name: str) -> bytes:
 
 
 def _fill(
-    folder: Path, pictures: Folder | Zip, wanted: Sequence[Entry], shape: Shape, tell: Callable[[float], None]
+    folder: Path, pictures: Folder | Zip, wanted: Sequence[Entry], shape: Shape, on_progress: Callable[[float], None]
 ) -> None:
     """Decode all pictures into `folder`, whole or not at all, training pictures first."""
     ordered = sorted(wanted, key=lambda entry: entry.test)  # stable: the order within each part stays
@@ -214,7 +220,7 @@ def _fill(
                 good.append(ordered[at])
 
             contents = ((entry.name, _content(pictures, entry.name)) for entry in ordered)
-            left_out = decode_all(_watched(contents, misnamed), len(ordered), shape, place, tell)
+            left_out = decode_all(_watched(contents, misnamed), len(ordered), shape, place, on_progress)
         kept = Kept(
             labels=tuple(entry.label for entry in good),
             tests=sum(entry.test for entry in good),
@@ -222,7 +228,7 @@ def _fill(
             misnamed=tuple(misnamed),
         )
         (part / "index.json").write_bytes(msgspec.json.encode(kept))
-    tell(1.0)
+    on_progress(1.0)
 
 
 _HEADS = {b"\xff\xd8\xff": (".jpg", ".jpeg"), b"\x89PNG": (".png",), b"GIF8": (".gif",), b"BM": (".bmp",)}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnnbench.data.dataset import DatasetSpec, File, Places, Read, Source, Tell, no_news
+from cnnbench.data.dataset import DatasetSpec, File, OnProgress, Places, Read, Source, no_progress
 from cnnbench.spec import MissingError, Shape, UsageError
 
 ENVIRONMENT = "CNNBENCH_DATA"
@@ -47,14 +47,16 @@ def locate(spec: DatasetSpec, where: Places) -> Source:
     )
 
 
-def read(spec: DatasetSpec, wanted: Shape, *, data_dir: str | None = None, tell: Tell = no_news) -> Read:
+def read(
+    spec: DatasetSpec, wanted: Shape, *, data_dir: str | None = None, on_progress: OnProgress = no_progress
+) -> Read:
     """Return the dataset, found as `places` and `locate` do; `wanted` is the (channels, height, width) of a picture.
 
     Raises:
         MissingError: it is not there.
         UsageError: a file of it is damaged, or not what it must be.
     """
-    return spec.read(locate(spec, places(data_dir)), wanted, tell)
+    return spec.read(locate(spec, places(data_dir)), wanted, on_progress)
 
 
 def how_to_get(spec: DatasetSpec, folder: Path = DEFAULT) -> str:

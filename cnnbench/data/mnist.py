@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnbench.data.dataset import Counts, DatasetSpec, Download, Fast, File, Places, Read, Source, Tell, check_labels
+from cnnbench.data.dataset import (
+    Counts,
+    DatasetSpec,
+    Download,
+    Fast,
+    File,
+    OnProgress,
+    Places,
+    Read,
+    Source,
+    check_labels,
+)
 from cnnbench.data.locations import check_md5, md5_of
 from cnnbench.spec import Shape
 
@@ -97,7 +108,7 @@ def _is_own(labels: File, published: Published) -> bool:
     return found not in {sums[-1] for other in others for sums in (other.gzipped, other.unpacked) if sums}
 
 
-def read_files(name: str, source: Source, tell: Tell) -> Read:
+def read_files(name: str, source: Source, on_progress: OnProgress) -> Read:
     """Return the pictures (N, 1, 28, 28; uint8) of the dataset called `name`.
 
     Raises:
@@ -105,7 +116,7 @@ def read_files(name: str, source: Source, tell: Tell) -> Read:
     """
     parts: list[Pictures] = []
     for at, (count, part) in enumerate(((COUNTS.train, "training"), (COUNTS.test, "test"))):
-        tell(f"reading {name}: {part} pictures", at / 2)
+        on_progress(f"reading {name}: {part} pictures", at / 2)
         parts.append(_part(name, source.files[2 * at], source.files[2 * at + 1], count))
     return Read(train=parts[0], val=parts[1], test=parts[1], notes=(SAME_NOTE,))
 
@@ -131,12 +142,12 @@ def _downloads(published: Published, mirrors: tuple[str, ...]) -> tuple[Download
     )
 
 
-def _mnist(source: Source, _: Shape, tell: Tell) -> Read:
-    return read_files("mnist", source, tell)
+def _mnist(source: Source, _: Shape, on_progress: OnProgress) -> Read:
+    return read_files("mnist", source, on_progress)
 
 
-def _fashion(source: Source, _: Shape, tell: Tell) -> Read:
-    return read_files("fashion_mnist", source, tell)
+def _fashion(source: Source, _: Shape, on_progress: OnProgress) -> Read:
+    return read_files("fashion_mnist", source, on_progress)
 
 
 FAST = Fast(optimizer="adam", learning_rate=0.0035, batch_size=96, epochs=2, channels_last=True, amp=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnbench.data.dataset import Counts, DatasetSpec, Read, Source, Tell, built_in
+from cnnbench.data.dataset import Counts, DatasetSpec, OnProgress, Read, Source, built_in
 from cnnbench.spec import Shape
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ must learn, easy enough that it does within seconds. Our choice."""
 _GRID = 4
 
 
-def read(_source: Source, _wanted: Shape, _tell: Tell) -> Read:
+def read(_source: Source, _wanted: Shape, _on_progress: OnProgress) -> Read:
     """Return pictures (N, 3, 32, 32; uint8): a coarse pattern for each class, under noise; always the same ones."""
     import numpy as np
 

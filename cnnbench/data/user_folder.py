@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from cnnbench.data.dataset import DatasetSpec, File, Places, Read, Source, Tell
+from cnnbench.data.dataset import DatasetSpec, File, OnProgress, Places, Read, Source
 from cnnbench.spec import Shape, UsageError
 
 PREFIX = "folder:"
@@ -45,7 +45,7 @@ def _look(root: Path, _: Places) -> Source:
     return Source(form="a folder a class", files=(File(path=root),))
 
 
-def _read(classes: tuple[str, ...], source: Source, wanted: Shape, tell: Tell) -> Read:
+def _read(classes: tuple[str, ...], source: Source, wanted: Shape, on_progress: OnProgress) -> Read:
     from cnnbench.data.image_folder import read_pictures
 
-    return read_pictures(f"folder {source.files[0].path.name}", source, classes, (3, *wanted[1:]), tell)
+    return read_pictures(f"folder {source.files[0].path.name}", source, classes, (3, *wanted[1:]), on_progress)

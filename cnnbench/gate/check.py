@@ -13,8 +13,8 @@ import click
 
 from cnnbench.app.option_types import DURATION, PERCENT, Words
 from cnnbench.gate.defaults import DEFAULT_THREADS, DEFAULT_THRESHOLD
-from cnnbench.gate.measure import Pair
-from cnnbench.gate.request import Wishes, of_models, of_revisions
+from cnnbench.gate.measure import SidePair
+from cnnbench.gate.request import GateOptions, of_models, of_revisions
 from cnnbench.gate.revisions import top_of
 from cnnbench.gate.session import Entry, run_gate
 from cnnbench.gate.slowdowns import Compared
@@ -57,7 +57,9 @@ def check(model: object, example: object, baseline: object, settings: Settings) 
         if isinstance(baseline, str):
             return _against_revision(model, baseline, wishes)
         name = called(model)
-        built = Pair(base=save_model(Path(folder) / "base", baseline), head=save_model(Path(folder) / "head", model))
+        built = SidePair(
+            base=save_model(Path(folder) / "base", baseline), head=save_model(Path(folder) / "head", model)
+        )
         entry = Entry(
             built=built,
             recorded=Compared(name=name, base=f"{name}@base", head=f"{name}@head"),
@@ -104,7 +106,7 @@ def shape_of(example: object) -> tuple[int, Shape]:
     return int(tensor.shape[0]), tuple(int(n) for n in tensor.shape[1:])
 
 
-def _wishes(settings: Settings) -> Wishes:
+def _wishes(settings: Settings) -> GateOptions:
     """Return what the settings ask for.
 
     Raises:
@@ -113,7 +115,7 @@ def _wishes(settings: Settings) -> Wishes:
     if settings.inconclusive not in ("pass", "fail"):
         raise UsageError(f"'{settings.inconclusive}' is not what an inconclusive check can do: pass or fail.")
     try:
-        return Wishes(
+        return GateOptions(
             variants=Words().convert(_text(settings.variants), None, None),
             batch_sizes=(),
             input_shape=None,
@@ -137,7 +139,7 @@ def _seconds(budget: object) -> object:
     return str(budget) if isinstance(budget, (int, float)) else budget
 
 
-def _against_revision(model: object, revision: str, wishes: Wishes) -> GateReport:
+def _against_revision(model: object, revision: str, wishes: GateOptions) -> GateReport:
     file, name = _place(model)
     top = top_of(file.parent)
     with of_revisions(revision, None, [f"{file}:{name}"], wishes, top) as gate:

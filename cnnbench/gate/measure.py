@@ -14,7 +14,7 @@ from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.plan import Group
 from cnnbench.orchestrator.run import FIRST_ROUND_MOST, next_of, priors_of
-from cnnbench.orchestrator.start_round import Limits
+from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Environment
 from cnnbench.spec import Case, MissingError, Request, Variant
 from cnnbench.variants import REFERENCE, native_variants, parse_variant, split_variants, support
@@ -36,7 +36,7 @@ LATE = "the budget was spent before its turn; give a larger --budget"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class SidePair:
     """One network on both sides: the names that build it."""
 
     base: str
@@ -75,7 +75,7 @@ def hosting_sides(request: Request, base_python: str | None) -> Iterator[Hosts]:
             yield Hosts(base=base, head=head)
 
 
-def look(hosts: Hosts, pairs: Sequence[Pair]) -> Sides:
+def look(hosts: Hosts, pairs: Sequence[SidePair]) -> Sides:
     """Return what the workers of both sides are and find."""
     head = environment_of(hosts.head)
     known = {}
@@ -86,7 +86,7 @@ def look(hosts: Hosts, pairs: Sequence[Pair]) -> Sides:
     return Sides(base=base, head=head, known=MappingProxyType(known))
 
 
-def groups_of(request: Request, pairs: Sequence[Pair], sides: Sides) -> tuple[Group, ...]:
+def groups_of(request: Request, pairs: Sequence[SidePair], sides: Sides) -> tuple[Group, ...]:
     """Return a group for each pair that both sides have, under each variant and at each batch size of `request`.
 
     The base comes first. Both are measured at one input shape, that of `request` or of the head. There is no twin: that
@@ -136,7 +136,7 @@ def once_more(group: Group, seed: int) -> Group:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Times:
+class Deadline:
     """When a measurement of groups began (monotonic), the seconds that it may take, and the half-width that ends it."""
 
     begin: float
@@ -144,7 +144,7 @@ class Times:
     target: float
 
 
-def measure_sides(hosts: Hosts, sides: Sides, groups: Sequence[Group], times: Times, hooks: Hooks) -> None:
+def measure_sides(hosts: Hosts, sides: Sides, groups: Sequence[Group], times: Deadline, hooks: Hooks) -> None:
     """Measure `groups` round by round, and hand over the record of each case at the end of each round.
 
     A group that is precise leaves the rounds, and its time goes to the others.
@@ -155,7 +155,7 @@ def measure_sides(hosts: Hosts, sides: Sides, groups: Sequence[Group], times: Ti
 class _Measuring:
     """Groups of two sides while they are measured."""
 
-    def __init__(self, hosts: Hosts, sides: Sides, times: Times, hooks: Hooks) -> None:
+    def __init__(self, hosts: Hosts, sides: Sides, times: Deadline, hooks: Hooks) -> None:
         self._hosts = hosts
         self._sides = sides
         self._times = times
@@ -171,7 +171,7 @@ class _Measuring:
                 if time.monotonic() > max(latest, self._deadline):
                     late = Failure(status="not started", error=LATE)
                     for case in group.give_up(late):
-                        self._keep(group, case, late, time.time())
+                        self._on_record(group, case, late, time.time())
                     continue
                 self._round(group, 0.0)
                 self._check_scores(group, scratch)
@@ -182,7 +182,7 @@ class _Measuring:
                 self._round(chosen, left_s / sum(one.last_s for one in fitting))
 
     def _prepared(self, group: Group, scratch: str) -> GroupRounds:
-        limits = Limits(scratch=scratch, memory_bytes=memory_limit(), emulated=_emulated(group, self._sides.head))
+        limits = WorkerLimits(scratch=scratch, memory_bytes=memory_limit(), emulated=_emulated(group, self._sides.head))
         others = {group.cases[0].model: self._hosts.base}
         return GroupRounds(self._hosts.head, group, limits, target=self._times.target, others=others)
 
@@ -195,24 +195,24 @@ class _Measuring:
     def _round(self, group: GroupRounds, rounds_left: float) -> None:
         number, started = group.rounds, time.time()
         case = group.group.cases[1]
-        self._tell(f"round {number + 1}: {case.model} {case.variant.name} batch {case.batch_size}")
-        for seen in group.measure(deadline=self._deadline, rounds_left=rounds_left, tell=self._tell):
+        self._on_progress(f"round {number + 1}: {case.model} {case.variant.name} batch {case.batch_size}")
+        for seen in group.measure(deadline=self._deadline, rounds_left=rounds_left, on_progress=self._on_progress):
             self._deadline += seen.lost_s
-            self._keep(group, seen.case, seen, started, number)
+            self._on_record(group, seen.case, seen, started, number)
 
-    def _tell(self, text: str) -> None:
+    def _on_progress(self, text: str) -> None:
         now = time.monotonic()
         left_s = max(0.0, self._deadline - now)
-        self._hooks.tell(Progress(text=text, elapsed_s=now - self._times.begin, remaining_s=left_s))
+        self._hooks.on_progress(Progress(text=text, elapsed_s=now - self._times.begin, remaining_s=left_s))
 
-    def _keep(  # whose, of what, with which result, since when, in which round
+    def _on_record(  # whose, of what, with which result, since when, in which round
         self, group: GroupRounds, case: Case, got: Given | Failure, started: float, number: int = 0
     ) -> None:
         """Hand over the record of what `case` gave."""
         record = as_record(case, self._environment_of(group, case), got, started=started, number=number)
         self._deadline += sum(record.samples("compile_s"))  # compiling is apart from the budget
-        group.keep(record)
-        self._hooks.keep(record)
+        group.add(record)
+        self._hooks.on_record(record)
 
     def _check_scores(self, group: GroupRounds, scratch: str) -> None:
         """Measure the numerical error of both cells, if their variant has one."""
@@ -224,7 +224,7 @@ class _Measuring:
             job = Job(case=check, scratch=scratch, memory_limit_bytes=limit_of(check))
             started = time.time()
             got = do_job(host, job, min(WHOLE_S, check.budget.timeout_s))
-            self._hooks.keep(as_record(check, self._environment_of(group, case), got, started=started))
+            self._hooks.on_record(as_record(check, self._environment_of(group, case), got, started=started))
 
     def _environment_of(self, group: GroupRounds, case: Case) -> Environment:
         return self._sides.base if _of_base(group, case) else self._sides.head

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnnbench.app.prepare import Options, budget, check, short, tell_cut_threads
 from cnnbench.app.session import sigterm_interrupts
-from cnnbench.gate.measure import Pair
+from cnnbench.gate.measure import SidePair
 from cnnbench.gate.revisions import Revision, checked_out, differing_requirements, top_of
 from cnnbench.gate.session import Entry, Gate
 from cnnbench.gate.slowdowns import Compared
@@ -21,7 +21,7 @@ from cnnbench.spec import Request, Section, Shape, UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wishes:
+class GateOptions:
     """What a gate is told beside its two sides; `threshold` is a share, `budget_s` the time of the first measurement.
 
     `base_python` is the interpreter of BASE's own environment; `same_environment`: both are measured here though their
@@ -44,7 +44,7 @@ class Wishes:
 
 
 @contextmanager
-def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Wishes, here: Path) -> Iterator[Gate]:
+def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: GateOptions, here: Path) -> Iterator[Gate]:
     """Have the gate of the networks `names` in two revisions of the repository around `here`.
 
     Without `head` it is the working tree. The revisions lie in folders as long as this lasts.
@@ -59,7 +59,7 @@ def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Wish
         _check_built_ins(paths, before, after, top)
         entries = [
             Entry(
-                built=Pair(base=in_tree(before.folder, path), head=in_tree(after.folder, path)),
+                built=SidePair(base=in_tree(before.folder, path), head=in_tree(after.folder, path)),
                 recorded=Compared(name=path, base=f"{path}@base-{before.tag}", head=f"{path}@head-{after.tag}"),
             )
             for path in dict.fromkeys(paths)
@@ -77,7 +77,7 @@ def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Wish
         )
 
 
-def of_files(base: str, head: str, wishes: Wishes) -> Gate:
+def of_files(base: str, head: str, wishes: GateOptions) -> Gate:
     """Return the gate of two models from outside, such as FILE.py:FACTORY.
 
     Raises:
@@ -88,11 +88,11 @@ def of_files(base: str, head: str, wishes: Wishes) -> Gate:
         raise UsageError(f"BASE and HEAD are both '{base}'. Give two files, or two factories of one.")
     for name in (base, head):
         check_name(name)
-    entry = Entry(built=Pair(base=base, head=head), recorded=Compared(name=head, base=base, head=head))
+    entry = Entry(built=SidePair(base=base, head=head), recorded=Compared(name=head, base=base, head=head))
     return of_models(entry, f"gate {short(base)} {short(head)}", (base, head), wishes)
 
 
-def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: Wishes) -> Gate:
+def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: GateOptions) -> Gate:
     """Return the gate of one network in two models; `sides` are what BASE and HEAD are called."""
     return Gate(
         question=_question(*sides, wishes),
@@ -106,11 +106,11 @@ def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: Wishes) 
     )
 
 
-def _question(base: str, head: str, wishes: Wishes) -> Question:
+def _question(base: str, head: str, wishes: GateOptions) -> Question:
     return Question(base=base, head=head, threshold=wishes.threshold, inconclusive_fails=wishes.inconclusive_fails)
 
 
-def _request(title: str, wishes: Wishes) -> Request:
+def _request(title: str, wishes: GateOptions) -> Request:
     request = Request(
         title=title,
         sections=(Section(models=(), variants=wishes.variants, batch_sizes=wishes.batch_sizes),),
@@ -152,7 +152,7 @@ def _check_built_ins(names: Sequence[str], before: Revision, after: Revision, to
     )
 
 
-def _requirement_notes(before: Revision, after: Revision, wishes: Wishes) -> tuple[str, ...]:
+def _requirement_notes(before: Revision, after: Revision, wishes: GateOptions) -> tuple[str, ...]:
     """Return what a reader must know where the revisions require different packages.
 
     Raises:
@@ -174,7 +174,7 @@ def _requirement_notes(before: Revision, after: Revision, wishes: Wishes) -> tup
     )
 
 
-def _python_notes(wishes: Wishes) -> tuple[str, ...]:
+def _python_notes(wishes: GateOptions) -> tuple[str, ...]:
     """Return that BASE had an environment of its own, if it had."""
     python = wishes.base_python
     return () if python is None else (f"BASE was measured with its own environment: {python}",)

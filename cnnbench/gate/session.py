@@ -12,7 +12,7 @@ from cnnbench.app.progress import Display, display, record_line
 from cnnbench.app.session import point_latest, run_folder, sigterm_interrupts
 from cnnbench.gate import history
 from cnnbench.gate.formats import GATE_WRITERS
-from cnnbench.gate.measure import Pair, Sides, Times, groups_of, hosting_sides, look, measure_sides, once_more
+from cnnbench.gate.measure import Deadline, SidePair, Sides, groups_of, hosting_sides, look, measure_sides, once_more
 from cnnbench.gate.slowdowns import Compared
 from cnnbench.gate.verdict import AGAIN, GateCell, GateReport, Question, gate_cells, gate_report
 from cnnbench.gate.verdict import lacking as lacking_cell
@@ -35,7 +35,7 @@ FILES = {"markdown": "gate.md", "csv": "gate.csv", "json": "gate.json"}
 class Entry:
     """A network on both sides: what builds it, and what the records call it."""
 
-    built: Pair
+    built: SidePair
     recorded: Compared
 
 
@@ -141,7 +141,9 @@ class _Measuring:
         gate = self._gate
         budget = gate.request.budget
         pairs = [entry.built for entry in gate.entries]
-        self._shown.tell(Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=budget.total_s))
+        self._shown.on_progress(
+            Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=budget.total_s)
+        )
         with hosting_sides(gate.request, gate.base_python) as hosts:
             sides = look(hosts, pairs)
             lacking = tuple(cell for entry in gate.entries if (cell := self._lacking(entry, sides)) is not None)
@@ -149,7 +151,7 @@ class _Measuring:
             if groups:
                 self._store.append(self._run)
                 self._declare(groups)
-                times = Times(begin=self._begin, total_s=budget.total_s, target=self._width())
+                times = Deadline(begin=self._begin, total_s=budget.total_s, target=self._width())
                 measure_sides(hosts, sides, groups, times, self._hooks())
         self._once_more(groups)
         notes = tuple(note for entry in gate.entries if (note := _shape_note(entry, sides, gate.request)) is not None)
@@ -175,7 +177,7 @@ class _Measuring:
         self._shown.line(f"{len(again)} of {len(groups)} looks too slow or broken: once more.")
         begin, total_s = time.monotonic(), gate.request.budget.total_s * len(again) / len(groups)
         with hosting_sides(gate.request, gate.base_python) as hosts:
-            times = Times(begin=begin, total_s=total_s, target=self._width())
+            times = Deadline(begin=begin, total_s=total_s, target=self._width())
             measure_sides(hosts, look(hosts, ()), again, times, self._hooks())
 
     def _key(self, group: Group) -> Case:
@@ -185,9 +187,9 @@ class _Measuring:
         return replace(case, model=self._names[case.model])
 
     def _hooks(self) -> Hooks:
-        return Hooks(keep=self._keep, tell=self._tell, already={})
+        return Hooks(on_record=self._on_record, on_progress=self._on_progress, completed={})
 
-    def _keep(self, record: Record) -> None:
+    def _on_record(self, record: Record) -> None:
         error = None if record.error is None else self._plain(record.error)
         record = replace(record, case=self._renamed(record.case), error=error)
         self._store.append(record)
@@ -195,9 +197,9 @@ class _Measuring:
         if record.case.role == "timed" or record.status != "ok":
             self._shown.line(record_line(record))
 
-    def _tell(self, progress: Progress) -> None:
+    def _on_progress(self, progress: Progress) -> None:
         elapsed_s = time.monotonic() - self._begin  # of both measurements together
-        self._shown.tell(replace(progress, text=self._plain(progress.text), elapsed_s=elapsed_s))
+        self._shown.on_progress(replace(progress, text=self._plain(progress.text), elapsed_s=elapsed_s))
 
     def _plain(self, text: str) -> str:
         """Return `text` without folders that a person does not know."""

@@ -42,7 +42,7 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
+class SideComparison:
     """What one measurement shows of a cell: `slowdown` of HEAD, or why there is none.
 
     `slow`: the slowdown is above the threshold, with all cells of the measurement corrected for. `broken`:
@@ -64,7 +64,7 @@ class Look:
 
 def looks(
     compared: Sequence[Compared], records: Sequence[Record], *, time: int, threshold: float
-) -> Mapping[Case, Look]:
+) -> Mapping[Case, SideComparison]:
     """Return what the measurement numbered `time` shows of each cell, by `Case.key()` of its BASE.
 
     The second measurement has the next seed.
@@ -87,11 +87,11 @@ def looks(
     }
 
 
-def _look(base: Cell, head: Cell | None, priors: Priors, cells: int) -> Look:
+def _look(base: Cell, head: Cell | None, priors: Priors, cells: int) -> SideComparison:
     if head is None:
-        return Look(unclear="HEAD was not measured")
+        return SideComparison(unclear="HEAD was not measured")
     wrong = {side: _wrong(cell, side) for side, cell in (("BASE", base), ("HEAD", head))}
-    look = partial(Look, base_latency_s=base.middle("latency_s"), head_latency_s=head.middle("latency_s"))
+    look = partial(SideComparison, base_latency_s=base.middle("latency_s"), head_latency_s=head.middle("latency_s"))
     if wrong["BASE"] is None and wrong["HEAD"] is not None and head.status != "not started":
         return look(broken=wrong["HEAD"])
     if reason := wrong["BASE"] or wrong["HEAD"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnbench.gate.slowdowns import Look
+from cnnbench.gate.slowdowns import SideComparison
 from cnnbench.stats import GATE_LEVEL, Slowdown
 from cnnbench.text import listed
 
@@ -21,12 +21,12 @@ def slower_by(share: float) -> str:
     return f"{abs(100 * share):.1f} % {'faster' if share < 0 else 'slower'}"
 
 
-def fail_sentence(label: str, first: Look, again: Look, threshold: float) -> str:
+def fail_sentence(label: str, first: SideComparison, again: SideComparison, threshold: float) -> str:
     """Return the sentence on a cell that failed both times."""
     return f"{label}: {_phrase(first, threshold)}: FAIL, and again {_phrase(again, threshold)}"
 
 
-def unconfirmed_sentence(label: str, first: Look, again: Look | None, threshold: float) -> str:
+def unconfirmed_sentence(label: str, first: SideComparison, again: SideComparison | None, threshold: float) -> str:
     """Return the sentence on a cell that was suspected, but not again, or was not measured again."""
     if again is None:
         return f"{label}: {_phrase(first, threshold)}: INCONCLUSIVE, it was not measured once more"
@@ -40,7 +40,7 @@ def pass_sentence(label: str, slowdown: Slowdown) -> str:
     return f"{label}: {slower_by(slowdown.center)} ({most}, {SURE}): PASS"
 
 
-def unclear_sentence(label: str, look: Look, threshold: float) -> str:
+def unclear_sentence(label: str, look: SideComparison, threshold: float) -> str:
     """Return the sentence on a cell of which nothing is known."""
     if look.unclear is not None or look.slowdown is None:
         return f"{label}: INCONCLUSIVE, {look.unclear}"
@@ -75,7 +75,7 @@ def _is(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def _phrase(look: Look, threshold: float) -> str:
+def _phrase(look: SideComparison, threshold: float) -> str:
     """Return what one measurement shows."""
     if look.slowdown is None or look.slowdown.low is None or look.slowdown.high is None:
         return look.broken or look.unclear or "nothing"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from cnnbench.gate import text as words
 from cnnbench.gate.history import Past
-from cnnbench.gate.slowdowns import Compared, Look, looks
+from cnnbench.gate.slowdowns import Compared, SideComparison, looks
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Case
 from cnnbench.stats import Slowdown
@@ -145,7 +145,7 @@ def _past_of(cell: GateCell, past: Sequence[Past]) -> list[Past]:
     return [one for one in past if (one.model, one.variant, one.batch_size) == key]
 
 
-def _cell(name: str, case: Case, first: Look, again: Look | None, threshold: float) -> GateCell:
+def _cell(name: str, case: Case, first: SideComparison, again: SideComparison | None, threshold: float) -> GateCell:
     label = f"{name} {case.variant.name} batch {case.batch_size}"
     verdict, sentence = _judged(label, first, again, threshold)
     return GateCell(
@@ -161,7 +161,9 @@ def _cell(name: str, case: Case, first: Look, again: Look | None, threshold: flo
     )
 
 
-def _judged(label: str, first: Look, again: Look | None, threshold: float) -> tuple[GateVerdict, str]:
+def _judged(
+    label: str, first: SideComparison, again: SideComparison | None, threshold: float
+) -> tuple[GateVerdict, str]:
     if first.suspect:
         if again is not None and again.suspect:
             return "fail", words.fail_sentence(label, first, again, threshold)

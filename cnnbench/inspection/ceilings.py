@@ -77,7 +77,7 @@ class Shares:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Taken:
+class CeilingSamples:
     """The readings of a trial, seconds of one run each, and nanoseconds of wall and CPU time that they took."""
 
     trial: Trial
@@ -108,7 +108,7 @@ def measure_ceilings(device: Device, clock: Clock, *, seconds: float, native_bf1
     return Outcome(measurements=reached(taken), cautions=cautions)
 
 
-def disturbed(taken: Iterable[Taken], threads: int) -> tuple[Caution, ...]:
+def disturbed(taken: Iterable[CeilingSamples], threads: int) -> tuple[Caution, ...]:
     """Return the caution that the matrix products in fp32 did not have `threads` cores to themselves, if so."""
     share = max(one.cores() for one in taken if one.trial.quantity == "fp32_flop_per_s") / threads
     if share >= LEAST_CPU:
@@ -129,7 +129,7 @@ def measure_shares(ceilings: Outcome, device: Device, clock: Clock, *, seconds: 
     return Shares(product=product, copy=copy)
 
 
-def reached(taken: Iterable[Taken]) -> tuple[Measurement, ...]:
+def reached(taken: Iterable[CeilingSamples]) -> tuple[Measurement, ...]:
     """Return by quantity the best rate of all its trials; for `dispatch_s` the median seconds of a call.
 
     A ceiling is what the machine can do at most, so a slow moment must not lower it: the fastest reading counts.
@@ -146,19 +146,19 @@ def reached(taken: Iterable[Taken]) -> tuple[Measurement, ...]:
 
 def rounds(
     tried: Iterable[Trial], clock: Clock, *, seconds: float, cpu_ns: Callable[[], int] = time.process_time_ns
-) -> tuple[Taken, ...]:
+) -> tuple[CeilingSamples, ...]:
     """Return the readings of trials that take turns, one reading each, for `seconds`, at least one round.
 
     Left out are those that would take too long by the rate of an earlier one of their quantity.
     """
     rates: dict[str, float] = {}
-    kept: list[Taken] = []
+    kept: list[CeilingSamples] = []
     for trial in tried:
         if trial.quantity in rates and trial.amount / rates[trial.quantity] > LONGEST_S:
             continue
         run_s = _settled_s(trial, clock)
         rates[trial.quantity] = trial.amount / run_s
-        kept.append(Taken(trial=trial, repeats=math.ceil(READING_S / run_s)))
+        kept.append(CeilingSamples(trial=trial, repeats=math.ceil(READING_S / run_s)))
     end = clock.now_ns() + seconds * 1e9
     while not kept[0].readings_s or clock.now_ns() < end:
         for one in kept:

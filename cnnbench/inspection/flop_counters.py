@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnbench.inspection.layers import Watch
+from cnnbench.inspection.layers import LayerHooks
 from cnnbench.record import Layer
 
 _PRODUCTS = frozenset({"conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum"})  # fvcore's names for what we count
@@ -34,7 +34,7 @@ class TorchCount:
     macs: int
     operator_calls: int
     uncounted: Mapping[str, int]
-    watch: Watch
+    watch: LayerHooks
     output: object
 
 
@@ -64,7 +64,7 @@ def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
     nothing. Attention's fast path is one operator without a formula, so it is off meanwhile.
     """
     flops = FlopCounterMode(display=False)
-    watch = Watch(macs_so_far=lambda: flops.get_total_flops() // 2)
+    watch = LayerHooks(macs_so_far=lambda: flops.get_total_flops() // 2)
     with watch.on(model), torch.no_grad(), _slow_attention(), flops, _Operators(flops.flop_registry) as operators:
         output = model(images)
     return TorchCount(

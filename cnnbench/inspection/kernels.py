@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from torch import nn
 
 from cnnbench.models.convolutions import MOST_SIDE, convolution
-from cnnbench.visuals import COLOURS, Sheet, kernel_colours
+from cnnbench.visuals import COLOURS, ImageGrid, kernel_colours
 
 MOST_TILES = 64
 """Kernels, or feature maps of a layer, on one sheet: more are too small to see at the width of a page. Our choice."""
 
 
-def kernel_sheets(model: nn.Module, name: str, layers: Sequence[str]) -> list[Sheet]:
+def kernel_sheets(model: nn.Module, name: str, layers: Sequence[str]) -> list[ImageGrid]:
     """Return a sheet for each of `layers`, of the first convolution where none is named.
 
     Kernels of a layer with three inputs are shown in colours, each scaled so that grey is 0 and its largest weight is
@@ -26,18 +26,18 @@ def kernel_sheets(model: nn.Module, name: str, layers: Sequence[str]) -> list[Sh
     return [_kernel_sheet(*convolution(model, name, layer)) for layer in layers or ("1",)]
 
 
-def _kernel_sheet(name: str, layer: nn.Conv2d) -> Sheet:
+def _kernel_sheet(name: str, layer: nn.Conv2d) -> ImageGrid:
     weights = layer.weight.detach().float().cpu().numpy()  # (outputs, inputs of a group, height, width)
     outputs, inputs, height, width = weights.shape
     title = f"{name}: {outputs} kernels of {inputs}x{height}x{width}"
     if inputs == COLOURS:
         pixels = kernel_colours(weights[:MOST_TILES])
-        return Sheet(title=f"{title}, as colours{first_of(MOST_TILES, outputs)}", images=pixels)
+        return ImageGrid(title=f"{title}, as colours{first_of(MOST_TILES, outputs)}", images=pixels)
     if inputs == 1:
-        return Sheet(title=f"{title}{first_of(MOST_TILES, outputs)}", images=weights[:MOST_TILES, 0], kind="values")
+        return ImageGrid(title=f"{title}{first_of(MOST_TILES, outputs)}", images=weights[:MOST_TILES, 0], kind="values")
     shown = weights[:MOST_SIDE, :MOST_SIDE]
     part = f", the first {MOST_SIDE} inputs and outputs" if max(inputs, outputs) > MOST_SIDE else ""
-    return Sheet(
+    return ImageGrid(
         title=title + part,
         images=shown.reshape(-1, height, width),
         kind="values",

@@ -37,7 +37,7 @@ class _Call:
 
 
 @dataclass(kw_only=True, slots=True)
-class Watch:
+class LayerHooks:
     """Watches the modules of a network; `macs_so_far` is asked when a module starts and when it ends."""
 
     macs_so_far: Callable[[], int]

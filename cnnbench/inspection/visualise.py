@@ -25,7 +25,7 @@ from cnnbench.spec import CnnbenchError, UnsupportedError, UsageError, unknown_n
 from cnnbench.training.dataset_view import Wanted, wanted
 from cnnbench.training.evaluate import fitting_batch, main_logits
 from cnnbench.training.recipes import recipe_for
-from cnnbench.visuals import COLOURS, Look, Move, Sheet
+from cnnbench.visuals import COLOURS, ImageGrid, Move, VisualRequest
 
 FIRST_LAYERS = ("1", "2")
 """The convolutions whose features are shown where the user names none: as in the tutorials."""
@@ -69,10 +69,10 @@ class _Picture:
     names: tuple[str, ...] = ()
 
 
-def _feature_sheets(assignment: Assignment, look: Look, model: nn.Module) -> list[Sheet]:
+def _feature_sheets(assignment: Assignment, look: VisualRequest, model: nn.Module) -> list[ImageGrid]:
     picture = _picture(assignment, look)
     layers = _layers(model, assignment.spec.name, look.layers)
-    sheets: list[Sheet] = []
+    sheets: list[ImageGrid] = []
     for move in look.moves:
         right, down = move
         moved = shifted(picture.split, right=right, down=down) if any(move) else picture.split
@@ -83,7 +83,7 @@ def _feature_sheets(assignment: Assignment, look: Look, model: nn.Module) -> lis
     return sheets
 
 
-def _picture(assignment: Assignment, look: Look) -> _Picture:
+def _picture(assignment: Assignment, look: VisualRequest) -> _Picture:
     spec, case = assignment.spec, assignment.case
     if look.image is None and case.dataset is not None:
         dataset, shown = _dataset(assignment)
@@ -116,7 +116,7 @@ def _dataset(assignment: Assignment) -> tuple[DatasetSpec, Wanted]:
         dataset,
         data_dir=assignment.data_dir,
         recipe=recipe,
-        tell=lambda text, _: assignment.hear(text, 0.0),
+        on_progress=lambda text, _: assignment.on_message(text, 0.0),
     )
 
 
@@ -179,13 +179,13 @@ def outputs_of(model: nn.Module, images_NCHW: Tensor, layers: Sequence[str]) -> 
     return scores, found
 
 
-def _seen_sheet(picture: _Picture, moved: Split, scores: Tensor, move: Move) -> Sheet:
+def _seen_sheet(picture: _Picture, moved: Split, scores: Tensor, move: Move) -> ImageGrid:
     share, best = (value.item() for value in scores.softmax(dim=1).max(dim=1))
     right = picture.label is None or int(best) == picture.label
     is_ = "" if picture.label is None else f", it is {_name(picture.label, picture.names)}"
     title = f"{picture.says}{_moved(move)}: predicted {_name(int(best), picture.names)} ({100 * share:.1f} %){is_}"
     pixels = View(input_shape=picture.view.input_shape)(moved.images_NCHW)
-    return Sheet(title=title, images=drawable(pixels), wrong=(not right,))
+    return ImageGrid(title=title, images=drawable(pixels), wrong=(not right,))
 
 
 def _moved(move: Move) -> str:
@@ -199,9 +199,9 @@ def _name(label: int, names: Sequence[str]) -> str:
     return names[label] if label < len(names) else f"class {label}"
 
 
-def _map_sheet(name: str, maps: Tensor) -> Sheet:
+def _map_sheet(name: str, maps: Tensor) -> ImageGrid:
     count, height, width = maps.shape[1:]
-    return Sheet(
+    return ImageGrid(
         title=f"{name}: {count} feature maps of {height}x{width}{first_of(MOST_TILES, count)}",
         images=maps[0, :MOST_TILES].numpy(),
         kind="values",
@@ -218,7 +218,7 @@ def drawable(images_NCHW: Tensor) -> npt.NDArray[np.float32]:  # noqa: N803
     return shown[:, 0].numpy()
 
 
-def _prediction_sheet(assignment: Assignment, look: Look, model: nn.Module) -> Sheet:
+def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Module) -> ImageGrid:
     dataset, shown = _dataset(assignment)
     test = shown.splits.test
     chosen, predicted = _predicted(model, adapt(test, shown.view, "cpu"), look, assignment)
@@ -231,7 +231,7 @@ def _prediction_sheet(assignment: Assignment, look: Look, model: nn.Module) -> S
         for a, b in zip(predicted, labels, strict=True)
     )
     said = "wrong" if look.wrong else f"{sum(wrong)} of {len(wrong)} wrong"
-    return Sheet(
+    return ImageGrid(
         title=f"test pictures of {dataset.name} and their predicted classes: {said}",
         images=drawable(test.images_NCHW[chosen]),
         names=names,
@@ -239,7 +239,9 @@ def _prediction_sheet(assignment: Assignment, look: Look, model: nn.Module) -> S
     )
 
 
-def _predicted(model: nn.Module, split: Split, look: Look, assignment: Assignment) -> tuple[list[int], list[int]]:
+def _predicted(
+    model: nn.Module, split: Split, look: VisualRequest, assignment: Assignment
+) -> tuple[list[int], list[int]]:
     """Return the first `count` pictures of a part by their numbers, or the first wrong ones, and their classes."""
     chosen: list[int] = []
     predicted: list[int] = []
@@ -251,7 +253,7 @@ def _predicted(model: nn.Module, split: Split, look: Look, assignment: Assignmen
                 chosen.append(at)
                 predicted.append(found)
             at += 1
-        assignment.hear(f"{at} test pictures", at / len(split))
+        assignment.on_message(f"{at} test pictures", at / len(split))
         if len(chosen) == look.count:
             break
     return chosen, predicted

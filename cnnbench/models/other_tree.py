@@ -100,7 +100,7 @@ def _from_file(name: str, folder: Path, rest: str, input_shape: Shape | None) ->
 def _build(tree: _Tree, make: Callable[[], nn.Module]) -> nn.Module:
     with tree.at_work():
         model = make()
-    tree.keep(type(module).__module__ for module in model.modules())
+    tree.adopt(type(module).__module__ for module in model.modules())
     return model
 
 
@@ -157,7 +157,7 @@ class _Tree:
                 self._theirs = _taken_out()
                 sys.modules.update(ours)
 
-    def keep(self, names: Iterable[str]) -> None:
+    def adopt(self, names: Iterable[str]) -> None:
         """Let the tree's modules `names` be found: torch.compile looks the module of a class up by its name."""
         sys.modules.update({name: self._theirs[name] for name in set(names) & self._theirs.keys()})
 

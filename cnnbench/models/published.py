@@ -20,12 +20,12 @@ for an input of 244x244 instead of the spec's own size.
 
 from __future__ import annotations
 
-from cnnbench.spec import Printed
+from cnnbench.spec import Published
 
 
-def printed(note: str = "", **figures: float | tuple[float, ...]) -> tuple[Printed, ...]:
-    """Return one `Printed` for each figure, all with the same note."""
+def printed(note: str = "", **figures: float | tuple[float, ...]) -> tuple[Published, ...]:
+    """Return one `Published` for each figure, all with the same note."""
     return tuple(
-        Printed(quantity=name, values=value if isinstance(value, tuple) else (value,), note=note)
+        Published(quantity=name, values=value if isinstance(value, tuple) else (value,), note=note)
         for name, value in figures.items()
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench.models.mlp import LOSS_DIVIDED_TWICE
 from cnnbench.models.published import printed
-from cnnbench.spec import Erratum, ModelSpec, Printed, Recipe
+from cnnbench.spec import Erratum, ModelSpec, Published, Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,7 +71,7 @@ _VGG16_PRINTED = (
     *printed(params=138_357_544, trainable_params=138_357_544, non_trainable_params=0, mult_adds_g=15.48),
     *printed(input_mb=0.60, forward_mb=108.45, params_mb=553.43, total_mb=662.49),
     *printed(layer_params=(*_FEATURE_PARAMS, 102_764_544, 16_781_312, 4_097_000)),
-    Printed(
+    Published(
         quantity="layer_shapes",
         values=(*_feature_shapes(224), 512, 7, 7, *(4096,) * 6, 1000),
         note=_LISTED,
@@ -105,7 +105,7 @@ _TRANSFER_PRINTED = (
     *printed("summary at 244x244", mult_adds_g_244=17.99),
     *printed("summary at 244x244", input_mb_244=0.71, forward_mb_244=128.13, params_mb_244=59.06, total_mb_244=187.91),
     *printed(layer_params=(*_FEATURE_PARAMS, 50_178)),
-    Printed(
+    Published(
         quantity="layer_shapes_244",
         values=(*_feature_shapes(244), 512, 7, 7, 2),
         note="Conv2d ReLU MaxPool2d AdaptiveAvgPool2d Linear",

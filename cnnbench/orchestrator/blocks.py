@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cnnbench import stats
-from cnnbench.orchestrator.cell import Cell
+from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.timing.disturbance import disturbed
 from cnnbench.workers.messages import Failure, Take, Taken
 
@@ -28,11 +28,11 @@ BLOCKS_PER_START = 1.5
 """Time of a round's blocks over that of starting its workers, as far as the numbers of blocks allow. With less, most of
 a run is starting; with more, fewer rounds show what starting shifts."""
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Turn:
+class SamplingWindow:
     """How many blocks a round takes: `count`, but only `least` once `deadline` (monotonic) has passed."""
 
     count: int
@@ -40,24 +40,24 @@ class Turn:
     deadline: float
 
 
-def turn_of(cells: Sequence[Cell], *, setup_s: float, rounds: int, deadline: float) -> Turn:
+def turn_of(cells: Sequence[RunningCell], *, setup_s: float, rounds: int, deadline: float) -> SamplingWindow:
     """Return how many blocks `cells` take after `setup_s` of starting and `rounds` rounds before this one."""
     block_s = sum((c.ready.shape.rewarm + c.ready.shape.iterations) * c.ready.iteration_s for c in cells if c.ready)
     if cells[0].case.role == "lineup":
-        return Turn(count=LINEUP_BLOCKS, least=1, deadline=deadline)
+        return SamplingWindow(count=LINEUP_BLOCKS, least=1, deadline=deadline)
 
     long = block_s > LONG_BLOCK_S
     least = FEWEST_LONG_BLOCKS if long else FEWEST_BLOCKS
     if rounds == 0:
-        return Turn(count=1 if long else least, least=1, deadline=deadline)
+        return SamplingWindow(count=1 if long else least, least=1, deadline=deadline)
     if long and rounds < stats.FEWEST_ROUNDS:
-        return Turn(count=least, least=least, deadline=deadline)
+        return SamplingWindow(count=least, least=least, deadline=deadline)
     wanted = round(BLOCKS_PER_START * setup_s / block_s) if block_s > 0 else MOST_BLOCKS
     count = min(max(wanted, least), MOST_BLOCKS)
-    return Turn(count=count, least=least, deadline=deadline)
+    return SamplingWindow(count=count, least=least, deadline=deadline)
 
 
-def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random) -> None:
+def take_blocks(cells: Sequence[RunningCell], turn: SamplingWindow, order: random.Random) -> None:
     """Take samples of `cells`; the canary gives one, in the first block."""
     for block in range(turn.count):
         wanted = [cell for cell in cells if cell.alive and (block == 0 or cell.case.role != "canary")]
@@ -70,7 +70,7 @@ def take_blocks(cells: Sequence[Cell], turn: Turn, order: random.Random) -> None
             _take(cell, block)
 
 
-def _take(cell: Cell, block: int) -> None:
+def _take(cell: RunningCell, block: int) -> None:
     cell.at_work().send(Take())
     reply = cell.receive(cell.case.budget.timeout_s)
     if isinstance(reply, Failure):

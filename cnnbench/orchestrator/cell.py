@@ -16,7 +16,7 @@ ALL_DISTURBED = Caution(code="disturbed", fact="every sample of a round was dist
 
 
 @dataclass(kw_only=True, slots=True)
-class Cell:
+class RunningCell:
     """One case in one round; a failed one keeps its failure and takes no further part.
 
     `samples` are by block. `voided` are the blocks whose sample an environment counter rejected, with the reason.
@@ -64,7 +64,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
+class CellResult:
     """What came of one case in one round: an outcome, and a failure if it must not be used."""
 
     case: Case
@@ -73,7 +73,7 @@ class Seen:
     lost_s: float = 0.0  # that the case took without a result; the others should not pay for it
 
 
-def seen_of(cell: Cell, more: Mapping[str, float | None]) -> Seen:
+def seen_of(cell: RunningCell, more: Mapping[str, float | None]) -> CellResult:
     """Return what came of `cell`.
 
     `more` are quantities that were seen once beside the samples, None where they could not be.
@@ -83,10 +83,10 @@ def seen_of(cell: Cell, more: Mapping[str, float | None]) -> Seen:
         extra = tuple(Measurement(quantity=name, samples=(v,)) for name, v in more.items() if v is not None)
         outcome = replace(outcome, measurements=(*outcome.measurements, *extra))
     lost_s = 0.0 if cell.failure is None else cell.waited_s
-    return Seen(case=cell.case, failure=cell.failure, outcome=outcome, lost_s=lost_s)
+    return CellResult(case=cell.case, failure=cell.failure, outcome=outcome, lost_s=lost_s)
 
 
-def _outcome(cell: Cell) -> Outcome:
+def _outcome(cell: RunningCell) -> Outcome:
     cautions, notes = tuple(dict.fromkeys(cell.cautions)), tuple(dict.fromkeys(cell.notes))
     if cell.ready is None or not cell.samples:
         return Outcome(cautions=cautions, notes=notes)
@@ -97,7 +97,7 @@ def _outcome(cell: Cell) -> Outcome:
     return Outcome(measurements=measurements, cautions=cautions, notes=notes)
 
 
-def _once(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
+def _once(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     first = _first_call(cell)
     passes = ready.warmup_s + sum(s.rewarm_s + s.sample_s for s in cell.samples.values())
     passes += ready.first_call_s if first == "first_call_s" else 0.0  # a first call that compiles is no mere pass
@@ -107,14 +107,14 @@ def _once(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
     return tuple(Measurement(quantity=q, samples=(_ns(v),)) for q, v in values)
 
 
-def _first_call(cell: Cell) -> str:
+def _first_call(cell: RunningCell) -> str:
     """Return the quantity that the first call is: compiling, cold or with warm caches, or a plain first call."""
     if not cell.case.variant.compile_mode or cell.case.role == "canary":
         return "first_call_s"
     return "compile_s" if cell.first else "compile_warm_s"
 
 
-def _by_block(cell: Cell, ready: Ready) -> tuple[Measurement, ...]:
+def _by_block(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     blocks = tuple(cell.samples)
     samples = tuple(cell.samples.values())
     units = ready.shape.iterations

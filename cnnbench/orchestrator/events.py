@@ -24,18 +24,18 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hooks:
-    """What a caller wants to hear: `keep` gets every record as soon as there is one, `tell` what is going on.
+    """Callbacks of a run: `on_record` gets every record as soon as there is one, `on_progress` what is going on.
 
-    `already` holds the records of an earlier part of the run, by `Case.identity()` and round.
+    `completed` holds the records of an earlier part of the run, by `Case.identity()` and round.
     """
 
-    keep: Callable[[Record], None]
-    tell: Callable[[Progress], None]
-    already: Mapping[tuple[Case, int], Record]
+    on_record: Callable[[Record], None]
+    on_progress: Callable[[Progress], None]
+    completed: Mapping[tuple[Case, int], Record]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Spent:
+class TimeSpent:
     """Where the time of a run went, in seconds: all of it; timed and warm-up passes, training steps among them; first
     calls of compiled variants.
     """  # noqa: D205

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from cnnbench import machine, stats
-from cnnbench.orchestrator.blocks import Tell, take_blocks, turn_of
-from cnnbench.orchestrator.cell import Cell, Seen, seen_of
+from cnnbench.orchestrator.blocks import OnProgress, take_blocks, turn_of
+from cnnbench.orchestrator.cell import CellResult, RunningCell, seen_of
 from cnnbench.orchestrator.plan import Group
-from cnnbench.orchestrator.start_round import Limits, start
+from cnnbench.orchestrator.start_round import WorkerLimits, start
 from cnnbench.pairing import differences, latencies_by_round, pairs_by_round
 from cnnbench.record import Record
 from cnnbench.spec import Case, Device
@@ -62,7 +62,7 @@ class GroupRounds:
     """A group while it is measured; `rounds` counts its rounds and `spent_s` their seconds, cold compiling apart."""
 
     def __init__(
-        self, host: Host, group: Group, limits: Limits, *, target: float, others: Mapping[str, Host] = NO_OTHERS
+        self, host: Host, group: Group, limits: WorkerLimits, *, target: float, others: Mapping[str, Host] = NO_OTHERS
     ) -> None:
         """Prepare to measure `group`; `others` are the hosts of models of another environment, by name.
 
@@ -93,7 +93,7 @@ class GroupRounds:
             self.spent_s = sum(took_s.values())
             self.last_s = took_s[max(took_s)]
 
-    def keep(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
         """Take note of the record of a round."""
         if record.status == "ok":
             member = next(m for m in self._members if m.case.identity() == record.case.identity())
@@ -136,20 +136,20 @@ class GroupRounds:
             member.out = failure
         return [m.case for m in left if m.case.role == "timed" and not m.records]
 
-    def measure(self, *, deadline: float, rounds_left: float, tell: Tell) -> tuple[Seen, ...]:
+    def measure(self, *, deadline: float, rounds_left: float, on_progress: OnProgress) -> tuple[CellResult, ...]:
         """Measure one round and return what came of each member that took part; the workers end here in any case.
 
         `deadline` (monotonic) ends the blocks early. `rounds_left`: how many more rounds are likely to follow.
         """
         taking = [m for m in self._members if m.out is None and self._due(m, rounds_left)]
-        cells = [Cell(case=m.case, host=self._host_of(m.case), first=not m.called) for m in taking]
+        cells = [RunningCell(case=m.case, host=self._host_of(m.case), first=not m.called) for m in taking]
         shapes = {m.case: m.shape for m in taking if m.shape is not None}
         order = random.Random(f"{self.group.cases[0].seed} {self.rounds}")  # noqa: S311  # an order
 
         begin = time.monotonic()
         before = machine.read_counters(begin)
         try:
-            start(cells, shapes, self._limits, tell)
+            start(cells, shapes, self._limits, on_progress)
             waited_s = sum(_not_reusable_s(cell) for cell in cells)
             setup_s = max(0.0, time.monotonic() - begin - waited_s)
             alive = [cell for cell in cells if cell.alive]
@@ -225,7 +225,7 @@ class GroupRounds:
             yield differences(pairs_by_round(reference.records, member.records))
 
 
-def _note(member: Member, cell: Cell) -> None:
+def _note(member: Member, cell: RunningCell) -> None:
     """Take note of what a round says about a member, for the rounds that follow."""
     if cell.ready is not None:
         member.start_s += 0.0 if cell.first else cell.ready.first_call_s + cell.ready.warmup_s
@@ -239,7 +239,7 @@ def _note(member: Member, cell: Cell) -> None:
         member.out = failure
 
 
-def _not_reusable_s(cell: Cell) -> float:
+def _not_reusable_s(cell: RunningCell) -> float:
     """Return the seconds that a cell took and that say nothing about the next round: failing, and compiling cold."""
     if cell.failure is not None:
         return cell.waited_s
@@ -247,7 +247,7 @@ def _not_reusable_s(cell: Cell) -> float:
     return cell.ready.first_call_s if compiles and cell.ready is not None else 0.0
 
 
-def _noise_of(cell: Cell, noise: machine.Noise) -> Mapping[str, float | None]:
+def _noise_of(cell: RunningCell, noise: machine.Noise) -> Mapping[str, float | None]:
     """Return what the canary's record gets beside its samples: what the machine's counters showed in the round."""
     if cell.case.role != "canary":
         return {}

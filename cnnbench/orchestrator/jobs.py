@@ -9,7 +9,7 @@ from typing import Literal
 
 from cnnbench import machine
 from cnnbench.machine import threads_of
-from cnnbench.orchestrator.blocks import Tell
+from cnnbench.orchestrator.blocks import OnProgress
 from cnnbench.orchestrator.context import RunContext, conditions_of, left_of, patience_s
 from cnnbench.orchestrator.estimates import COMPILED_EXTRA_S, COMPLEXITY_S, TRAINING_SHARE, extra_s, work_of
 from cnnbench.orchestrator.machine_limits import cache_file, ceilings_case, find_ceilings, measured_ceilings
@@ -64,7 +64,7 @@ class Piece:
         return self.kind in _NEEDED
 
 
-Keep = Callable[[Case, float, Done | Failure], None]
+OnResult = Callable[[Case, float, Done | Failure], None]
 """Takes what came of a case, and when it was begun (seconds since 1970)."""
 
 
@@ -77,8 +77,8 @@ class Beside:
         *,
         done: Callable[[Case], bool],
         broken: Callable[[Case], bool],
-        keep: Keep,
-        tell: Tell,
+        on_record: OnResult,
+        on_progress: OnProgress,
     ) -> None:
         """Line up what the plan asks for; cases that are `done` or `broken` are left out when their turn comes."""
         self.lost_s = 0.0
@@ -86,8 +86,8 @@ class Beside:
         self._context = context
         self._done = done
         self._broken = broken
-        self._keep = keep
-        self._tell = tell
+        self._on_record = on_record
+        self._on_progress = on_progress
         self._trained_s = 0.0
         self._queue = self._planned()
 
@@ -176,7 +176,7 @@ class Beside:
             self._do(fitting[0])
         for piece in self._queue:
             for case in self._open(piece):
-                self._keep(case, time.time(), Failure(status="not started", error=NO_TIME))
+                self._on_record(case, time.time(), Failure(status="not started", error=NO_TIME))
 
     def _open(self, piece: Piece) -> list[Case]:
         return [case for case in piece.cases if not self._done(case) and not self._broken(case)]
@@ -197,7 +197,7 @@ class Beside:
     def _side_by_side(self, piece: Piece, cases: Sequence[Case]) -> None:
         """Do `cases` at once, each in a worker of its own."""
         started = time.time()
-        self._tell(f"{_TEXT[piece.kind]}: {', '.join(dict.fromkeys(c.model for c in cases))}")
+        self._on_progress(f"{_TEXT[piece.kind]}: {', '.join(dict.fromkeys(c.model for c in cases))}")
         workers = [self._context.host.start() for _ in cases]
         for worker, case in zip(workers, cases, strict=True):
             job = Job(case=case, scratch=self._context.scratch, memory_limit_bytes=limit_of(case))
@@ -209,17 +209,17 @@ class Beside:
             worker.close()
             assert isinstance(reply, Done | Failure)
             failed = failed or isinstance(reply, Failure)
-            self._keep(case, started, left_of(reply, piece.without) if isinstance(reply, Done) else reply)
+            self._on_record(case, started, left_of(reply, piece.without) if isinstance(reply, Done) else reply)
         if failed:
             self.lost_s += time.time() - started
 
     def _find_ceilings(self, case: Case) -> None:
         """Find what the machine can do at most; a run that is too short for measuring it takes what is known."""
         started, context = time.time(), self._context
-        self._tell("what the machine can do at most (kept for later runs)")
+        self._on_progress("what the machine can do at most (kept for later runs)")
         anew = context.plan.request.budget.total_s >= CEILINGS_ANEW_S
         found = measured_ceilings(context.host, case, context.environment, scratch=context.scratch, anew=anew)
-        self._keep(case, started, found.reply)
+        self._on_record(case, started, found.reply)
 
     def _train(self, case: Case) -> None:
         """Train and test a model, if it fits half of what is left of the trainings' share, or all of it as the last."""
@@ -235,14 +235,14 @@ class Beside:
             data_dir=request.data_dir,
         )
 
-        def hear(news: News) -> None:
-            self._tell(f"{what}: {news.text}")
+        def on_message(news: News) -> None:
+            self._on_progress(f"{what}: {news.text}")
 
-        self._tell(what)
+        self._on_progress(what)
         started, begin = time.time(), time.monotonic()
-        reply = train_case(self._context.host, job, hear)
+        reply = train_case(self._context.host, job, on_message)
         self._trained_s += time.monotonic() - begin
-        self._keep(case, started, reply)
+        self._on_record(case, started, reply)
 
 
 def _in_pieces(kind: Kind, cases: Sequence[Case], width: int) -> list[Piece]:

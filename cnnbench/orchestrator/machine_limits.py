@@ -90,7 +90,7 @@ def ceilings_case(device: Device, threads: int, *, seconds: float, seed: int = 0
     )
 
 
-def examine(device: Device, threads: int, *, measure: bool, tell: Callable[[str], None]) -> Examined:
+def examine(device: Device, threads: int, *, measure: bool, on_progress: Callable[[str], None]) -> Examined:
     """Return what the machine is and can do; `measure`: anew, in the long form, else only what was kept."""
     request = Request(
         title="doctor",
@@ -108,12 +108,12 @@ def examine(device: Device, threads: int, *, measure: bool, tell: Callable[[str]
         if not measure:
             known = find_ceilings(environment, device, threads, file=cache_file())
             return replace(seen, ceilings=Found(reply=Done(outcome=known), cached=True) if known else None)
-        tell(
+        on_progress(
             f"measuring what the machine can do at most, on {device} with {threads} thread{'s' if threads > 1 else ''}"
         )
         case = ceilings_case(device, threads, seconds=LONG_S)
         ceilings = measured_ceilings(host, case, environment, scratch=scratch, anew=True)
-        tell("watching how steady the machine is")
+        on_progress("watching how steady the machine is")
         canary = watch_canary(host, replace(case, role="canary"), scratch=scratch)
     return replace(seen, ceilings=ceilings, canary=canary)
 

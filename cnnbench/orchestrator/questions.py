@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from cnnbench.orchestrator.events import Hooks
 from cnnbench.orchestrator.plan import make_plan
-from cnnbench.orchestrator.run import Runner
+from cnnbench.orchestrator.run import BenchmarkRun
 from cnnbench.record import Outcome, Record
 from cnnbench.spec import Budget, Case, CnnbenchError, Device, MissingError, Request, Section, UsageError
-from cnnbench.visuals import Look, Sheet
+from cnnbench.visuals import ImageGrid, VisualRequest
 from cnnbench.workers.calls import ask, do_job, hosting, limit_of
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Built, Failure, Job, News, Tried, Try
@@ -36,9 +36,9 @@ def count_models(asked: Sequence[tuple[str, tuple[int, int] | None]]) -> list[Re
     kept: list[Record] = []
     with hosting(_counting(asked[0][0])) as host:
         for name, input_size in asked:
-            Runner(_counting(name), Hooks(keep=kept.append, tell=lambda _: None, already={}), (name,)).count(
-                host, input_size
-            )
+            BenchmarkRun(
+                _counting(name), Hooks(on_record=kept.append, on_progress=lambda _: None, completed={}), (name,)
+            ).count(host, input_size)
     return kept
 
 
@@ -57,7 +57,7 @@ def predict_classes(  # which network, with which weights, where, of what
     return reply.error if isinstance(reply, Failure) else reply.outcome
 
 
-def look_into(request: Request, look: Look, hear: Callable[[News], None]) -> tuple[Sheet, ...]:
+def look_into(request: Request, look: VisualRequest, on_message: Callable[[News], None]) -> tuple[ImageGrid, ...]:
     """Return the sheets that `look` asks for of the one model of `request`.
 
     `request` says with which weights, on which dataset (`accuracy`; None: none) and by which recipe it is built.
@@ -67,7 +67,7 @@ def look_into(request: Request, look: Look, hear: Callable[[News], None]) -> tup
     """
     with _one_job(request) as (host, job):
         case = replace(job.case, role="look", dataset=request.accuracy, recipe=request.recipe)
-        reply = do_job(host, replace(job, case=case, look=look, data_dir=request.data_dir), PREDICTION_S, hear)
+        reply = do_job(host, replace(job, case=case, look=look, data_dir=request.data_dir), PREDICTION_S, on_message)
     if isinstance(reply, Failure):
         kinds = {kind.exit_code: kind for kind in (CnnbenchError, UsageError, MissingError)}
         raise kinds[reply.exit_code](reply.error)
@@ -92,7 +92,9 @@ class Largest:
     reason: str | None
 
 
-def largest_batch(model: str, device: Device, *, limit: int, seconds: float, tell: Callable[[str], None]) -> Largest:
+def largest_batch(
+    model: str, device: Device, *, limit: int, seconds: float, on_progress: Callable[[str], None]
+) -> Largest:
     """Return the largest inference batch of `model` that fits, by doubling up to `limit` and then halving the gap.
 
     Each trial is one forward pass in a worker of its own, under the memory limit of measured cells. No new trial starts
@@ -107,7 +109,7 @@ def largest_batch(model: str, device: Device, *, limit: int, seconds: float, tel
         case = make_plan(request, environment, shapes).groups[0].cases[0]
         batch, until = 1, time.monotonic() + seconds
         while good < batch <= limit and (batch == 1 or time.monotonic() < until):
-            tell(f"{model}: batch {batch}")
+            on_progress(f"{model}: batch {batch}")
             failure = _try(host, replace(case, batch_size=batch), scratch)
             if failure is None:
                 good = batch

@@ -29,7 +29,7 @@ TRAINING_S = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class CheckOptions:
     """One network to look at: at which input (None: its own), compiled or not, and trained for how many epochs, if any.
 
     `dataset` and `seed` are those of the training.
@@ -51,7 +51,7 @@ class _Piece:
     expected_s: float
 
 
-def examine(asked: Sequence[Asked], tell: Callable[[Progress], None]) -> Iterator[Record]:
+def examine(asked: Sequence[CheckOptions], on_progress: Callable[[Progress], None]) -> Iterator[Record]:
     """Yield what came of each network: a record of its counts, one of compiling it, one of training it, as asked.
 
     The counts of torch.compile are of the role `numerics`; where the machine cannot compile, that record is
@@ -62,7 +62,7 @@ def examine(asked: Sequence[Asked], tell: Callable[[Progress], None]) -> Iterato
     """
     begin = time.monotonic()
     with hosting(_request(*asked)) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
-        tell(Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=START_S))
+        on_progress(Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=START_S))
         environment, shapes = ask(host, [one.model for one in asked])
         pieces: list[_Piece] = []
         for one in asked:
@@ -75,11 +75,11 @@ def examine(asked: Sequence[Asked], tell: Callable[[Progress], None]) -> Iterato
             some = pieces[start : start + width]
             left_s = sum(piece.expected_s for piece in pieces[start:]) / width
             text = ", ".join(_label(piece.job.case) for piece in some)
-            tell(Progress(text=text, elapsed_s=time.monotonic() - begin, remaining_s=left_s))
+            on_progress(Progress(text=text, elapsed_s=time.monotonic() - begin, remaining_s=left_s))
             yield from _at_once(host, [piece.job for piece in some], environment)
 
 
-def _request(*asked: Asked) -> Request:
+def _request(*asked: CheckOptions) -> Request:
     compiled, plain = Section(models=(), variants=("compile",)), Section(models=(), variants=("eager",))
     sections = tuple(replace(compiled if one.compiled else plain, models=(one.model,)) for one in asked)
     return Request(
@@ -94,7 +94,7 @@ def _request(*asked: Asked) -> Request:
 
 
 def _planned(
-    one: Asked, environment: Environment, shapes: Mapping[str, Shape], scratch: str
+    one: CheckOptions, environment: Environment, shapes: Mapping[str, Shape], scratch: str
 ) -> tuple[list[_Piece], list[Record]]:
     """Return the pieces of work for a network, and records of what the machine cannot do."""
     plan = make_plan(_request(one), environment, shapes)

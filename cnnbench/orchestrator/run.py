@@ -12,11 +12,11 @@ from cnnbench.machine import threads_of
 from cnnbench.models import MODELS
 from cnnbench.orchestrator.context import RunContext, conditions_of, resized
 from cnnbench.orchestrator.estimates import expected_s
-from cnnbench.orchestrator.events import Hooks, Progress, Spent
+from cnnbench.orchestrator.events import Hooks, Progress, TimeSpent
 from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.jobs import Beside
 from cnnbench.orchestrator.plan import Plan, make_plan
-from cnnbench.orchestrator.start_round import Limits
+from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Case, Device, Request, Shape
 from cnnbench.variants import REFERENCE
@@ -58,7 +58,7 @@ def plan_only(request: Request, names: Sequence[str]) -> tuple[Plan, float]:
     return plan, min(expected_s(plan), request.budget.total_s)
 
 
-class Runner:
+class BenchmarkRun:
     """One run in progress: its host, plan, deadline and hooks."""
 
     def __init__(self, request: Request, hooks: Hooks, names: Sequence[str], *, spent_s: float = 0.0) -> None:
@@ -76,25 +76,25 @@ class Runner:
         self._compile_s = 0.0
         self._hung: dict[str, Failure] = {}
         self._failed: set[tuple[object, ...]] = set()
-        self._timed = any(_is_timed(record) for record in hooks.already.values())
+        self._timed = any(_is_timed(record) for record in hooks.completed.values())
 
-    def spent(self) -> Spent:
+    def spent(self) -> TimeSpent:
         """Return where the time went until now."""
-        return Spent(wall_s=time.monotonic() - self._begin, passes_s=self._passes_s, compile_s=self._compile_s)
+        return TimeSpent(wall_s=time.monotonic() - self._begin, passes_s=self._passes_s, compile_s=self._compile_s)
 
     def run(self) -> None:
         """Measure round by round until everything is precise or the budget is spent."""
-        self._tell("starting workers (importing torch)")
+        self._on_progress("starting workers (importing torch)")
         with hosting(self._request) as host, scratch_folder() as scratch:
             environment = environment_of(host)
             shapes = self._find_models(host)
-            records = self._hooks.already.values()
+            records = self._hooks.completed.values()
             check_environment(records, environment, threads_of(self._request))
             plan = make_plan(self._request, environment, shapes)
             context = RunContext(host=host, plan=plan, environment=environment, scratch=scratch)
             self._refuse(context)
 
-            limits = Limits(scratch=scratch, memory_bytes=memory_limit(), emulated=plan.emulated)
+            limits = WorkerLimits(scratch=scratch, memory_bytes=memory_limit(), emulated=plan.emulated)
             groups = [
                 GroupRounds(host, group, limits, target=target_of(group.cases[0].device)) for group in plan.groups
             ]
@@ -126,19 +126,21 @@ class Runner:
                 self._deadline += self._request.budget.timeout_s if known.failure.status == "timeout" else 0.0
         return shapes
 
-    def _tell(self, text: str) -> None:
+    def _on_progress(self, text: str) -> None:
         now = time.monotonic()
         remaining = max(0.0, self._deadline - now)
-        self._hooks.tell(Progress(text=text, elapsed_s=now - self._begin, remaining_s=remaining))
+        self._hooks.on_progress(Progress(text=text, elapsed_s=now - self._begin, remaining_s=remaining))
 
     def _beside(self, context: RunContext) -> Beside:
-        def keep(case: Case, started: float, got: Done | Failure) -> None:
-            self._keep(context.environment, case, started, got)
+        def on_record(case: Case, started: float, got: Done | Failure) -> None:
+            self._on_record(context.environment, case, started, got)
 
-        return Beside(context, done=self._done, broken=self._is_broken, keep=keep, tell=self._tell)
+        return Beside(
+            context, done=self._done, broken=self._is_broken, on_record=on_record, on_progress=self._on_progress
+        )
 
     def _done(self, case: Case) -> bool:
-        record = self._hooks.already.get((case.identity(), 0))
+        record = self._hooks.completed.get((case.identity(), 0))
         return record is not None and record.status in _SETTLED[case.task == "accuracy"]
 
     def _is_broken(self, case: Case) -> bool:
@@ -154,7 +156,7 @@ class Runner:
         for refused in context.plan.refused:
             if not self._done(refused.case):
                 failure = Failure(status="unsupported", error=refused.reason)
-                self._keep(context.environment, refused.case, time.time(), failure)
+                self._on_record(context.environment, refused.case, time.time(), failure)
 
     def _rounds(self, context: RunContext, groups: Sequence[GroupRounds]) -> None:
         """Measure all groups once; then again, with what is measured beside in between, while there is time."""
@@ -196,7 +198,7 @@ class Runner:
 
     def _keep_late(self, context: RunContext, cases: Sequence[Case]) -> None:
         for case in cases:
-            self._keep(context.environment, case, time.time(), Failure(status="not started", error=LATE))
+            self._on_record(context.environment, case, time.time(), Failure(status="not started", error=LATE))
 
     def _unfinished(self, groups: Sequence[GroupRounds]) -> list[GroupRounds]:
         """Return the groups of which some interval is too wide still; how rounds scatter, all groups say together."""
@@ -207,12 +209,12 @@ class Runner:
         number, started = group.rounds, time.time()
         case = group.group.cases[0]
         name = "the models in turns" if case.role == "lineup" else case.model
-        self._tell(f"round {number + 1}: {name}, {case.task} batch {case.batch_size}")
-        for seen in group.measure(deadline=end, rounds_left=rounds_left, tell=self._tell):
+        self._on_progress(f"round {number + 1}: {name}, {case.task} batch {case.batch_size}")
+        for seen in group.measure(deadline=end, rounds_left=rounds_left, on_progress=self._on_progress):
             self._deadline += seen.lost_s
             if seen.failure is not None and seen.case.role == "timed":
                 self._note(seen.case, seen.failure)
-            self._keep(context.environment, seen.case, started, seen, number=number, group=group)
+            self._on_record(context.environment, seen.case, started, seen, number=number, group=group)
 
     def _note(self, case: Case, failure: Failure) -> None:
         """Remember what a cell met, so that nothing beside it meets it again; a hang is the whole network's."""
@@ -225,9 +227,9 @@ class Runner:
         failure = self._hung[model]
         for group in groups:
             for case in group.give_up(failure, model):
-                self._keep(context.environment, case, time.time(), failure)
+                self._on_record(context.environment, case, time.time(), failure)
 
-    def _keep(  # where, what, since when, with which result, and as part of what
+    def _on_record(  # where, what, since when, with which result, and as part of what
         self,
         environment: Environment,
         case: Case,
@@ -243,9 +245,9 @@ class Runner:
         self._compile_s += compile_s
         self._timed = self._timed or _is_timed(record)
         if group is not None:
-            group.keep(record)
+            group.add(record)
             self._deadline += compile_s  # compiling is apart from the budget
-        self._hooks.keep(record)
+        self._hooks.on_record(record)
 
 
 def _is_timed(record: Record) -> bool:

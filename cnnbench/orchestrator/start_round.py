@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.blocks import Tell
-from cnnbench.orchestrator.cell import Cell
+from cnnbench.orchestrator.blocks import OnProgress
+from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.record import Caution
 from cnnbench.spec import Case
 from cnnbench.timing.loop import SampleShape
@@ -30,7 +30,7 @@ need less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class WorkerLimits:
     """What a worker may take: bytes of memory (None: no limit) and seconds of warm-up; `scratch` is for its caches.
 
     `emulated` gives the reason for cases that run, but not natively.
@@ -42,7 +42,9 @@ class Limits:
     warm_cap_s: float = WARM_CAP_S
 
 
-def start(cells: Sequence[Cell], shapes: Mapping[Case, SampleShape], limits: Limits, tell: Tell) -> None:
+def start(
+    cells: Sequence[RunningCell], shapes: Mapping[Case, SampleShape], limits: WorkerLimits, on_progress: OnProgress
+) -> None:
     """Start workers for `cells` and warm them up; `shapes` are those of the samples of earlier rounds.
 
     In the first round the first cell of each model from outside goes ahead: what stops it would stop the others too,
@@ -52,15 +54,17 @@ def start(cells: Sequence[Cell], shapes: Mapping[Case, SampleShape], limits: Lim
     new = [cell for cell in cells if cell.case.model not in MODELS and cell.case not in shapes]
     ahead = [cell for cell in new if cell is firsts[cell.case.model]]
     if len(ahead) < len(cells):
-        _start_all(ahead, shapes, limits, tell)
+        _start_all(ahead, shapes, limits, on_progress)
     for cell in cells:
         stopped = firsts[cell.case.model].failure
         if stopped is not None and (cell.case.role == "twin" or stopped.status in STOPS_ITS_MODEL):
             cell.failure = cell.failure or stopped
-    _start_all([c for c in cells if c.alive and c.worker is None], shapes, limits, tell)
+    _start_all([c for c in cells if c.alive and c.worker is None], shapes, limits, on_progress)
 
 
-def _start_all(cells: Sequence[Cell], shapes: Mapping[Case, SampleShape], limits: Limits, tell: Tell) -> None:
+def _start_all(
+    cells: Sequence[RunningCell], shapes: Mapping[Case, SampleShape], limits: WorkerLimits, on_progress: OnProgress
+) -> None:
     """Build the networks of `cells` at once: nothing is timed yet, so they may share the cores. Then warm each up."""
     for cell in cells:
         cell.start()
@@ -85,14 +89,14 @@ def _start_all(cells: Sequence[Cell], shapes: Mapping[Case, SampleShape], limits
 
     for cell in cells:
         if cell.alive:
-            _warm(cell, shapes.get(cell.case), limits, tell)
+            _warm(cell, shapes.get(cell.case), limits, on_progress)
 
 
-def _warm(cell: Cell, shape: SampleShape | None, limits: Limits, tell: Tell) -> None:
+def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on_progress: OnProgress) -> None:
     case, emulated = cell.case, _emulated(cell, limits)
     compiles = bool(case.variant.compile_mode) and case.role != "canary"
     if compiles and cell.first:
-        tell(f"{case.label()}: compiling (a minute or so)")
+        on_progress(f"{case.label()}: compiling (a minute or so)")
     patience = EMULATED_TIMEOUT_S if emulated is not None else case.budget.timeout_s
     if compiles:
         patience = max(patience, COMPILE_TIMEOUT_S)
@@ -114,6 +118,6 @@ def _warm(cell: Cell, shape: SampleShape | None, limits: Limits, tell: Tell) -> 
         cell.failure = with_option(reply, patience)
 
 
-def _emulated(cell: Cell, limits: Limits) -> str | None:
+def _emulated(cell: RunningCell, limits: WorkerLimits) -> str | None:
     """Return why the cell runs, but not natively; what stands beside a timed cell is as that one."""
     return limits.emulated.get(replace(cell.case, role="timed"))

@@ -18,7 +18,7 @@ from cnnbench.variants import parse_variant, support, with_more
 from cnnbench.workers.calls import as_record, ask, hosting, limit_of, train_case
 from cnnbench.workers.messages import Failure, Job, News
 
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 def train_seeds(
@@ -28,7 +28,7 @@ def train_seeds(
     seeds: int,
     checkpoint: Callable[[int], Path],
     resume: bool,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Iterator[Record]:
     """Train the one model of `request` once per seed, from `request.seed` on, and yield each record as it is there.
 
@@ -59,7 +59,9 @@ def train_seeds(
                 deterministic=request.deterministic,
             )
             started = time.time()
-            got = train_case(host, job, _teller(tell, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin))
+            got = train_case(
+                host, job, _progress_of(on_progress, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin)
+            )
             yield as_record(seeded, environment, got, started=started)
 
 
@@ -72,21 +74,26 @@ def _variant(case: Case, request: Request, training: Training, environment: Envi
     return with_more(asked, channels_last=fast.channels_last, amp=fast.amp, device=case.device, environment=environment)
 
 
-def _teller(tell: Tell, what: str, *, at: int, of: int, begin: float) -> Callable[[News], None]:
+def _progress_of(on_progress: OnProgress, what: str, *, at: int, of: int, begin: float) -> Callable[[News], None]:
     """Return what tells the news of training number `at` of `of`; the time left follows from the share that is done."""
 
-    def hear(news: News) -> None:
+    def on_message(news: News) -> None:
         share = (at + news.done) / of
         elapsed = time.monotonic() - begin
         remaining_s = elapsed / share - elapsed if share else 0.0
         text = f"{what}: {news.text}"
-        tell(Progress(text=text, elapsed_s=elapsed, remaining_s=remaining_s, lasting=news.lasting))
+        on_progress(Progress(text=text, elapsed_s=elapsed, remaining_s=remaining_s, lasting=news.lasting))
 
-    return hear
+    return on_message
 
 
 def test_weights(
-    request: Request, variants: Sequence[Variant], part: Literal["train", "val", "test"], *, shift: int, tell: Tell
+    request: Request,
+    variants: Sequence[Variant],
+    part: Literal["train", "val", "test"],
+    *,
+    shift: int,
+    on_progress: OnProgress,
 ) -> Iterator[Record]:
     """Test the weights of `request` on a part of its dataset under each of `variants`, and yield the records.
 
@@ -113,5 +120,7 @@ def test_weights(
                 data_dir=request.data_dir,
                 shift=0 if at else shift,
             )
-            got = train_case(host, job, _teller(tell, f"{model} {variant.name}", at=at, of=len(variants), begin=begin))
+            got = train_case(
+                host, job, _progress_of(on_progress, f"{model} {variant.name}", at=at, of=len(variants), begin=begin)
+            )
             yield as_record(tested, environment, got, started=started)

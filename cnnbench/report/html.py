@@ -26,7 +26,7 @@ FILTERED = ("variant", "device", "batch_size", "task", "verdict", "status")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class HtmlCell:
     """A cell of a table: its text, the number that it is sorted by (empty: its text), and whether it goes right."""
 
     text: str
@@ -39,7 +39,7 @@ class Line:
     """A row of the main table; `at` is its number for links, `tags` its values of `FILTERED`."""
 
     at: int
-    cells: tuple[Cell, ...]
+    cells: tuple[HtmlCell, ...]
     tags: tuple[tuple[str, str], ...]
 
 
@@ -108,7 +108,7 @@ def _plotly() -> str:
 
 def _line(at: int, row: Row, table: Table) -> Line:
     cells = tuple(
-        Cell(text=text, key=_key(row, field), right=right)
+        HtmlCell(text=text, key=_key(row, field), right=right)
         for text, field, right in zip(table.cells[at], table.fields, table.right, strict=True)
     )
     return Line(at=at, cells=cells, tags=tuple((name, _tag(row, name)) for name in FILTERED))

@@ -32,7 +32,7 @@ class Task:
         return asked == (figure.id, figure.part, figure.form, figure.load)
 
 
-Tell = Callable[[str, float], None]
+OnProgress = Callable[[str, float], None]
 """Hears what is done and how many seconds may still be to come."""
 
 
@@ -47,31 +47,33 @@ def tasks(names: Sequence[str], form: Form, *, burst: bool) -> tuple[Task, ...]:
     )
 
 
-def run(asked: Sequence[Task], already: Collection[Figure], *, seed: int, tell: Tell) -> Iterator[Figure]:
-    """Yield the figure of every task that `already` does not hold, in turn."""
-    ahead = [task for task in asked if not any(task.is_of(figure) for figure in already)]
+def run(
+    asked: Sequence[Task], completed: Collection[Figure], *, seed: int, on_progress: OnProgress
+) -> Iterator[Figure]:
+    """Yield the figure of every task that `completed` does not hold, in turn."""
+    ahead = [task for task in asked if not any(task.is_of(figure) for figure in completed)]
     for at, task in enumerate(ahead):
         own_s = task.experiment.expected_s(task.form)
         later_s = sum(t.experiment.expected_s(t.form) for t in ahead[at + 1 :])
-        yield _figure(task, seed, _teller(task, tell, own_s=own_s, later_s=later_s))
+        yield _figure(task, seed, _progress_of(task, on_progress, own_s=own_s, later_s=later_s))
 
 
-def _teller(task: Task, tell: Tell, *, own_s: float, later_s: float) -> Tell:
+def _progress_of(task: Task, on_progress: OnProgress, *, own_s: float, later_s: float) -> OnProgress:
     """Return what tells how far `task` is; what is left of it follows from the share that is done, once some is."""
     begin = time.monotonic()
 
-    def hear(text: str, share: float) -> None:
+    def on_message(text: str, share: float) -> None:
         spent = time.monotonic() - begin
         left = spent / share - spent if share > 0 else max(0.0, own_s - spent)
-        tell(f"{task.label}: {text}" if text else task.label, left + later_s)
+        on_progress(f"{task.label}: {text}" if text else task.label, left + later_s)
 
-    return hear
+    return on_message
 
 
-def _figure(task: Task, seed: int, tell: Tell) -> Figure:
-    tell("", 0.0)
+def _figure(task: Task, seed: int, on_progress: OnProgress) -> Figure:
+    on_progress("", 0.0)
     begin = time.monotonic()
-    setting = Setting(form=task.form, load=task.load, seed=seed, tell=tell)
+    setting = Setting(form=task.form, load=task.load, seed=seed, on_progress=on_progress)
     found = _found(task, setting)
     return Figure(
         id=task.experiment.id,

@@ -17,12 +17,12 @@ class NotRunHere(Exception):  # noqa: N818  # no error: a machine may lack what 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """Under what an experiment is done; `tell` hears what it does and the share that is done (0 to 1)."""
+    """Under what an experiment is done; `on_progress` hears what it does and the share that is done (0 to 1)."""
 
     form: Form = "short"
     load: Load = "idle"
     seed: int = 0
-    tell: Callable[[str, float], None] = lambda _text, _share: None
+    on_progress: Callable[[str, float], None] = lambda _text, _share: None
 
     @property
     def full(self) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.plan import Group
-from cnnbench.orchestrator.start_round import Limits
+from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.pairing import differences, pairs_by_round
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Case
@@ -29,9 +29,9 @@ class Measuring:
     def take(self, deadline: float = math.inf) -> None:
         """Measure one round; `deadline` (monotonic) ends its blocks early."""
         number, started = self.group.rounds, time.time()
-        for seen in self.group.measure(deadline=deadline, rounds_left=0.0, tell=lambda _: None):
+        for seen in self.group.measure(deadline=deadline, rounds_left=0.0, on_progress=lambda _: None):
             record = as_record(seen.case, self._environment, seen, started=started, number=number)
-            self.group.keep(record)
+            self.group.add(record)
             if record.status == "ok":
                 self.good[seen.case][number] = record
 
@@ -48,7 +48,7 @@ def measuring(group: Group) -> Iterator[Measuring]:
     try:
         environment = environment_of(host)  # as a run does first: the wait for the new server is no part of a round
         with scratch_folder() as scratch:
-            limits = Limits(scratch=scratch, memory_bytes=memory_limit(), emulated={})
+            limits = WorkerLimits(scratch=scratch, memory_bytes=memory_limit(), emulated={})
             yield Measuring(GroupRounds(host, group, limits, target=0.0), environment)
     finally:
         host.close()

@@ -43,7 +43,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
+class Disturbance:
     """What the counters say about the time between two readings."""
 
     cpu_share: float | None = None
@@ -52,13 +52,13 @@ class Seen:
     sm_clock_share: float | None = None
 
 
-class Watch(Protocol):
+class DisturbanceMonitor(Protocol):
     """Reads the counters right before and right after the timed iterations of a sample."""
 
     def read(self) -> Reading:
         """Return the counters as they stand."""
 
-    def seen(self, before: Reading, after: Reading) -> Seen:
+    def seen(self, before: Reading, after: Reading) -> Disturbance:
         """Return what they say about the time in between."""
 
 
@@ -88,7 +88,7 @@ class SystemWatch:
             sm_clock_share=self.sm_clock(),
         )
 
-    def seen(self, before: Reading, after: Reading) -> Seen:
+    def seen(self, before: Reading, after: Reading) -> Disturbance:
         """Return what two readings say about the time in between, see `between`."""
         return between(before, after, threads=self.threads, cores=self.cores)
 
@@ -104,7 +104,7 @@ def watch_for(device: Device, threads: int) -> SystemWatch:
     )
 
 
-def between(before: Reading, after: Reading, *, threads: int, cores: int) -> Seen:
+def between(before: Reading, after: Reading, *, threads: int, cores: int) -> Disturbance:
     """Return what two readings say about the time in between, for `threads` threads on a machine of `cores` cores.
 
     The kernel counts stolen time in ticks of 10 ms. A sample of 10 ms on two cores therefore sees none of it or half of
@@ -115,10 +115,10 @@ def between(before: Reading, after: Reading, *, threads: int, cores: int) -> See
     """
     wall_s = (after.wall_ns - before.wall_ns) * 1e-9
     if wall_s <= 0:
-        return Seen()
+        return Disturbance()
     stolen = _gained(before.steal_ticks, after.steal_ticks)
     clocks = [r.sm_clock_share for r in (before, after) if r.sm_clock_share is not None]
-    return Seen(
+    return Disturbance(
         cpu_share=(after.cpu_ns - before.cpu_ns) * 1e-9 / (wall_s * threads),
         steal_share=None if stolen is None else stolen * TICK_S / (wall_s * cores),
         throttled=bool(_gained(before.throttled, after.throttled)),

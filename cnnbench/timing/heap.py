@@ -54,7 +54,7 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_MAX, _NONE)
 
 
-def scatter_heap(rng: random.Random) -> list[Tensor]:
+def randomise_heap(rng: random.Random) -> list[Tensor]:
     """Take blocks of memory of random sizes, give half of them back, and return those that must be held on to.
 
     What is built afterwards falls into the holes, so at other offsets within pages and cache lines in each process.

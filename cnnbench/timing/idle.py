@@ -24,7 +24,7 @@ TIME_POLLS = 3
 together than the tick of 4 ms in which systems may count the CPU time of running threads."""
 
 
-def fall_idle(tasks: Path = TASKS) -> None:
+def wait_until_idle(tasks: Path = TASKS) -> None:
     """Return when no other thread of this process runs, at the latest after `IDLE_CAP_S`.
 
     A pool's threads spin for a while after the last pass, and would take a core from the next worker's sample.

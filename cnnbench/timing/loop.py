@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cnnbench.clock import Clock
-from cnnbench.timing.disturbance import Seen, Watch
+from cnnbench.timing.disturbance import Disturbance, DisturbanceMonitor
 
 SAMPLE_S = 0.010
 """Timed seconds that a sample holds at least; short, because noise on shared machines moves within a second."""
@@ -91,8 +91,8 @@ class Sample:
     """One sample in seconds: median iteration, the whole sample, kept iterations, medians of the phases.
 
     `lower_decile_s`, `lower_quartile_s`: of the iterations, None where these are too few. `device_s`: what the device
-    needs for an iteration, without waiting for the host. The rest is what a `Watch` saw during the timed iterations;
-    None is what could not be seen.
+    needs for an iteration, without waiting for the host. The rest is what a `DisturbanceMonitor` saw during the timed
+    iterations; None is what could not be seen.
     """
 
     latency_s: float
@@ -131,7 +131,7 @@ def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) ->
     return SampleShape(rewarm=rewarm, readings=readings, group=group)
 
 
-def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Watch | None = None) -> Sample:
+def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: DisturbanceMonitor | None = None) -> Sample:
     """Return one sample: re-warm untimed, then time `shape.readings` groups with the garbage collector off.
 
     Inside the timed regions are the iterations and waiting for the device; outside are picking the inputs, the
@@ -152,7 +152,7 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Watch | Non
         last = clock.now_ns()
         clock.synchronize()
         tail = clock.now_ns() - last
-        seen = watch.seen(before, watch.read()) if watch and before else Seen()
+        seen = watch.seen(before, watch.read()) if watch and before else Disturbance()
         lead_ns, readings_ns = sum(timed.readings_ns[:lead]), timed.readings_ns[lead:]
         host_ns = (enqueued - begin) / (shape.rewarm - lead) if shape.rewarm > lead else lead_ns
         device_s = _device_s(work, clock, host_s=host_ns * 1e-9)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from cnnbench import data
 from cnnbench.data.batches import Augmentation, Splits, View, splits_of, view_for
-from cnnbench.data.dataset import DatasetSpec, Read, Tell, no_news
+from cnnbench.data.dataset import DatasetSpec, OnProgress, Read, no_progress
 from cnnbench.data.mnist import SAME_NOTE
 from cnnbench.models import MODELS
 from cnnbench.spec import ModelSpec, Recipe
@@ -41,7 +41,7 @@ def wanted(
     *,
     data_dir: str | None,
     recipe: Recipe | None = None,
-    tell: Tell = no_news,
+    on_progress: OnProgress = no_progress,
 ) -> Wanted:
     """Return the dataset for the network of `spec`, found in `data_dir` or where `data.places` says.
 
@@ -54,7 +54,7 @@ def wanted(
     """
     recipe = recipe or recipe_of(spec)
     view = view_of(spec, dataset)
-    read = data.read(dataset, view.input_shape, data_dir=data_dir, tell=tell)
+    read = data.read(dataset, view.input_shape, data_dir=data_dir, on_progress=on_progress)
     return Wanted(splits=parts_of(read, recipe, dataset), view=view, notes=_notes(read, recipe, dataset))
 
 

@@ -23,7 +23,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Team:
+class ProcessGroup:
     """The processes that train one network together, of which this is number `rank` of `size`."""
 
     rank: int
@@ -51,15 +51,15 @@ class Team:
         return nn.parallel.DistributedDataParallel(model)
 
 
-def join(device: Device, environ: Mapping[str, str] = os.environ) -> Team | None:
+def join(device: Device, environ: Mapping[str, str] = os.environ) -> ProcessGroup | None:
     """Meet the other processes that `torchrun` has started, by gloo on a CPU and NCCL on CUDA; None if there are none.
 
     Each process takes the CUDA device of its local rank.
     """
-    rank, size = machine.team_place(environ)
+    rank, size = machine.rank_and_world_size(environ)
     if size == 1:
         return None
     if device == "cuda":
         torch.cuda.set_device(int(environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
-    return Team(rank=rank, size=size)
+    return ProcessGroup(rank=rank, size=size)

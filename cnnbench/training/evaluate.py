@@ -80,12 +80,12 @@ def score(
     batch_size: int | None = None,
     loss: Loss | None = None,
     draw: torch.Generator | None = None,
-    tell: Callable[[float], None] = lambda _: None,
+    on_progress: Callable[[float], None] = lambda _: None,
 ) -> Scores:
     """Return the scores of `model` on `split`, which lies on the model's device as the model wants to see it.
 
-    Pictures are not augmented without `draw`. The network is left in evaluation mode. `tell` hears the share that is
-    done after every batch.
+    Pictures are not augmented without `draw`. The network is left in evaluation mode. `on_progress` is told
+    the share that is done after every batch.
     """
     size = batch_size or fitting_batch(split)
     classes = split.classes
@@ -109,7 +109,7 @@ def score(
             in_top += int((top == labels[:, None]).sum())
             if loss is not None:
                 lost += loss(logits, labels) * len(labels)
-            tell(min(1.0, at * size / len(split)))
+            on_progress(min(1.0, at * size / len(split)))
     table = pairs.reshape(classes, classes + 1)
     hits = table.diagonal()
     correct, tested = int(hits.sum()), len(split)

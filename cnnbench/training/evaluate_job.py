@@ -46,13 +46,17 @@ def measure_scores(assignment: Assignment) -> Outcome:
     case, spec, part = assignment.case, assignment.spec, assignment.part or "test"
     prepared = prepare(assignment.build(), case.variant, case.device)
     dataset = data.find(case.dataset or "")
-    tell = assignment.hear
+    on_progress = assignment.on_message
     recipe = recipe_for(spec, dataset, case.recipe)
-    shown = wanted(spec, dataset, data_dir=assignment.data_dir, recipe=recipe, tell=lambda text, _: tell(text, 0.0))
+    shown = wanted(
+        spec, dataset, data_dir=assignment.data_dir, recipe=recipe, on_progress=lambda text, _: on_progress(text, 0.0)
+    )
     split: Split = getattr(shown.splits, part)
     model = _Under(prepared)
     with torch.no_grad():
-        scores = score(model, adapt(split, shown.view, case.device), tell=lambda share: tell("testing", share))
+        scores = score(
+            model, adapt(split, shown.view, case.device), on_progress=lambda share: on_progress("testing", share)
+        )
         found = _quantities(scores)
         if assignment.shift:
             found["shift_correct"] = _moved(model, split, shown.view, assignment)
@@ -82,7 +86,7 @@ def _moved(model: nn.Module, split: Split, view: View, assignment: Assignment) -
     for at, (right, down) in enumerate(STEPS[name] for name in DIRECTIONS):
         for pixels in range(1, assignment.shift + 1):
             share = (at + pixels / (assignment.shift + 1)) / len(DIRECTIONS)
-            assignment.hear(f"moved by {pixels} pixels", share)
+            assignment.on_message(f"moved by {pixels} pixels", share)
             moved = shifted(split, right=right * pixels, down=down * pixels)
             found.append(float(score(model, adapt(moved, view, assignment.case.device)).correct))
     return tuple(found)

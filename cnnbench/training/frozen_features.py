@@ -12,7 +12,7 @@ from cnnbench.spec import UsageError
 from cnnbench.training.evaluate import fitting_batch, main_logits
 from cnnbench.training.loop import StoppedError
 
-Hear = Callable[[str, float], None]
+OnMessage = Callable[[str, float], None]
 
 
 LEAVE_OUT = "Leave --features-once out."
@@ -35,7 +35,12 @@ def head_of(model: nn.Module, advice: str = LEAVE_OUT) -> nn.Module:
 
 
 def features_of(
-    model: nn.Module, splits: Splits, hear: Hear, *, stop: Callable[[], bool] = lambda: False, test: bool = True
+    model: nn.Module,
+    splits: Splits,
+    on_message: OnMessage,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    test: bool = True,
 ) -> Splits:
     """Return `splits` with what the head of `model` is given for each picture, float32 on the pictures' device.
 
@@ -55,7 +60,9 @@ def features_of(
         """Return the features of a part; parts may be of the same pictures."""
         at = id(split.images_NCHW)
         if at not in done:
-            done[at] = _features(model, head, split, lambda far: hear(f"features of {name} pictures {far}", 0.0), stop)
+            done[at] = _features(
+                model, head, split, lambda far: on_message(f"features of {name} pictures {far}", 0.0), stop
+            )
         return done[at]
 
     return Splits(
@@ -66,7 +73,7 @@ def features_of(
 
 
 def _features(
-    model: nn.Module, head: nn.Module, split: Split, hear: Callable[[str], None], stop: Callable[[], bool]
+    model: nn.Module, head: nn.Module, split: Split, on_message: Callable[[str], None], stop: Callable[[], bool]
 ) -> Split:
     taken: list[Tensor] = []
 
@@ -87,7 +94,7 @@ def _features(
                     features = taken[0].new_empty((len(split), *taken[0].shape[1:]))
                 features[at : at + len(images)] = taken.pop()
                 at += len(images)
-                hear(f"{100 * at // len(split)} %")
+                on_message(f"{100 * at // len(split)} %")
                 if stop():
                     raise StoppedError("Stopped while features were computed: going on computes them anew.")
     finally:

@@ -19,12 +19,12 @@ from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
 from cnnbench.spec import FEATURES_ALONE, ModelSpec, Recipe, UnsupportedError, UsageError
 from cnnbench.training.dataset_view import augmentation_of, view_of, wanted
-from cnnbench.training.distributed import Team, join
+from cnnbench.training.distributed import ProcessGroup, join
 from cnnbench.training.evaluate import Scores, score
 from cnnbench.training.evaluate_job import measure_scores
 from cnnbench.training.frozen_features import LEAVE_OUT, features_of, head_of
 from cnnbench.training.loop import fit_phases
-from cnnbench.training.metadata import Account
+from cnnbench.training.metadata import TrainingMetadata
 from cnnbench.training.pool_before_relu import pool_first
 from cnnbench.training.recipes import changed, recipe_for
 from cnnbench.training.state import EpochSeen, FitResult, Phase
@@ -41,7 +41,7 @@ def measure_accuracy(
     *,
     on_epoch: Callable[[EpochSeen], None] | None = None,
     prepared: Prepared | None = None,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
 ) -> Outcome:
     """Train `model` on `dataset` as the assignment says, by its network's recipe, and return how it does on the test.
 
@@ -62,7 +62,7 @@ def measure_accuracy(
     splits, notes = _data(assignment, dataset, recipe)
     model.to(case.device)
     _check_outputs(width := _width(model, splits.val), dataset)
-    account = Account(
+    account = TrainingMetadata(
         spec=assignment.spec,
         dataset=dataset,
         recipe=recipe,
@@ -108,14 +108,16 @@ def _data(assignment: Assignment, dataset: DatasetSpec, recipe: Recipe) -> tuple
         dataset,
         data_dir=assignment.data_dir,
         recipe=recipe,
-        tell=lambda text, _: assignment.hear(text, 0.0),
+        on_progress=lambda text, _: assignment.on_message(text, 0.0),
     )
     augmentation, device = augmentation_of(recipe, dataset), assignment.case.device
     splits = adapted(found.splits, found.view, device, augmentation, augments_all=recipe.augments_all)
     return splits, found.notes
 
 
-def _recipe(assignment: Assignment, dataset: DatasetSpec, prepared: Prepared | None, team: Team | None) -> Recipe:
+def _recipe(
+    assignment: Assignment, dataset: DatasetSpec, prepared: Prepared | None, team: ProcessGroup | None
+) -> Recipe:
     own = recipe_for(assignment.spec, dataset, assignment.case.recipe)
     recipe = changed(own, assignment.training, dataset, fast=assignment.case.recipe == "fast")
     if recipe.features_once and (prepared is not None or team is not None):
@@ -141,7 +143,7 @@ def _phases(
         head, on = head_of(model, advice), splits
         if begun <= recipe.epochs:
             last = not recipe.unfrozen_epochs
-            on = features_of(model, splits, assignment.hear, stop=assignment.stop, test=last)
+            on = features_of(model, splits, assignment.on_message, stop=assignment.stop, test=last)
         first = Phase(model=head, splits=on, recipe=recipe, epochs=recipe.epochs)
     else:
         first = Phase(model=model, splits=splits, recipe=recipe, epochs=recipe.epochs, prepared=prepared)
@@ -220,7 +222,7 @@ def run(assignment: Assignment) -> Outcome:
             f"training {100 * seen.train_top1:5.1f} %  validation {100 * seen.val_top1:5.1f} %  "
             f"{seen.train_img_per_s:8,.0f} images/s"
         )
-        assignment.hear(text, seen.epoch / seen.epochs, True)  # noqa: FBT003 - lasting
+        assignment.on_message(text, seen.epoch / seen.epochs, True)  # noqa: FBT003 - lasting
 
     dataset = data.find(case.dataset or "")
     check_suits(assignment.spec, dataset)  # before a large network is built in vain

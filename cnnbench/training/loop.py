@@ -13,9 +13,9 @@ from cnnbench.clock import Clock
 from cnnbench.data.batches import Splits, batches
 from cnnbench.models.convolutions import kept_kernels
 from cnnbench.spec import CnnbenchError, Recipe
-from cnnbench.training.distributed import Team
+from cnnbench.training.distributed import ProcessGroup
 from cnnbench.training.evaluate import score
-from cnnbench.training.state import EpochSeen, FitResult, Fitting, Phase, StepSeen, Sums
+from cnnbench.training.state import EpochSeen, EpochTotals, FitResult, Phase, StepSeen, TrainingState
 from cnnbench.training.step import training_mode
 from cnnbench.variants import Prepared
 
@@ -34,13 +34,13 @@ class StoppedError(CnnbenchError):
     """Training was asked to stop, and stopped after a step."""
 
 
-class Keeper(Protocol):
+class Checkpointer(Protocol):
     """Keeps a training that is in progress."""
 
-    def restore(self, fitting: Fitting) -> None:
+    def restore(self, fitting: TrainingState) -> None:
         """Put `fitting` where an earlier part of it was left, if there is one."""
 
-    def save(self, fitting: Fitting) -> None:
+    def save(self, fitting: TrainingState) -> None:
         """Keep where `fitting` is."""
 
     def stop(self) -> bool:
@@ -56,9 +56,9 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
     seed: int,
     clock: Clock,
     on_epoch: Callable[[EpochSeen], None] | None = None,
-    keeper: Keeper | None = None,
+    keeper: Checkpointer | None = None,
     prepared: Prepared | None = None,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
 ) -> FitResult:
     """Train `model` from the weights that it has, for `epochs` over `splits.train`: `fit_phases` with a single one."""
     phase = Phase(model=model, splits=splits, recipe=recipe, epochs=epochs, prepared=prepared)
@@ -72,8 +72,8 @@ def fit_phases(
     clock: Clock,
     by_step: int = 0,
     on_epoch: Callable[[EpochSeen], None] | None = None,
-    keeper: Keeper | None = None,
-    team: Team | None = None,
+    keeper: Checkpointer | None = None,
+    team: ProcessGroup | None = None,
 ) -> FitResult:
     """Train the networks of `phases` in turn, from the weights that they have; pictures lie on the networks' device.
 
@@ -93,7 +93,7 @@ def fit_phases(
         StoppedError: the keeper said so, and has kept how far it was.
         UsageError: there is nothing to train.
     """
-    fitting = Fitting(phases, seed, team)
+    fitting = TrainingState(phases, seed, team)
     if keeper is not None:
         keeper.restore(fitting)
     epochs = fitting.epochs
@@ -108,10 +108,10 @@ def fit_phases(
         if keeper is not None:
             keeper.save(fitting)  # validation may take long, and may be ended
         validated = _validated(fitting)
-        if by_step and fitting.sums.late_pictures:
+        if by_step and fitting.sums.interval_images:
             _record_steps(fitting, validated)
         fitting.seen.append(_seen(fitting, validated))
-        fitting.sums = Sums()
+        fitting.sums = EpochTotals()
         fitting.order_state = None if fitting.order is None else fitting.order.get_state()
         fitting.go_to(fitting.epoch + 1)
         if keeper is not None:
@@ -121,14 +121,14 @@ def fit_phases(
     return FitResult(epochs=tuple(fitting.seen), steps=tuple(fitting.seen_by_step))
 
 
-def _to_training(fitting: Fitting) -> None:
+def _to_training(fitting: TrainingState) -> None:
     if fitting.phase.recipe.frozen_statistics_move:
         fitting.phase.model.train()
     else:
         training_mode(fitting.phase.model)
 
 
-def _validated(fitting: Fitting) -> tuple[float, float]:
+def _validated(fitting: TrainingState) -> tuple[float, float]:
     """Return mean loss and share of right predictions on the validation pictures; zeros where another process does."""
     if fitting.team is not None and fitting.team.rank > 0:
         return 0.0, 0.0
@@ -137,7 +137,7 @@ def _validated(fitting: Fitting) -> tuple[float, float]:
     return scores.loss or 0.0, scores.top1
 
 
-def _record_steps(fitting: Fitting, validated: tuple[float, float]) -> None:
+def _record_steps(fitting: TrainingState, validated: tuple[float, float]) -> None:
     sums = fitting.sums
     loss, top1 = validated
     before = fitting.seen_by_step[-1].step if fitting.seen_by_step else 0
@@ -145,23 +145,23 @@ def _record_steps(fitting: Fitting, validated: tuple[float, float]) -> None:
     kept = kept_kernels(fitting.phase.model)
     fitting.seen_by_step.append(
         StepSeen(
-            step=before + sums.late_steps,
-            train_loss=scale * sums.late_loss / sums.late_pictures,
-            train_top1=sums.late_correct / sums.late_pictures,
+            step=before + sums.interval_steps,
+            train_loss=scale * sums.interval_loss / sums.interval_images,
+            train_top1=sums.interval_correct / sums.interval_images,
             val_loss=scale * loss,
             val_top1=top1,
             kernels=() if kept is None else tuple(kept.flatten().tolist()),
         )
     )
-    sums.late_steps, sums.late_loss, sums.late_correct, sums.late_pictures = 0, 0.0, 0, 0
+    sums.interval_steps, sums.interval_loss, sums.interval_correct, sums.interval_images = 0, 0.0, 0, 0
 
 
-def _loss_scale(fitting: Fitting) -> float:
+def _loss_scale(fitting: TrainingState) -> float:
     recipe = fitting.phase.recipe
     return 1 / recipe.batch_size if recipe.divides_losses else 1.0
 
 
-def _seen(fitting: Fitting, validated: tuple[float, float]) -> EpochSeen:
+def _seen(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
     sums = fitting.sums
     loss, top1 = validated
     spent_s = max(sums.spent_s, 1e-9)  # a clock that stands still must not divide by nothing
@@ -185,7 +185,7 @@ _Step = tuple[Tensor, Tensor, int]
 """Mean loss, right predictions (both on the device) and pictures of a step; in a team, of this process's part."""
 
 
-def _epoch(fitting: Fitting, clock: Clock, keeper: Keeper | None, by_step: int) -> bool:
+def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, by_step: int) -> bool:
     """Make the steps of an epoch that are still to be made; return whether the keeper stopped it.
 
     Nothing waits for the device but a look at the losses every so often. Validation within an epoch is not timed.
@@ -207,7 +207,7 @@ def _epoch(fitting: Fitting, clock: Clock, keeper: Keeper | None, by_step: int) 
         data_ns += clock.now_ns() - before
         fitting.set_rate(sums.steps + len(waiting))
         waiting.append(trainer.step(images, labels))
-        due = bool(by_step) and sums.late_steps + len(waiting) == by_step
+        due = bool(by_step) and sums.interval_steps + len(waiting) == by_step
         if due or len(waiting) == CHECK_EVERY:
             _add(fitting, waiting)
             waiting = []
@@ -233,7 +233,7 @@ def _epoch(fitting: Fitting, clock: Clock, keeper: Keeper | None, by_step: int) 
     return stopped
 
 
-def _add(fitting: Fitting, steps: list[_Step]) -> None:
+def _add(fitting: TrainingState, steps: list[_Step]) -> None:
     """Add `steps` to the sums of the epoch, after looking whether every loss is a number."""
     sums = fitting.sums
     losses = torch.stack([loss for loss, _, _ in steps]).double()
@@ -252,7 +252,7 @@ def _add(fitting: Fitting, steps: list[_Step]) -> None:
         sums.loss += lost
         sums.correct += int(correct)
         sums.pictures += int(count)
-        sums.late_steps += 1
-        sums.late_loss += lost
-        sums.late_correct += int(correct)
-        sums.late_pictures += int(count)
+        sums.interval_steps += 1
+        sums.interval_loss += lost
+        sums.interval_correct += int(correct)
+        sums.interval_images += int(count)

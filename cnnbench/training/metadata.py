@@ -22,7 +22,7 @@ from cnnbench.variants import REFERENCE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
+class TrainingMetadata:
     """What is trained, on what and how; `notes` are those of the dataset."""
 
     spec: ModelSpec

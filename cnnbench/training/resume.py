@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cnnbench.checkpoint import write_tensors
 from cnnbench.spec import CnnbenchError, Recipe, UsageError
-from cnnbench.training.state import EpochSeen, Fitting, StepSeen, Sums
+from cnnbench.training.state import EpochSeen, EpochTotals, StepSeen, TrainingState
 
 _KEY = "cnnbench-training"
 
@@ -46,7 +46,7 @@ class Identity:
 class _Kept:
     identity: Identity
     epoch: int
-    sums: Sums
+    sums: EpochTotals
     seen: tuple[EpochSeen, ...]
     by_step: tuple[StepSeen, ...] = ()
 
@@ -57,7 +57,7 @@ def state_path(checkpoint: Path) -> Path:
 
 
 class FileKeeper:
-    """Keeps a training in a file; see `fit.Keeper`."""
+    """Keeps a training in a file; see `fit.Checkpointer`."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class FileKeeper:
         kept = self._kept()
         return 1 if kept is None else kept.epoch
 
-    def restore(self, fitting: Fitting) -> None:
+    def restore(self, fitting: TrainingState) -> None:
         """Put `fitting` where the file left off, if it is there and going on is asked for.
 
         Raises:
@@ -137,7 +137,7 @@ class FileKeeper:
                     "Give what it was begun with, or start without --resume."
                 )
 
-    def save(self, fitting: Fitting) -> None:
+    def save(self, fitting: TrainingState) -> None:
         """Write where `fitting` is, whole or not at all.
 
         Raises:
@@ -171,7 +171,7 @@ def _difference(name: str, was: object, now: object) -> tuple[str, object, objec
     return name, was, now
 
 
-def _taken(fitting: Fitting) -> dict[str, Tensor]:
+def _taken(fitting: TrainingState) -> dict[str, Tensor]:
     """Return all tensors that the rest of the training depends on, by name."""
     trainer = fitting.trainer
     found = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
@@ -185,7 +185,7 @@ def _taken(fitting: Fitting) -> dict[str, Tensor]:
     return found
 
 
-def _put_back(fitting: Fitting, tensors: Mapping[str, Tensor]) -> None:
+def _put_back(fitting: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     trainer = fitting.trainer
     trainer.model.load_state_dict({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
     state: dict[int, dict[str, Tensor]] = {}

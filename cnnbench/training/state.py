@@ -11,7 +11,7 @@ from torch import nn
 
 from cnnbench.data.batches import Splits, batch_count
 from cnnbench.spec import Recipe
-from cnnbench.training.distributed import Team
+from cnnbench.training.distributed import ProcessGroup
 from cnnbench.training.step import Trainer
 from cnnbench.variants import Prepared
 
@@ -82,7 +82,7 @@ class Phase:
 
 
 @dataclass(kw_only=True, slots=True)
-class Sums:
+class EpochTotals:
     """What the steps of an epoch add up to until now; `spent_s` is their time, `data_s` the data path's part of it.
 
     The `late` ones add up what came since the last record within the epoch.
@@ -94,20 +94,20 @@ class Sums:
     steps: int = 0
     spent_s: float = 0.0
     data_s: float = 0.0
-    late_steps: int = 0
-    late_loss: float = 0.0
-    late_correct: int = 0
-    late_pictures: int = 0
+    interval_steps: int = 0
+    interval_loss: float = 0.0
+    interval_correct: int = 0
+    interval_images: int = 0
 
 
-class Fitting:
+class TrainingState:
     """A training between two steps: all that a later one depends on.
 
     `order` and `draw` are where the order of the pictures (None: as stored) and their augmentation come from;
     `order_state` is what `order` was before this epoch's pictures were put in order.
     """
 
-    def __init__(self, phases: Sequence[Phase], seed: int, team: Team | None = None) -> None:
+    def __init__(self, phases: Sequence[Phase], seed: int, team: ProcessGroup | None = None) -> None:
         """Be before the first step.
 
         Raises:
@@ -119,7 +119,7 @@ class Fitting:
         self.order = torch.Generator().manual_seed(seed) if phases[0].recipe.shuffled else None
         self.draw = torch.Generator().manual_seed(seed)
         self.order_state = None if self.order is None else self.order.get_state()
-        self.sums = Sums()
+        self.sums = EpochTotals()
         self.seen: list[EpochSeen] = []
         self.seen_by_step: list[StepSeen] = []
         self.epoch = 1

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cnnbench.spec import Recipe, UsageError
-from cnnbench.training.distributed import Team
+from cnnbench.training.distributed import ProcessGroup
 from cnnbench.training.evaluate import Loss, main_logits
 from cnnbench.variants import Prepared
 
@@ -22,7 +22,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, prepared: Prepared | None = None, team: Team | None = None
+        self, model: nn.Module, recipe: Recipe, prepared: Prepared | None = None, team: ProcessGroup | None = None
     ) -> None:
         """Make the optimiser anew.
 

@@ -118,26 +118,28 @@ def shape_of(known: Known) -> Shape:
     return known.input_shape or FILE_INPUT_SHAPE
 
 
-def do_job(host: Host, job: Job, patience_s: float, hear: Callable[[News], None] = lambda _: None) -> Done | Failure:
-    """Return what a worker of its own gives for `job`; `hear` gets its news, each waited for `patience_s` at most."""
+def do_job(
+    host: Host, job: Job, patience_s: float, on_message: Callable[[News], None] = lambda _: None
+) -> Done | Failure:
+    """Return what a worker of its own gives for `job`; wait for each of its messages `patience_s` at most."""
     worker = host.start()
     try:
         worker.send(job)
-        return reply_of(worker, patience_s, hear)
+        return reply_of(worker, patience_s, on_message)
     finally:
         worker.close()
 
 
-def reply_of(worker: Worker, patience_s: float, hear: Callable[[News], None] = lambda _: None) -> Done | Failure:
-    """Return what `worker` gives for its job; `hear` gets its news, each waited for `patience_s` at most."""
+def reply_of(worker: Worker, patience_s: float, on_message: Callable[[News], None] = lambda _: None) -> Done | Failure:
+    """Return what `worker` gives for its job; `on_message` gets its news, each waited for `patience_s` at most."""
     while isinstance(reply := worker.receive(patience_s), News):
-        hear(reply)
+        on_message(reply)
     assert isinstance(reply, Done | Failure)
     return reply
 
 
-def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Failure:
-    """Return what the training that `job` describes gave; `hear` gets its news, epoch by epoch.
+def train_case(host: Host, job: Job, on_message: Callable[[News], None]) -> Done | Failure:
+    """Return what the training that `job` describes gave; `on_message` gets its news, epoch by epoch.
 
     An interruption is passed on to a training that has a checkpoint, which then keeps how far it is; one that several
     processes make together has kept its last epoch.
@@ -148,9 +150,9 @@ def train_case(host: Host, job: Job, hear: Callable[[News], None]) -> Done | Fai
     worker = host.start()
     try:
         worker.send(job)
-        return reply_of(worker, max(job.case.budget.timeout_s, job.limit_s or 0.0), hear)
+        return reply_of(worker, max(job.case.budget.timeout_s, job.limit_s or 0.0), on_message)
     except KeyboardInterrupt:
-        if job.checkpoint is not None and machine.team_place()[1] == 1:
+        if job.checkpoint is not None and machine.rank_and_world_size()[1] == 1:
             worker.send(Stop())
             last = reply_of(worker, STOP_S)
             # one that does not answer in time is validating: its last epoch was kept before that

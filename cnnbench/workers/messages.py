@@ -8,7 +8,7 @@ from typing import Literal
 from cnnbench.record import Caution, Environment, Outcome, Status
 from cnnbench.spec import AS_THE_RECIPE, Case, Shape, Training
 from cnnbench.timing.loop import Sample, SampleShape
-from cnnbench.visuals import Look
+from cnnbench.visuals import VisualRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Job:
     shift: int = 0
     images: tuple[str, ...] = ()
     top: int = 1
-    look: Look | None = None
+    look: VisualRequest | None = None
     warm_cap_s: float = 30.0
 
 

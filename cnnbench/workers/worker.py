@@ -21,8 +21,8 @@ from cnnbench.runners import Assignment, runner_for
 from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec
 from cnnbench.timing.affinity import keep_to_cores, one_thread, pin, start_threads
 from cnnbench.timing.disturbance import watch_for
-from cnnbench.timing.heap import keep_freed_memory, limit_memory, release_memory_limit, scatter_heap
-from cnnbench.timing.idle import fall_idle
+from cnnbench.timing.heap import keep_freed_memory, limit_memory, randomise_heap, release_memory_limit
+from cnnbench.timing.idle import wait_until_idle
 from cnnbench.timing.loop import reading_cost_s, shape_sample, take_sample, unsynchronised
 from cnnbench.timing.random_weights import quick_weights
 from cnnbench.timing.warmup import warm_up
@@ -72,7 +72,7 @@ def _serve(connection: Connection) -> None:
     match runner.kind:
         case "sampled":
             keep_to_cores(asked.variant.threads)
-            held = scatter_heap(random.SystemRandom())  # no seed repeats it: the system places memory at random, too
+            held = randomise_heap(random.SystemRandom())  # no seed repeats it: the system places memory at random, too
             _serve_samples(connection, request)
             del held
         case "fixed":
@@ -140,7 +140,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
             case=case,
             build=lambda: (_built_quickly if _only_cost(case) else build)(spec, case),
             clock=clock_for(case.device),
-            hear=lambda text, done, lasting=False: connection.send(News(text=text, done=done, lasting=lasting)),
+            on_message=lambda text, done, lasting=False: connection.send(News(text=text, done=done, lasting=lasting)),
             training=job.training,
             limit_s=job.limit_s,
             checkpoint=job.checkpoint,
@@ -203,7 +203,7 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
     others = start_threads() if case.device == "cpu" else ()
     ready = make_ready(timed_work, clock, request, cap_s=job.warm_cap_s, place=lambda: pin(others))
     watch = watch_for(case.device, case.variant.threads)
-    fall_idle()
+    wait_until_idle()
     connection.send(ready)
     while True:
         assert isinstance(connection.recv(), Take)
@@ -214,7 +214,7 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
                 f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
                 "the passes were not waited for"
             )
-        fall_idle()
+        wait_until_idle()
         connection.send(Taken(sample=sample))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from cnnbench.analysis.expectations import Difference, Seen, accepted, differences, seen_of
+from cnnbench.analysis.expectations import Difference, Observed, accepted, differences, seen_of
 from cnnbench.expectations import Compiled, Expectation, Trained
 from cnnbench.record import Layer, Record
 from tests.factories import COMPILE, LAYERS, a_layer, an_expectation, case, counted, once, record
@@ -34,34 +34,34 @@ def trained(correct: int) -> Record:
     return record(made, once("correct", correct), once("tested", 359), once("top1", correct / 359))
 
 
-def seen(*records: Record) -> Seen:
+def seen(*records: Record) -> Observed:
     return seen_of("net", records, seed=5, epochs=3)
 
 
-def found(*, layers: Sequence[Layer] = LAYERS, params: int = 400) -> Seen:
+def found(*, layers: Sequence[Layer] = LAYERS, params: int = 400) -> Observed:
     entry = msgspec.structs.replace(an_expectation(params=params), layers=tuple(layers))
-    return Seen(model="net", found=entry)
+    return Observed(model="net", found=entry)
 
 
-def rows(expected: Expectation, of: Seen) -> list[tuple[str | None, str, object, object]]:
+def rows(expected: Expectation, of: Observed) -> list[tuple[str | None, str, object, object]]:
     made = differences(expected, of)
     assert {row.model for row in made} <= {"net"}
     return [(row.layer, row.quantity, row.expected, row.found) for row in made]
 
 
 def test_records_say_what_came_of_a_network() -> None:
-    assert seen(counts(), compiled(), trained(340)) == Seen(model="net", found=DEEP)
+    assert seen(counts(), compiled(), trained(340)) == Observed(model="net", found=DEEP)
     assert differences(DEEP, seen(counts(), compiled(), trained(340))) == ()
 
 
 def test_what_was_not_looked_at_does_not_differ() -> None:
-    assert seen(counts()) == Seen(model="net", found=an_expectation())
+    assert seen(counts()) == Observed(model="net", found=an_expectation())
     assert differences(DEEP, seen(counts())) == ()
 
 
 def test_a_machine_that_cannot_compile_says_so_and_differs_in_nothing() -> None:
     refused = record(case("net", COMPILE, role="numerics"), status="unsupported", error="install g++")
-    assert seen(counts(), refused) == Seen(model="net", found=an_expectation(), impossible="install g++")
+    assert seen(counts(), refused) == Observed(model="net", found=an_expectation(), impossible="install g++")
     assert differences(DEEP, seen(counts(), refused)) == ()
 
 
@@ -103,7 +103,7 @@ def test_quantities_of_the_whole_network_are_compared_exactly() -> None:
         trained=TRAINED,
         layers=LAYERS,
     )
-    assert rows(DEEP, Seen(model="net", found=other)) == [
+    assert rows(DEEP, Observed(model="net", found=other)) == [
         (None, "input_shape", "3x4x4", "3x4x5"),
         (None, "params", 400, 401),
         (None, "trainable_params", 300, 301),
@@ -132,7 +132,7 @@ def test_a_part_that_is_new_is_one_row() -> None:
 
 def test_another_number_of_tested_pictures_differs() -> None:
     other = msgspec.structs.replace(DEEP, trained=msgspec.structs.replace(TRAINED, tested=358))
-    assert rows(DEEP, Seen(model="net", found=other)) == [(None, "tested", 359, 358)]
+    assert rows(DEEP, Observed(model="net", found=other)) == [(None, "tested", 359, 358)]
 
 
 CONV = a_layer("0", "Conv2d", (1, 6, 8, 8), params=60, macs=900)

@@ -9,13 +9,13 @@ import pytest
 from cnnbench.analysis.reproduction import Reproduced, reproduce
 from cnnbench.models.published import printed
 from cnnbench.record import Layer, Measurement, Record
-from cnnbench.spec import DEFAULT_RECIPE, Erratum, ModelSpec, Printed
+from cnnbench.spec import DEFAULT_RECIPE, Erratum, ModelSpec, Published
 from tests.factories import case, once, record
 
 RECIPE = replace(DEFAULT_RECIPE, dataset="mnist", batch_size=10, epochs=2)
 
 
-def spec(*figures: Printed, errata: tuple[Erratum, ...] = ()) -> ModelSpec:
+def spec(*figures: Published, errata: tuple[Erratum, ...] = ()) -> ModelSpec:
     return ModelSpec(
         name="net",
         family="made",
@@ -59,7 +59,7 @@ def trained(seed: int, *, losses: tuple[float, ...] = (0.5, 0.25), top1: float =
     return record(made, *found, notes=("Trained.", "Validated on the test.", "JPEG."))
 
 
-def only(figures: tuple[Printed, ...], *records: Record, missing: str = "", **more: object) -> list[Reproduced]:
+def only(figures: tuple[Published, ...], *records: Record, missing: str = "", **more: object) -> list[Reproduced]:
     return reproduce([spec(*figures, **more)], list(records), {"net": missing})  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from cnnbench.app.prepare import Options
 from cnnbench.app.session import measure
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.report.text.table import Table
-from tests.cli.fakes import ONE, REQUEST, Pretend
+from tests.app.fakes import ONE, REQUEST, Pretend
 from tests.factories import LAST, beside, canary, case, counted, record, run, wave
 
 CELLS = (
@@ -45,7 +45,7 @@ def test_rows_get_their_verdicts_as_rounds_come() -> None:
     live = LiveTable([run()], Clock())
     for number in range(3):
         for one in CELLS:
-            live.keep(replace(one, round=number))
+            live.add(replace(one, round=number))
     table = live.refreshed()
     assert table is not None
     at = table.headings.index("Verdict")
@@ -57,7 +57,7 @@ def test_the_table_is_made_anew_a_second_later_at_the_earliest() -> None:
     live = LiveTable([run(), *CELLS], clock)
     assert live.refreshed() is not None
     assert live.refreshed() is None  # nothing is new
-    live.keep(replace(CELLS[0], round=1))
+    live.add(replace(CELLS[0], round=1))
     assert live.refreshed() is None
     clock.now += 1.0
     assert live.refreshed() is not None
@@ -80,7 +80,7 @@ def test_a_table_that_takes_long_takes_a_fiftieth(waits_s: float, *, shown: bool
     clock = Slow(0.5)  # which is how long the table takes then: 25 s of waiting
     live = LiveTable([run(), *CELLS], clock)
     assert live.refreshed() is not None
-    live.keep(replace(CELLS[0], round=1))
+    live.add(replace(CELLS[0], round=1))
     clock.now += waits_s
     assert (live.refreshed() is not None) is shown
 
@@ -89,7 +89,7 @@ def test_what_came_while_it_was_too_early_is_shown_later() -> None:
     clock = Clock()
     live = LiveTable([run()], clock)
     live.refreshed()
-    live.keep(CELLS[0])
+    live.add(CELLS[0])
     assert live.refreshed() is None
     clock.now += 1.0
     table = live.refreshed()
@@ -107,7 +107,7 @@ class Terminal:
         self.lines: list[str] = []
         self.tables: list[Table] = []
 
-    def tell(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         pass
 
     def line(self, text: str) -> None:
@@ -127,9 +127,9 @@ def test_a_run_on_a_terminal_shows_the_table_and_no_line_for_what_stands_there(
         yield terminal
 
     def act(hooks: Hooks) -> None:
-        hooks.keep(ONE)
-        hooks.tell(Progress(text="round 2: a", elapsed_s=1.0, remaining_s=9.0))
-        hooks.keep(record(case("b"), status="failed", error="boom"))
+        hooks.on_record(ONE)
+        hooks.on_progress(Progress(text="round 2: a", elapsed_s=1.0, remaining_s=9.0))
+        hooks.on_record(record(case("b"), status="failed", error="boom"))
 
     monkeypatch.setattr("cnnbench.app.session.display", display)
     pretend(act)

@@ -18,7 +18,7 @@ from cnnbench.cli.main import exit_code
 from cnnbench.orchestrator.plan import Group, Plan, Refused
 from cnnbench.report import WRITERS, Writer
 from cnnbench.spec import Request, UsageError
-from tests.cli.fakes import REQUEST, Pretend, keep
+from tests.app.fakes import REQUEST, Pretend, recording
 from tests.factories import AMP, LAST, case, record, timed
 from tests.program import run
 
@@ -110,7 +110,7 @@ def test_every_plan_is_made_with_the_reference_so_spelt(
     line: str, planned: list[Request], pretend: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pretend(keep(record(case("lenet"), *timed([0.5]))))
+    pretend(recording(record(case("lenet"), *timed([0.5]))))
     exit_code([*line.split(), "--reference", "lenet/compile+channels_last"])
     assert [request.reference for request in planned] == ["lenet/channels_last+compile"]
 

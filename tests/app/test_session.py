@@ -17,7 +17,7 @@ from cnnbench.record import Record, Run
 from cnnbench.report import WRITERS
 from cnnbench.spec import Case, CnnbenchError, MissingError, Section, UsageError
 from cnnbench.store import Store
-from tests.cli.fakes import ONE, REQUEST, Act, Pretend, interrupted_after, keep
+from tests.app.fakes import ONE, REQUEST, Act, Pretend, interrupted_after, recording
 from tests.factories import AMP, COMPILE, LAST, beside, case, counted, judged, once, record, run, timed
 
 TWO = record(case("a", LAST), *timed([0.5]))
@@ -31,7 +31,7 @@ def test_the_models_of_a_request_are_named_once_and_the_reference_last() -> None
 
 
 def test_a_run_is_written_down_and_shown(tmp_path: Path, pretend: Pretend, capsys: pytest.CaptureFixture[str]) -> None:
-    pretend(keep(ONE, TWO))
+    pretend(recording(ONE, TWO))
     options = Options(command="cnnbench compare a", output=tmp_path / "run", sort="latency_s", params_max=5, delta=0.02)
     measured = measure(replace(REQUEST, reference="a/eager"), options)
     items = Store(tmp_path / "run").load().items
@@ -68,7 +68,7 @@ def test_a_run_is_given_what_its_folder_holds(
     with store.file.open("ab") as file:
         file.write(b'{"rec')
     seen: list[Mapping[tuple[Case, int], Record]] = []
-    pretend(lambda hooks: seen.append(hooks.already))
+    pretend(lambda hooks: seen.append(hooks.completed))
     measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
     assert seen == [{(ONE.case.identity(), 0): ONE}]
     assert capsys.readouterr().err == (
@@ -90,7 +90,7 @@ def test_an_interrupted_run_keeps_its_records_and_its_times(tmp_path: Path, pret
 
 def broken_after(error: CnnbenchError, *records: Record) -> Act:
     def act(hooks: Hooks) -> None:
-        keep(*records)(hooks)
+        recording(*records)(hooks)
         raise error
 
     return act
@@ -119,7 +119,7 @@ def test_a_disk_that_is_full_at_the_end_is_an_error_with_what_was_measured(
         append(store, item)
 
     monkeypatch.setattr(Store, "append", full)
-    pretend(keep(ONE))
+    pretend(recording(ONE))
     measured = measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
     report = analyse(Store(tmp_path).load().items)
     assert measured == Measured(report=report, folder=tmp_path, error=error, ok=True)
@@ -127,7 +127,7 @@ def test_a_disk_that_is_full_at_the_end_is_an_error_with_what_was_measured(
 
 def test_reports_that_cannot_be_written_are_an_error_with_the_report(tmp_path: Path, pretend: Pretend) -> None:
     (tmp_path / "report.md").mkdir()
-    pretend(keep(ONE))
+    pretend(recording(ONE))
     measured = measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
     assert measured.report == analyse(Store(tmp_path).load().items)
     assert str(measured.error) == f"Cannot write into '{tmp_path}': Is a directory. The records are not touched."
@@ -148,7 +148,7 @@ def test_what_was_asked_wrongly_is_an_error_of_its_own(
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_mistake_leaves_a_run_as_whole_as_it_was(tmp_path: Path, pretend: Pretend, *, whole: bool) -> None:
     options = Options(command="cnnbench compare a", output=tmp_path)
-    pretend(keep(ONE) if whole else interrupted_after(ONE))
+    pretend(recording(ONE) if whole else interrupted_after(ONE))
     measure(REQUEST, options)
     pretend(broken_after(UsageError("Another machine.")))
     with pytest.raises(UsageError, match=r"^Another machine\.$"):
@@ -160,7 +160,7 @@ def test_a_mistake_leaves_a_run_as_whole_as_it_was(tmp_path: Path, pretend: Pret
 
 def test_a_run_that_breaks_by_our_own_mistake_is_partial(tmp_path: Path, pretend: Pretend) -> None:
     def act(hooks: Hooks) -> None:
-        hooks.keep(ONE)
+        hooks.on_record(ONE)
         raise AssertionError
 
     pretend(act)
@@ -208,7 +208,7 @@ def test_the_run_is_told_what_earlier_parts_took(tmp_path: Path, monkeypatch: py
             seen.append(spent_s)
             raise MissingError("Stop.")
 
-    monkeypatch.setattr("cnnbench.app.session.Runner", Stops)
+    monkeypatch.setattr("cnnbench.app.session.BenchmarkRun", Stops)
     with pytest.raises(MissingError):
         measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
     assert seen == [12.0]
@@ -219,7 +219,7 @@ def test_what_fails_beside_a_cell_has_no_line_of_its_own(
 ) -> None:
     bad = record(case("a"), status="failed", error="Boom.")
     twin, other = replace(bad, case=beside(bad.case, "twin")), replace(bad, case=beside(bad.case, "canary"))
-    pretend(keep(bad, twin, other, replace(bad, case=beside(bad.case, "lineup"))))
+    pretend(recording(bad, twin, other, replace(bad, case=beside(bad.case, "lineup"))))
     measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
     assert capsys.readouterr().err == "     failed  a eager cpu infer batch 1  Boom.\n"
 
@@ -231,7 +231,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path, pretend: Pretend) -> 
         heard.append(number)
 
     def terminated(hooks: Hooks) -> None:
-        hooks.keep(ONE)
+        hooks.on_record(ONE)
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("It went on.")
 
@@ -246,7 +246,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path, pretend: Pretend) -> 
 
 
 def test_a_run_in_another_thread_leaves_signals_alone(tmp_path: Path, pretend: Pretend) -> None:
-    pretend(keep(ONE))
+    pretend(recording(ONE))
     ended: list[Measured] = []
 
     def go() -> None:
@@ -281,7 +281,7 @@ def test_a_run_is_fine_when_every_cell_asked_for_is(
     tmp_path: Path,
     pretend: Pretend,
 ) -> None:
-    pretend(keep(ONE, more))
+    pretend(recording(ONE, more))
     measured = measure(replace(REQUEST, lenient=lenient), Options(command="cnnbench compare a", output=tmp_path))
     assert (measured.ok, measured.interrupted) == (ok, False)
 
@@ -289,15 +289,15 @@ def test_a_run_is_fine_when_every_cell_asked_for_is(
 def test_a_plan_s_networks_need_not_learn_even_with_variants_of_the_user(tmp_path: Path, pretend: Pretend) -> None:
     options = Options(command="cnnbench run p --variants eager", output=tmp_path, lenient_accuracy=True)
     small = replace(judged("a", 1, 2), status="unsupported", measurements=(), error="3 channels.")
-    pretend(keep(ONE, small))
+    pretend(recording(ONE, small))
     assert measure(REQUEST, options).ok
-    pretend(keep(replace(TWO, status="unsupported", measurements=(), error="No.")))
+    pretend(recording(replace(TWO, status="unsupported", measurements=(), error="No.")))
     assert not measure(REQUEST, options).ok
 
 
 def test_a_failed_cell_that_went_well_when_resumed_is_fine(tmp_path: Path, pretend: Pretend) -> None:
     Store(tmp_path).append(replace(ONE, status="failed", measurements=(), error="Boom."))
-    pretend(keep(ONE))
+    pretend(recording(ONE))
     assert measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path)).ok
 
 
@@ -306,7 +306,7 @@ def test_progress_comes_at_most_every_ten_seconds(
 ) -> None:
     def telling(hooks: Hooks) -> None:
         for second in (0.0, 4.0, 9.9, 10.0, 15.0, 21.0):
-            hooks.tell(Progress(text=f"at {second:g}", elapsed_s=second, remaining_s=3700.0 - second))
+            hooks.on_progress(Progress(text=f"at {second:g}", elapsed_s=second, remaining_s=3700.0 - second))
 
     pretend(telling)
     measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))

@@ -1,29 +1,5 @@
 """What tests of the command line share."""
 
-from collections.abc import Callable
+from tests.app.conftest import pretend
 
-import pytest
-
-from cnnbench.orchestrator.events import Hooks, Spent
-from cnnbench.spec import Request
-from tests.cli.fakes import Act
-
-
-@pytest.fixture
-def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Act], None]:
-    """Return what puts a function in the place of the run."""
-
-    def use(act: Act) -> None:
-        class Pretended:
-            def __init__(self, request: Request, hooks: Hooks, names: tuple[str, ...], *, spent_s: float = 0.0) -> None:
-                self.hooks = hooks
-
-            def run(self) -> None:
-                act(self.hooks)
-
-            def spent(self) -> Spent:
-                return Spent(wall_s=4.0, passes_s=3.0, compile_s=0.0)
-
-        monkeypatch.setattr("cnnbench.app.session.Runner", Pretended)
-
-    return use
+__all__ = ["pretend"]

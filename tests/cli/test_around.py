@@ -15,7 +15,7 @@ from cnnbench.record import Record
 from cnnbench.report import WRITERS
 from cnnbench.spec import CnnbenchError, UsageError
 from cnnbench.store import Store
-from tests.cli.fakes import ONE, Pretend, interrupted_after, keep
+from tests.app.fakes import ONE, Pretend, interrupted_after, recording
 from tests.factories import case, record, timed
 
 
@@ -129,8 +129,10 @@ def test_the_api_returns_the_report_and_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretend: Pretend
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pretend(keep(record(case("lenet"), *timed([0.5]))))
+    pretend(recording(record(case("lenet"), *timed([0.5]))))
     report = api.compare(["lenet"], budget_s=5.0)
+    assert f"{report}\n" == WRITERS["table"].write(report)
+    assert report._repr_html_().startswith("<table")
     assert [(row.model, row.latency_s) for row in report.rows] == [("lenet", 0.5)]
     assert (report.title, report.command) == ("compare lenet", "cnnbench.compare(['lenet'], budget_s=5.0)")
     assert list(tmp_path.iterdir()) == []
@@ -152,7 +154,7 @@ def test_the_api_hands_an_interrupt_on(tmp_path: Path, pretend: Pretend) -> None
 
 
 def test_the_api_says_that_nothing_was_measured(pretend: Pretend) -> None:
-    pretend(keep())
+    pretend(recording())
     with pytest.raises(CnnbenchError) as caught:
         api.compare(["lenet"])
     assert str(caught.value) == "Nothing was measured."
@@ -162,7 +164,7 @@ def test_the_api_raises_what_ended_the_run(tmp_path: Path, pretend: Pretend) -> 
     error = CnnbenchError("It broke.")
 
     def broken(hooks: Hooks) -> None:
-        hooks.keep(ONE)
+        hooks.on_record(ONE)
         raise error
 
     pretend(broken)
@@ -173,7 +175,7 @@ def test_the_api_raises_what_ended_the_run(tmp_path: Path, pretend: Pretend) -> 
 
 
 def test_the_api_s_command_holds_what_is_no_default(tmp_path: Path, pretend: Pretend) -> None:
-    pretend(keep(record(case("lenet"), *timed([0.5]))))
+    pretend(recording(record(case("lenet"), *timed([0.5]))))
     report = api.compare(
         ("lenet",),
         variants=["eager", "channels_last"],  # the default, as a list

@@ -168,7 +168,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[Examined]:
     """Return the list whose last entry the doctor gets, on the device that it asks for."""
     given = [EXAMINED]
 
-    def pretend(device: Device, threads: int, *, measure: bool, tell: object) -> Examined:
+    def pretend(device: Device, threads: int, *, measure: bool, on_progress: object) -> Examined:
         return replace(given[-1], device=device) if measure else QUICK
 
     monkeypatch.setattr("cnnbench.cli.commands.doctor.examine", pretend)
@@ -307,9 +307,9 @@ def test_the_doctor_measures_with_the_threads_asked_for_if_it_has_them(
 ) -> None:
     seen: list[object] = []
 
-    def pretend(device: Device, threads: int, *, measure: bool, tell: Callable[[str], None]) -> Examined:
+    def pretend(device: Device, threads: int, *, measure: bool, on_progress: Callable[[str], None]) -> Examined:
         seen.append((device, threads, measure))
-        tell("measuring")
+        on_progress("measuring")
         return QUICK
 
     monkeypatch.setattr(machine, "default_threads", lambda: 3)
@@ -325,7 +325,7 @@ def test_the_doctor_searches_the_largest_batch(
 ) -> None:
     asked: list[object] = []
 
-    def search(model: str, device: str, *, limit: int, seconds: float, tell: object) -> Largest:
+    def search(model: str, device: str, *, limit: int, seconds: float, on_progress: object) -> Largest:
         asked.append((model, device, limit, seconds))
         return Largest(batch_size=64, failed_at=None, reason=None)
 
@@ -364,5 +364,5 @@ def test_the_search_has_its_time_from_the_first_trial_and_makes_that_one(
     monkeypatch.setattr("cnnbench.orchestrator.questions.hosting", slowly)
     monkeypatch.setattr("cnnbench.orchestrator.questions.ask", lambda host, names: (MACHINE, {}))
     monkeypatch.setattr("cnnbench.orchestrator.questions._try", trial)
-    found = largest_batch("lenet", "cpu", limit=1024, seconds=seconds, tell=lambda text: None)
+    found = largest_batch("lenet", "cpu", limit=1024, seconds=seconds, on_progress=lambda text: None)
     assert (found, asked) == (expected, tried)

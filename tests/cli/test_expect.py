@@ -15,7 +15,7 @@ from cnnbench.cli.commands import expect
 from cnnbench.cli.main import exit_code
 from cnnbench.expectations import Compiled, Trained, load, save
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.reproducible import Asked
+from cnnbench.orchestrator.reproducible import CheckOptions
 from cnnbench.record import Record
 from tests.factories import COMPILE, LAYERS, a_layer, an_expectation, case, counted, once, record
 
@@ -35,18 +35,18 @@ class World:
     """Networks that all have the same two layers, but for what a test changes; `asked` is what was looked at."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[CheckOptions] = []
         self.params: dict[str, int] = {}
         self.correct = 340
         self.broken: tuple[str, ...] = ()
         self.no_compiler = False
 
-    def examine(self, asked: Sequence[Asked], tell: Callable[[object], None]) -> Iterator[Record]:
+    def examine(self, asked: Sequence[CheckOptions], on_progress: Callable[[object], None]) -> Iterator[Record]:
         self.asked += asked
         for one in asked:
             yield from self.look(one)
 
-    def look(self, one: Asked) -> Iterator[Record]:
+    def look(self, one: CheckOptions) -> Iterator[Record]:
         if one.model in self.broken:
             yield record(case(one.model, task="complexity"), status="failed", error="It fails.")
             return
@@ -90,8 +90,8 @@ def test_all_in_the_file_is_as_expected(world: World, cli: Cli) -> None:
     save(FILE, "2.15", {"lenet": DEEP, "mlp": PLAIN})
     assert cli("expect") == (0, "All as expected with torch 2.15: 2 counted, 1 compiled, 1 trained.\n", "")
     assert world.asked == [
-        Asked(model="lenet", compiled=True, dataset="digits", epochs=3, seed=0),
-        Asked(model="mlp"),
+        CheckOptions(model="lenet", compiled=True, dataset="digits", epochs=3, seed=0),
+        CheckOptions(model="mlp"),
     ]
     assert cli("expect --format csv") == (0, "model,layer,quantity,expected,found\n", "")
     assert cli("expect --format json") == (0, "[]\n", "")
@@ -100,7 +100,7 @@ def test_all_in_the_file_is_as_expected(world: World, cli: Cli) -> None:
 def test_networks_may_be_named_and_only_counted(world: World, cli: Cli) -> None:
     save(FILE, "2.15", {"lenet": DEEP, "mlp": PLAIN})
     assert cli("expect lenet --counts-only") == (0, "All as expected with torch 2.15: 1 counted.\n", "")
-    assert world.asked == [Asked(model="lenet")]
+    assert world.asked == [CheckOptions(model="lenet")]
 
 
 def test_a_difference_fails_and_is_named(world: World, cli: Cli) -> None:
@@ -211,8 +211,8 @@ def test_a_new_torch_gets_what_the_newest_other_one_has(world: World, cli: Cli) 
     save(Path("mine/torch-2.14.toml"), "2.14", {"mlp": DEEP, "net.py:make": own})
     assert cli("expect --accept --file mine --format csv")[0] == 0
     assert world.asked == [
-        Asked(model="mlp", compiled=True, dataset="digits", epochs=3, seed=0),
-        Asked(model="net.py:make", input_shape=(1, 8, 8)),
+        CheckOptions(model="mlp", compiled=True, dataset="digits", epochs=3, seed=0),
+        CheckOptions(model="net.py:make", input_shape=(1, 8, 8)),
     ]
     assert load(Path("mine/torch-2.15.toml")) == ("2.15", {"mlp": DEEP, "net.py:make": own})
 
@@ -275,7 +275,9 @@ def test_a_network_of_the_user_s_is_expected_with_its_input_and_parts(world: Wor
     Path("net.py").write_text("def make(): ...\n", encoding="utf-8")
     line = "expect ./net.py:make --input-shape 3x8x8 --with trained,compiled --file mine.toml --accept"
     assert cli(line)[0] == 0
-    asked = Asked(model="./net.py:make", input_shape=(3, 8, 8), compiled=True, dataset="digits", epochs=3, seed=0)
+    asked = CheckOptions(
+        model="./net.py:make", input_shape=(3, 8, 8), compiled=True, dataset="digits", epochs=3, seed=0
+    )
     assert world.asked == [asked]
     assert load(Path("mine.toml")) == (
         "2.15",

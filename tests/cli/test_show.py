@@ -20,12 +20,12 @@ from cnnbench.cli.show.datasets import forming_sheet
 from cnnbench.record import Measurement, Record
 from cnnbench.spec import Request, UsageError
 from cnnbench.store import Store
-from cnnbench.visuals import Look, Sheet
+from cnnbench.visuals import ImageGrid, VisualRequest
 from tests.analysis.test_curves import training
 from tests.factories import case, record, run
 
-SHEET = Sheet(title="s", images=np.zeros((2, 3, 3), dtype=np.float32))
-Asked = list[tuple[Request, Look]]
+SHEET = ImageGrid(title="s", images=np.zeros((2, 3, 3), dtype=np.float32))
+Asked = list[tuple[Request, VisualRequest]]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Have a worker that gives one sheet, and return what is asked of it."""
     found: Asked = []
 
-    def look_into(request: Request, look: Look, hear: object) -> tuple[Sheet, ...]:
+    def look_into(request: Request, look: VisualRequest, on_message: object) -> tuple[ImageGrid, ...]:
         found.append((request, look))
         return (SHEET,)
 
@@ -81,7 +81,7 @@ def test_a_model_is_looked_into_with_its_first_weights(asked: Asked) -> None:
     assert exit_code(["show", "kernels", "lenet", "--layer", "1,2"]) == 0
     ((request, look),) = asked
     assert (request.sections[0].models, request.weights, request.accuracy) == (("lenet",), "none", None)
-    assert look == Look(kind="kernels", layers=("1", "2"))
+    assert look == VisualRequest(kind="kernels", layers=("1", "2"))
     assert Path("kernels-lenet.png").is_file()
 
 
@@ -91,8 +91,8 @@ def test_a_checkpoint_says_which_network_and_dataset(asked: Asked, trained: Path
     (one, features), (other, predictions) = asked
     assert (one.sections[0].models, one.weights, one.accuracy) == (("one_conv",), str(trained), "digits")
     assert one == other
-    assert features == Look(kind="features", picture=7, moves=((0, 0), (-2, 3)))
-    assert predictions == Look(kind="predictions", count=5, wrong=True)
+    assert features == VisualRequest(kind="features", picture=7, moves=((0, 0), (-2, 3)))
+    assert predictions == VisualRequest(kind="predictions", count=5, wrong=True)
     assert Path("features-one_conv-seed0.png").is_file()
 
 
@@ -127,7 +127,7 @@ def test_wrong_words_are_told(
 def test_what_a_worker_says_ends_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def look_into(*_: object) -> tuple[Sheet, ...]:
+    def look_into(*_: object) -> tuple[ImageGrid, ...]:
         raise UsageError("There is no convolution 9.")
 
     monkeypatch.setattr(looked, "look_into", look_into)

@@ -117,7 +117,7 @@ def test_the_last_clock_that_is_drawn_is_not_an_earlier_one(monkeypatch: pytest.
     monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: times["now"])
     with display() as shown:
         times["now"] = 107.0
-        shown.tell(Progress(text="round 2", elapsed_s=7.0, remaining_s=1.0))
+        shown.on_progress(Progress(text="round 2", elapsed_s=7.0, remaining_s=1.0))
         times["now"] = 108.0
     assert re.findall(r"0:\d\d / 0:\d\d", screen.getvalue()) == ["0:07 / 0:08", "0:08 / 0:08"]
 
@@ -154,7 +154,7 @@ def test_a_terminal_gets_a_bar_and_lines_as_they_are(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with display() as shown:
-        shown.tell(Progress(text="[bold]a[/]", elapsed_s=1.0, remaining_s=2.0))
+        shown.on_progress(Progress(text="[bold]a[/]", elapsed_s=1.0, remaining_s=2.0))
         shown.line("[red]it stays[/red]")
     out, err = capsys.readouterr()
     assert out == ""
@@ -194,7 +194,7 @@ def test_a_line_worth_keeping_stays_on_a_terminal(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with display() as shown:
-        shown.tell(Progress(text="epoch 1/2", elapsed_s=1.0, remaining_s=2.0, lasting=True))
+        shown.on_progress(Progress(text="epoch 1/2", elapsed_s=1.0, remaining_s=2.0, lasting=True))
     assert "epoch 1/2\n" in capsys.readouterr().err
 
 
@@ -208,7 +208,7 @@ def test_the_clock_does_not_go_back_when_a_line_is_shown(
     monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: now)
     table_of_one = Table(headings=("Model",), right=(False,), cells=(("a",),), common=())
     with display() as shown:
-        shown.tell(Progress(text="a", elapsed_s=0.0, remaining_s=60.0))
+        shown.on_progress(Progress(text="a", elapsed_s=0.0, remaining_s=60.0))
         now = 107.0
         shown.line("it stays")
         now = 109.0

@@ -12,7 +12,7 @@ import pytest
 
 from cnnbench.data import cifar10
 from cnnbench.data.cifar10 import SPEC
-from cnnbench.data.dataset import Counts, Read, no_news
+from cnnbench.data.dataset import Counts, Read, no_progress
 from cnnbench.data.unpickle import load_pickle
 from cnnbench.spec import UsageError
 from tests.data.files import cifar_batches, pickled, picture, put_archive, put_batches
@@ -21,7 +21,7 @@ from tests.data.files import cifar_batches, pickled, picture, put_archive, put_b
 def read(place: Path) -> Read:
     source = SPEC.look((place,))
     assert source is not None
-    return SPEC.read(source, SPEC.shape, no_news)
+    return SPEC.read(source, SPEC.shape, no_progress)
 
 
 def check_whole(found: Read) -> None:

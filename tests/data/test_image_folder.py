@@ -17,7 +17,7 @@ from cnnbench import data
 from cnnbench.data import cats_dogs
 from cnnbench.data import image_folder as photographs
 from cnnbench.data.batches import Augmentation, View, adapted, batches, splits_of
-from cnnbench.data.dataset import File, LeftOut, Read, Source, no_news
+from cnnbench.data.dataset import File, LeftOut, Read, Source, no_progress
 from cnnbench.data.decode import decode, decode_all
 from cnnbench.data.image_folder import entries, read_pictures
 from cnnbench.spec import CnnbenchError, UsageError
@@ -29,8 +29,8 @@ CLASSES = ("Cat", "Dog")
 
 def read(root: Path, cache: Path, shape: tuple[int, int, int] = (3, 16, 16), told: list[float] | None = None) -> Read:
     source = Source(form="a folder", files=(File(path=root),))
-    tell = no_news if told is None else (lambda _, share: told.append(share))
-    return read_pictures("pets", source, CLASSES, shape, tell, top="PetImages", cache=cache)
+    on_progress = no_progress if told is None else (lambda _, share: told.append(share))
+    return read_pictures("pets", source, CLASSES, shape, on_progress, top="PetImages", cache=cache)
 
 
 @pytest.fixture

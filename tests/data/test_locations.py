@@ -13,7 +13,7 @@ from cnnbench import data
 from cnnbench.data import locations as finding
 from cnnbench.data import mnist
 from cnnbench.data.check import Checked, inspect
-from cnnbench.data.dataset import no_news
+from cnnbench.data.dataset import no_progress
 from cnnbench.data.fetch import fetch, take_over
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from tests.data.files import FILES, put_mnist, put_pictures
@@ -131,7 +131,7 @@ def test_files_are_taken_over_to_where_they_are_looked_for(tmp_path: Path, monke
     assert [path.parent for path in copies] == [tmp_path / "data" / "MNIST" / "raw"] * 4
     again = mnist.SPEC.look((tmp_path / "data",))
     assert again is not None
-    assert (mnist.SPEC.read(again, (1, 28, 28), no_news).train.images_NCHW.shape) == (6, 1, 28, 28)
+    assert (mnist.SPEC.read(again, (1, 28, 28), no_progress).train.images_NCHW.shape) == (6, 1, 28, 28)
     with pytest.raises(UsageError, match=r"is there already\. Move it away, or name another folder with --data-dir\.$"):
         take_over(source, tmp_path / "data")
 
@@ -152,7 +152,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.Monkey
     contents = put_mnist(tmp_path, monkeypatch)
     source = mnist.SPEC.look((tmp_path,))
     assert source is not None
-    facts = inspect(mnist.SPEC, source, no_news)
+    facts = inspect(mnist.SPEC, source, no_progress)
     assert facts.files == tuple(
         Checked(path=tmp_path / f"{name}.gz", md5=mnist.MNIST.gzipped[at], as_published=True)
         for at, name in enumerate(FILES)

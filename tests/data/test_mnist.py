@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnnbench.data import mnist
-from cnnbench.data.dataset import Read, no_news
+from cnnbench.data.dataset import Read, no_progress
 from cnnbench.data.idx import read_idx
 from cnnbench.data.mnist import FASHION_SPEC, SPEC
 from cnnbench.spec import UsageError
@@ -19,7 +19,7 @@ from tests.data.files import FILES, SMALL, idx, md5, mnist_contents, put_mnist
 def read(place: Path) -> Read:
     source = SPEC.look((place,))
     assert source is not None
-    return SPEC.read(source, SPEC.shape, no_news)
+    return SPEC.read(source, SPEC.shape, no_progress)
 
 
 @pytest.mark.parametrize("gzipped", [True, False])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from cnnbench.gate.measure import Pair, Sides, Times
+from cnnbench.gate.measure import Deadline, SidePair, Sides
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.plan import Group
 from cnnbench.spec import Request
@@ -29,8 +29,8 @@ class Pretended:
     interrupt: bool = False
     requests: list[Request] = field(default_factory=list)
     pythons: list[str | None] = field(default_factory=list)
-    asked: list[Pair] = field(default_factory=list)
-    measured: list[tuple[Times, tuple[Group, ...]]] = field(default_factory=list)
+    asked: list[SidePair] = field(default_factory=list)
+    measured: list[tuple[Deadline, tuple[Group, ...]]] = field(default_factory=list)
 
     @contextmanager
     def hosting_sides(self, request: Request, python: str | None) -> Iterator[object]:
@@ -38,15 +38,15 @@ class Pretended:
         self.pythons.append(python)
         yield object()
 
-    def look(self, _: object, pairs: Sequence[Pair]) -> Sides:
+    def look(self, _: object, pairs: Sequence[SidePair]) -> Sides:
         self.asked += pairs
         names = [name for pair in pairs for name in (pair.base, pair.head)]
         return Sides(base=MACHINE, head=MACHINE, known={name: self._known(name) for name in names})
 
-    def measure_sides(self, _: object, __: Sides, groups: Sequence[Group], times: Times, hooks: Hooks) -> None:
+    def measure_sides(self, _: object, __: Sides, groups: Sequence[Group], times: Deadline, hooks: Hooks) -> None:
         self.measured.append((times, tuple(groups)))
         for group in groups:
-            hooks.tell(Progress(text=f"{group.cases[0].label()}: building", elapsed_s=0.0, remaining_s=1.0))
+            hooks.on_progress(Progress(text=f"{group.cases[0].label()}: building", elapsed_s=0.0, remaining_s=1.0))
             if self.interrupt:
                 raise KeyboardInterrupt
             time = group.cases[0].seed - self.requests[-1].seed
@@ -55,7 +55,7 @@ class Pretended:
                 case = group.cases[at % 2]
                 failed = factor is None and at % 2 == 1
                 gone = {"measurements": (), "status": "failed", "error": f"{case.model} broke"}
-                hooks.keep(replace(one, case=case, **(gone if failed else {})))  # type: ignore[arg-type]
+                hooks.on_record(replace(one, case=case, **(gone if failed else {})))  # type: ignore[arg-type]
 
     def factor(self, built: str, time: int) -> float | None:
         """Return what HEAD takes in the measurement numbered `time`: 0 is the first, 1 the one again."""

@@ -11,17 +11,17 @@ import pytest
 from cnnbench.gate import measure as sides
 from cnnbench.gate.measure import (
     LATE,
+    Deadline,
     Hosts,
-    Pair,
+    SidePair,
     Sides,
-    Times,
     groups_of,
     hosting_sides,
     look,
     measure_sides,
     once_more,
 )
-from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.plan import Group
@@ -34,7 +34,7 @@ from tests.orchestrator.plans import NATIVE, NO_COMPILER
 
 OTHER = replace(MACHINE, torch="2.12.0")
 BUDGET = Budget(total_s=100.0, timeout_s=120.0)
-PAIR = Pair(base="tree:/b::net", head="tree:/h::net")
+PAIR = SidePair(base="tree:/b::net", head="tree:/h::net")
 
 
 def request(*variants: str, batch_sizes: tuple[int, ...] = (1,), **more: object) -> Request:
@@ -78,7 +78,7 @@ def test_every_variant_and_batch_size_is_a_group_and_only_those_asked_for() -> N
 
 @pytest.mark.parametrize("lacking", [PAIR.base, PAIR.head])
 def test_what_a_side_lacks_has_no_group(lacking: str) -> None:
-    other = Pair(base="b", head="h")
+    other = SidePair(base="b", head="h")
     found = known("b", "h", *{PAIR.base, PAIR.head} - {lacking}, lacking=(lacking,))
     assert [g.cases[0].model for g in groups_of(request(), [PAIR, other], found)] == ["b"]
 
@@ -106,7 +106,7 @@ class Machine:
     def host(self, name: str) -> Host:
         return cast("Host", SimpleNamespace(start=lambda: Checking(self, name), name=name))
 
-    def round(self, group: GroupRounds, deadline: float) -> tuple[Seen, ...]:
+    def round(self, group: GroupRounds, deadline: float) -> tuple[CellResult, ...]:
         cases = [case for case in group.group.cases if not _out(group, case)]
         names = [group._host_of(case).name for case in cases]  # type: ignore[union-attr]
         self.log.append(f"{cases[0].variant.name} {' '.join(names)}")
@@ -116,7 +116,7 @@ class Machine:
         group.spent_s += self.round_s
         group.rounds += 1
         return tuple(
-            Seen(
+            CellResult(
                 case=case,
                 failure=Failure(status="failed", error="boom") if case.model == self.failing else None,
                 outcome=_latencies(group.rounds * (case.model == PAIR.head)),
@@ -127,8 +127,10 @@ class Machine:
 
     def measure(self, groups: tuple[Group, ...], *, total_s: float = 100.0) -> None:
         hosts = Hosts(base=self.host("base"), head=self.host("head"))
-        times = Times(begin=self.now, total_s=total_s, target=0.0125)
-        measure_sides(hosts, BOTH, groups, times, Hooks(keep=self.kept.append, tell=self.told.append, already={}))
+        times = Deadline(begin=self.now, total_s=total_s, target=0.0125)
+        measure_sides(
+            hosts, BOTH, groups, times, Hooks(on_record=self.kept.append, on_progress=self.told.append, completed={})
+        )
 
 
 def _out(group: GroupRounds, case: Case) -> bool:

@@ -13,8 +13,8 @@ import torch
 from cnnbench.clock import Clock, FakeTime, wall_clock
 from cnnbench.inspection import ceilings
 from cnnbench.inspection.ceilings import (
+    CeilingSamples,
     Shares,
-    Taken,
     Trial,
     disturbed,
     measure_ceilings,
@@ -44,9 +44,9 @@ def takes(fake: FakeTime, *seconds: float) -> Callable[[], None]:
     return lambda: fake.advance(left.pop(0) if len(left) > 1 else left[0])
 
 
-def taken(quantity: str, amount: float, *readings_s: float) -> Taken:
+def taken(quantity: str, amount: float, *readings_s: float) -> CeilingSamples:
     trial = Trial(quantity=quantity, amount=amount, run=lambda: None)
-    return Taken(trial=trial, repeats=1, readings_s=list(readings_s))
+    return CeilingSamples(trial=trial, repeats=1, readings_s=list(readings_s))
 
 
 def test_a_reading_holds_the_runs_and_the_wait_for_the_device_but_not_what_comes_before() -> None:
@@ -124,7 +124,7 @@ def test_a_slow_moment_does_not_lower_a_ceiling() -> None:
     )
 
 
-def spent(*pairs: tuple[int, int]) -> Taken:
+def spent(*pairs: tuple[int, int]) -> CeilingSamples:
     return replace(taken("fp32_flop_per_s", 1.0, 1.0), spent_ns=list(pairs))
 
 

@@ -67,7 +67,7 @@ def test_rows_are_those_of_the_layer_table_with_a_time_each() -> None:
             case=replace(case("m", shape=(1, 8, 8), batch_size=4), role="layers"),
             build=lambda: model,
             clock=wall_clock(),
-            hear=lambda *_: None,
+            on_message=lambda *_: None,
         )
     )
     assert [(layer.name, layer.kind, layer.params, layer.macs) for layer in found.layers] == [

@@ -137,7 +137,7 @@ def peak(what: Case, build: Callable[[], nn.Module]) -> float:
 
 def assignment(what: Case, build: Callable[[], nn.Module]) -> Assignment:
     spec = ModelSpec(name="known", family="none", source="made here", input_shape=SHAPE, build=build)
-    return Assignment(spec=spec, case=what, build=build, clock=wall_clock(), hear=lambda *_: None)
+    return Assignment(spec=spec, case=what, build=build, clock=wall_clock(), on_message=lambda *_: None)
 
 
 def test_weights_and_passes_count_and_building_does_not() -> None:

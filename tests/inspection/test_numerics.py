@@ -38,7 +38,7 @@ def asked(variant: str = "eager", *, batch_size: int = 4) -> Case:
 def assignment(what: Case, build: Callable[[], nn.Module] = network) -> Assignment:
     spec = ModelSpec(name="small", family="none", source="made here", input_shape=SHAPE, build=build)
     clock = FakeTime(tick_ns=1_000_000).clock()  # a slow machine must not end the pictures early
-    return Assignment(spec=spec, case=what, build=build, clock=clock, hear=lambda *_: None)
+    return Assignment(spec=spec, case=what, build=build, clock=clock, on_message=lambda *_: None)
 
 
 def values(outcome: Outcome) -> dict[str, float]:

@@ -41,7 +41,7 @@ def assigned(model: nn.Module, images: list[Path], *, top: int = 2, shape: Shape
         case=replace(case("m", shape=shape), role="predict"),
         build=lambda: model,
         clock=wall_clock(),
-        hear=lambda *_: None,
+        on_message=lambda *_: None,
         images=tuple(map(str, images)),
         top=top,
     )

@@ -17,7 +17,7 @@ from cnnbench.models import MODELS
 from cnnbench.models.convolutions import kept_kernels
 from cnnbench.runners import Assignment
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UnsupportedError, UsageError
-from cnnbench.visuals import Look, Sheet
+from cnnbench.visuals import ImageGrid, VisualRequest
 from tests.data.files import picture
 from tests.factories import case
 
@@ -39,7 +39,9 @@ def small(channels: int = 1, second: int = 3) -> nn.Sequential:
     return model
 
 
-def seen(model: nn.Module, wanted: Look, *, shape: Shape = (1, 8, 8), dataset: str | None = None) -> tuple[Sheet, ...]:
+def seen(
+    model: nn.Module, wanted: VisualRequest, *, shape: Shape = (1, 8, 8), dataset: str | None = None
+) -> tuple[ImageGrid, ...]:
     spec = ModelSpec(name="m", family="f", source="s", input_shape=shape, classes=10, build=lambda: model)
     return look.run(
         Assignment(
@@ -47,7 +49,7 @@ def seen(model: nn.Module, wanted: Look, *, shape: Shape = (1, 8, 8), dataset: s
             case=replace(case("m", shape=shape), role="look", dataset=dataset),
             build=lambda: model,
             clock=wall_clock(),
-            hear=lambda *_: None,
+            on_message=lambda *_: None,
             look=wanted,
         )
     ).sheets
@@ -113,7 +115,7 @@ def test_a_training_keeps_the_first_kernels() -> None:
 
 def test_features_are_those_after_activation_of_the_picture_as_the_network_sees_it() -> None:
     model = small()
-    picture, first, second = seen(model, Look(kind="features", picture=2), dataset="digits")
+    picture, first, second = seen(model, VisualRequest(kind="features", picture=2), dataset="digits")
     assert picture.title.startswith("test picture 2 of digits: predicted ")
     assert (picture.images.shape, picture.kind) == ((1, 8, 8), "pixels")
     assert (first.title, second.title) == ("2: 2 feature maps of 6x6", "3: 3 feature maps of 5x5")
@@ -124,13 +126,13 @@ def test_features_are_those_after_activation_of_the_picture_as_the_network_sees_
 
 
 def test_modules_are_taken_by_name_as_they_are() -> None:
-    _, before = seen(small(), Look(kind="features", layers=(".0",)), dataset="digits")
+    _, before = seen(small(), VisualRequest(kind="features", layers=(".0",)), dataset="digits")
     assert before.title == "0: 2 feature maps of 6x6"
     assert before.images.min() < 0
 
 
 def test_a_moved_picture_comes_after_the_picture() -> None:
-    sheets = seen(small(), Look(kind="features", layers=("1",), moves=((0, 0), (-2, 1))), dataset="digits")
+    sheets = seen(small(), VisualRequest(kind="features", layers=("1",), moves=((0, 0), (-2, 1))), dataset="digits")
     assert [sheet.title.partition(":")[0] for sheet in sheets] == [
         "test picture 0 of digits",
         "2",
@@ -145,31 +147,31 @@ def test_a_moved_picture_comes_after_the_picture() -> None:
 def test_a_file_is_a_picture_too(tmp_path: Path) -> None:
     file = tmp_path / "red.png"
     file.write_bytes(picture((200, 0, 0), kind="PNG"))
-    sheet, _ = seen(small(3), Look(kind="features", layers=("1",), image=str(file)), shape=(3, 8, 8))
+    sheet, _ = seen(small(3), VisualRequest(kind="features", layers=("1",), image=str(file)), shape=(3, 8, 8))
     assert sheet.title.startswith("red.png: predicted class ")
     np.testing.assert_allclose(sheet.images[0].mean(axis=(0, 1)), [200 / 255, 0, 0], atol=0.01)
 
 
 def test_without_dataset_or_file_there_is_a_photograph_for_colours_only() -> None:
-    sheet, _ = seen(small(3), Look(kind="features", layers=("1",)), shape=(3, 8, 8))
+    sheet, _ = seen(small(3), VisualRequest(kind="features", layers=("1",)), shape=(3, 8, 8))
     assert sheet.title.startswith("a photograph that comes with scikit-learn: predicted class ")
     with pytest.raises(UsageError) as error:
-        seen(small(), Look(kind="features"))
+        seen(small(), VisualRequest(kind="features"))
     assert str(error.value) == "m takes grey pictures. Name one with --image, or a dataset with --dataset."
 
 
 def test_pictures_and_layers_that_do_not_exist_are_told() -> None:
     with pytest.raises(UsageError) as error:
-        seen(small(), Look(kind="features", picture=359), dataset="digits")
+        seen(small(), VisualRequest(kind="features", picture=359), dataset="digits")
     assert str(error.value) == "There is no test picture 359 in digits: 0 to 358."
     with pytest.raises(UsageError) as error:
-        seen(small(), Look(kind="features", layers=("conv",)), dataset="digits")
+        seen(small(), VisualRequest(kind="features", layers=("conv",)), dataset="digits")
     assert str(error.value).startswith("Unknown layer 'conv'. ")
     with pytest.raises(UnsupportedError) as unsupported:
-        seen(small(), Look(kind="features", layers=(".4",)), dataset="digits")
+        seen(small(), VisualRequest(kind="features", layers=(".4",)), dataset="digits")
     assert str(unsupported.value) == "The layer '4' gives 75 and no maps of height and width."
     with pytest.raises(UnsupportedError) as unsupported:
-        seen(MODELS["vgg16_linear"].build(), Look(kind="kernels"), shape=(512, 7, 7))
+        seen(MODELS["vgg16_linear"].build(), VisualRequest(kind="kernels"), shape=(512, 7, 7))
     assert str(unsupported.value) == "The input of m is no picture, which has 1 or 3 channels."
 
 
@@ -185,7 +187,7 @@ class Always(nn.Module):
 
 
 def test_predictions_name_the_class_and_mark_the_wrong_ones() -> None:
-    (sheet,) = seen(Always(4), Look(kind="predictions", count=9), dataset="digits")
+    (sheet,) = seen(Always(4), VisualRequest(kind="predictions", count=9), dataset="digits")
     assert len(sheet.images) == 9
     labels = [4 if name == "4" else int(name.removeprefix("4\nis ")) for name in sheet.names]
     assert sheet.wrong == tuple(label != 4 for label in labels)
@@ -193,7 +195,7 @@ def test_predictions_name_the_class_and_mark_the_wrong_ones() -> None:
 
 
 def test_wrong_predictions_only_go_on_until_there_are_enough() -> None:
-    (sheet,) = seen(Always(4), Look(kind="predictions", count=40, wrong=True), dataset="digits")
+    (sheet,) = seen(Always(4), VisualRequest(kind="predictions", count=40, wrong=True), dataset="digits")
     assert sheet.wrong == (True,) * 40
     assert "4" not in sheet.names
 
@@ -212,5 +214,5 @@ class Knows(nn.Module):
 
 def test_where_none_is_wrong_that_is_said() -> None:
     with pytest.raises(CnnbenchError) as error:
-        seen(Knows(), Look(kind="predictions", count=5, wrong=True), dataset="digits")
+        seen(Knows(), VisualRequest(kind="predictions", count=5, wrong=True), dataset="digits")
     assert str(error.value) == "All 359 test pictures of digits are predicted rightly: none is wrong."

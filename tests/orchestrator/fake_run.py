@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cnnbench import machine
-from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.group import GroupRounds
-from cnnbench.orchestrator.run import Runner
+from cnnbench.orchestrator.run import BenchmarkRun
 from cnnbench.record import Environment, Measurement, Outcome, Record
 from cnnbench.spec import Budget, Case, Request, Section
 from cnnbench.timing.loop import SampleShape
@@ -95,7 +95,7 @@ class World:
         self.at_work.append(self.open)
         return Piece(self)
 
-    def measure(self, rounds: GroupRounds) -> tuple[Seen, ...]:
+    def measure(self, rounds: GroupRounds) -> tuple[CellResult, ...]:
         first = rounds.group.cases[0]
         self.log.append(f"round {first.model if first.role == 'timed' else first.role} {first.task}")
         members = [case for case in rounds.group.members if not _out(rounds, case)]
@@ -105,8 +105,10 @@ class World:
         rounds.spent_s += self.round_s
         rounds.rounds += 1
         if hangs:
-            return tuple(Seen(case=c, failure=SILENT, outcome=Outcome(), lost_s=10.0 * (c == first)) for c in members)
-        return tuple(Seen(case=case, failure=None, outcome=latencies(case, rounds.rounds)) for case in members)
+            return tuple(
+                CellResult(case=c, failure=SILENT, outcome=Outcome(), lost_s=10.0 * (c == first)) for c in members
+            )
+        return tuple(CellResult(case=case, failure=None, outcome=latencies(case, rounds.rounds)) for case in members)
 
     def measured_ceilings(self, *_: object, **__: object) -> SimpleNamespace:
         self.log.append("ceilings")
@@ -119,12 +121,12 @@ class World:
         self.now += self.train_s
         return Failure(status="unsupported", error="too long")
 
-    def tell(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         self.told.append(progress.text)
 
-    def run(self, request: Request, already: Sequence[Record] = (), spent_s: float = 0.0) -> None:
-        hooks = Hooks(keep=self.kept.append, tell=self.tell, already=by_identity(already))
-        Runner(request, hooks, request.sections[0].models, spent_s=spent_s).run()
+    def run(self, request: Request, completed: Sequence[Record] = (), spent_s: float = 0.0) -> None:
+        hooks = Hooks(on_record=self.kept.append, on_progress=self.on_progress, completed=by_identity(completed))
+        BenchmarkRun(request, hooks, request.sections[0].models, spent_s=spent_s).run()
 
 
 def _out(rounds: GroupRounds, case: Case) -> bool:

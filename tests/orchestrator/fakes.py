@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import cast
 
 from cnnbench.machine import Counters
-from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.group import NO_OTHERS, GroupRounds
 from cnnbench.orchestrator.plan import Group
-from cnnbench.orchestrator.start_round import Limits
+from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Record
 from cnnbench.spec import Case
 from cnnbench.timing.loop import Sample, SampleShape
@@ -122,7 +122,7 @@ class Stage:
         variants = (case("net").variant, LAST, AMP)[: len(scripts)]
         self.cases = [case("net", v, device="cuda" if device == "cuda" else "cpu") for v in variants]
         self._scripts, self._twin, self._canary = scripts, twin, canary
-        self.limits = Limits(scratch="/scratch", memory_bytes=123, warm_cap_s=4.0, emulated={})
+        self.limits = WorkerLimits(scratch="/scratch", memory_bytes=123, warm_cap_s=4.0, emulated={})
         self.rounds_left = 9.0
 
     @property
@@ -162,18 +162,20 @@ class Stage:
         deadline_s: float = 600.0,
         rounds: GroupRounds | None = None,
         emulated: Mapping[Case, str] | None = None,
-        tell: Callable[[str], None] | None = None,
-    ) -> list[tuple[Seen, ...]]:
+        on_progress: Callable[[str], None] | None = None,
+    ) -> list[tuple[CellResult, ...]]:
         """Measure `count` rounds, and return what came of the members in each."""
         self.limits = replace(self.limits, emulated=emulated or {})
         group, found = rounds or self.rounds(), []
         for _ in range(count):
             number = group.rounds
             seen = group.measure(
-                deadline=self.now + deadline_s, rounds_left=self.rounds_left, tell=tell or self.told.append
+                deadline=self.now + deadline_s,
+                rounds_left=self.rounds_left,
+                on_progress=on_progress or self.told.append,
             )
             for one in seen:
-                group.keep(recorded(one, number))
+                group.add(recorded(one, number))
             found.append(seen)
         return found
 
@@ -189,7 +191,7 @@ def _case_of(worker: PretendedWorker) -> Case:
     return job.case
 
 
-def recorded(seen: Seen, number: int = 0) -> Record:
+def recorded(seen: CellResult, number: int = 0) -> Record:
     """Return the record of what a round gave."""
     return as_record(seen.case, MACHINE, seen, started=0.0, number=number)
 
@@ -197,5 +199,5 @@ def recorded(seen: Seen, number: int = 0) -> Record:
 Use = Callable[[Stage], Stage]
 
 
-def blocks(seen: Seen) -> tuple[int, ...]:
+def blocks(seen: CellResult) -> tuple[int, ...]:
     return next((m.blocks for m in seen.outcome.measurements if m.quantity == "latency_s"), ())

@@ -4,20 +4,20 @@ import random
 
 import pytest
 
-from cnnbench.orchestrator.blocks import Turn, take_blocks, turn_of
-from cnnbench.orchestrator.cell import ALL_DISTURBED, Cell
+from cnnbench.orchestrator.blocks import SamplingWindow, take_blocks, turn_of
+from cnnbench.orchestrator.cell import ALL_DISTURBED, RunningCell
 from cnnbench.spec import Role
 from cnnbench.timing.loop import SampleShape
 from tests.factories import LAST, case
 from tests.orchestrator.fakes import READY, SILENT, Script, Stage, Use, blocks, stolen
 
 
-def cells(iteration_s: float, role: Role = "timed") -> list[Cell]:
+def cells(iteration_s: float, role: Role = "timed") -> list[RunningCell]:
     """Return two cells, of which each takes four iterations a block."""
     from dataclasses import replace
 
     ready = replace(READY, iteration_s=iteration_s, shape=SampleShape(rewarm=1, readings=3, group=1))
-    return [Cell(case=case("net", v, role=role), ready=ready) for v in (case("net").variant, LAST)]
+    return [RunningCell(case=case("net", v, role=role), ready=ready) for v in (case("net").variant, LAST)]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_blocks_take_one_and_a_half_times_what_starting_took(
 
 def test_the_line_up_takes_two_blocks() -> None:
     turn = turn_of(cells(0.01, role="lineup"), setup_s=9.0, rounds=1, deadline=9.0)
-    assert turn == Turn(count=2, least=1, deadline=9.0)
+    assert turn == SamplingWindow(count=2, least=1, deadline=9.0)
 
 
 def test_each_block_has_an_order_of_its_own(clock: Use) -> None:
@@ -92,4 +92,4 @@ def test_a_round_of_voided_samples_counts_with_a_warning(clock: Use) -> None:
 
 
 def test_no_cells_take_no_blocks() -> None:
-    take_blocks([], Turn(count=3, least=3, deadline=0.0), random.Random(0))
+    take_blocks([], SamplingWindow(count=3, least=3, deadline=0.0), random.Random(0))

@@ -38,7 +38,7 @@ def test_workers_are_closed_when_the_user_interrupts(clock: Use) -> None:
 
     stage.cases[1] = replace(stage.cases[1], variant=replace(AMP, compile_mode="default"))
     with pytest.raises(KeyboardInterrupt):
-        stage.measure(2, tell=interrupted)
+        stage.measure(2, on_progress=interrupted)
     assert all(w.closed for w in stage.workers)
 
 

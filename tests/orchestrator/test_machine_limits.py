@@ -231,9 +231,9 @@ def hosted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pretended:
 def test_a_machine_is_examined_and_what_was_found_is_shown_later(hosted: Pretended) -> None:
     told: list[str] = []
     seen = Examined(environment=MACHINE, device="cpu", threads=2, ceilings=None)
-    assert examine("cpu", 2, measure=False, tell=told.append) == seen
+    assert examine("cpu", 2, measure=False, on_progress=told.append) == seen
     known = Done(outcome=outcome(5.0))
-    assert examine("cpu", 2, measure=True, tell=told.append) == replace(
+    assert examine("cpu", 2, measure=True, on_progress=told.append) == replace(
         seen, ceilings=Found(reply=known, cached=False), canary=BOOM
     )
     assert [one.case.role for one in hosted.heard if isinstance(one, Job)] == ["ceilings", "canary"]
@@ -241,12 +241,12 @@ def test_a_machine_is_examined_and_what_was_found_is_shown_later(hosted: Pretend
         "measuring what the machine can do at most, on cpu with 2 threads",
         "watching how steady the machine is",
     ]
-    again = examine("cpu", 2, measure=False, tell=told.append)
+    again = examine("cpu", 2, measure=False, on_progress=told.append)
     assert again == replace(seen, ceilings=Found(reply=known, cached=True))
 
 
 def test_a_device_that_is_not_there_is_not_measured(hosted: Pretended) -> None:
-    found = examine("cuda", 1, measure=True, tell=lambda text: None)
+    found = examine("cuda", 1, measure=True, on_progress=lambda text: None)
     assert found.ceilings == Found(
         reply=Failure(status="unsupported", error="torch sees no CUDA device here"), cached=False
     )

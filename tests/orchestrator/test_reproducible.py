@@ -11,7 +11,7 @@ from cnnbench import machine
 from cnnbench.orchestrator import reproducible as exact
 from cnnbench.orchestrator.estimates import COMPILE_S, COMPLEXITY_S
 from cnnbench.orchestrator.events import Progress
-from cnnbench.orchestrator.reproducible import Asked, examine
+from cnnbench.orchestrator.reproducible import CheckOptions, examine
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Request, Shape, Training
 from tests.orchestrator.fake_run import BOOM, World
@@ -40,13 +40,13 @@ def here(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def look(*asked: Asked) -> tuple[list[Record], list[Progress]]:
+def look(*asked: CheckOptions) -> tuple[list[Record], list[Progress]]:
     told: list[Progress] = []
     return list(examine(asked, told.append)), told
 
 
 def test_counts_alone_compile_and_train_nothing(here: World) -> None:
-    records, _ = look(Asked(model="lenet"), Asked(model="mlp"))
+    records, _ = look(CheckOptions(model="lenet"), CheckOptions(model="mlp"))
     assert here.log == ["host with eager, eager", "complexity lenet eager", "complexity mlp eager"]
     assert [(r.case.model, r.case.task, r.case.role, r.status) for r in records] == [
         ("lenet", "complexity", "timed", "ok"),
@@ -55,7 +55,9 @@ def test_counts_alone_compile_and_train_nothing(here: World) -> None:
 
 
 def test_as_many_workers_as_cores_the_longest_first_and_one_thread_each(here: World) -> None:
-    records, told = look(Asked(model="lenet", compiled=True, dataset="digits", epochs=3, seed=7), Asked(model="mlp"))
+    records, told = look(
+        CheckOptions(model="lenet", compiled=True, dataset="digits", epochs=3, seed=7), CheckOptions(model="mlp")
+    )
     assert here.log == [
         "host with compile, eager",
         "numerics lenet compile",
@@ -79,13 +81,17 @@ def test_as_many_workers_as_cores_the_longest_first_and_one_thread_each(here: Wo
 
 
 def test_each_network_has_its_own_input(here: World) -> None:
-    records, _ = look(Asked(model="lenet"), Asked(model=OUTSIDE), Asked(model="net.py:other", input_shape=(1, 8, 8)))
+    records, _ = look(
+        CheckOptions(model="lenet"),
+        CheckOptions(model=OUTSIDE),
+        CheckOptions(model="net.py:other", input_shape=(1, 8, 8)),
+    )
     assert [record.case.input_shape for record in records] == [(3, 32, 32), (3, 9, 9), (1, 8, 8)]
 
 
 def test_a_machine_that_cannot_compile_is_a_record_that_says_why(here: World) -> None:
     here.environment = NO_COMPILER
-    records, _ = look(Asked(model="lenet", compiled=True))
+    records, _ = look(CheckOptions(model="lenet", compiled=True))
     assert [(r.case.role, r.case.variant.name, r.status, r.error) for r in records] == [
         ("numerics", "compile", "unsupported", NO_COMPILER.compile_blocker),
         ("timed", "eager", "ok", None),
@@ -94,7 +100,7 @@ def test_a_machine_that_cannot_compile_is_a_record_that_says_why(here: World) ->
 
 def test_a_piece_that_fails_costs_the_others_nothing(here: World) -> None:
     here.failing = ("numerics",)
-    records, _ = look(Asked(model="lenet", compiled=True))
+    records, _ = look(CheckOptions(model="lenet", compiled=True))
     assert [(record.case.role, record.status, record.error) for record in records] == [
         ("numerics", "failed", BOOM.error),
         ("timed", "ok", None),
@@ -102,7 +108,7 @@ def test_a_piece_that_fails_costs_the_others_nothing(here: World) -> None:
 
 
 def test_an_interruption_ends_the_workers(here: World) -> None:
-    found = examine([Asked(model="lenet"), Asked(model="mlp")], lambda _: None)
+    found = examine([CheckOptions(model="lenet"), CheckOptions(model="mlp")], lambda _: None)
     next(found)
     assert here.open == 2
     found.close()  # type: ignore[attr-defined]  # a generator
@@ -110,6 +116,6 @@ def test_an_interruption_ends_the_workers(here: World) -> None:
 
 
 def test_pieces_have_the_limits_of_measured_cells(here: World) -> None:
-    look(Asked(model="lenet"))
+    look(CheckOptions(model="lenet"))
     assert [job.memory_limit_bytes for job in here.jobs] == [123]
     assert here.waits == [exact.ANSWER_S]

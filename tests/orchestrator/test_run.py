@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from cnnbench import machine
-from cnnbench.orchestrator.cell import Seen
+from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.run import LATE, next_of
 from cnnbench.spec import UsageError
@@ -92,7 +92,7 @@ def test_groups_whose_turn_never_came_are_not_started(world: World) -> None:
 
 
 def test_a_compiled_cell_without_a_second_round_is_not_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(group: GroupRounds, **_: object) -> tuple[Seen, ...]:
+    def measure(group: GroupRounds, **_: object) -> tuple[CellResult, ...]:
         return tuple(seen for seen in world.measure(group) if not seen.case.variant.compile_mode)
 
     monkeypatch.setattr(GroupRounds, "measure", measure)

@@ -17,20 +17,20 @@ from cnnbench.report.drawing import draw_chart, draw_confusion, draw_curves, dra
 from cnnbench.report.drawing.image_grid import mosaic
 from cnnbench.report.drawing.parts import DPI, WIDTH_IN
 from cnnbench.stats import wilson
-from cnnbench.visuals import Sheet, kernel_colours
+from cnnbench.visuals import ImageGrid, kernel_colours
 from tests.factories import whole_run
 from tests.report.test_charts import EVIL, compared
 
-GREY = Sheet(title="grey", images=np.linspace(0, 1, 3 * 16, dtype=np.float32).reshape(3, 4, 4))
-COLOURED = Sheet(title="colours", images=np.zeros((2, 4, 4, 3), dtype=np.float32))
-VALUES = Sheet(
+GREY = ImageGrid(title="grey", images=np.linspace(0, 1, 3 * 16, dtype=np.float32).reshape(3, 4, 4))
+COLOURED = ImageGrid(title="colours", images=np.zeros((2, 4, 4, 3), dtype=np.float32))
+VALUES = ImageGrid(
     title="values",
     images=np.linspace(-1, 3, 6 * 4, dtype=np.float32).reshape(6, 2, 2),
     kind="values",
     columns=2,
     axes=("input", "output"),
 )
-NAMED = Sheet(title="named", images=GREY.images, names=("a", "b\nis $c$", EVIL), wrong=(False, True, False))
+NAMED = ImageGrid(title="named", images=GREY.images, names=("a", "b\nis $c$", EVIL), wrong=(False, True, False))
 
 
 def curve(part: str = "training", *, name: str = "lenet", points: int = 3, seeds: int = 1) -> Curve:

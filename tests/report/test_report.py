@@ -134,8 +134,8 @@ def test_up_to_three_rows_of_a_warning_are_listed_openly() -> None:
         f"  - m0 eager cpu infer batch 1; m2 eager cpu infer batch 1: {HELD} (1.5 MiB)\n"
         f"  - m1 eager cpu infer batch 1: {HELD} (2.5 MiB)"
     )
-    warned = "\n\n(!) leaking: 3 rows; look for what keeps the batches\n\n"
-    assert to_table(report).endswith(f"{warned}{report.summary[0]}\n")
+    told = "\n\n(!) leaking: 3 rows; look for what keeps the batches\n\n"
+    assert to_table(report).endswith(f"{told}{report.summary[0]}\n")
 
 
 def test_more_rows_of_a_warning_are_folded() -> None:
@@ -298,7 +298,7 @@ def widths(*items: Record | Run) -> list[int]:
 
 def test_a_terminal_s_table_fits_120_columns_and_keeps_the_verdict() -> None:
     assert max(widths(*whole_run())) <= 120
-    text = str(analyse(whole_run()))
+    text = to_table(analyse(whole_run()))
     assert "NOT DISTINGUISHABLE" in text.partition("In every row")[0].partition("Left out")[0]
 
 
@@ -312,7 +312,7 @@ def test_names_are_cut_before_intervals_are_left_out() -> None:
         for task in tasks
         for one in in_rounds(case(name, variant, task=task), 0.0123)
     ]
-    text = str(analyse(items))
+    text = to_table(analyse(items))
     assert max(widths(*items)) <= 120
     assert "\n...al.py:ResidualNetwork  compile+channels_last" in text
     assert "12.4 ms (12.3-12.4)" in text

@@ -72,7 +72,7 @@ def test_figures_come_one_by_one_and_those_already_there_are_left_out(pretend: P
             tasks(("V1", "V8"), "short", burst=False),
             (figure("V1", "1 %"), figure("V8", "elsewhere")),
             seed=7,
-            tell=lambda text, left: told.append((text, left)),
+            on_progress=lambda text, left: told.append((text, left)),
         )
     )
     assert [(f.id, f.part, f.form, f.load, f.found.shown) for f in found] == [
@@ -90,12 +90,12 @@ def test_the_time_left_follows_from_the_share_that_is_done(pretend: Pretend, mon
     monkeypatch.setattr("cnnbench.selftest.driver.time.monotonic", lambda: next(now))
 
     def act(part: str, setting: Setting) -> Found:
-        setting.tell("half way", 0.25)
+        setting.on_progress("half way", 0.25)
         return GOOD
 
     pretend(act)
     told: list[tuple[str, float]] = []
-    found = list(run(tasks(("V9",), "short", burst=False), (), seed=0, tell=lambda *said: told.append(said)))
+    found = list(run(tasks(("V9",), "short", burst=False), (), seed=0, on_progress=lambda *said: told.append(said)))
     assert told[1] == ("V9: half way", 9.0)
     assert found[0].seconds == 4.0
 
@@ -115,7 +115,7 @@ def test_an_experiment_that_cannot_be_done_or_breaks_is_a_figure(
         raise error
 
     pretend(act)
-    (found,) = run(tasks(("V2",), "short", burst=False), (), seed=0, tell=lambda *_: None)
+    (found,) = run(tasks(("V2",), "short", burst=False), (), seed=0, on_progress=lambda *_: None)
     assert (found.holds, found.found.reason) == expected
 
 
@@ -128,7 +128,7 @@ def test_what_breaks_because_of_an_interruption_is_an_interruption(pretend: Pret
 
     pretend(act)
     with pytest.raises(KeyboardInterrupt):
-        list(run(tasks(("V2",), "short", burst=False), (), seed=0, tell=lambda *_: None))
+        list(run(tasks(("V2",), "short", burst=False), (), seed=0, on_progress=lambda *_: None))
 
 
 def test_bursts_are_there_while_an_experiment_is_done_under_them(
@@ -144,7 +144,7 @@ def test_bursts_are_there_while_an_experiment_is_done_under_them(
 
     monkeypatch.setattr(running, "bursts", pretended)
     pretend(lambda part, setting: replace(GOOD, shown=",".join(state)))
-    found = list(run(tasks(("V2",), "short", burst=True), (), seed=0, tell=lambda *_: None))
+    found = list(run(tasks(("V2",), "short", burst=True), (), seed=0, on_progress=lambda *_: None))
     assert [(f.load, f.found.shown) for f in found] == [("idle", ""), ("burst", "on")]
     assert state == ["on", "off"]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cnnbench.models import find_model
-from cnnbench.orchestrator.cell import Cell, Seen
+from cnnbench.orchestrator.cell import CellResult, RunningCell
 from cnnbench.orchestrator.plan import Group
 from cnnbench.record import Outcome, Record
 from cnnbench.selftest import EXPERIMENTS, Found, NotRunHere, Setting
@@ -67,12 +67,12 @@ def test_the_full_form_has_the_bounds_of_the_table(monkeypatch: pytest.MonkeyPat
 def pairs(monkeypatch: pytest.MonkeyPatch, comparisons: list[list[list[float]]], *, slower: int) -> None:
     """Pretend pairs of workers of these rounds, in the first so many of which one row is slower than the other."""
 
-    def pretended(_: Setting, count: int) -> Iterator[real.Pair]:
+    def pretended(_: Setting, count: int) -> Iterator[real.WorkerPair]:
         blocks = [one for comparison in comparisons for one in comparison]
         assert len(blocks) == count
         for at, one in enumerate(blocks):
             other = tuple(1.5 * t for t in ROW) if at < slower else ROW
-            yield real.Pair(differences=tuple(one), rows_s=(ROW, other))
+            yield real.WorkerPair(differences=tuple(one), rows_s=(ROW, other))
 
     monkeypatch.setattr(real, "_pairs", pretended)
 
@@ -113,8 +113,8 @@ class Taking:
         return Taken(sample=replace(sample, steal_share=1.0) if took is None else sample)
 
 
-def workers(*times: tuple[float | None, ...]) -> list[Cell]:
-    return [Cell(case=case("a"), worker=Taking(*own)) for own in times]  # type: ignore[arg-type]
+def workers(*times: tuple[float | None, ...]) -> list[RunningCell]:
+    return [RunningCell(case=case("a"), worker=Taking(*own)) for own in times]  # type: ignore[arg-type]
 
 
 def test_void_samples_are_taken_again_and_blocks_hold_both_workers() -> None:
@@ -126,7 +126,7 @@ def test_void_samples_are_taken_again_and_blocks_hold_both_workers() -> None:
 def test_a_pair_of_which_too_many_samples_are_void_is_none() -> None:
     assert real._pair(workers((None,), (1.0,)), random.Random(0)) is None
     pair = real._pair(workers((1.0,), (2.0,)), random.Random(0))
-    assert pair == real.Pair(differences=(-math.log(2),) * 4, rows_s=((1.0,) * 12, (2.0,) * 12))
+    assert pair == real.WorkerPair(differences=(-math.log(2),) * 4, rows_s=((1.0,) * 12, (2.0,) * 12))
 
 
 def effect(center: float) -> Effect:
@@ -162,17 +162,17 @@ class Pretended:
     def __init__(self, group: Group, *times: tuple[float | None, ...]) -> None:
         self.group, self.rounds, self.kept, self._times = group, 0, list[Record](), times
 
-    def measure(self, *, deadline: float, rounds_left: float, tell: object) -> tuple[Seen, ...]:
+    def measure(self, *, deadline: float, rounds_left: float, on_progress: object) -> tuple[CellResult, ...]:
         took, self.rounds = self._times[self.rounds], self.rounds + 1
         failed = Failure(status="failed", error="it broke")
         return tuple(
-            Seen(case=one, failure=failed, outcome=Outcome())
+            CellResult(case=one, failure=failed, outcome=Outcome())
             if t is None
-            else Seen(case=one, failure=None, outcome=Outcome(measurements=timed([t, t])))
+            else CellResult(case=one, failure=None, outcome=Outcome(measurements=timed([t, t])))
             for one, t in zip(self.group.members, took, strict=True)
         )
 
-    def keep(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         self.kept.append(record)
 
 

@@ -14,7 +14,7 @@ import pytest
 from cnnbench import machine
 from cnnbench.spec import Device
 from cnnbench.timing import disturbance as watch
-from cnnbench.timing.disturbance import Reading, Seen, SystemWatch, between, disturbed, watch_for
+from cnnbench.timing.disturbance import Disturbance, Reading, SystemWatch, between, disturbed, watch_for
 from cnnbench.timing.loop import Sample
 
 CLEAN = Sample(latency_s=0.01, sample_s=0.01, rewarm_s=0.005, tail_s=0.0, iterations_s=(), phases_s=())
@@ -25,19 +25,19 @@ near: Any = pytest.approx
 def test_two_readings_give_shares_of_the_time_in_between() -> None:
     before = Reading(wall_ns=5 * MS, cpu_ns=100 * MS, steal_ticks=7, throttled=3, sm_clock_share=0.9)
     after = Reading(wall_ns=105 * MS, cpu_ns=250 * MS, steal_ticks=9, throttled=4, sm_clock_share=0.8)
-    assert between(before, after, threads=2, cores=4) == Seen(
+    assert between(before, after, threads=2, cores=4) == Disturbance(
         cpu_share=near(0.75), steal_share=near(0.05), throttled=True, sm_clock_share=0.8
     )
 
 
 def test_what_the_system_does_not_count_is_missing() -> None:
     before, after = Reading(wall_ns=0, cpu_ns=0), Reading(wall_ns=MS, cpu_ns=MS)
-    assert between(before, after, threads=1, cores=2) == Seen(cpu_share=near(1.0))
+    assert between(before, after, threads=1, cores=2) == Disturbance(cpu_share=near(1.0))
 
 
 def test_no_time_has_no_shares() -> None:
     at = Reading(wall_ns=1, cpu_ns=1, steal_ticks=1, throttled=1, sm_clock_share=1.0)
-    assert between(at, at, threads=1, cores=1) == Seen()
+    assert between(at, at, threads=1, cores=1) == Disturbance()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cnnbench.timing.heap import BLOCKS, LARGEST_BYTES, SMALLEST_BYTES, scatter_heap
+from cnnbench.timing.heap import BLOCKS, LARGEST_BYTES, SMALLEST_BYTES, randomise_heap
 
 FORKED = """
 import os, random, sys
@@ -42,7 +42,7 @@ print((faults() - before) // 8)
 
 
 def test_half_of_the_blocks_are_held() -> None:
-    held = scatter_heap(random.Random(0))
+    held = randomise_heap(random.Random(0))
     sizes = [block.numel() for block in held]
     assert len(sizes) == BLOCKS // 2
     assert all(SMALLEST_BYTES <= size <= LARGEST_BYTES for size in sizes)
@@ -50,7 +50,7 @@ def test_half_of_the_blocks_are_held() -> None:
 
 
 def test_the_generator_decides() -> None:
-    one, same, other = ([block.numel() for block in scatter_heap(random.Random(seed))] for seed in (1, 1, 2))
+    one, same, other = ([block.numel() for block in randomise_heap(random.Random(seed))] for seed in (1, 1, 2))
     assert one == same != other
 
 

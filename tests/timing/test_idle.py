@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnnbench.timing import idle
-from cnnbench.timing.idle import TASKS, fall_idle, others_run
+from cnnbench.timing.idle import TASKS, others_run, wait_until_idle
 
 OWN = threading.get_native_id()
 
@@ -66,7 +66,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, answers: str, tmp_path: Path) -> Time
 
     monkeypatch.setattr(idle, "time", pretended)
     monkeypatch.setattr(idle, "others_run", others)
-    fall_idle(tmp_path)
+    wait_until_idle(tmp_path)
     return pretended
 
 
@@ -90,7 +90,7 @@ def test_where_threads_are_not_shown_three_steps_without_cpu_time_are_idle(
 ) -> None:
     pretended = Time(busy_s)
     monkeypatch.setattr(idle, "time", pretended)
-    fall_idle(tmp_path / "missing")
+    wait_until_idle(tmp_path / "missing")
     assert pretended.slept == [0.002] * steps
 
 
@@ -108,7 +108,7 @@ def test_a_real_thread_at_work_is_waited_for() -> None:
     thread.start()
     try:
         begun.wait(10)
-        fall_idle()
+        wait_until_idle()
         assert ended.is_set()
     finally:
         leave.set()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cnnbench.clock import FakeTime
-from cnnbench.timing.disturbance import Reading, Seen
+from cnnbench.timing.disturbance import Disturbance, Reading
 from cnnbench.timing.loop import SampleShape, Timed, take_sample
 from cnnbench.timing.work import InferencePasses
 
@@ -117,9 +117,9 @@ class Script:
         self.log.append("read")
         return Reading(wall_ns=len(self.log), cpu_ns=0)
 
-    def seen(self, before: Reading, after: Reading) -> Seen:
+    def seen(self, before: Reading, after: Reading) -> Disturbance:
         assert (before.wall_ns, after.wall_ns) == (1, 4)
-        return Seen(cpu_share=0.5, steal_share=0.25, throttled=True, sm_clock_share=0.125)
+        return Disturbance(cpu_share=0.5, steal_share=0.25, throttled=True, sm_clock_share=0.125)
 
 
 def test_a_watch_looks_before_the_untimed_iterations_and_right_after_the_timed_ones() -> None:

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cnnbench.machine import team_place
-from cnnbench.training.distributed import Share, Team, join
+from cnnbench.machine import rank_and_world_size
+from cnnbench.training.distributed import ProcessGroup, Share, join
 
 
 def shares(count: int, size: int) -> list[Share]:
     images = torch.arange(float(count)).reshape(-1, 1)
-    return [Team(rank=rank, size=size).share(images, torch.arange(count)) for rank in range(size)]
+    return [ProcessGroup(rank=rank, size=size).share(images, torch.arange(count)) for rank in range(size)]
 
 
 @pytest.mark.parametrize(("count", "size"), [(8, 2), (7, 2), (9, 4), (1, 2), (3, 4)])
@@ -37,7 +37,7 @@ def test_averaged_gradients_are_those_of_the_whole_batch(count: int, size: int) 
     whole = model.weight.grad.clone()
     parts = torch.zeros_like(whole)
     for rank in range(size):
-        share = Team(rank=rank, size=size).share(images, labels)
+        share = ProcessGroup(rank=rank, size=size).share(images, labels)
         model.zero_grad()
         (functional.cross_entropy(model(share.images), share.labels) * share.weight).backward()  # type: ignore[no-untyped-call]
         parts += model.weight.grad
@@ -47,5 +47,5 @@ def test_averaged_gradients_are_those_of_the_whole_batch(count: int, size: int) 
 def test_one_process_alone_is_no_team() -> None:
     assert join("cpu", {}) is None
     assert join("cpu", {"WORLD_SIZE": "1", "RANK": "0"}) is None
-    assert team_place({}) == (0, 1)
-    assert team_place({"WORLD_SIZE": "4", "RANK": "2"}) == (2, 4)
+    assert rank_and_world_size({}) == (0, 1)
+    assert rank_and_world_size({"WORLD_SIZE": "4", "RANK": "2"}) == (2, 4)

@@ -86,7 +86,7 @@ def outcome_of(monkeypatch: pytest.MonkeyPatch, shift: int) -> dict[str, tuple[f
             case=made,
             build=Where,
             clock=wall_clock(),
-            hear=lambda text, *_: told.append(text),
+            on_message=lambda text, *_: told.append(text),
             part="test",
             shift=shift,
         )

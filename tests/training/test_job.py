@@ -85,7 +85,7 @@ def measure_accuracy(
     made = case(asked.name, task="accuracy", dataset=dataset.name, shape=asked.input_shape, seed=seed)
     made = replace(made, recipe=more.pop("recipe", "tutorial"))
     more["training"] = replace(more.get("training", Training()), epochs=epochs)
-    assignment = Assignment(spec=asked, case=made, build=lambda: model, clock=clock, hear=lambda *_: None, **more)
+    assignment = Assignment(spec=asked, case=made, build=lambda: model, clock=clock, on_message=lambda *_: None, **more)
     return accuracy.measure_accuracy(assignment, model, dataset, on_epoch=on_epoch)
 
 
@@ -393,7 +393,7 @@ def test_features_are_computed_once_by_one_process_in_fp32_only() -> None:
         case=made,
         build=lambda: model,
         clock=wall_clock(),
-        hear=lambda *_: None,
+        on_message=lambda *_: None,
         training=Training(features_once=True),
     )
     with pytest.raises(UsageError) as caught:

@@ -13,8 +13,8 @@ import click
 from cnnbench import data
 from cnnbench.app.option_types import TABLE_FORMATS, data_dir_option
 from cnnbench.app.progress import display
-from cnnbench.data.check import Facts, inspect
-from cnnbench.data.dataset import DatasetSpec, Source, Tell
+from cnnbench.data.check import DatasetSummary, inspect
+from cnnbench.data.dataset import DatasetSpec, OnProgress, Source
 from cnnbench.orchestrator.events import Progress
 from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, UsageError
@@ -76,8 +76,8 @@ def verify(name: str, *, data_dir: str | None, output_format: str) -> int:
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     spec = data.find(name)
     source = data.locate(spec, data.places(data_dir))
-    with _telling() as tell:
-        facts = inspect(spec, source, tell)
+    with _showing_progress() as on_progress:
+        facts = inspect(spec, source, on_progress)
     click.echo(_as_json(spec, facts) if output_format == "json" else "\n".join(_as_text(spec, facts)))
     return EXIT_FAILED if any(file.as_published is False for file in facts.files) else 0
 
@@ -116,28 +116,28 @@ def import_(name: str, folder: Path, *, data_dir: str) -> int:
     source = spec.look((folder,))
     if source is None:
         raise UsageError(f"'{folder}' does not hold {spec.needs}.")
-    with _telling() as tell:
-        spec.read(source, spec.shape, tell)
+    with _showing_progress() as on_progress:
+        spec.read(source, spec.shape, on_progress)
     for path in fetching.take_over(source, Path(data_dir)):
         click.echo(str(path))
     return 0
 
 
 @contextmanager
-def _telling() -> Iterator[Tell]:
+def _showing_progress() -> Iterator[OnProgress]:
     """Have a display that says how far reading is."""
     begin = time.monotonic()
     with display() as shown:
 
-        def tell(text: str, share: float) -> None:
+        def on_progress(text: str, share: float) -> None:
             elapsed = time.monotonic() - begin
             left = elapsed / share - elapsed if share else 0.0
-            shown.tell(Progress(text=text, elapsed_s=elapsed, remaining_s=left))
+            shown.on_progress(Progress(text=text, elapsed_s=elapsed, remaining_s=left))
 
-        yield tell
+        yield on_progress
 
 
-def _as_text(spec: DatasetSpec, facts: Facts) -> Iterator[str]:
+def _as_text(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
     yield f"{spec.name}: {facts.source.form}"
     yield f"Source: {spec.source}"
     if facts.files:
@@ -166,7 +166,7 @@ def _verdict(as_published: bool | None) -> str | None:  # noqa: FBT001  # a fact
     return None if as_published is None else "yes" if as_published else "NO"
 
 
-def _as_json(spec: DatasetSpec, facts: Facts) -> str:
+def _as_json(spec: DatasetSpec, facts: DatasetSummary) -> str:
     import msgspec
 
     held = {"name": spec.name, "class_names": spec.class_names, **msgspec.to_builtins(facts, enc_hook=str)}

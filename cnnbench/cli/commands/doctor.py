@@ -86,10 +86,10 @@ def command(
     if limit < 1:
         raise UsageError("--largest 0 leaves no batch to try. Give 1 or more.")
     usable = machine.default_threads()
-    examined = examine(device, min(threads or usable, usable), measure=not quick, tell=_tell)
+    examined = examine(device, min(threads or usable, usable), measure=not quick, on_progress=_on_progress)
     found = None
     if model is not None:
-        found = largest_batch(model, device, limit=limit, seconds=within, tell=_tell)
+        found = largest_batch(model, device, limit=limit, seconds=within, on_progress=_on_progress)
     if output_format == "json":
         click.echo(json.dumps(_known(examined, model, found), indent=2))
     else:
@@ -97,7 +97,7 @@ def command(
     return 0
 
 
-def _tell(text: str) -> None:
+def _on_progress(text: str) -> None:
     click.echo(text, err=True)
 
 

@@ -78,7 +78,7 @@ def command(
         budget=Budget(total_s=timeout, timeout_s=timeout),
     )
     with display() as shown:
-        records = list(test_weights(request, chosen, part, shift=shift or 0, tell=shown.tell))
+        records = list(test_weights(request, chosen, part, shift=shift or 0, on_progress=shown.on_progress))
     click.echo(_text(records, output_format))
     return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
 

@@ -10,14 +10,14 @@ from types import MappingProxyType
 import click
 
 from cnnbench import expectations, machine
-from cnnbench.analysis.expectations import PICTURES_APART, Difference, Seen, accepted, differences, seen_of
+from cnnbench.analysis.expectations import PICTURES_APART, Difference, Observed, accepted, differences, seen_of
 from cnnbench.app.command_line import typed_command
 from cnnbench.app.option_types import SHAPE, Words
 from cnnbench.app.progress import display, record_line
 from cnnbench.app.session import sigterm_interrupts
 from cnnbench.expectations import Expectation
 from cnnbench.models import MODELS, check_name
-from cnnbench.orchestrator.reproducible import Asked, examine
+from cnnbench.orchestrator.reproducible import CheckOptions, examine
 from cnnbench.record import Record
 from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, MissingError, Shape, UsageError
@@ -201,7 +201,7 @@ def _models(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | N
     return {name: like.get(name) for name in names or like or MODELS}
 
 
-def _asked(name: str, like: Expectation | None, wanted: _Wanted) -> Asked:
+def _asked(name: str, like: Expectation | None, wanted: _Wanted) -> CheckOptions:
     """Return what to look at: what `like` expects, and what is wanted beside.
 
     A built-in is looked at with its own input, which is compared as well.
@@ -209,25 +209,27 @@ def _asked(name: str, like: Expectation | None, wanted: _Wanted) -> Asked:
     own = None if like is None or name in MODELS else like.input_shape
     trained = None if like is None else like.trained
     compiled = "compiled" in wanted.parts or (like is not None and like.compiled is not None)
-    counts = Asked(model=name, input_shape=wanted.input_shape or own, compiled=compiled and not wanted.counts_only)
+    counts = CheckOptions(
+        model=name, input_shape=wanted.input_shape or own, compiled=compiled and not wanted.counts_only
+    )
     if wanted.counts_only or ("trained" not in wanted.parts and trained is None):
         return counts
     before = (EPOCHS, SEED) if trained is None else (trained.epochs, trained.seed)
     return replace(counts, dataset="digits", epochs=wanted.epochs or before[0], seed=before[1])
 
 
-def _look(asked: Sequence[Asked]) -> list[Seen]:
+def _look(asked: Sequence[CheckOptions]) -> list[Observed]:
     """Return what came of each network, with progress on standard error."""
     records: dict[str, list[Record]] = {one.model: [] for one in asked}
     with display() as shown, sigterm_interrupts():
-        for record in examine(asked, shown.tell):
+        for record in examine(asked, shown.on_progress):
             records[record.case.model].append(record)
             if record.status not in ("ok", "unsupported"):
                 shown.line(record_line(record))
     return [seen_of(one.model, records[one.model], seed=one.seed, epochs=one.epochs) for one in asked]
 
 
-def _rows(expected: Expectation | None, seen: Seen) -> tuple[Difference, ...]:
+def _rows(expected: Expectation | None, seen: Observed) -> tuple[Difference, ...]:
     """Return what differs; of a network that nothing is expected of yet, one row."""
     if expected is not None:
         return differences(expected, seen)
@@ -240,7 +242,7 @@ def _rows(expected: Expectation | None, seen: Seen) -> tuple[Difference, ...]:
     return (Difference(model=seen.model, layer=None, quantity="entry", expected=None, found=new),)
 
 
-def _text(rows: Sequence[Difference], seen: Sequence[Seen], place: _Place, output_format: str) -> str:
+def _text(rows: Sequence[Difference], seen: Sequence[Observed], place: _Place, output_format: str) -> str:
     cells = [[getattr(row, name) for name in COLUMNS] for row in rows]
     if output_format in ("csv", "json"):
         return render(COLUMNS, cells, output_format)
@@ -255,7 +257,7 @@ def _text(rows: Sequence[Difference], seen: Sequence[Seen], place: _Place, outpu
     return f"{render(COLUMNS, cells, output_format)}\n\n{said}"
 
 
-def _all_well(seen: Sequence[Seen], torch: str) -> str:
+def _all_well(seen: Sequence[Observed], torch: str) -> str:
     found = [one.found for one in seen if one.found is not None]
     counts = {
         "counted": len(found),
@@ -275,7 +277,7 @@ def _conclude(place: _Place, rows: Sequence[Difference]) -> int:
     return EXIT_FAILED
 
 
-def _accept(place: _Place, seen: Sequence[Seen]) -> int:
+def _accept(place: _Place, seen: Sequence[Observed]) -> int:
     """Write the entries that changed and return the exit code; a network of which a part failed keeps its entry."""
     changed: dict[str, Expectation] = {}
     for one in seen:

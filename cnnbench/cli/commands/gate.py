@@ -103,11 +103,11 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
 @contextmanager
 def _asked(base: str, head: str | None, models: tuple[str, ...] | None, given: dict[str, Any]) -> Iterator[Gate]:
     """Have the gate that is asked for; its revisions lie in folders as long as this lasts."""
-    from cnnbench.gate.request import Wishes, of_files, of_revisions
+    from cnnbench.gate.request import GateOptions, of_files, of_revisions
     from cnnbench.models.outside import is_outside
 
     fails = given.pop("inconclusive") == "fail"
-    wishes = Wishes(budget_s=given.pop("budget"), inconclusive_fails=fails, command=recorded_command(), **given)
+    wishes = GateOptions(budget_s=given.pop("budget"), inconclusive_fails=fails, command=recorded_command(), **given)
     if not is_outside(base) and (head is None or not is_outside(head)):
         with of_revisions(base, head, models or DEFAULT_MODELS, wishes, Path.cwd()) as gate:
             yield gate

@@ -87,11 +87,11 @@ def command(
     weights = published(files)
     folder = output or run_folder("reproduce", datetime.now(UTC))
     store = Store(folder)
-    already = list(store.load().records)
+    completed = list(store.load().records)
     store.append(
         Run(title="reproduce", command=recorded_command(), started=datetime.now(UTC).isoformat(timespec="seconds"))
     )
-    records = already + _count(specs, already, store)
+    records = completed + _count(specs, completed, store)
     missing = dict.fromkeys((spec.name for spec in specs), "left out by --architecture-only")
     interrupted = False
     if not architecture_only:
@@ -139,9 +139,9 @@ def chosen(names: Sequence[str]) -> list[ModelSpec]:
     return told
 
 
-def _count(specs: Sequence[ModelSpec], already: Sequence[Record], store: Store) -> list[Record]:
+def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store) -> list[Record]:
     """Count the networks at their own input and, where figures are printed for it, at 244x244; keep the records."""
-    done = {(r.case.model, r.case.input_shape) for r in already if r.case.task == "complexity" and r.status == "ok"}
+    done = {(r.case.model, r.case.input_shape) for r in completed if r.case.task == "complexity" and r.status == "ok"}
     asked: list[tuple[str, tuple[int, int] | None]] = []
     for spec in specs:
         if (spec.name, spec.input_shape) not in done:
@@ -206,25 +206,27 @@ class _Asked:
     seeds: int
 
 
-def _train(asked: _Asked, already: Sequence[Record], folder: Path) -> Iterator[Record]:
+def _train(asked: _Asked, completed: Sequence[Record], folder: Path) -> Iterator[Record]:
     """Train every network that has figures of training with every missing seed, and yield the records."""
     ahead: list[tuple[ModelSpec, int, int]] = []
     for spec in asked.specs:
         if _trained_by(spec) is not None and spec.name not in asked.missing:
-            done = {record.case.seed for record in already if follows_page(spec, record)}
+            done = {record.case.seed for record in completed if follows_page(spec, record)}
             lacking = [seed for seed in range(asked.seeds) if seed not in done]
             ahead += [(spec, first, count) for first, count in stretches(lacking)]
     with display() as shown, sigterm_interrupts():
         for at, (spec, first, count) in enumerate(ahead):
 
-            def tell(progress: Progress, at: int = at) -> None:
-                shown.tell(_of(progress, at, len(ahead)))
+            def on_progress(progress: Progress, at: int = at) -> None:
+                shown.on_progress(_of(progress, at, len(ahead)))
 
             def checkpoint(seed: int, spec: ModelSpec = spec) -> Path:
                 return checkpoint_path(folder, spec.name, seed)
 
             request = _request(spec, first, asked)
-            for record in train_seeds(request, seeds=count, checkpoint=checkpoint, resume=True, tell=tell):
+            for record in train_seeds(
+                request, seeds=count, checkpoint=checkpoint, resume=True, on_progress=on_progress
+            ):
                 shown.line(record_line(record))
                 yield record
 

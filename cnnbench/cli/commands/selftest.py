@@ -83,12 +83,12 @@ def _prove(names: Sequence[str], form: Form, *, burst: bool, seed: int, output: 
     ended: CnnbenchError | KeyboardInterrupt | None = None
     with display() as shown:
 
-        def tell(text: str, left_s: float) -> None:
-            shown.tell(Progress(text=text, elapsed_s=time.monotonic() - begin, remaining_s=left_s))
+        def on_progress(text: str, left_s: float) -> None:
+            shown.on_progress(Progress(text=text, elapsed_s=time.monotonic() - begin, remaining_s=left_s))
 
         try:
             with sigterm_interrupts():
-                for figure in run(asked, kept.figures, seed=seed, tell=tell):
+                for figure in run(asked, kept.figures, seed=seed, on_progress=on_progress):
                     kept = replace(kept, figures=(*kept.figures, figure))
                     shown.line(line(figure))
                     if output is not None:

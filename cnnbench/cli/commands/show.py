@@ -14,11 +14,11 @@ import click
 from cnnbench.app.option_types import Words, data_dir_option
 from cnnbench.cli.show import datasets as pictures
 from cnnbench.cli.show import models as looked
-from cnnbench.cli.show.datasets import Asked, Drawing
+from cnnbench.cli.show.datasets import Drawing, ShowOptions
 from cnnbench.report.drawing import FORMATS
 from cnnbench.spec import CnnbenchError, UsageError
 
-KINDS: Mapping[str, Callable[[Asked], Drawing]] = MappingProxyType(
+KINDS: Mapping[str, Callable[[ShowOptions], Drawing]] = MappingProxyType(
     {
         "samples": pictures.samples,
         "edges": pictures.edges,
@@ -110,7 +110,7 @@ def command(
     form = _form(output)
     if image is not None and not Path(image).is_file():
         raise UsageError(f"There is no picture file {image}.")
-    asked = Asked(
+    asked = ShowOptions(
         what=what,
         checkpoint=checkpoint,
         weights=weights,

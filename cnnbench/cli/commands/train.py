@@ -141,7 +141,7 @@ def command(
         by_step=by_step or 0,
     )
     check(request, Options(command="", output=output))
-    rank, size = machine.team_place()
+    rank, size = machine.rank_and_world_size()
     if features_once and (variant != "eager" or size > 1):
         raise UsageError(FEATURES_ALONE)
     if size > 1 and seeds > 1:
@@ -149,11 +149,11 @@ def command(
             f"Several processes train one seed together; --seeds {seeds} needs as many calls, with --seed."
         )
     if rank > 0:
-        return _help_out(request, output, training, resume=resume)
-    return _lead(request, output, training, seeds=seeds, resume=resume, output_format=output_format)
+        return _run_other_rank(request, output, training, resume=resume)
+    return _run_rank_zero(request, output, training, seeds=seeds, resume=resume, output_format=output_format)
 
 
-def _lead(
+def _run_rank_zero(
     request: Request, output: Path | None, training: Training, *, seeds: int, resume: bool, output_format: str
 ) -> int:
     """Train every seed, write and show what came of it, and say how to go on if that ended early."""
@@ -176,7 +176,7 @@ def _lead(
     return _told(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
 
 
-def _help_out(request: Request, output: Path | None, training: Training, *, resume: bool) -> int:
+def _run_other_rank(request: Request, output: Path | None, training: Training, *, resume: bool) -> int:
     """Train as one of several processes that is not the first: say and write nothing."""
     model = request.sections[0].models[0]
     records = train_seeds(
@@ -185,7 +185,7 @@ def _help_out(request: Request, output: Path | None, training: Training, *, resu
         seeds=1,
         resume=resume,
         checkpoint=lambda seed: checkpoint_path(output or Path(), model, seed),
-        tell=lambda _: None,
+        on_progress=lambda _: None,
     )
     return 0 if all(record.status == "ok" for record in records) else EXIT_FAILED
 
@@ -231,7 +231,7 @@ def _train(
                 seeds=seeds,
                 resume=resume,
                 checkpoint=lambda seed: checkpoint_path(folder, model, seed),
-                tell=shown.tell,
+                on_progress=shown.on_progress,
             )
             for record in done:
                 store.append(record)

@@ -16,7 +16,7 @@ from cnnbench.record import Record
 from cnnbench.report.drawing import draw_curves, draw_sheets, draw_steps
 from cnnbench.spec import UsageError
 from cnnbench.store import load
-from cnnbench.visuals import COLOURS, Sheet, kernel_colours
+from cnnbench.visuals import COLOURS, ImageGrid, kernel_colours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class ShowOptions:
     """The options of the command; `what` is a dataset, a model, a checkpoint or a run."""
 
     what: str | None = None
@@ -67,11 +67,11 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", Path(text).name.removesuffix(".safetensors")).strip("-.") or "picture"
 
 
-def samples(asked: Asked) -> Drawing:
+def samples(asked: ShowOptions) -> Drawing:
     """Draw pictures of a dataset, spread evenly over the part, with the names of their classes."""
     name, images, labels = _pictures(asked, asked.count or SAMPLES)
     names = data.find(name).class_names
-    sheet = Sheet(
+    sheet = ImageGrid(
         title=f"{len(images)} of the {PARTS[asked.part]} pictures, spread evenly over them",
         images=images,
         names=tuple(names[label] if label < len(names) else str(label) for label in labels),
@@ -79,21 +79,21 @@ def samples(asked: Asked) -> Drawing:
     return Drawing(name=file_name(name), encode=lambda form: draw_sheets(name, [sheet], form))
 
 
-def edges(asked: Asked) -> Drawing:
+def edges(asked: ShowOptions) -> Drawing:
     """Draw the first pictures of a dataset as two edge filters see them."""
     from cnnbench.data.edges import horizontal_edges, vertical_edges
 
     name, images, _ = _pictures(asked, asked.count or EDGES, first=True)
     grey = images.mean(axis=3) if images.ndim == 4 else images  # noqa: PLR2004 - N, height, width, colours
     sheets = [
-        Sheet(title=f"the first {PARTS[asked.part]} pictures", images=images),
-        Sheet(title="vertical edges: three rows of -1, 0, 1", images=vertical_edges(grey), kind="values"),
-        Sheet(title="horizontal edges: rows of -1, 0 and 1", images=horizontal_edges(grey), kind="values"),
+        ImageGrid(title=f"the first {PARTS[asked.part]} pictures", images=images),
+        ImageGrid(title="vertical edges: three rows of -1, 0, 1", images=vertical_edges(grey), kind="values"),
+        ImageGrid(title="horizontal edges: rows of -1, 0 and 1", images=horizontal_edges(grey), kind="values"),
     ]
     return Drawing(name=file_name(name), encode=lambda form: draw_sheets(f"Edges in {name}", sheets, form))
 
 
-def _pictures(asked: Asked, count: int, *, first: bool = False) -> tuple[str, npt.NDArray[np.float32], list[int]]:
+def _pictures(asked: ShowOptions, count: int, *, first: bool = False) -> tuple[str, npt.NDArray[np.float32], list[int]]:
     """Return the dataset's name, pictures as sheets hold them, and their labels."""
     import numpy as np
 
@@ -101,11 +101,11 @@ def _pictures(asked: Asked, count: int, *, first: bool = False) -> tuple[str, np
     spec = data.find(name)
     with display() as shown:
 
-        def tell(text: str, share: float) -> None:
+        def on_progress(text: str, share: float) -> None:
             del share
-            shown.tell(Progress(text=text, elapsed_s=0.0, remaining_s=0.0))
+            shown.on_progress(Progress(text=text, elapsed_s=0.0, remaining_s=0.0))
 
-        read = data.read(spec, spec.shape, data_dir=asked.data_dir, tell=tell)
+        read = data.read(spec, spec.shape, data_dir=asked.data_dir, on_progress=on_progress)
     part = getattr(read, asked.part)
     count = min(count, len(part))
     places = np.arange(count) if first else np.linspace(0, len(part) - 1, count).round().astype(int)
@@ -115,7 +115,7 @@ def _pictures(asked: Asked, count: int, *, first: bool = False) -> tuple[str, np
     return name, images, part.labels_N[places].tolist()
 
 
-def curves(asked: Asked) -> Drawing:
+def curves(asked: ShowOptions) -> Drawing:
     """Draw loss and accuracy of a run's trainings by epoch."""
     groups, run = _trained(asked)
     losses, tops = by_epoch(groups, "loss"), by_epoch(groups, "top1")
@@ -123,7 +123,7 @@ def curves(asked: Asked) -> Drawing:
     return Drawing(name=_run_name(run), encode=lambda form: draw_curves(title, losses, tops, form))
 
 
-def steps(asked: Asked) -> Drawing:
+def steps(asked: ShowOptions) -> Drawing:
     """Draw the error rate of a run's trainings by step."""
     groups, run = _trained(asked)
     tops = by_step(groups, "top1")
@@ -147,7 +147,7 @@ def _title(groups: Mapping[str, list[Record]]) -> str:
     return f"{named.pop()}{recipe}" if len(named) == 1 else f"{len(groups)} networks{recipe}"
 
 
-def _trained(asked: Asked) -> tuple[dict[str, list[Record]], str]:
+def _trained(asked: ShowOptions) -> tuple[dict[str, list[Record]], str]:
     run = asked.what or LATEST
     if not Path(run).exists():
         raise UsageError(f"There is no run '{run}'. Name the folder of a 'cnnbench train', or its records.jsonl.")
@@ -157,7 +157,7 @@ def _trained(asked: Asked) -> tuple[dict[str, list[Record]], str]:
     return groups, run
 
 
-def forming(asked: Asked) -> Drawing:
+def forming(asked: ShowOptions) -> Drawing:
     """Draw how the first kernels of a run's first training with records within epochs formed."""
     groups, run = _trained(asked)
     records = [record for group in groups.values() for record in group if record.samples("step_kernels")]
@@ -168,7 +168,7 @@ def forming(asked: Asked) -> Drawing:
     return Drawing(name=_run_name(run), encode=lambda form: draw_sheets(title, [sheet], form))
 
 
-def forming_sheet(record: Record) -> Sheet:
+def forming_sheet(record: Record) -> ImageGrid:
     """Return the first kernels of a training in the steps that were recorded, a row a step."""
     import numpy as np
 
@@ -178,7 +178,7 @@ def forming_sheet(record: Record) -> Sheet:
     chosen = np.unique(np.linspace(0, len(every) - 1, min(MOST_ROWS, len(every))).round().astype(int))
     colours = shape[1] == COLOURS
     tiles = every[chosen].reshape(-1, *shape[1:])
-    return Sheet(
+    return ImageGrid(
         title=f"the first {shape[0]} kernels of the first convolution{', as colours' if colours else ''}",
         images=kernel_colours(tiles) if colours else tiles[:, 0],
         kind="pixels" if colours else "values",

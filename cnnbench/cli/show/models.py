@@ -11,7 +11,7 @@ from cnnbench.analysis.curves import moved
 from cnnbench.app.progress import display
 from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.cli.commands.evaluate import built_by, confusion, evaluation_request
-from cnnbench.cli.show.datasets import PARTS, SAMPLES, Asked, Drawing, file_name, forming
+from cnnbench.cli.show.datasets import PARTS, SAMPLES, Drawing, ShowOptions, file_name, forming
 from cnnbench.orchestrator.events import Progress
 from cnnbench.orchestrator.questions import ONE_ANSWER, look_into
 from cnnbench.orchestrator.training import test_weights
@@ -20,7 +20,7 @@ from cnnbench.record import Record
 from cnnbench.report.drawing import draw_confusion, draw_sheets, draw_shift
 from cnnbench.spec import CnnbenchError, Request, Section, UsageError
 from cnnbench.variants import parse_variant
-from cnnbench.visuals import Look
+from cnnbench.visuals import VisualRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class _Network:
     says: str
 
 
-def _network(asked: Asked) -> _Network:
+def _network(asked: ShowOptions) -> _Network:
     """Return which network is asked for, and with which weights.
 
     Raises:
@@ -60,32 +60,32 @@ def _network(asked: Asked) -> _Network:
     return _Network(model=model, weights=weights, info=None, says=says)
 
 
-def kernels(asked: Asked) -> Drawing:
+def kernels(asked: ShowOptions) -> Drawing:
     """Draw the kernels of convolutions, or how the first ones formed in a run."""
     if asked.what is not None and Path(asked.what).exists() and not asked.what.endswith(".safetensors"):
         return forming(asked)
-    return _looked(asked, Look(kind="kernels", layers=asked.layers), "Kernels of {}", dataset=None)
+    return _looked(asked, VisualRequest(kind="kernels", layers=asked.layers), "Kernels of {}", dataset=None)
 
 
-def features(asked: Asked) -> Drawing:
+def features(asked: ShowOptions) -> Drawing:
     """Draw what layers make of a picture, and of the same picture moved."""
     moves = ((0, 0),) if asked.move is None else ((0, 0), asked.move)
     image = None if asked.image is None else str(Path(asked.image))
-    look = Look(kind="features", layers=asked.layers, image=image, picture=asked.picture, moves=moves)
+    look = VisualRequest(kind="features", layers=asked.layers, image=image, picture=asked.picture, moves=moves)
     return _looked(asked, look, "Features of {}", dataset=asked.dataset)
 
 
-def predictions(asked: Asked) -> Drawing:
+def predictions(asked: ShowOptions) -> Drawing:
     """Draw test pictures with the classes that a checkpoint gives them."""
     network = _network(asked)
     dataset = asked.dataset or (network.info.dataset if network.info else None)
     if network.weights == "none" or dataset is None:
         raise UsageError("Predictions need a checkpoint of 'cnnbench train', or --weights and --dataset.")
-    look = Look(kind="predictions", count=asked.count or SAMPLES, wrong=asked.wrong)
+    look = VisualRequest(kind="predictions", count=asked.count or SAMPLES, wrong=asked.wrong)
     return _looked(asked, look, "Predictions of {}", dataset=dataset)
 
 
-def _looked(asked: Asked, look: Look, heading: str, *, dataset: str | None) -> Drawing:
+def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: str | None) -> Drawing:
     network = _network(asked)
     info = network.info
     if look.kind != "kernels":
@@ -104,14 +104,14 @@ def _looked(asked: Asked, look: Look, heading: str, *, dataset: str | None) -> D
     )
     with display() as shown:
         sheets = look_into(
-            request, look, lambda news: shown.tell(Progress(text=news.text, elapsed_s=0.0, remaining_s=0.0))
+            request, look, lambda news: shown.on_progress(Progress(text=news.text, elapsed_s=0.0, remaining_s=0.0))
         )
     title = heading.format(network.says)
     name = file_name(asked.what or asked.checkpoint or network.model)
     return Drawing(name=name, encode=lambda form: draw_sheets(title, sheets, form))
 
 
-def shown_confusion(asked: Asked) -> Drawing:
+def shown_confusion(asked: ShowOptions) -> Drawing:
     """Draw which classes a checkpoint takes for which."""
     network, record, dataset = _tested(asked, shift=0)
     table = confusion(record)
@@ -120,7 +120,7 @@ def shown_confusion(asked: Asked) -> Drawing:
     return Drawing(name=file_name(network.weights), encode=lambda form: draw_confusion(title, table, names, form))
 
 
-def shift(asked: Asked) -> Drawing:
+def shift(asked: ShowOptions) -> Drawing:
     """Draw how a checkpoint does on pictures that are moved."""
     network, record, dataset = _tested(asked, shift=asked.pixels)
     title = f"{network.says}: {PARTS[asked.part]} pictures of {dataset}, moved"
@@ -128,7 +128,7 @@ def shift(asked: Asked) -> Drawing:
     return Drawing(name=file_name(network.weights), encode=lambda form: draw_shift(title, lines, form))
 
 
-def _tested(asked: Asked, *, shift: int) -> tuple[_Network, Record, str]:
+def _tested(asked: ShowOptions, *, shift: int) -> tuple[_Network, Record, str]:
     network = _network(asked)
     if network.info is None:
         raise UsageError("This needs a checkpoint of 'cnnbench train': cnnbench show shift lenet-seed0.safetensors.")
@@ -139,7 +139,7 @@ def _tested(asked: Asked, *, shift: int) -> tuple[_Network, Record, str]:
     request = evaluation_request(Path(network.weights), network.info, dataset, data_dir=asked.data_dir)
     eager = parse_variant("eager", device="cpu", threads=machine.default_threads())
     with display() as shown:
-        (record,) = test_weights(request, [eager], asked.part, shift=shift, tell=shown.tell)
+        (record,) = test_weights(request, [eager], asked.part, shift=shift, on_progress=shown.on_progress)
     if record.status != "ok":
         raise CnnbenchError(record.error or record.status)
     return network, record, dataset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnbench.report.drawing.parts import WIDTH_IN, WRONG, bare, picture, shortened, title
-from cnnbench.visuals import Sheet
+from cnnbench.visuals import ImageGrid
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,7 +37,7 @@ _COLOURED = 4
 """Dimensions of images in colours: N, height, width, 3."""
 
 
-def draw_sheets(heading: str, sheets: Sequence[Sheet], form: str) -> bytes:
+def draw_sheets(heading: str, sheets: Sequence[ImageGrid], form: str) -> bytes:
     """Return `sheets` one below the other, under `heading`, as a file.
 
     Pixels are shown as they are, values in blue below 0 and red above it where there are both, else from dark to light;
@@ -58,7 +58,7 @@ def draw_sheets(heading: str, sheets: Sequence[Sheet], form: str) -> bytes:
     return picture(draw, sum(heights) + TITLE_IN, form)
 
 
-def _columns(sheet: Sheet) -> int:
+def _columns(sheet: ImageGrid) -> int:
     count = len(sheet.images)
     if sheet.columns:
         return sheet.columns
@@ -67,7 +67,7 @@ def _columns(sheet: Sheet) -> int:
     return next((most for most in (8, 16) if count <= most * most // 2), 16) if count > 8 else count  # noqa: PLR2004
 
 
-def _tile_in(sheet: Sheet) -> tuple[float, float]:
+def _tile_in(sheet: ImageGrid) -> tuple[float, float]:
     """Return width and height of a tile in inches."""
     height, width = sheet.images.shape[1:3]
     left, right = _margins_in(sheet)
@@ -77,29 +77,29 @@ def _tile_in(sheet: Sheet) -> tuple[float, float]:
     return across, across * height / width
 
 
-def _margins_in(sheet: Sheet) -> tuple[float, float]:
+def _margins_in(sheet: ImageGrid) -> tuple[float, float]:
     """Return the inches to the left and to the right of a sheet's tiles."""
     return LABELS_IN if sheet.axes else SIDE_IN, SCALE_IN if sheet.kind == "values" else SIDE_IN
 
 
-def _rows(sheet: Sheet) -> int:
+def _rows(sheet: ImageGrid) -> int:
     return math.ceil(len(sheet.images) / _columns(sheet))
 
 
-def _height(sheet: Sheet) -> float:
+def _height(sheet: ImageGrid) -> float:
     names = LINE_IN * _lines(sheet) + 0.1 if sheet.names else 0.0
     return TITLE_IN + _rows(sheet) * (_tile_in(sheet)[1] + names) + _below_in(sheet)
 
 
-def _below_in(sheet: Sheet) -> float:
+def _below_in(sheet: ImageGrid) -> float:
     return 2 * LINE_IN if sheet.axes else 2 * SIDE_IN
 
 
-def _lines(sheet: Sheet) -> int:
+def _lines(sheet: ImageGrid) -> int:
     return max(len(name.split("\n")) for name in sheet.names)
 
 
-def _draw_named(part: SubFigure, sheet: Sheet) -> None:
+def _draw_named(part: SubFigure, sheet: ImageGrid) -> None:
     columns = _columns(sheet)
     rows = math.ceil(len(sheet.images) / columns)
     grid = part.subplots(rows, columns, squeeze=False)
@@ -124,7 +124,7 @@ def _frame(axes: Axes) -> None:
         spine.set_linewidth(2)
 
 
-def _draw_tiles(part: SubFigure, sheet: Sheet) -> None:
+def _draw_tiles(part: SubFigure, sheet: ImageGrid) -> None:
     """Draw the tiles at the left below the title, and their scale beside them; places are shares of the part."""
     columns, rows = _columns(sheet), _rows(sheet)
     height, width = sheet.images.shape[1:3]
@@ -163,7 +163,7 @@ def mosaic(images: npt.NDArray[np.float32], columns: int, *, gap: int) -> npt.ND
     return whole
 
 
-def _colours(sheet: Sheet) -> dict[str, Any]:
+def _colours(sheet: ImageGrid) -> dict[str, Any]:
     """Return how an image of the sheet is drawn: all of them on one scale."""
     if sheet.images.ndim == _COLOURED:
         return {"interpolation": "nearest"}

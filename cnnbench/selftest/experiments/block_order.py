@@ -7,8 +7,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from cnnbench.orchestrator.blocks import Turn, take_blocks
-from cnnbench.orchestrator.cell import Cell
+from cnnbench.orchestrator.blocks import SamplingWindow, take_blocks
+from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.experiments.known_slowdown import case_of
 from cnnbench.stats import compare_rounds
@@ -70,12 +70,12 @@ def shuffled(part: str, setting: Setting) -> Found:
     return _positions(setting) if part == "positions" else _drifting(setting)
 
 
-def _round(machine: _Machine, count: int, seed: int, number: int) -> list[Cell]:
+def _round(machine: _Machine, count: int, seed: int, number: int) -> list[RunningCell]:
     """Take round `number` of `count` equal cells, as a run does: each has an order of its own."""
-    cells = [Cell(case=case_of("lenet", seed)) for _ in range(count)]
+    cells = [RunningCell(case=case_of("lenet", seed)) for _ in range(count)]
     for at, cell in enumerate(cells):
         cell.worker = cast("Any", _Pretended(machine, at))
-    turn = Turn(count=BLOCKS, least=BLOCKS, deadline=math.inf)
+    turn = SamplingWindow(count=BLOCKS, least=BLOCKS, deadline=math.inf)
     take_blocks(cells, turn, random.Random(f"{seed} {number}"))  # noqa: S311  # an order
     return cells
 
@@ -127,5 +127,5 @@ def _center(seed: int, drift: float) -> float:
     return effect.center
 
 
-def _differences(first: Cell, second: Cell) -> list[float]:
+def _differences(first: RunningCell, second: RunningCell) -> list[float]:
     return [math.log(one.latency_s / second.samples[block].latency_s) for block, one in first.samples.items()]

@@ -25,9 +25,9 @@ def shares(part: str, setting: Setting) -> Found:
         raise NotRunHere("it needs a CUDA device, and torch sees none here")
     torch.manual_seed(setting.seed)
     clock = clock_for(device)
-    setting.tell("ceilings", 0.0)
+    setting.on_progress("ceilings", 0.0)
     ceilings = measure_ceilings(device, clock, seconds=CEILINGS_S, native_bf16=False)
-    setting.tell("once more", CEILINGS_S / (CEILINGS_S + AGAIN_S))
+    setting.on_progress("once more", CEILINGS_S / (CEILINGS_S + AGAIN_S))
     again = measure_shares(ceilings, device, clock, seconds=AGAIN_S)
     return Found(
         measured="a 2048 x 2048 matrix product (fp32) and a copy, measured again, of the ceilings (medians)",

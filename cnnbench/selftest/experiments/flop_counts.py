@@ -96,7 +96,7 @@ def _published(setting: Setting) -> Found:
     off: dict[str, float] = {}
     coarse: list[str] = []
     for at, name in enumerate(names):
-        setting.tell(name, at / len(names))
+        setting.on_progress(name, at / len(names))
         spec = find_model(f"torchvision:{name}")
         giga = count_pass(spec.build, spec.input_shape).count.macs / 1e9
         published = models.get_model_weights(name).DEFAULT.meta["_ops"]

@@ -30,7 +30,7 @@ def injected(part: str, setting: Setting) -> Found:
     percents = [int(part.split(maxsplit=1)[0])] * RUNS if setting.full else list(PERCENTS)
     effects: list[Effect | None] = []
     for at, percent in enumerate(percents):
-        setting.tell(f"run {at + 1} of {len(percents)}, {percent} % slower", at / len(percents))
+        setting.on_progress(f"run {at + 1} of {len(percents)}, {percent} % slower", at / len(percents))
         effects.append(_run(percent, seed=setting.seed + at))
     covered = sum(covers(effect, -math.log1p(percent / 100)) for effect, percent in zip(effects, percents, strict=True))
     least = LEAST if setting.full else len(percents) - most_wrong(len(percents), 1 - CONFIDENCE)

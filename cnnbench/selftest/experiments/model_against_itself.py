@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench.analysis.effects import DELTA_SHARED
-from cnnbench.orchestrator.blocks import Turn, take_blocks
-from cnnbench.orchestrator.cell import Cell
+from cnnbench.orchestrator.blocks import SamplingWindow, take_blocks
+from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.orchestrator.plan import Group
-from cnnbench.orchestrator.start_round import Limits, start
+from cnnbench.orchestrator.start_round import WorkerLimits, start
 from cnnbench.quantity import COMPARED
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.selftest.chance import most_wrong
@@ -52,7 +52,7 @@ choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class WorkerPair:
     """What two equal workers gave: d of each block; and, in seconds, a row of samples of one and then of the other."""
 
     differences: tuple[float, ...]
@@ -94,7 +94,7 @@ def _comparisons(setting: Setting, count: int) -> list[list[list[float]]]:
     twin = replace(case, role="twin")
     with measuring(Group(cases=(case,), twin=twin)) as run:
         for at in range(count * ROUNDS):
-            setting.tell(f"round {at + 1} of {count * ROUNDS}", at / (count * ROUNDS))
+            setting.on_progress(f"round {at + 1} of {count * ROUNDS}", at / (count * ROUNDS))
             run.take()
             if run.group.over:
                 raise CnnbenchError(f"workers of {MODEL} failed")
@@ -127,13 +127,13 @@ def one_after_the_other(_part: str, setting: Setting) -> Found:
     )
 
 
-def _welch(pair: Pair) -> float:
+def _welch(pair: WorkerPair) -> float:
     from scipy.stats import ttest_ind
 
     return float(ttest_ind(*pair.rows_s, equal_var=False).pvalue)
 
 
-def _pairs(setting: Setting, count: int) -> Iterator[Pair]:
+def _pairs(setting: Setting, count: int) -> Iterator[WorkerPair]:
     """Yield what pair after pair of new workers gives: what a process shifts is part of what is compared."""
     order = random.Random(setting.seed)  # noqa: S311  # an order
     case, shapes = case_of(MODEL, setting.seed), dict[Case, SampleShape]()
@@ -141,10 +141,10 @@ def _pairs(setting: Setting, count: int) -> Iterator[Pair]:
     host = start_host(threads=1, compiles=False)
     try:
         with scratch_folder() as scratch:
-            limits = Limits(scratch=scratch, memory_bytes=memory_limit(), emulated={})
+            limits = WorkerLimits(scratch=scratch, memory_bytes=memory_limit(), emulated={})
             while made < count:
-                setting.tell(f"pair {made + 1} of {count}", made / count)
-                cells = [Cell(case=case, host=host) for _ in range(2)]
+                setting.on_progress(f"pair {made + 1} of {count}", made / count)
+                cells = [RunningCell(case=case, host=host) for _ in range(2)]
                 try:
                     start(cells, shapes, limits, lambda _: None)
                     pair = _pair(cells, order)
@@ -163,7 +163,7 @@ def _pairs(setting: Setting, count: int) -> Iterator[Pair]:
         host.close()
 
 
-def _shape_of(cells: Sequence[Cell]) -> SampleShape:
+def _shape_of(cells: Sequence[RunningCell]) -> SampleShape:
     """Return the shape of the samples of cells, none of which may have failed."""
     for cell in cells:
         if cell.failure is not None:
@@ -173,7 +173,7 @@ def _shape_of(cells: Sequence[Cell]) -> SampleShape:
     return ready.shape
 
 
-def _pair(cells: Sequence[Cell], order: random.Random) -> Pair | None:
+def _pair(cells: Sequence[RunningCell], order: random.Random) -> WorkerPair | None:
     """Return what a pair of workers gave, None where too many samples were void."""
     naive_first = order.random() < 0.5  # noqa: PLR2004  # a coin
     rows = [_blocks([cell], ROW, order) for cell in cells] if naive_first else []
@@ -183,15 +183,15 @@ def _pair(cells: Sequence[Cell], order: random.Random) -> Pair | None:
     if len(blocks) < BLOCKS or min(map(len, rows)) < ROW:
         return None
     differences = tuple(math.log(first / second) for first, second in blocks)
-    return Pair(differences=differences, rows_s=tuple(tuple(seconds for (seconds,) in row) for row in rows))
+    return WorkerPair(differences=differences, rows_s=tuple(tuple(seconds for (seconds,) in row) for row in rows))
 
 
-def _blocks(cells: Sequence[Cell], count: int, order: random.Random) -> list[tuple[float, ...]]:
+def _blocks(cells: Sequence[RunningCell], count: int, order: random.Random) -> list[tuple[float, ...]]:
     """Return the compared times of `cells`, in seconds, of `count` blocks without a void sample, or of fewer."""
     found: list[tuple[float, ...]] = []
     for _ in range(PATIENCE):
         left = count - len(found)
-        take_blocks(cells, Turn(count=left, least=left, deadline=math.inf), order)
+        take_blocks(cells, SamplingWindow(count=left, least=left, deadline=math.inf), order)
         found += [
             tuple(_compared_s(cell.samples[block]) for cell in cells)
             for block in range(left)

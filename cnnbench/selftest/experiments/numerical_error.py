@@ -83,7 +83,7 @@ def _errors(case: Case, *, wrong: bool) -> tuple[float, float]:
             case=case,
             build=lambda: _build(wrong=wrong),
             clock=wall_clock(),
-            hear=lambda *_: None,
+            on_message=lambda *_: None,
         )
     )
     values = {m.quantity: m.samples[0] for m in outcome.measurements}

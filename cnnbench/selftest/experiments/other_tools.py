@@ -103,7 +103,7 @@ def _timer(setting: Setting) -> tuple[list[float], list[float]]:
     theirs: list[float] = []
     rounds = ROUNDS[setting.form]
     for at in range(rounds):
-        setting.tell("", at / rounds)
+        setting.on_progress("", at / rounds)
         pair: list[Callable[[], None]] = [
             lambda: ours.append(sample()),
             lambda: theirs.append(timer.timeit(passes).mean),
@@ -122,7 +122,7 @@ def _pyperf(setting: Setting) -> tuple[list[float], list[float]]:
     theirs: list[float] = []
     runs = PYPERF_RUNS[setting.form]
     for at in range(runs):
-        setting.tell(f"run {at + 1} of {runs}", at / runs)
+        setting.on_progress(f"run {at + 1} of {runs}", at / runs)
         ours += [sample() for _ in range(PYPERF_SAMPLES)]
         theirs += _pyperf_run()
     return ours, theirs

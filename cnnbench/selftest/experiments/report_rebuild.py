@@ -20,12 +20,12 @@ def rebuilt(_part: str, setting: Setting) -> Found:
     """V18: how many reports differ after they were rebuilt, by a process of its own, from a run's records."""
     with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         folder = Path(scratch) / "run"
-        setting.tell("measuring", 0.0)
+        setting.on_progress("measuring", 0.0)
         _cnnbench(*MEASURED, "--seed", str(setting.seed), "--output", str(folder))
         before = {name: (folder / name).read_bytes() for name in REPORTS}
         for name in REPORTS:
             (folder / name).unlink()
-        setting.tell("rebuilding", 0.8)
+        setting.on_progress("rebuilding", 0.8)
         _cnnbench("report", str(folder))
         differ = sum((folder / name).read_bytes() != before[name] for name in REPORTS)
     return Found(

@@ -96,7 +96,7 @@ def coverage(part: str, setting: Setting) -> Found:
     rng = np.random.default_rng([setting.seed, 4, list(_GROUPS).index(part)])
     covered = early = 0
     for at in range(SERIES // GROUPS):
-        setting.tell("", at * GROUPS / SERIES)
+        setting.on_progress("", at * GROUPS / SERIES)
         truths = rng.uniform(-LARGEST_EFFECT, LARGEST_EFFECT, size=GROUPS)
         scatter = np.exp(rng.normal(scale=MACHINES) + rng.normal(scale=kind.unequal, size=(GROUPS, 1, 1)))
         taken = _until_narrow(

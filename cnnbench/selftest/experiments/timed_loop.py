@@ -63,7 +63,7 @@ def repeated(take: Callable[[], T], *, count: int, fit: Callable[[T], bool], set
     for _ in range(PATIENCE * count):
         if found == count:
             return
-        setting.tell("", found / count)
+        setting.on_progress("", found / count)
         taken = take()
         if fit(taken):
             found += 1

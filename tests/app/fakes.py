@@ -20,17 +20,17 @@ Act = Callable[[Hooks], None]
 Pretend = Callable[[Act], None]
 
 
-def keep(*records: Record) -> Act:
+def recording(*records: Record) -> Act:
     def act(hooks: Hooks) -> None:
         for one in records:
-            hooks.keep(one)
+            hooks.on_record(one)
 
     return act
 
 
 def interrupted_after(*records: Record) -> Act:
     def act(hooks: Hooks) -> None:
-        keep(*records)(hooks)
+        recording(*records)(hooks)
         raise KeyboardInterrupt
 
     return act
