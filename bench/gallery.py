@@ -68,7 +68,7 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
         ),
         Shot(
             title="Error rate by step",
-            says="Within epochs, recorded by `cnnbench train --by-step`.",
+            says="Within epochs, recorded by `cnnbench train --log-every`.",
             words=("steps", str(digits)),
             file="steps",
         ),
@@ -188,7 +188,7 @@ def main() -> None:
         digits = runs / "digits"
         cnnbench(
             *("train", "digit_cnn", "--dataset", dataset, "--recipe", "fast", "--epochs", "4", "--seeds", "3"),
-            *("--by-step", "100" if dataset == "mnist" else "20", "--output", str(digits)),
+            *("--log-every", "100" if dataset == "mnist" else "20", "--output", str(digits)),
         )
         colours = None
         if has("cifar10"):

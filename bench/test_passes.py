@@ -132,7 +132,7 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
             environment=msgspec.to_builtins(here.environment),
             warmup_s=ready.warmup_s,
             iteration_s=ready.iteration_s,  # at the end of the warm-up, from which iterations and rounds follow
-            steady=not ready.cautions,
+            steady=not ready.warnings,
             reading_s=ready.reading_s,
             **{"compile_s" if case.variant.compile_mode else "first_call_s": ready.first_call_s},
         )

@@ -90,7 +90,7 @@ def rows_of(*arguments: str) -> list[dict[str, str]]:
 def shown(row: dict[str, str]) -> Found:
     if row["status"] != "ok":  # such as a machine whose cores were given to others
         return {"verdict": row["status"], "error": row["error"]}
-    names = ("speedup", "speedup_low", "speedup_high", "smallest_detectable", "rounds")
+    names = ("speedup", "speedup_low", "speedup_high", "minimum_detectable_effect", "rounds")
     return {"verdict": row["verdict"], **{n: float(row[n]) if row[n] else None for n in names}}
 
 

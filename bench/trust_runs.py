@@ -33,7 +33,7 @@ def first_table_s(records: Iterable[Record], begin: float) -> float:
 
 def said(report: Report) -> Found:
     """Return every ratio of a report with its interval and verdict, its A/A controls, and where the time went."""
-    twins = () if report.noise is None else report.noise.twins
+    aa_controls = () if report.noise is None else report.noise.aa_controls
     return {
         "busy": None if report.noise is None else report.noise.busy,
         "passes_share": None if report.totals is None else report.totals.passes_share,
@@ -55,7 +55,7 @@ def said(report: Report) -> Found:
             for lineup in report.lineups
             for one in lineup.ranked
         ],
-        "twins": [{"row": t.reference, "ratio": ratio_of(t.ratio), "excludes": t.excludes} for t in twins],
+        "aa_controls": [{"row": t.reference, "ratio": ratio_of(t.ratio), "excludes": t.excludes} for t in aa_controls],
     }
 
 
@@ -66,7 +66,7 @@ def ratio_of(interval: Interval | None) -> tuple[float, float | None, float | No
 def lines_of(runs: Sequence[Found]) -> list[str]:
     """Return the summary of runs of `compare` or `bench`."""
     rows = [row for run in runs for row in run["rows"]]
-    twins = [twin for run in runs for twin in run["twins"]]
+    aa_controls = [aa_control for run in runs for aa_control in run["aa_controls"]]
     judged = [row for row in rows if row["verdict"] is not None]
     large = [row for row in judged if row["ratio"][0] and abs(math.log(row["ratio"][0])) > math.log1p(LARGE)]
     shares = [run["passes_share"] for run in runs if run["passes_share"] is not None]
@@ -77,13 +77,13 @@ def lines_of(runs: Sequence[Found]) -> list[str]:
         f"rows: {counted(row['status'] for row in rows)}; {sum(bool(row['warnings']) for row in rows)} with a warning",
         f"verdicts: {counted(row['verdict'] for row in judged)}",
         f"beyond {LARGE:.0%}: {len(large)}, {sum(row['verdict'] == UNDECIDED for row in large)} of them {UNDECIDED}",
-        f"A/A: {sum(twin['excludes'] for twin in twins)} of {len(twins)} exclude 1",
+        f"A/A: {sum(aa_control['excludes'] for aa_control in aa_controls)} of {len(aa_controls)} exclude 1",
     ]
     if shares:
         lines.append(f"inside passes {range_of([100 * share for share in shares])} % of the time, compiling apart")
     lines += [line_of(name, own) for name, own in by("row", judged).items()]
     lines += [line_of(f"fastest / {name}", own) for name, own in by("model", ranked(runs)).items()]
-    return lines + [line_of(f"A/A {name}", own) for name, own in by("row", twins).items()]
+    return lines + [line_of(f"A/A {name}", own) for name, own in by("row", aa_controls).items()]
 
 
 def ranked(runs: Sequence[Found]) -> list[Found]:

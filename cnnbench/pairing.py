@@ -18,22 +18,22 @@ Pair = tuple[float, float]
 def kept(record: Record, quantity: str) -> Iterator[tuple[int | None, float]]:
     """Yield block (None for a quantity seen once) and value of each sample that no environment counter rejected.
 
-    A block that is voided for the latency is voided for everything that was timed in it.
+    A block that is rejected for the latency is rejected for everything that was timed in it.
     """
     found = record.find(quantity)
     if found is None:
         return
     latency = record.find("latency_s")
-    voided_blocks = {block for block, _ in _voided(latency)} if latency else set()
-    own = set(found.voided)
+    rejected_blocks = {block for block, _ in _rejected(latency)} if latency else set()
+    own = set(found.rejected)
     for at, value in enumerate(found.samples):
         block = found.blocks[at] if at < len(found.blocks) else None
-        if at not in own and (block is None or block not in voided_blocks):
+        if at not in own and (block is None or block not in rejected_blocks):
             yield block, value
 
 
-def _voided(measurement: Measurement) -> Iterator[tuple[int, float]]:
-    for at in measurement.voided:
+def _rejected(measurement: Measurement) -> Iterator[tuple[int, float]]:
+    for at in measurement.rejected:
         if at < len(measurement.blocks):
             yield measurement.blocks[at], measurement.samples[at]
 

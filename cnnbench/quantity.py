@@ -107,7 +107,7 @@ _ALL = (
     _q("graph_breaks", "1", "lower", "count", "places where torch.compile had to leave its graph"),
     _q("recompiles", "1", "lower", "count", "compilations after the first"),
     _q("break_even_calls", "1", "lower", "count", "passes after which compiling has paid for itself"),
-    _q("numerics_error", "1", "lower", "number", "largest relative error of the scores against fp64"),
+    _q("max_relative_error", "1", "lower", "number", "largest relative error of the scores against fp64"),
     _q("numerics_allowed", "1", "", "number", "largest relative error that the variant may have"),
     _q("top1_agreed", "1", "higher", "count", "real pictures whose top class is that of fp64"),
     _q("top1_compared", "1", "", "count", "real pictures that were compared with fp64"),

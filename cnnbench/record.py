@@ -1,4 +1,4 @@
-"""What was seen: environments, measurements, cautions, records and runs, to and from one line of JSON each."""
+"""What was seen: environments, measurements, warnings, records and runs, to and from one line of JSON each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from cnnbench.spec import Case, Shape
 from cnnbench.visuals import ImageGrid
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 1
 """Version of the record format; readers refuse every other one."""
 
 Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid", "not started"]
@@ -44,19 +44,19 @@ class Environment:
 class Measurement:
     """The raw samples of one quantity, in the SI unit of the quantity table.
 
-    `units`: iterations that one sample holds. `blocks`: for each sample the block in which it was taken (empty for a
-    quantity that is seen once). `voided`: positions of samples that an environment counter rejected.
+    `iterations_per_sample`: iterations that one sample holds. `blocks`: for each sample the block in which it was taken
+    (empty for a quantity that is seen once). `rejected`: positions of samples that an environment counter rejected.
     """
 
     quantity: str
     samples: tuple[float, ...]
-    units: int = 1
+    iterations_per_sample: int = 1
     blocks: tuple[int, ...] = ()
-    voided: tuple[int, ...] = ()
+    rejected: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Caution:
+class RecordedWarning:
     """A fact that a reader must know before trusting a number, and an advice; `code` is its stable name."""
 
     code: str
@@ -87,7 +87,7 @@ class Outcome:
     """
 
     measurements: tuple[Measurement, ...] = ()
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[RecordedWarning, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
     sheets: tuple[ImageGrid, ...] = ()
@@ -109,7 +109,7 @@ class Record:
     duration_s: float
     status: Status
     measurements: tuple[Measurement, ...] = ()
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[RecordedWarning, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None

@@ -79,7 +79,9 @@ RUNNERS: Mapping[Task | Role, Runner] = MappingProxyType(
         "train": Runner(kind="sampled", module="cnnbench.timing.job", function="training"),
         "complexity": Runner(kind="whole", module="cnnbench.inspection.complexity", function="run"),
         "accuracy": Runner(kind="whole", module="cnnbench.training.job", function="run"),
-        "canary": Runner(kind="fixed", module="cnnbench.timing.control_workload", function="canary"),
+        "control_workload": Runner(
+            kind="fixed", module="cnnbench.timing.control_workload", function="control_workload"
+        ),
         "memory": Runner(kind="whole", module="cnnbench.inspection.memory", function="run"),
         "numerics": Runner(kind="whole", module="cnnbench.inspection.numerics", function="run"),
         "predict": Runner(kind="whole", module="cnnbench.inspection.predict", function="run"),

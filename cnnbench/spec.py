@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["complexity", "infer", "train", "accuracy"]
-Role = Literal["timed", "twin", "canary", "lineup", "memory", "numerics", "ceilings", "predict", "look", "layers"]
+Role = Literal[
+    "timed", "aa_control", "control_workload", "lineup", "memory", "numerics", "ceilings", "predict", "look", "layers"
+]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "tf32", "amp_bf16", "amp_fp16", "bf16"]
-RecipeName = Literal["tutorial", "as-printed", "fast"]
+RecipeName = Literal["tutorial", "as-published", "fast"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 Shape = tuple[int, ...]
 
@@ -73,8 +75,8 @@ class Recipe:
     `flip` and `crop_padding`: training pictures of its dataset are mirrored at random, and cut out at random after so
     many black pixels were put around. `halves`: the first half of the test pictures validates, the second one tests.
     `amp`: autocast, where the device does it itself. `one_cycle`: the rate goes up from 0 to `learning_rate` and down
-    to 0 again. `features_once`: what the frozen part makes of each picture is computed once, and the head is trained on
-    that. After `epochs`, all layers are trained for `unfrozen_epochs` more at `unfrozen_rate`.
+    to 0 again. `cache_features`: what the frozen part makes of each picture is computed once, and the head is trained
+    on that. After `epochs`, all layers are trained for `unfrozen_epochs` more at `unfrozen_rate`.
 
     The rest is how pages err: they train on the test pictures (`trains_on_test`), validate on the training pictures
     (`validates_on_train`), change validation and test pictures at random too (`augments_all`), let the batch statistics
@@ -99,7 +101,7 @@ class Recipe:
     one_cycle: bool = False
     channels_last: bool = False
     amp: bool = False
-    features_once: bool = False
+    cache_features: bool = False
     unfrozen_epochs: int = 0
     unfrozen_rate: float | None = None
     trains_on_test: bool = False
@@ -128,14 +130,14 @@ tuned for none, so their accuracies say how a network takes to it, not the best 
 class Training:
     """What a training changes in its recipe (None: nothing), and what is recorded of it beside.
 
-    `by_step`: so many steps lie between two records of loss and accuracy within an epoch; 0: there are none.
+    `log_every`: so many steps lie between two records of loss and accuracy within an epoch; 0: there are none.
     """
 
     epochs: int | None = None
     unfrozen_epochs: int | None = None
     unfrozen_rate: float | None = None
-    features_once: bool = False
-    by_step: int = 0
+    cache_features: bool = False
+    log_every: int = 0
 
 
 AS_THE_RECIPE = Training()
@@ -257,11 +259,11 @@ class Request:
 class Case:
     """One thing to measure, written whole into its record; `input_shape` is (channels, height, width).
 
-    `role` tells apart what several workers measure under the same conditions: `timed` is the cell itself, `twin` the
-    reference once more (the A/A check), `canary` fixed work that shows the machine's noise, `lineup` the cell once more
-    in turns with other models, `memory` and `numerics` the cell's peak memory and numerical error, `ceilings` what the
-    machine can do at most, `predict` what it takes pictures for, `look` pictures of its inside, `layers` the time of
-    each of its layers.
+    `role` tells apart what several workers measure under the same conditions: `timed` is the cell itself, `aa_control`
+    the reference once more (the A/A check), `control_workload` fixed work that shows the machine's noise, `lineup` the
+    cell once more in turns with other models, `memory` and `numerics` the cell's peak memory and numerical error,
+    `ceilings` what the machine can do at most, `predict` what it takes pictures for, `look` pictures of its inside,
+    `layers` the time of each of its layers.
     """
 
     model: str

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from cnnbench.record import FORMAT_VERSION, Caution, Record, Run, from_json, to_json
+from cnnbench.record import FORMAT_VERSION, Record, RecordedWarning, Run, from_json, to_json
 from cnnbench.spec import Case, CnnbenchError, UsageError
 
 RECORDS_NAME = "records.jsonl"
@@ -23,7 +23,7 @@ class Loaded:
     """What a record file holds, in the order of writing, and what a reader should know about the file."""
 
     items: tuple[Record | Run, ...]
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[RecordedWarning, ...] = ()
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -120,7 +120,7 @@ def _parse(file: Path) -> Loaded:
         if not line.strip():
             continue
         if at == last and _is_torn(line):
-            return Loaded(items=tuple(items), cautions=(_torn(file, at + 1),))
+            return Loaded(items=tuple(items), warnings=(_torn(file, at + 1),))
         items.append(_decode(line, file, at + 1))
     return Loaded(items=tuple(items))
 
@@ -161,8 +161,8 @@ def _is_torn(line: bytes) -> bool:
     return False
 
 
-def _torn(file: Path, number: int) -> Caution:
-    return Caution(
+def _torn(file: Path, number: int) -> RecordedWarning:
+    return RecordedWarning(
         code="torn_line",
         fact=f"'{file}', line {number}, the last one, is incomplete: the run was interrupted while writing it",
         advice="It is left out; resume the run to measure its case again.",

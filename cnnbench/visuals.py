@@ -21,14 +21,14 @@ class VisualRequest:
     """What is to be seen of a network: its kernels, its features of a picture, or pictures with the classes it gives.
 
     `layers`: names of modules, or the numbers of convolutions from 1 on; empty: the first ones. The picture is the file
-    `image`, or else number `picture` of the test pictures; it is seen at each of `moves`. `count` pictures have
+    `image`, or else number `index` of the test pictures; it is seen at each of `moves`. `count` pictures have
     predicted classes, with `wrong` those that are wrong.
     """
 
     kind: Literal["kernels", "features", "predictions"]
     layers: tuple[str, ...] = ()
     image: str | None = None
-    picture: int = 0
+    index: int = 0
     moves: tuple[Move, ...] = ((0, 0),)
     count: int = 0
     wrong: bool = False

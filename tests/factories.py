@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from cnnbench.expectations import Expectation
-from cnnbench.record import Caution, Environment, Layer, Measurement, Record, Run, Status
+from cnnbench.record import Environment, Layer, Measurement, Record, RecordedWarning, Run, Status
 from cnnbench.spec import Budget, Case, Device, Role, Shape, Task, Variant
 
 MACHINE = Environment(
@@ -61,13 +61,18 @@ def once(quantity: str, value: float) -> Measurement:
     return Measurement(quantity=quantity, samples=(float(value),))
 
 
-def timed(latencies: Sequence[float], *, units: int = 10, passes: int = 0) -> tuple[Measurement, ...]:
+def timed(latencies: Sequence[float], *, iterations_per_sample: int = 10, passes: int = 0) -> tuple[Measurement, ...]:
     """Return the timings of one round: a sample a block, lasting 1.25 x its iterations, and `passes` single ones."""
     blocks = tuple(range(len(latencies)))
     found = [
-        Measurement(quantity="latency_s", samples=tuple(latencies), units=units, blocks=blocks),
         Measurement(
-            quantity="sample_s", samples=tuple(1.25 * units * one for one in latencies), units=units, blocks=blocks
+            quantity="latency_s", samples=tuple(latencies), iterations_per_sample=iterations_per_sample, blocks=blocks
+        ),
+        Measurement(
+            quantity="sample_s",
+            samples=tuple(1.25 * iterations_per_sample * one for one in latencies),
+            iterations_per_sample=iterations_per_sample,
+            blocks=blocks,
         ),
     ]
     if passes:
@@ -83,7 +88,7 @@ def record(
     number: int = 0,
     status: Status = "ok",
     error: str | None = None,
-    cautions: tuple[Caution, ...] = (),
+    warnings: tuple[RecordedWarning, ...] = (),
     notes: tuple[str, ...] = (),
     environment: Environment = MACHINE,
     started: str = "2026-01-02T03:04:05Z",
@@ -96,7 +101,7 @@ def record(
         duration_s=4.5,
         status=status,
         measurements=measurements,
-        cautions=cautions,
+        warnings=warnings,
         notes=notes,
         error=error,
     )
@@ -143,22 +148,24 @@ WAVE = (1.00, 1.02, 0.99, 1.05, 1.01, 0.98, 1.03, 1.00, 0.97, 1.04, 1.01, 0.99)
 JITTER = (1.003, 0.987, 0.998, 0.991, 1.012, 1.006, 0.996, 0.982, 1.021, 0.993, 1.014, 1.001)
 """What one cell sees alone."""
 
-EMULATED = Caution(
+EMULATED = RecordedWarning(
     code="emulated",
     fact="this processor computes bf16 by way of fp32",
     advice="Take a processor with native bf16 to learn of its speed.",
 )
 
 
-def leaking(mebibytes: float) -> Caution:
-    """Return a caution that a runner might record, whose fact has a number of its own at its end."""
+def leaking(mebibytes: float) -> RecordedWarning:
+    """Return a warning that a runner might record, whose fact has a number of its own at its end."""
     fact = f"the process held more memory after the last pass than after the first ({mebibytes} MiB)"
-    return Caution(code="leaking", fact=fact, advice="Look for what keeps the batches.")
+    return RecordedWarning(code="leaking", fact=fact, advice="Look for what keeps the batches.")
 
 
-def wave(latency_s: float, *, jitter: bool = False, passes: int = 0, units: int = 1) -> tuple[Measurement, ...]:
+def wave(
+    latency_s: float, *, jitter: bool = False, passes: int = 0, iterations_per_sample: int = 1
+) -> tuple[Measurement, ...]:
     values = [latency_s * w * (j if jitter else 1.0) for w, j in zip(WAVE, JITTER, strict=True)]
-    return timed(values, units=units, passes=passes)
+    return timed(values, iterations_per_sample=iterations_per_sample, passes=passes)
 
 
 STEADY = (1.0, 1.004, 0.998, 1.001)
@@ -175,12 +182,12 @@ def beside(cell: Case, role: Role) -> Case:
     return replace(cell, role=role, task="infer" if role == "numerics" else cell.task)
 
 
-def canary(*, quiet: bool = False) -> tuple[Measurement, ...]:
-    """Return what a canary gives in twelve blocks, and the machine's counters."""
+def control_workload(*, quiet: bool = False) -> tuple[Measurement, ...]:
+    """Return what a control workload gives in twelve blocks, and the machine's counters."""
     near = [1 + (w - 1) / 10 for w in WAVE] if quiet else WAVE
     blocks = tuple(range(len(WAVE)))
     return (
-        *timed([0.01 * w for w in near], units=1),
+        *timed([0.01 * w for w in near], iterations_per_sample=1),
         Measurement(quantity="steal_share", samples=(0.0, 0.03, *[0.0] * 10), blocks=blocks),
         once("pressure_share", 0.125),
         once("load", 1.5),
@@ -189,7 +196,7 @@ def canary(*, quiet: bool = False) -> tuple[Measurement, ...]:
 
 
 def numerics(error: float, allowed: float, agreed: int = 31) -> tuple[Measurement, ...]:
-    values = {"numerics_error": error, "numerics_allowed": allowed, "top1_agreed": agreed, "top1_compared": 32}
+    values = {"max_relative_error": error, "numerics_allowed": allowed, "top1_agreed": agreed, "top1_compared": 32}
     return tuple(once(name, value) for name, value in values.items())
 
 
@@ -212,7 +219,7 @@ def step(latency_s: float, *, jitter: bool = False) -> tuple[Measurement, ...]:
 def whole_run() -> list[Record | Run]:
     """Return a run of every kind of cell: good, shaky, failed, unsupported, trained, judged, only counted, hostile.
 
-    Two of its groups have an A/A twin, one of them a canary; one variant computes something else.
+    Two of its groups have an A/A control, one of them a control workload; one variant computes something else.
     """
     grey = (1, 28, 28)
     hostile = "<script>alert(1)</script>|`a`"
@@ -226,13 +233,13 @@ def whole_run() -> list[Record | Run]:
     for number, (one, two, three) in enumerate(
         ((1.0, 1.002, 0.98), (1.004, 0.999, 1.01), (0.998, 1.001, 1.03), (1.001, 1.004, 0.97))
     ):
-        eager = wave(0.0432 * one, passes=300, units=1)
+        eager = wave(0.0432 * one, passes=300, iterations_per_sample=1)
         watched = Measurement(quantity="steal_share", samples=(0.001, 0.05, *[0.0] * 10), blocks=tuple(range(12)))
         items += [
-            record(case("resnet18"), replace(eager[0], voided=(1,)), *eager[1:], watched, number=number),
-            record(beside(case("resnet18"), "twin"), *wave(0.0431 * two, jitter=True), number=number),
-            record(beside(case("resnet18"), "canary"), *canary(), number=number),
-            record(last, *wave(0.0360 * two, jitter=True, passes=300), number=number, cautions=(leaking(2.5),)),
+            record(case("resnet18"), replace(eager[0], rejected=(1,)), *eager[1:], watched, number=number),
+            record(beside(case("resnet18"), "aa_control"), *wave(0.0431 * two, jitter=True), number=number),
+            record(beside(case("resnet18"), "control_workload"), *control_workload(), number=number),
+            record(last, *wave(0.0360 * two, jitter=True, passes=300), number=number, warnings=(leaking(2.5),)),
             record(
                 case("resnet18", COMPILE),
                 *wave(0.0430 * three, jitter=True),
@@ -241,10 +248,16 @@ def whole_run() -> list[Record | Run]:
                 once("graph_breaks", 0),
                 number=number,
             ),
-            record(lenet, *wave(0.000231 * one, units=50), number=number),
-            record(beside(lenet, "twin"), *wave(0.000235 * two, jitter=True, units=50), number=number),
-            record(case("lenet", BF16, shape=grey), *wave(0.00012 * two, jitter=True, units=50), number=number),
-            record(beside(lenet, "lineup"), *wave(0.000229 * two, units=50), number=number),
+            record(lenet, *wave(0.000231 * one, iterations_per_sample=50), number=number),
+            record(
+                beside(lenet, "aa_control"), *wave(0.000235 * two, jitter=True, iterations_per_sample=50), number=number
+            ),
+            record(
+                case("lenet", BF16, shape=grey),
+                *wave(0.00012 * two, jitter=True, iterations_per_sample=50),
+                number=number,
+            ),
+            record(beside(lenet, "lineup"), *wave(0.000229 * two, iterations_per_sample=50), number=number),
             record(beside(case("resnet18"), "lineup"), *wave(0.0431 * one, jitter=True), number=number),
         ]
     items += [
@@ -258,13 +271,13 @@ def whole_run() -> list[Record | Run]:
     items += [
         record(case("lenet", LAST, shape=grey), number=3, status="timeout", error="No answer within 600 s."),
         record(case("resnet18", AMP), status="unsupported", error="bf16 is emulated here:\n  500 times slower"),
-        record(case("lenet", task="train", batch_size=64, shape=grey), *step(0.0051), cautions=(leaking(2.1),)),
+        record(case("lenet", task="train", batch_size=64, shape=grey), *step(0.0051), warnings=(leaking(2.1),)),
         record(case("lenet", LAST, task="train", batch_size=64, shape=grey), *step(0.0049, jitter=True)),
         record(
             case(hostile, batch_size=64),
             status="oom",
             error="Out of memory: 2 GiB | <b>*all*</b>",
-            cautions=(leaking(30.3), replace(EMULATED, fact="<b>|*was*|</b>")),
+            warnings=(leaking(30.3), replace(EMULATED, fact="<b>|*was*|</b>")),
         ),
         judged("lenet", 9_123, 10_000, shape=grey),
         record(

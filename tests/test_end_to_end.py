@@ -21,13 +21,11 @@ from tests.program import PROGRAM, latest, run, table
 
 pytestmark = pytest.mark.slow
 
-COLUMNS = """
-model, variant, device, precision, batch_size, task, input_shape, classes, dataset, status, params,
+COLUMNS = """ model, variant, device, precision, batch_size, task, input_shape, classes, dataset, status, params,
 trainable_params, macs, top1, top1_low, top1_high, latency_s, latency_low_s, latency_high_s, latency_p95_s,
-latency_p99_s, throughput_img_per_s, forward_s, backward_s, optimizer_s, reference, speedup, speedup_low,
-speedup_high, verdict, smallest_detectable, peak_memory_bytes, compile_s, break_even_calls, flops_share_of_peak,
-bound_by, numerics_error, top1_agreement, samples, rounds, warnings, error
-"""
+latency_p99_s, throughput_img_per_s, forward_s, backward_s, optimizer_s, reference, speedup, speedup_low, speedup_high,
+verdict, minimum_detectable_effect, peak_memory_bytes, compile_s, break_even_calls, peak_flops_utilisation, bound_by,
+max_relative_error, top1_agreement, samples, rounds, warnings, error """
 
 NETWORKS = """
 import os
@@ -344,14 +342,14 @@ def test_transfer_by_features_and_by_unfreezing(folder: Path) -> None:
     (record,) = Store(folder / "whole").load().records
     assert record.samples("learning_rate") == (0.01, 0.0001)
     assert record.notes[0].endswith(", then 1 epoch with all layers at 0.0001.")
-    both = run(f"train mobilenet_v2_transfer {on} --features-once --epochs 3 --unfreeze 1 --output both", folder)
+    both = run(f"train mobilenet_v2_transfer {on} --cache-features --epochs 3 --unfreeze 1 --output both", folder)
     assert both.returncode == 0, both.stderr
     (record,) = Store(folder / "both").load().records
     assert record.samples("learning_rate") == (0.01, 0.01, 0.01, 0.0001)
 
 
 def test_records_within_epochs_and_the_fast_recipe(folder: Path) -> None:
-    done = run("train digit_cnn --recipe fast --epochs 2 --by-step 10 --output out --format csv", folder)
+    done = run("train digit_cnn --recipe fast --epochs 2 --log-every 10 --output out --format csv", folder)
     assert done.returncode == 0, done.stderr
     rows = table((folder / "out" / "steps.csv").read_text(encoding="utf-8"))
     assert [row["step"] for row in rows] == ["10", "20", "30", "34", "44", "54", "64", "68"]
@@ -363,7 +361,7 @@ def test_records_within_epochs_and_the_fast_recipe(folder: Path) -> None:
 
 
 def test_a_network_as_its_page_builds_it_is_tested_as_it_was_trained(folder: Path) -> None:
-    trained = run("train mlp --recipe as-printed --epochs 2 --output out --format csv", folder)
+    trained = run("train mlp --recipe as-published --epochs 2 --output out --format csv", folder)
     assert trained.returncode == 0, trained.stderr
     tested = run("evaluate out/mlp-seed0.safetensors --format csv", folder)
     assert tested.returncode == 0, tested.stderr

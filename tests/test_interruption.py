@@ -139,11 +139,11 @@ def test_a_killed_run_goes_on_without_loss_or_repetition(tmp_path: Path, start: 
     assert len(going.children) >= 1
     assert going.left_over() == []
     before = Store(out).load()
-    assert before.cautions == ()
+    assert before.warnings == ()
     done = run(line, tmp_path)
     assert done.returncode == 0, done.stderr
     after = Store(out).load()
-    assert after.cautions == ()
+    assert after.warnings == ()
     assert after.records[: len(before.records)] == before.records
     identities = [(record.case.identity(), record.round) for record in after.records if record.status == "ok"]
     assert len(set(identities)) == len(identities)

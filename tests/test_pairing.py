@@ -16,13 +16,13 @@ BASE = case("net")
 
 
 def taken(
-    latencies: Sequence[float], *, blocks: Sequence[int] = (), voided: Sequence[int] = (), **more: float
+    latencies: Sequence[float], *, blocks: Sequence[int] = (), rejected: Sequence[int] = (), **more: float
 ) -> Record:
     """Return a record of `latencies`; `more` are other quantities, as multiples of each of them."""
     where = tuple(blocks or range(len(latencies)))
-    latency = Measurement(quantity="latency_s", samples=tuple(latencies), blocks=where, voided=tuple(voided))
+    latency = Measurement(quantity="latency_s", samples=tuple(latencies), blocks=where, rejected=tuple(rejected))
     others = [
-        replace(latency, quantity=name, samples=tuple(factor * one for one in latencies), voided=())
+        replace(latency, quantity=name, samples=tuple(factor * one for one in latencies), rejected=())
         for name, factor in more.items()
     ]
     return record(BASE, latency, *others)
@@ -42,17 +42,17 @@ def test_rounds_that_both_have_count_in_the_order_of_the_base() -> None:
 
 @pytest.mark.parametrize(("base", "own"), [((1,), ()), ((), (1,)), ((1,), (1,))])
 def test_a_block_that_is_voided_in_either_is_left_out(base: tuple[int, ...], own: tuple[int, ...]) -> None:
-    found = pairs_by_round({0: taken([1.0, 2.0, 3.0], voided=base)}, {0: taken([4.0, 5.0, 6.0], voided=own)})
+    found = pairs_by_round({0: taken([1.0, 2.0, 3.0], rejected=base)}, {0: taken([4.0, 5.0, 6.0], rejected=own)})
     assert found == [[(1.0, 4.0), (3.0, 6.0)]]
 
 
 def test_a_round_of_voided_blocks_holds_nothing() -> None:
-    base, own = taken([1.0, 2.0]), taken([1.0, 2.0], voided=(0, 1))
+    base, own = taken([1.0, 2.0]), taken([1.0, 2.0], rejected=(0, 1))
     assert pairs_by_round({0: base, 1: base}, {0: own, 1: base}) == [[], [(1.0, 1.0), (2.0, 2.0)]]
 
 
 def test_what_is_voided_for_the_latency_is_voided_for_all() -> None:
-    one = taken([1.0, 2.0, 3.0], blocks=[4, 5, 6], voided=(1,), lower_quartile_s=0.5)
+    one = taken([1.0, 2.0, 3.0], blocks=[4, 5, 6], rejected=(1,), lower_quartile_s=0.5)
     assert list(kept(one, "lower_quartile_s")) == [(4, 0.5), (6, 1.5)]
     assert list(kept(one, "latency_s")) == [(4, 1.0), (6, 3.0)]
 
@@ -60,7 +60,7 @@ def test_what_is_voided_for_the_latency_is_voided_for_all() -> None:
 def test_what_is_voided_alone_leaves_the_latency() -> None:
     one = taken([1.0, 2.0], lower_quartile_s=0.5)
     latency, quartile = one.measurements
-    one = replace(one, measurements=(latency, replace(quartile, voided=(0,))))
+    one = replace(one, measurements=(latency, replace(quartile, rejected=(0,))))
     assert list(kept(one, "lower_quartile_s")) == [(1, 1.0)]
     assert list(kept(one, "latency_s")) == [(0, 1.0), (1, 2.0)]
 
@@ -84,5 +84,5 @@ def test_a_difference_is_the_logarithm_of_how_much_faster() -> None:
 
 
 def test_a_cell_alone_gives_its_latencies() -> None:
-    found = latencies_by_round({0: taken([1.0, 2.0, 4.0], voided=(1,)), 2: taken([8.0], lower_decile_s=0.5)})
+    found = latencies_by_round({0: taken([1.0, 2.0, 4.0], rejected=(1,)), 2: taken([8.0], lower_decile_s=0.5)})
     assert found == [[0.0, math.log(4)], [math.log(8)]]

@@ -132,9 +132,19 @@ def test_three_digits(value: float, text: str) -> None:
 def test_table_is_read_only_and_its_units_fit_how_values_are_shown() -> None:
     with pytest.raises(TypeError):
         QUANTITIES["new"] = QUANTITIES["macs"]  # type: ignore[index]
-    units = {"seconds": "s", "bytes": "B", "rate": "1/s", "count": "1", "share": "1", "ratio": "1", "number": "1"}
-    units |= {"per_second": "1/s", "bytes_per_s": "B/s"}
-    assert {name: q.unit for name, q in QUANTITIES.items()} == {n: units[q.shown] for n, q in QUANTITIES.items()}
+    iterations_per_sample = {
+        "seconds": "s",
+        "bytes": "B",
+        "rate": "1/s",
+        "count": "1",
+        "share": "1",
+        "ratio": "1",
+        "number": "1",
+    }
+    iterations_per_sample |= {"per_second": "1/s", "bytes_per_s": "B/s"}
+    assert {name: q.unit for name, q in QUANTITIES.items()} == {
+        n: iterations_per_sample[q.shown] for n, q in QUANTITIES.items()
+    }
 
 
 def test_a_name_says_its_unit() -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from cnnbench.record import (
     FORMAT_VERSION,
-    Caution,
     Environment,
     Layer,
     Measurement,
     Outcome,
     Record,
+    RecordedWarning,
     Run,
     from_json,
     to_json,
@@ -60,7 +60,7 @@ EVERY_CASE = Case(
     dataset="digits",
     recipe="fast",
     weights="pretrained",
-    role="twin",
+    role="aa_control",
     seed=12,
     budget=Budget(total_s=60.5, timeout_s=0.1),
 )
@@ -72,8 +72,10 @@ EVERY_RECORD = Record(
     started="2026-01-02T03:04:05+00:00",
     duration_s=4.125,
     status="invalid",
-    measurements=(Measurement(quantity="latency_s", samples=(0.1, 0.2), units=3, blocks=(0, 2), voided=(1,)),),
-    cautions=(Caution(code="no_effect", fact="a\nb", advice="c\td"),),
+    measurements=(
+        Measurement(quantity="latency_s", samples=(0.1, 0.2), iterations_per_sample=3, blocks=(0, 2), rejected=(1,)),
+    ),
+    warnings=(RecordedWarning(code="no_effect", fact="a\nb", advice="c\td"),),
     layers=(Layer(name="0.conv", kind="Conv2d", output_shape=(1, 6, 28, 28), params=156, macs=117_600),),
     notes=("not counted: aten::max_pool2d",),
     error="line one\nline two \u2028 </script>",
@@ -217,4 +219,4 @@ def test_find_gives_the_measurement_of_a_quantity_or_none() -> None:
 
 
 def test_an_empty_outcome_holds_nothing() -> None:
-    assert Outcome() == Outcome(measurements=(), cautions=(), layers=(), notes=())
+    assert Outcome() == Outcome(measurements=(), warnings=(), layers=(), notes=())

@@ -23,12 +23,23 @@ PARAMETERS = {
 
 
 def test_every_task_and_role_has_a_runner_but_for_those_of_cells() -> None:
-    assert set(RUNNERS) == {*get_args(Task), *get_args(Role)} - {"timed", "twin", "lineup"}
+    assert set(RUNNERS) == {*get_args(Task), *get_args(Role)} - {"timed", "aa_control", "lineup"}
 
 
 def test_a_twin_does_what_the_cell_does_and_the_others_what_their_role_is() -> None:
     cells = [dataclasses.replace(case("net", task="train"), role=role) for role in get_args(Role)]
-    names = ["train", "train", "canary", "train", "memory", "numerics", "ceilings", "predict", "look", "layers"]
+    names = [
+        "train",
+        "train",
+        "control_workload",
+        "train",
+        "memory",
+        "numerics",
+        "ceilings",
+        "predict",
+        "look",
+        "layers",
+    ]
     assert [runner_for(cell) for cell in cells] == [RUNNERS[name] for name in names]  # type: ignore[index]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.record import FORMAT_VERSION, Caution, Record, to_json
+from cnnbench.record import FORMAT_VERSION, Record, RecordedWarning, to_json
 from cnnbench.spec import Budget, CnnbenchError, UsageError
 from cnnbench.store import Loaded, Store, finished, load
 from tests.factories import case, once, record, run
@@ -35,12 +35,12 @@ def test_a_store_without_file_is_empty(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_dropped_and_cut_before_the_next_append(tmp_path: Path, torn: bytes) -> None:
     file = tmp_path / "records.jsonl"
     file.write_bytes(to_json(ONE) + b"\n" + torn)
-    caution = Caution(
+    warning = RecordedWarning(
         code="torn_line",
         fact=f"'{file}', line 2, the last one, is incomplete: the run was interrupted while writing it",
         advice="It is left out; resume the run to measure its case again.",
     )
-    assert load(tmp_path) == Loaded(items=(ONE,), cautions=(caution,))
+    assert load(tmp_path) == Loaded(items=(ONE,), warnings=(warning,))
     Store(tmp_path).append(TWO)
     assert file.read_bytes() == to_json(ONE) + b"\n" + to_json(TWO) + b"\n"
 

@@ -34,7 +34,7 @@ def two_models() -> list[Record | Run]:
     a, b = case("a"), case("b")
     found: list[Record | Run] = [run()]
     for number, off in enumerate((1.0, 1.01, 0.99, 1.002, 0.998, 1.005)):
-        times = {a: 0.01, case("a", LAST): 0.005 * off, beside(a, "twin"): 0.01 * off}
+        times = {a: 0.01, case("a", LAST): 0.005 * off, beside(a, "aa_control"): 0.01 * off}
         times |= {b: 0.02, beside(a, "lineup"): 0.01, beside(b, "lineup"): 0.02 * off}
         found += [record(one, *timed([t, t]), number=number) for one, t in times.items()]
     found.append(record(case("c"), status="invalid", error="busy", started="2026-01-02T03:04:20Z"))
@@ -56,7 +56,7 @@ def test_a_run_says_its_ratios_rounds_verdicts_and_controls(runs: ModuleType) ->
     assert [one["model"] for one in said["lineups"]] == ["a", "b"]
     assert said["lineups"][1]["ratio"][0] == pytest.approx(2.0, rel=0.01)
     assert (said["lineups"][0]["ratio"], said["lineups"][1]["tied_with"]) == (None, None)
-    assert [(one["row"], one["excludes"]) for one in said["twins"]] == [("a eager cpu infer batch 1", False)]
+    assert [(one["row"], one["excludes"]) for one in said["aa_controls"]] == [("a eager cpu infer batch 1", False)]
     assert (said["passes_share"], said["busy"]) == (0.5, None)
 
 

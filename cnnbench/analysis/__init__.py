@@ -4,6 +4,6 @@ from cnnbench.analysis.analyse import analyse, cell_status
 from cnnbench.analysis.noise import NoiseCard
 from cnnbench.analysis.report import Report, Totals
 from cnnbench.analysis.row import COLUMNS, NEVER, Detail, Row
-from cnnbench.analysis.warnings import RowCaution
+from cnnbench.analysis.warnings import RowWarning
 
-__all__ = ["COLUMNS", "NEVER", "Detail", "NoiseCard", "Report", "Row", "RowCaution", "Totals", "analyse", "cell_status"]
+__all__ = ["COLUMNS", "NEVER", "Detail", "NoiseCard", "Report", "Row", "RowWarning", "Totals", "analyse", "cell_status"]

@@ -22,7 +22,7 @@ from cnnbench.analysis.roofline_of_cells import Counts
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.side_columns import RowContext
 from cnnbench.analysis.summary import compare, summarise
-from cnnbench.analysis.warnings import RowCaution
+from cnnbench.analysis.warnings import RowWarning
 from cnnbench.record import Record, Run, Status
 from cnnbench.spec import Case, UsageError
 from cnnbench.text import without_output
@@ -48,7 +48,7 @@ def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
     """Return the status of each cell that was asked for as rows show it, by `Case.key()`, given the files' items.
 
     Cells that are counted or tested for accuracy are among them, also where they have no row of their own; what was
-    measured beside the cells, such as an A/A twin, is not.
+    measured beside the cells, such as an A/A control, is not.
     """
     return MappingProxyType({cell.case: cell.status for cell in join(files).cells})
 
@@ -133,8 +133,8 @@ def _totals(runs: Sequence[Run]) -> Totals | None:
     )
 
 
-def _warnings(cells: Sequence[Cell]) -> tuple[RowCaution, ...]:
-    found = [RowCaution(row=cell.case.label(), caution=caution) for cell in cells for caution in cell.cautions]
+def _warnings(cells: Sequence[Cell]) -> tuple[RowWarning, ...]:
+    found = [RowWarning(row=cell.case.label(), warning=warning) for cell in cells for warning in cell.warnings]
     return tuple(dict.fromkeys(found))
 
 

@@ -84,7 +84,7 @@ def _with_comparison(row: Row, compared: Comparison) -> Row:
         speedup_low=ratio.low,
         speedup_high=ratio.high,
         verdict=compared.verdict,
-        smallest_detectable=effect.minimum_detectable,
+        minimum_detectable_effect=effect.minimum_detectable,
         detail=replace(row.detail, delta=group.delta, blocks=effect.blocks, together=compared.rows),
     )
 
@@ -99,7 +99,7 @@ def _untimed(cell: Cell, facts: RowInputs) -> Row:
 
 def _conditions(cell: Cell) -> Row:
     case = cell.case
-    codes = dict.fromkeys(caution.code for caution in cell.cautions)
+    codes = dict.fromkeys(warning.code for warning in cell.warnings)
     return Row(
         model=case.model,
         variant=case.variant.name,

@@ -1,4 +1,4 @@
-"""Doubts that only the whole of the records can raise: wrong scores, many voided samples, more speed than there is."""
+"""Doubts that only all records together can raise: wrong scores, many rejected samples, more speed than there is."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.roofline_of_cells import Counts, beyond_roof
 from cnnbench.analysis.row import NUMERICS_FAILED
-from cnnbench.record import DISTURBED, Caution, Record
+from cnnbench.record import DISTURBED, Record, RecordedWarning
 
 MOST_VOIDED = 0.2
-"""Share of voided samples above which a row is marked: what is left may be disturbed too (docs/measurement.md)."""
+"""Share of rejected samples above which a row is marked: what is left may be disturbed too (docs/measurement.md)."""
 
 
 def reviewed(cells: Sequence[Cell], controls: Controls, counts: Counts) -> tuple[Cell, ...]:
@@ -32,8 +32,8 @@ def scores_wrong(cell: Cell) -> bool:
     return any(doubt.code == NUMERICS_FAILED for doubt in cell.doubts)
 
 
-def _wrong(cell: Cell, controls: Controls) -> Caution | None:
-    """Return the caution of a cell whose scores were compared with fp64 and are further off than allowed."""
+def _wrong(cell: Cell, controls: Controls) -> RecordedWarning | None:
+    """Return the warning of a cell whose scores were compared with fp64 and are further off than allowed."""
     found = controls.of(cell, "numerics")
     if found is None:
         return None
@@ -43,22 +43,22 @@ def _wrong(cell: Cell, controls: Controls) -> Caution | None:
     if not facts:
         return None
     advice = "Its speed-up is not shown: a network that computes something else is not a faster one."
-    return Caution(code=NUMERICS_FAILED, fact=facts[0], advice=advice)
+    return RecordedWarning(code=NUMERICS_FAILED, fact=facts[0], advice=advice)
 
 
 def _too_far_off(record: Record) -> str | None:
-    for error, allowed in zip(record.samples("numerics_error"), record.samples("numerics_allowed"), strict=False):
+    for error, allowed in zip(record.samples("max_relative_error"), record.samples("numerics_allowed"), strict=False):
         if error > allowed:
             return f"its largest relative error against fp64 is {error:.2g}, and {allowed:.2g} is allowed"
     return None
 
 
-def _disturbed(cell: Cell) -> Caution | None:
-    voided, count = cell.voided(), sum(len(record.samples("latency_s")) for record in cell.measured)
-    if not voided or voided <= MOST_VOIDED * count:
+def _disturbed(cell: Cell) -> RecordedWarning | None:
+    rejected, count = cell.rejected(), sum(len(record.samples("latency_s")) for record in cell.measured)
+    if not rejected or rejected <= MOST_VOIDED * count:
         return None
-    return Caution(
+    return RecordedWarning(
         code="disturbed",
-        fact=f"{voided} of {count} samples were rejected, because the system gave the cores to others meanwhile",
+        fact=f"{rejected} of {count} samples were rejected, because the system gave the cores to others meanwhile",
         advice=DISTURBED,
     )

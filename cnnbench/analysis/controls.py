@@ -1,4 +1,4 @@
-"""Measured beside the cells, and found by the cell it serves: twins, canaries, line-ups, memory, numerics, ceilings."""
+"""Find what was measured beside a cell: A/A control, control workload, line-up, memory, numerical error, ceilings."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ Priors = Mapping[Device, Prior]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceGroup:
-    """A reference, and what was measured with it to know the noise: its twin's effect and the canary's spread.
+    """A reference and the noise around it: the effect of its A/A control, the spread of the control workload.
 
-    `delta` is the relative difference that counts. `apart` is what reference and twin, which are the same, surely
-    differ by, in ln; the intervals of the group are widened by it.
+    `delta` is the relative difference that counts. `apart` is what reference and A/A control, which are the same,
+    surely differ by, in ln; the intervals of the group are widened by it.
     """
 
     reference: Cell
-    twin: Effect | None
+    aa_control: Effect | None
     spread: float | None
     delta: float
     apart: float
@@ -101,11 +101,13 @@ def _comparable(cell: Cell, reference: Cell, wrong: frozenset[Case]) -> bool:
 
 
 def _group(reference: Cell, controls: Controls, priors: Priors, asked_delta: float | None) -> ReferenceGroup:
-    twin, canary = controls.of(reference, "twin"), controls.of(reference, "canary")
-    effect = None if twin is None else effect_of(reference, twin, priors)
-    spread = None if canary is None else stats.spread_of(canary.samples("latency_s"))
+    aa_control, control_workload = controls.of(reference, "aa_control"), controls.of(reference, "control_workload")
+    effect = None if aa_control is None else effect_of(reference, aa_control, priors)
+    spread = None if control_workload is None else stats.spread_of(control_workload.samples("latency_s"))
     delta = asked_or_default(asked_delta, reference.case.device, spread)
-    return ReferenceGroup(reference=reference, twin=effect, spread=spread, delta=delta, apart=stats.apart_of(effect))
+    return ReferenceGroup(
+        reference=reference, aa_control=effect, spread=spread, delta=delta, apart=stats.apart_of(effect)
+    )
 
 
 def asked_or_default(asked: float | None, device: Device, spread: float | None) -> float:
@@ -140,5 +142,7 @@ def pairs_of(cells: Sequence[Cell], references: References, controls: Controls) 
     ]
     firsts = dict.fromkeys(reference.case for reference, _ in pairs)
     by_case = {cell.case: cell for cell in cells}
-    pairs += [(by_case[c], twin) for c in firsts if (twin := controls.of(by_case[c], "twin")) is not None]
+    pairs += [
+        (by_case[c], aa_control) for c in firsts if (aa_control := controls.of(by_case[c], "aa_control")) is not None
+    ]
     return pairs

@@ -11,7 +11,7 @@ from cnnbench.spec import unknown_name
 
 _HIGHER_FIRST = frozenset(
     {name for name, quantity in QUANTITIES.items() if quantity.better == "higher"}
-    | {"top1_low", "top1_high", "speedup_low", "speedup_high", "top1_agreement", "flops_share_of_peak"}
+    | {"top1_low", "top1_high", "speedup_low", "speedup_high", "top1_agreement", "peak_flops_utilisation"}
 )
 
 

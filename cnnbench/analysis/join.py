@@ -1,4 +1,4 @@
-"""Joins records to cells: all rounds of one case, and their samples without the voided ones."""
+"""Joins records to cells: all rounds of one case, and their samples without the rejected ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cnnbench.pairing import kept
-from cnnbench.record import Caution, Record, Run, Status
+from cnnbench.record import Record, RecordedWarning, Run, Status
 from cnnbench.spec import Case, Task
 from cnnbench.store import finished
 from cnnbench.text import one_line
@@ -27,7 +27,7 @@ class Cell:
     """One case without seed and budget, and what its rounds gave, in the order in which they were recorded.
 
     `files` holds for each record the index of the file that it is from: rounds of several runs are all rounds.
-    `refused` is why the analysis does not believe the numbers; `doubts` are the cautions that it adds to the recorded
+    `refused` is why the analysis does not believe the numbers; `doubts` are the warnings that it adds to the recorded
     ones.
     """
 
@@ -35,7 +35,7 @@ class Cell:
     records: tuple[Record, ...]
     files: tuple[int, ...]
     refused: str | None = None
-    doubts: tuple[Caution, ...] = ()
+    doubts: tuple[RecordedWarning, ...] = ()
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -63,15 +63,15 @@ class Cell:
         return None if reason is None else one_line(reason)
 
     @property
-    def cautions(self) -> tuple[Caution, ...]:
-        """Return what to know about the cell: its rounds' cautions, one if some rounds failed, and the `doubts`."""
-        found = dict.fromkeys(caution for record in self.records for caution in record.cautions)
+    def warnings(self) -> tuple[RecordedWarning, ...]:
+        """Return what to know about the cell: its rounds' warnings, one if some rounds failed, and the `doubts`."""
+        found = dict.fromkeys(warning for record in self.records for warning in record.warnings)
         if self.status == "ok" and self.broken:
             found[_round_failed(self)] = None
         return (*found, *self.doubts)
 
     def samples(self, quantity: str) -> list[float]:
-        """Return the samples of `quantity` over all good rounds, voided blocks left out."""
+        """Return the samples of `quantity` over all good rounds, rejected blocks left out."""
         return [value for record in self.measured for _, value in kept(record, quantity)]
 
     @property
@@ -83,9 +83,9 @@ class Cell:
             if record.status == "ok"
         }
 
-    def voided(self) -> int | None:
+    def rejected(self) -> int | None:
         """Return how many samples environment counters rejected in all good rounds; None where none was read."""
-        return voided(self.measured)
+        return count_rejected(self.measured)
 
     def middle(self, quantity: str) -> float | None:
         """Return the median of `quantity` over all good rounds, None where it was not measured."""
@@ -98,7 +98,7 @@ class Cell:
         for record in self.measured:
             found = record.find("sample_s")
             for _, value in kept(record, "sample_s"):
-                images += self.case.batch_size * (found.units if found else 0)
+                images += self.case.batch_size * (found.iterations_per_sample if found else 0)
                 seconds += value
         return images / seconds if seconds > 0 else None
 
@@ -118,20 +118,20 @@ def gather(files: Iterable[Iterable[Record | Run]]) -> tuple[Cell, ...]:
     )
 
 
-def voided(records: Iterable[Record]) -> int | None:
+def count_rejected(records: Iterable[Record]) -> int | None:
     """Return how many samples environment counters rejected in `records`; None where none was read."""
     watched, count = False, 0
     for record in records:
         watched = watched or any(record.find(counter) for counter in COUNTERS)
         latency = record.find("latency_s")
-        count += 0 if latency is None else len(latency.voided)
+        count += 0 if latency is None else len(latency.rejected)
     return count if watched else None
 
 
-def _round_failed(cell: Cell) -> Caution:
+def _round_failed(cell: Cell) -> RecordedWarning:
     first = cell.broken[0]
     reason = f": {one_line(first.error)}" if first.error else ""
-    return Caution(
+    return RecordedWarning(
         code="round_failed",
         fact=f"{len(cell.broken)} of {len(cell.records)} rounds gave no measurement ({first.status}{reason})",
         advice="The row rests on the other rounds.",

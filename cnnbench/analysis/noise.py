@@ -1,4 +1,4 @@
-"""The noise card: how far a run's numbers can be trusted, from its A/A twins, canaries and the machine's counters."""
+"""Noise: how far a run can be trusted, from its A/A controls, control workloads and the machine's counters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.effects import Comparisons, ReferenceGroup
-from cnnbench.analysis.join import TIMED, Cell, voided
+from cnnbench.analysis.join import TIMED, Cell, count_rejected
 from cnnbench.stats import Interval, excludes_zero, is_quiet
 
 BUSY_PRESSURE = 0.5
@@ -19,8 +19,8 @@ the hypervisor gave to others, from which the machine counts as busy (docs/measu
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TwinNoise:
-    """What the A/A check of a group showed: time of the reference over that of its twin, which is the same network.
+class ControlNoise:
+    """A/A check of a group: time of the reference over that of its A/A control, which is the same model.
 
     `excludes`: the interval does not hold 1, so the group's intervals are wider by what it is away from 1.
     """
@@ -38,7 +38,7 @@ class TwinNoise:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CanaryNoise:
+class WorkloadNoise:
     """What fixed work showed while a group was measured: quartile distance over median of its time."""
 
     reference: str
@@ -50,15 +50,15 @@ class CanaryNoise:
 class NoiseCard:
     """How noisy the machine was, over all groups. SI units; None: not in the records.
 
-    `samples` and `voided` count the timed cells' samples, also those of rounds that are invalid. `steal_share` is the
-    mean over all samples, voided ones too, `most_steal_share` that of the worst one; `pressure_share` is the median
+    `samples` and `rejected` count the timed cells' samples, also those of rounds that are invalid. `steal_share` is the
+    mean over all samples, rejected ones too, `most_steal_share` that of the worst one; `pressure_share` is the median
     over the rounds, `load` the highest; `clock_low_per_s` and `clock_high_per_s` are cycles a second.
     """
 
-    twins: tuple[TwinNoise, ...]
-    canaries: tuple[CanaryNoise, ...]
+    aa_controls: tuple[ControlNoise, ...]
+    control_workloads: tuple[WorkloadNoise, ...]
     samples: int
-    voided: int | None
+    rejected: int | None
     threads: tuple[tuple[str, int], ...]
     steal_share: float | None = None
     most_steal_share: float | None = None
@@ -85,21 +85,26 @@ def noise_of(
     if not timed:
         return None
     groups = comparisons.groups.values()
-    beside = [found for group in groups for role in ("twin", "canary") if (found := controls.of(group.reference, role))]
+    beside = [
+        found
+        for group in groups
+        for role in ("aa_control", "control_workload")
+        if (found := controls.of(group.reference, role))
+    ]
     watched = [*timed, *beside]
     steal = _raw(watched, "steal_share")
     clocks = _raw(watched, "clock_cycles_per_s")
     pressure = _raw(watched, "pressure_share")
-    rejected = [count for cell in timed if (count := voided(cell.records)) is not None]
+    rejected = [count for cell in timed if (count := count_rejected(cell.records)) is not None]
     return NoiseCard(
-        twins=tuple(twin for group in groups if (twin := _twin(group)) is not None),
-        canaries=tuple(
-            CanaryNoise(reference=group.reference.case.label(), spread=group.spread, quiet=is_quiet(group.spread))
+        aa_controls=tuple(aa_control for group in groups if (aa_control := _aa_control(group)) is not None),
+        control_workloads=tuple(
+            WorkloadNoise(reference=group.reference.case.label(), spread=group.spread, quiet=is_quiet(group.spread))
             for group in groups
             if group.spread is not None
         ),
         samples=len(_raw(timed, "latency_s")),
-        voided=sum(rejected) if rejected else None,
+        rejected=sum(rejected) if rejected else None,
         threads=tuple(threads.items()),
         steal_share=statistics.fmean(steal) if steal else None,
         most_steal_share=max(steal, default=None),
@@ -110,17 +115,17 @@ def noise_of(
     )
 
 
-def _twin(group: ReferenceGroup) -> TwinNoise | None:
-    if group.twin is None:
+def _aa_control(group: ReferenceGroup) -> ControlNoise | None:
+    if group.aa_control is None:
         return None
-    return TwinNoise(
+    return ControlNoise(
         reference=group.reference.case.label(),
-        ratio=group.twin.ratio,
-        rounds=group.twin.rounds,
-        excludes=excludes_zero(group.twin),
+        ratio=group.aa_control.ratio,
+        rounds=group.aa_control.rounds,
+        excludes=excludes_zero(group.aa_control),
     )
 
 
 def _raw(cells: Iterable[Cell], quantity: str) -> list[float]:
-    """Return all samples of `quantity`, of voided blocks and invalid rounds too: noise is what made them so."""
+    """Return all samples of `quantity`, of rejected blocks and invalid rounds too: noise is what made them so."""
     return [value for cell in cells for record in cell.records for value in record.samples(quantity)]

@@ -14,8 +14,8 @@ from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
 from cnnbench.text import listed, one_line
 
 _BESIDE: dict[Role, str] = {
-    "twin": "A/A check",
-    "canary": "canary",
+    "aa_control": "A/A control",
+    "control_workload": "control workload",
     "lineup": "place in the line-up",
     "memory": "peak memory",
     "numerics": "numerical check",

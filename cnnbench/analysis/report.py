@@ -9,7 +9,7 @@ from cnnbench.analysis.layers import LayerTable
 from cnnbench.analysis.lineup import Lineup
 from cnnbench.analysis.noise import NoiseCard
 from cnnbench.analysis.row import COLUMNS, Row
-from cnnbench.analysis.warnings import RowCaution
+from cnnbench.analysis.warnings import RowWarning
 from cnnbench.record import Environment
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Report:
     rows: tuple[Row, ...]
     summary: tuple[str, ...]
     differences: tuple[str, ...]
-    warnings: tuple[RowCaution, ...]
+    warnings: tuple[RowWarning, ...]
     notes: tuple[str, ...]
     tested: tuple[str, ...]
     training: tuple[str, ...]

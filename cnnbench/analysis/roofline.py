@@ -65,9 +65,9 @@ class Ceilings:
 def ceilings_of(record: Record) -> Ceilings | None:
     """Return the ceilings in `record`, or None where it is no good record of ceilings.
 
-    One with a caution is none: what was reached beside other work is below what the machine can do.
+    One with a warning is none: what was reached beside other work is below what the machine can do.
     """
-    if record.status != "ok" or record.case.role != "ceilings" or record.cautions:
+    if record.status != "ok" or record.case.role != "ceilings" or record.warnings:
         return None
     return Ceilings(**{name: _one(record, name) for name in Ceilings.__slots__})
 

@@ -8,7 +8,7 @@ NEVER = "never"
 """Stands in files for an infinite number of calls: compiling that does not pay."""
 
 NUMERICS_FAILED = "numerics_failed"
-"""Code of the caution that a row's scores are wrong, so that its speed is of no use."""
+"""Code of the warning that a row's scores are wrong, so that its speed is of no use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,17 +17,17 @@ class Detail:
 
     `delta` is the relative difference that counted; `blocks` are those that the speed-up rests on, and `together` is
     the number of rows that are compared with its reference, whose intervals all hold at once with 95 %. `outliers` are
-    samples beyond Tukey's fences, all of which count; `voided` are samples that do not.
+    samples beyond Tukey's fences, all of which count; `rejected` are samples that do not.
     `break_even_high` is infinite where compiling may never pay. `roof_share` is the achieved FLOP/s over what peak and
     bandwidth allow together; `flops_per_byte` is the intensity, `peak_flop_per_s` and `bytes_per_s` the roof.
-    `latencies_s` are the samples behind the latency, without voided ones, in the order in which they were taken.
+    `latencies_s` are the samples behind the latency, without rejected ones, in the order in which they were taken.
     """
 
     delta: float | None = None
     blocks: int | None = None
     together: int | None = None
     outliers: int | None = None
-    voided: int | None = None
+    rejected: int | None = None
     break_even_low: float | None = None
     break_even_high: float | None = None
     compile_warm_s: float | None = None
@@ -84,13 +84,13 @@ class Row:
     speedup_low: float | None = None
     speedup_high: float | None = None
     verdict: str | None = None
-    smallest_detectable: float | None = None
+    minimum_detectable_effect: float | None = None
     peak_memory_bytes: float | None = None
     compile_s: float | None = None
     break_even_calls: float | None = None
-    flops_share_of_peak: float | None = None
+    peak_flops_utilisation: float | None = None
     bound_by: str | None = None
-    numerics_error: float | None = None
+    max_relative_error: float | None = None
     top1_agreement: float | None = None
     samples: int | None = None
     rounds: int | None = None

@@ -45,9 +45,9 @@ def with_extras(row: Row, cell: Cell, around: RowContext) -> Row:
         row,
         peak_memory_bytes=None if memory is None else memory.middle("peak_memory_bytes"),
         compile_s=cell.middle("compile_s"),
-        flops_share_of_peak=None if roof is None else roof.of_peak,
+        peak_flops_utilisation=None if roof is None else roof.of_peak,
         bound_by=None if roof is None else roof.bound_by,
-        numerics_error=None if numerics is None else max(numerics.samples("numerics_error"), default=None),
+        max_relative_error=None if numerics is None else max(numerics.samples("max_relative_error"), default=None),
         top1_agreement=None if numerics is None else _agreement(numerics),
     )
 
@@ -69,7 +69,7 @@ def _with_details(row: Row, cell: Cell, controls: Controls) -> Row:
     detail = replace(
         row.detail,
         outliers=tukey_outliers(cell.samples("latency_s")),
-        voided=cell.voided(),
+        rejected=cell.rejected(),
         compile_warm_s=seen("compile_warm_s"),
         graphs=counted("graphs"),
         graph_breaks=counted("graph_breaks"),

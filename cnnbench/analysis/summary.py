@@ -81,7 +81,7 @@ def _undecided(row: Row, low: float, high: float, delta: float) -> str:
     """Return what kept a speed-up between `low` and `high` from a verdict."""
     if low > 1 or high < 1:
         return f"the interval is not wholly beyond the {_per_cent(delta)} % that count here"
-    return f"a difference below {_per_cent(row.smallest_detectable or 0.0)} % is easily missed at this precision"
+    return f"a difference below {_per_cent(row.minimum_detectable_effect or 0.0)} % is easily missed at this precision"
 
 
 def _per_cent(share: float) -> str:

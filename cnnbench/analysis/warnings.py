@@ -1,20 +1,20 @@
-"""Warnings: the cautions of rows, and what rows with the same code have in common."""
+"""Warnings: the warnings of rows, and what rows with the same code have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cnnbench.record import Caution
+from cnnbench.record import RecordedWarning
 from cnnbench.text import number_of, one_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RowCaution:
-    """A caution and the label of the row that it is about."""
+class RowWarning:
+    """A warning and the label of the row that it is about."""
 
     row: str
-    caution: Caution
+    warning: RecordedWarning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,15 +38,15 @@ class Warned:
         return "; ".join(part for part in (f"(!) {self.code}: {number_of(len(self.rows), 'row')}", advice) if part)
 
 
-def by_code(warnings: Iterable[RowCaution]) -> tuple[Warned, ...]:
+def by_code(warnings: Iterable[RowWarning]) -> tuple[Warned, ...]:
     """Return `warnings` put together by code, in order of first appearance; a code's advices are said once each."""
     advices: dict[str, dict[str, None]] = {}
     facts: dict[str, dict[str, list[str]]] = {}
-    for warning in warnings:
-        caution = warning.caution
-        code, fact, advice = one_line(caution.code), one_line(caution.fact), one_line(caution.advice)
+    for marked in warnings:
+        warning = marked.warning
+        code, fact, advice = one_line(warning.code), one_line(warning.fact), one_line(warning.advice)
         advices.setdefault(code, {})[advice] = None
-        facts.setdefault(code, {}).setdefault(fact.rstrip("."), []).append(warning.row)
+        facts.setdefault(code, {}).setdefault(fact.rstrip("."), []).append(marked.row)
     return tuple(
         Warned(
             code=code,

@@ -30,7 +30,7 @@ from cnnbench.store import Store, finished
 
 RESULTS = Path("results")
 
-BESIDE_A_CELL = ("twin", "canary", "lineup")
+BESIDE_A_CELL = ("aa_control", "control_workload", "lineup")
 """Roles of workers that fail with their cell: its own line says why, and the report's notes name them."""
 
 
@@ -79,8 +79,8 @@ def measure(request: Request, options: Options) -> Measured:
     store.append(run)
     with display() as shown:
         live = LiveTable([*loaded.items, run])
-        for caution in loaded.cautions:
-            shown.line(f"Note: {caution.fact}. {caution.advice}")
+        for warning in loaded.warnings:
+            shown.line(f"Note: {warning.fact}. {warning.advice}")
 
         def on_record(record: Record) -> None:
             store.append(record)

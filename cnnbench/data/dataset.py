@@ -108,7 +108,7 @@ class Fast:
     one_cycle: bool = True
     channels_last: bool = False
     amp: bool = False
-    features_once: bool = False
+    cache_features: bool = False
     unfrozen_epochs: int = 0
 
 

@@ -10,5 +10,5 @@ within four minutes. Our choice."""
 
 DEFAULT_THREADS = 1
 """Threads of a cell. Other work on the machine then has cores of its own, and a sample whose thread did not have its
-core all the time is seen and voided; several threads wait for each other whenever one of them is disturbed: beside
+core all the time is seen and rejected; several threads wait for each other whenever one of them is disturbed: beside
 other work, passes of 0.04 ms with two threads on two cores went up to 8 ms. Our choice."""

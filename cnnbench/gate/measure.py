@@ -89,8 +89,8 @@ def look(hosts: Hosts, pairs: Sequence[SidePair]) -> Sides:
 def groups_of(request: Request, pairs: Sequence[SidePair], sides: Sides) -> tuple[Group, ...]:
     """Return a group for each pair that both sides have, under each variant and at each batch size of `request`.
 
-    The base comes first. Both are measured at one input shape, that of `request` or of the head. There is no twin: that
-    equal processes differ is what the rounds show, and nothing is called slower that is not so twice.
+    The base comes first. Both are measured at one input shape, that of `request` or of the head. There is no A/A
+    control: that equal processes differ is what the rounds show, and nothing is called slower that is not so twice.
 
     Raises:
         MissingError: this machine cannot do a variant.

@@ -13,7 +13,7 @@ import torch
 
 from cnnbench.clock import Clock
 from cnnbench.inspection.environment import probe
-from cnnbench.record import Caution, Measurement, Outcome
+from cnnbench.record import Measurement, Outcome, RecordedWarning
 from cnnbench.spec import Case, Device
 
 READING_S = 0.005
@@ -104,19 +104,19 @@ def measure_ceilings(device: Device, clock: Clock, *, seconds: float, native_bf1
     """
     with torch.no_grad():
         taken = rounds(trials(device, native_bf16=native_bf16), clock, seconds=seconds)
-    cautions = disturbed(taken, torch.get_num_threads()) if device == "cpu" else ()
-    return Outcome(measurements=reached(taken), cautions=cautions)
+    warnings = disturbed(taken, torch.get_num_threads()) if device == "cpu" else ()
+    return Outcome(measurements=reached(taken), warnings=warnings)
 
 
-def disturbed(taken: Iterable[CeilingSamples], threads: int) -> tuple[Caution, ...]:
-    """Return the caution that the matrix products in fp32 did not have `threads` cores to themselves, if so."""
+def disturbed(taken: Iterable[CeilingSamples], threads: int) -> tuple[RecordedWarning, ...]:
+    """Return the warning that the matrix products in fp32 did not have `threads` cores to themselves, if so."""
     share = max(one.cores() for one in taken if one.trial.quantity == "fp32_flop_per_s") / threads
     if share >= LEAST_CPU:
         return ()
     seen = f"{100 * share:.0f} % of the time"
     fact = f"the threads that should show what the machine can do at most were on a core for {seen}"
     advice = "These are lower bounds. Close other programs, then run 'cnnbench doctor'."
-    return (Caution(code="ceilings_disturbed", fact=fact, advice=advice),)
+    return (RecordedWarning(code="ceilings_disturbed", fact=fact, advice=advice),)
 
 
 def measure_shares(ceilings: Outcome, device: Device, clock: Clock, *, seconds: float) -> Shares:

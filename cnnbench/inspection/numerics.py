@@ -52,7 +52,7 @@ _WEIGHT_DIMENSIONS = 4
 def run(assignment: Assignment) -> Outcome:
     """Return how the case's scores differ from eager fp64 with the same weights.
 
-    `numerics_error` is the largest ||y - y64|| / ||y64|| (2-norm over a picture's scores) of all pictures compared;
+    `max_relative_error` is the largest ||y - y64|| / ||y64|| (2-norm over a picture's scores) of all pictures compared;
     `numerics_allowed` is `ALLOWED_TIMES` that of plain eager in the variant's precision (for autocast: the network cast
     to its 16-bit type), at least `FLOOR_EPSILONS`. A compiled variant also tells its first call, graphs, breaks and
     recompilations. Without trained weights BatchNorm's statistics are taken from real pictures first: with those that a
@@ -198,7 +198,7 @@ def _compared(precision: Precision, scores_64: Tensor, scores: Tensor, own: Tens
     allowed = max(ALLOWED_TIMES[precision] * own_error, FLOOR_EPSILONS * _EPSILON[precision])
     agreed = int((scores.argmax(dim=1) == scores_64.argmax(dim=1)).sum())
     found = {
-        "numerics_error": error,
+        "max_relative_error": error,
         "numerics_allowed": allowed,
         "top1_agreed": float(agreed),
         "top1_compared": float(len(scores_64)),

@@ -51,7 +51,9 @@ def run(assignment: Assignment) -> Outcome:
     classes = [int(k) for row in best.indices.tolist() for k in row]
     return Outcome(
         measurements=(
-            Measurement(quantity="top_class", samples=tuple(map(float, classes)), units=best.indices.shape[1]),
+            Measurement(
+                quantity="top_class", samples=tuple(map(float, classes)), iterations_per_sample=best.indices.shape[1]
+            ),
             Measurement(quantity="top_share", samples=tuple(best.values.flatten().tolist())),
         ),
         notes=tuple(names[k] if k < len(names) else "" for k in classes),

@@ -88,11 +88,11 @@ def _picture(assignment: Assignment, look: VisualRequest) -> _Picture:
     if look.image is None and case.dataset is not None:
         dataset, shown = _dataset(assignment)
         test = shown.splits.test
-        if not 0 <= look.picture < len(test):
-            raise UsageError(f"There is no test picture {look.picture} in {dataset.name}: 0 to {len(test) - 1}.")
-        one = test.part(slice(look.picture, look.picture + 1))
+        if not 0 <= look.index < len(test):
+            raise UsageError(f"There is no test picture {look.index} in {dataset.name}: 0 to {len(test) - 1}.")
+        one = test.part(slice(look.index, look.index + 1))
         label = int(one.labels_N[0])
-        says = f"test picture {look.picture} of {dataset.name}"
+        says = f"test picture {look.index} of {dataset.name}"
         return _Picture(split=one, view=shown.view, says=says, label=label, names=dataset.class_names)
     view = view_of_files(spec, trained_here=case.dataset is not None)
     if look.image is not None:

@@ -166,7 +166,7 @@ _LINEAR_RECIPE = Recipe(
     batch_size=32,
     epochs=10,
     shuffled=False,
-    features_once=True,
+    cache_features=True,
 )
 
 _TRANSFER_RECIPE = Recipe(

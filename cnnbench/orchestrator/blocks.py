@@ -58,9 +58,9 @@ def turn_of(cells: Sequence[RunningCell], *, setup_s: float, rounds: int, deadli
 
 
 def take_blocks(cells: Sequence[RunningCell], turn: SamplingWindow, order: random.Random) -> None:
-    """Take samples of `cells`; the canary gives one, in the first block."""
+    """Take samples of `cells`; the control workload gives one, in the first block."""
     for block in range(turn.count):
-        wanted = [cell for cell in cells if cell.alive and (block == 0 or cell.case.role != "canary")]
+        wanted = [cell for cell in cells if cell.alive and (block == 0 or cell.case.role != "control_workload")]
         if not any(cell.case.role in ("timed", "lineup") for cell in wanted):
             break
         if block >= turn.least and time.monotonic() >= turn.deadline:
@@ -80,4 +80,4 @@ def _take(cell: RunningCell, block: int) -> None:
     cell.samples[block] = reply.sample
     reason = disturbed(reply.sample, threads=cell.case.variant.threads, device=cell.case.device)
     if reason is not None:
-        cell.voided[block] = reason
+        cell.rejected[block] = reason

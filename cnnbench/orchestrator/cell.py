@@ -6,20 +6,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from cnnbench.record import DISTURBED, Caution, Measurement, Outcome
+from cnnbench.record import DISTURBED, Measurement, Outcome, RecordedWarning
 from cnnbench.spec import Case
 from cnnbench.timing.loop import Sample
 from cnnbench.workers.client import Host, Worker
 from cnnbench.workers.messages import Failure, Ready, Reply
 
-ALL_DISTURBED = Caution(code="disturbed", fact="every sample of a round was disturbed", advice=DISTURBED)
+ALL_DISTURBED = RecordedWarning(code="disturbed", fact="every sample of a round was disturbed", advice=DISTURBED)
 
 
 @dataclass(kw_only=True, slots=True)
 class RunningCell:
     """One case in one round; a failed one keeps its failure and takes no further part.
 
-    `samples` are by block. `voided` are the blocks whose sample an environment counter rejected, with the reason.
+    `samples` are by block. `rejected` are the blocks whose sample an environment counter rejected, with the reason.
     `host` starts its worker. `first`: no round before this one got as far as a first call, so this one compiles.
     """
 
@@ -29,10 +29,10 @@ class RunningCell:
     worker: Worker | None = None
     failure: Failure | None = None
     ready: Ready | None = None
-    cautions: list[Caution] = field(default_factory=list)
+    warnings: list[RecordedWarning] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     samples: dict[int, Sample] = field(default_factory=dict)
-    voided: dict[int, str] = field(default_factory=dict)
+    rejected: dict[int, str] = field(default_factory=dict)
     waited_s: float = 0.0
 
     @property
@@ -87,14 +87,14 @@ def seen_of(cell: RunningCell, more: Mapping[str, float | None]) -> CellResult:
 
 
 def _outcome(cell: RunningCell) -> Outcome:
-    cautions, notes = tuple(dict.fromkeys(cell.cautions)), tuple(dict.fromkeys(cell.notes))
+    warnings, notes = tuple(dict.fromkeys(cell.warnings)), tuple(dict.fromkeys(cell.notes))
     if cell.ready is None or not cell.samples:
-        return Outcome(cautions=cautions, notes=notes)
-    if len(cell.voided) == len(cell.samples):
+        return Outcome(warnings=warnings, notes=notes)
+    if len(cell.rejected) == len(cell.samples):
         # On a machine that is busy all the time a number with a warning says more than none.
-        cautions = (*cautions, ALL_DISTURBED)
+        warnings = (*warnings, ALL_DISTURBED)
     measurements = (*_once(cell, cell.ready), *_by_block(cell, cell.ready))
-    return Outcome(measurements=measurements, cautions=cautions, notes=notes)
+    return Outcome(measurements=measurements, warnings=warnings, notes=notes)
 
 
 def _once(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
@@ -109,7 +109,7 @@ def _once(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
 
 def _first_call(cell: RunningCell) -> str:
     """Return the quantity that the first call is: compiling, cold or with warm caches, or a plain first call."""
-    if not cell.case.variant.compile_mode or cell.case.role == "canary":
+    if not cell.case.variant.compile_mode or cell.case.role == "control_workload":
         return "first_call_s"
     return "compile_s" if cell.first else "compile_warm_s"
 
@@ -117,9 +117,8 @@ def _first_call(cell: RunningCell) -> str:
 def _by_block(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     blocks = tuple(cell.samples)
     samples = tuple(cell.samples.values())
-    units = ready.shape.iterations
-    rejected = cell.voided if len(cell.voided) < len(blocks) else {}
-    voided = tuple(at for at, block in enumerate(blocks) if block in rejected)
+    bad_blocks = cell.rejected if len(cell.rejected) < len(blocks) else {}
+    rejected = tuple(at for at, block in enumerate(blocks) if block in bad_blocks)
 
     values: dict[str, list[float | None]] = {
         name: [getattr(s, name) for s in samples]
@@ -132,9 +131,17 @@ def _by_block(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     for name, column in values.items():
         seen = [(block, _ns(value)) for block, value in zip(blocks, column, strict=True) if value is not None]
         if seen:
-            own = voided if name == "latency_s" else ()  # a block that is voided there is voided everywhere
+            own = rejected if name == "latency_s" else ()  # a block that is rejected there is rejected everywhere
             where, what = zip(*seen, strict=True)
-            table.append(Measurement(quantity=name, samples=what, units=units, blocks=where, voided=own))
+            table.append(
+                Measurement(
+                    quantity=name,
+                    samples=what,
+                    iterations_per_sample=ready.shape.iterations,
+                    blocks=where,
+                    rejected=own,
+                )
+            )
 
     kept = [(block, t) for block, s in cell.samples.items() for t in s.iterations_s]
     if kept:

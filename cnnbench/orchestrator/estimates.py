@@ -13,8 +13,8 @@ from cnnbench.variants import REFERENCE
 SETUP_S = 0.9
 """Expected seconds to fork, build and warm up a cell of a small network: 0.7 to 0.9 were seen on two cores."""
 
-CANARY_S = 0.5
-"""Expected seconds to start the canary; seen on two cores. For the ETA only."""
+CONTROL_WORKLOAD_S = 0.5
+"""Expected seconds to start the control workload; seen on two cores. For the ETA only."""
 
 EXTRA_S = 0.3
 ERROR_S_PER_MAC = 0.4e-9
@@ -61,8 +61,8 @@ def fixed_s(case: Case) -> float:
 
 def start_s(case: Case) -> float:
     """Return the expected seconds before a cell's first sample."""
-    if case.role == "canary":
-        return CANARY_S
+    if case.role == "control_workload":
+        return CONTROL_WORKLOAD_S
     compiling = {None: 0.0, "max-autotune": COMPILE_AUTOTUNE_S}.get(case.variant.compile_mode, COMPILE_S)
     return SETUP_S + compiling + WARM_PASSES * _pass_s(case)
 
@@ -88,7 +88,7 @@ def extra_s(case: Case) -> float:
 
 def sampling_s(case: Case) -> float:
     """Return the expected seconds of a cell's passes, from its declared multiply-adds where there are any."""
-    if case.role == "canary":
+    if case.role == "control_workload":
         return SAMPLING_S
     return max(SAMPLING_S, PASSES * _pass_s(case))
 

@@ -55,7 +55,7 @@ class Member:
     @property
     def compiled(self) -> bool:
         """Whether starting it compiles, or at least loads what was compiled."""
-        return bool(self.case.variant.compile_mode) and self.case.role != "canary"
+        return bool(self.case.variant.compile_mode) and self.case.role != "control_workload"
 
 
 class GroupRounds:
@@ -214,7 +214,7 @@ class GroupRounds:
 
     def _compared(self) -> Iterator[list[list[float]]]:
         """Yield the differences of each cell that is judged, by round; of a single cell its latencies."""
-        judged = [m for m in self._members if m.records and m.case.role != "canary"]
+        judged = [m for m in self._members if m.records and m.case.role != "control_workload"]
         if not judged:
             return
         reference, *rest = judged
@@ -243,13 +243,18 @@ def _not_reusable_s(cell: RunningCell) -> float:
     """Return the seconds that a cell took and that say nothing about the next round: failing, and compiling cold."""
     if cell.failure is not None:
         return cell.waited_s
-    compiles = cell.case.variant.compile_mode and cell.first and cell.ready is not None and cell.case.role != "canary"
+    compiles = (
+        cell.case.variant.compile_mode
+        and cell.first
+        and cell.ready is not None
+        and cell.case.role != "control_workload"
+    )
     return cell.ready.first_call_s if compiles and cell.ready is not None else 0.0
 
 
 def _noise_of(cell: RunningCell, noise: machine.Noise) -> Mapping[str, float | None]:
-    """Return what the canary's record gets beside its samples: what the machine's counters showed in the round."""
-    if cell.case.role != "canary":
+    """Return what the machine's counters showed in the round, for the record of the control workload."""
+    if cell.case.role != "control_workload":
         return {}
     return {
         "pressure_share": noise.pressure_share,

@@ -30,9 +30,9 @@ Our choice."""
 MOST_KEPT = 100
 """Environments that the file holds; the oldest is forgotten first. Our choice."""
 
-CANARY_SAMPLES = 100
-"""Samples of the canary that show how noisy the machine is: 10 ms each and as much idling, some 2 to 3 s in all,
-because noise moves within a second. Our choice."""
+CONTROL_WORKLOAD_SAMPLES = 100
+"""Samples of the control workload that show how noisy the machine is: 10 ms each and as much idling, some 2 to 3 s in
+all, because noise moves within a second. Our choice."""
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ def cache_file(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Canary:
+class WatchedWorkload:
     """What fixed work showed: seconds of one matrix product by sample, and the counters."""
 
     latencies_s: tuple[float, ...]
@@ -66,13 +66,13 @@ class Canary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examined:
-    """What the machine is, what it can do at most, and how noisy it is; `canary` None where nothing was measured."""
+    """What the machine is, can do at most, and how noisy it is; `control_workload` None where nothing was measured."""
 
     environment: Environment
     device: Device
     threads: int
     ceilings: Found | None
-    canary: Canary | Failure | None = None
+    control_workload: WatchedWorkload | Failure | None = None
 
 
 def ceilings_case(device: Device, threads: int, *, seconds: float, seed: int = 0) -> Case:
@@ -114,12 +114,12 @@ def examine(device: Device, threads: int, *, measure: bool, on_progress: Callabl
         case = ceilings_case(device, threads, seconds=LONG_S)
         ceilings = measured_ceilings(host, case, environment, scratch=scratch, anew=True)
         on_progress("watching how steady the machine is")
-        canary = watch_canary(host, replace(case, role="canary"), scratch=scratch)
-    return replace(seen, ceilings=ceilings, canary=canary)
+        control_workload = watch_control_workload(host, replace(case, role="control_workload"), scratch=scratch)
+    return replace(seen, ceilings=ceilings, control_workload=control_workload)
 
 
-def watch_canary(host: Host, case: Case, *, scratch: str) -> Canary | Failure:
-    """Return `CANARY_SAMPLES` samples of the fixed work of every run, and what the machine's counters say meanwhile."""
+def watch_control_workload(host: Host, case: Case, *, scratch: str) -> WatchedWorkload | Failure:
+    """Sample the fixed work of every run `CONTROL_WORKLOAD_SAMPLES` times, and read the machine's counters."""
     worker, patience = host.start(), case.budget.timeout_s
     samples = []
     try:
@@ -130,7 +130,7 @@ def watch_canary(host: Host, case: Case, *, scratch: str) -> Canary | Failure:
                 return reply
             assert isinstance(reply, expected)
         before = machine.read_counters(time.monotonic())
-        for _ in range(CANARY_SAMPLES):
+        for _ in range(CONTROL_WORKLOAD_SAMPLES):
             worker.send(Take())
             reply = worker.receive(patience)
             if isinstance(reply, Failure):
@@ -140,7 +140,7 @@ def watch_canary(host: Host, case: Case, *, scratch: str) -> Canary | Failure:
         noise = machine.between(before, machine.read_counters(time.monotonic()))
     finally:
         worker.close()
-    return Canary(latencies_s=tuple(s.latency_s for s in samples), noise=noise)
+    return WatchedWorkload(latencies_s=tuple(s.latency_s for s in samples), noise=noise)
 
 
 def measured_ceilings(
@@ -149,7 +149,7 @@ def measured_ceilings(
     """Return the ceilings that `case` asks for, from the file or, where it has none or `anew`, from a worker.
 
     What a worker measures is kept, by default in `cache_file()`. Of values measured again the better one stands: the
-    earlier may be of a slow moment, or this one. What was measured beside other work, so with a caution, is kept only
+    earlier may be of a slow moment, or this one. What was measured beside other work, so with a warning, is kept only
     where there is something better already.
     """
     file = file or cache_file()
@@ -157,7 +157,7 @@ def measured_ceilings(
     if known is not None and not anew:
         return Found(reply=Done(outcome=known), cached=True)
     reply = do_job(host, Job(case=case, scratch=scratch), case.budget.timeout_s)
-    if isinstance(reply, Done) and (known is not None or not reply.outcome.cautions):
+    if isinstance(reply, Done) and (known is not None or not reply.outcome.warnings):
         kept = keep_ceilings(environment, case.device, case.variant.threads, reply.outcome, file=file)
         reply = Done(outcome=kept)
     return Found(reply=reply, cached=False)

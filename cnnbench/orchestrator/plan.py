@@ -17,18 +17,18 @@ from cnnbench.variants import REFERENCE, Support, native_variants, parse_variant
 class Group:
     """Cases that are compared with each other and so measured together; the first one is the reference.
 
-    `twin` is the reference once more, where there is something to compare; `canary` is fixed work in each round. The
-    line-up, in which models are in turns, has neither.
+    `aa_control` is the reference once more, where there is something to compare; `control_workload` is fixed work in
+    each round. The line-up, in which models are in turns, has neither.
     """
 
     cases: tuple[Case, ...]
-    twin: Case | None = None
-    canary: Case | None = None
+    aa_control: Case | None = None
+    control_workload: Case | None = None
 
     @property
     def members(self) -> tuple[Case, ...]:
         """All that is measured together, the reference first."""
-        return (*self.cases, *(case for case in (self.twin, self.canary) if case is not None))
+        return (*self.cases, *(case for case in (self.aa_control, self.control_workload) if case is not None))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +138,7 @@ def _single(request: Request, name: str, shapes: Mapping[str, Shape]) -> Case:
 def _trained(single: Case, request: Request, dataset: str, device: Device) -> Case:
     spec = MODELS.get(single.model)
     own = (spec.recipe if spec else None) or DEFAULT_RECIPE
-    printed = spec.printed_recipe if spec and request.recipe == "as-printed" else None
+    printed = spec.printed_recipe if spec and request.recipe == "as-published" else None
     fast = data.fast_of(data.find(dataset)) if request.recipe == "fast" else None
     batch = (fast or printed or own).batch_size
     return replace(single, task="accuracy", dataset=dataset, device=device, batch_size=batch, recipe=request.recipe)
@@ -236,8 +236,8 @@ def _lineups(groups: Iterable[Group]) -> tuple[Group, ...]:
 
 def _checked(cases: tuple[Case, ...]) -> Group:
     """Return the group of `cases` with what shows whether it can be believed."""
-    twin = replace(cases[0], role="twin") if len(cases) > 1 else None
-    return Group(cases=cases, twin=twin, canary=replace(cases[0], role="canary"))
+    aa_control = replace(cases[0], role="aa_control") if len(cases) > 1 else None
+    return Group(cases=cases, aa_control=aa_control, control_workload=replace(cases[0], role="control_workload"))
 
 
 def _reference_first(request: Request, cases: list[Case]) -> tuple[Case, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from cnnbench.models import MODELS
 from cnnbench.orchestrator.blocks import OnProgress
 from cnnbench.orchestrator.cell import RunningCell
-from cnnbench.record import Caution
+from cnnbench.record import RecordedWarning
 from cnnbench.spec import Case
 from cnnbench.timing.loop import SampleShape
 from cnnbench.timing.warmup import WARM_CAP_S
@@ -57,7 +57,7 @@ def start(
         _start_all(ahead, shapes, limits, on_progress)
     for cell in cells:
         stopped = firsts[cell.case.model].failure
-        if stopped is not None and (cell.case.role == "twin" or stopped.status in STOPS_ITS_MODEL):
+        if stopped is not None and (cell.case.role == "aa_control" or stopped.status in STOPS_ITS_MODEL):
             cell.failure = cell.failure or stopped
     _start_all([c for c in cells if c.alive and c.worker is None], shapes, limits, on_progress)
 
@@ -84,7 +84,7 @@ def _start_all(
             cell.failure = with_option(reply, cell.case.budget.timeout_s)
         else:
             assert isinstance(reply, Built)
-            cell.cautions += reply.cautions
+            cell.warnings += reply.warnings
             cell.notes += reply.notes
 
     for cell in cells:
@@ -94,7 +94,7 @@ def _start_all(
 
 def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on_progress: OnProgress) -> None:
     case, emulated = cell.case, _emulated(cell, limits)
-    compiles = bool(case.variant.compile_mode) and case.role != "canary"
+    compiles = bool(case.variant.compile_mode) and case.role != "control_workload"
     if compiles and cell.first:
         on_progress(f"{case.label()}: compiling (a minute or so)")
     patience = EMULATED_TIMEOUT_S if emulated is not None else case.budget.timeout_s
@@ -105,10 +105,10 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
     reply = cell.receive(patience)
     if isinstance(reply, Ready):
         cell.ready = reply
-        cell.cautions += reply.cautions
+        cell.warnings += reply.warnings
         if emulated is not None:
             advice = "Its time says nothing about a machine that has bf16 instructions."
-            cell.cautions.append(Caution(code="emulated", fact=emulated, advice=advice))
+            cell.warnings.append(RecordedWarning(code="emulated", fact=emulated, advice=advice))
         return
 
     assert isinstance(reply, Failure)

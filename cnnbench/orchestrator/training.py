@@ -69,7 +69,7 @@ def _variant(case: Case, request: Request, training: Training, environment: Envi
     """Return the variant that was asked for, with what a fast recipe adds to it."""
     asked = parse_variant(request.sections[0].variants[0], device=case.device, threads=case.variant.threads)
     fast = data.fast_of(data.find(case.dataset or "")) if case.recipe == "fast" else None
-    if fast is None or fast.features_once or training.features_once:
+    if fast is None or fast.cache_features or training.cache_features:
         return asked
     return with_more(asked, channels_last=fast.channels_last, amp=fast.amp, device=case.device, environment=environment)
 

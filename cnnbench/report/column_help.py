@@ -37,7 +37,7 @@ def reading(report: Report) -> list[str]:
 
 
 def _comparing(report: Report) -> list[str]:
-    """Return what speed-up, verdict, round and A/A twin are."""
+    """Return what speed-up, verdict, round and A/A control are."""
     rows = [row for row in report.rows if row.speedup is not None]
     name = "the same model's eager" if report.reference is None else report.reference
     deltas = sorted({row.detail.delta for row in rows if row.detail.delta is not None})
@@ -49,13 +49,13 @@ def _comparing(report: Report) -> list[str]:
         "medians, suggest.",
         f"The verdict compares that interval with {least}, the smallest difference that counts here. FASTER, SLOWER: "
         "the interval lies wholly beyond it. SAME: wholly within it. NOT DISTINGUISHABLE: neither, which does not "
-        "prove that there is no difference; Detectable is the smallest difference that a run of this precision tells "
-        "from none four times in five.",
+        "prove that there is no difference. MDE is the minimum detectable effect: the smallest difference that a run "
+        "of this precision tells from none four times in five.",
         GUARANTEE,
         "A round is one new process for each cell, so the interval over rounds covers what starting a process shifts "
         "and what the machine does over minutes. How far rounds scatter is estimated from all cells of the run "
-        "together. The A/A twin is the reference measured a second time in each round: where its interval excludes 1, "
-        "the intervals of its group are wider by what it is away from 1.",
+        "together. The A/A control is the reference measured a second time in each round: where its interval "
+        "excludes 1, the intervals of its group are wider by what it is away from 1.",
     ]
 
 
@@ -65,11 +65,12 @@ def _beside(rows: Sequence[Row]) -> list[str]:
         ("peak_memory_bytes", "Peak memory is that of a process of its own, above what it held before the first pass."),
         ("break_even_calls", "Break-even is the number of passes after which compiling has paid for itself."),
         (
-            "flops_share_of_peak",
-            "Of peak is the share of the machine's highest FLOP/s that a row achieves; Of roof is that of what peak "
-            "and memory allow together for its operations and bytes; Bound by is what alone would take longest.",
+            "peak_flops_utilisation",
+            "Peak FLOP/s % is the share of the machine's highest FLOP/s that a row achieves; Roofline % is that of "
+            "what peak and memory allow together for its operations and bytes; Bound by is what alone would take "
+            "longest.",
         ),
-        ("numerics_error", "Error is the largest relative error of the scores against fp64 with the same weights."),
+        ("max_relative_error", "Error is the largest relative error of the scores against fp64 with the same weights."),
         ("top1_agreement", "Agreement is the share of real pictures whose top class is that of fp64."),
     )
     return [text for name, text in texts if any(getattr(row, name) is not None for row in rows)]

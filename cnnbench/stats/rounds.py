@@ -166,11 +166,11 @@ def excludes_zero(effect: Effect) -> bool:
     return effect.low is not None and effect.high is not None and (effect.low > 0 or effect.high < 0)
 
 
-def apart_of(twin: Effect | None) -> float:
+def apart_of(aa_control: Effect | None) -> float:
     """Return what two equal cells surely differ by, in ln: how far their interval is from 0, if it does not hold 0."""
-    if twin is None or twin.low is None or twin.high is None or not excludes_zero(twin):
+    if aa_control is None or aa_control.low is None or aa_control.high is None or not excludes_zero(aa_control):
         return 0.0
-    return min(abs(twin.low), abs(twin.high))
+    return min(abs(aa_control.low), abs(aa_control.high))
 
 
 def break_even(compile_s: float, saved_s: Interval) -> Interval:

@@ -1,4 +1,4 @@
-"""The canary: fixed work that is sampled beside the networks, so that what changes in it is the machine."""
+"""The control workload: fixed work that is sampled beside the networks, so that what changes in it is the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDES = MappingProxyType({"cpu": 512, "cuda": 4096})
 enough for several products in a sample (some 3 ms on two cores, some 3 ms on a device of 50 TFLOP/s)."""
 
 
-class Canary:
+class ControlWorkload:
     """Products of two fixed fp32 matrices."""
 
     phases: tuple[str, ...] = ()
@@ -50,8 +50,8 @@ class Canary:
         return Timed(readings_ns=tuple(times))
 
 
-def canary(case: Case) -> Canary:
-    """Return the canary for the device of `case`, with matrices from its seed; no network is built.
+def control_workload(case: Case) -> ControlWorkload:
+    """Return the control workload for the device of `case`, with matrices from its seed; no network is built.
 
     Products run with the threads and the device of the process, outside of any variant's context.
     """
@@ -60,4 +60,4 @@ def canary(case: Case) -> Canary:
     side = SIDES[case.device]
     generator = torch.Generator().manual_seed(case.seed)
     left, right = (torch.randn((side, side), generator=generator).to(case.device) for _ in range(2))
-    return Canary(left=left, right=right)
+    return ControlWorkload(left=left, right=right)

@@ -85,6 +85,6 @@ def _notes(read: Read, recipe: Recipe, dataset: DatasetSpec) -> tuple[str, ...]:
 
 def augmentation_of(recipe: Recipe, dataset: DatasetSpec) -> Augmentation | None:
     """Return what the recipe does to pictures of its own dataset at random: a digit that is mirrored is none."""
-    if dataset.name != recipe.dataset or not (recipe.flip or recipe.crop_padding) or recipe.features_once:
+    if dataset.name != recipe.dataset or not (recipe.flip or recipe.crop_padding) or recipe.cache_features:
         return None
     return Augmentation(flip=recipe.flip, padding=recipe.crop_padding)

@@ -15,7 +15,7 @@ from cnnbench.training.loop import StoppedError
 OnMessage = Callable[[str, float], None]
 
 
-LEAVE_OUT = "Leave --features-once out."
+LEAVE_OUT = "Leave --cache-features out."
 
 
 def head_of(model: nn.Module, advice: str = LEAVE_OUT) -> nn.Module:

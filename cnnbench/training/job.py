@@ -56,7 +56,7 @@ def measure_accuracy(
         UsageError: a file of it is damaged, the checkpoint cannot be written, every parameter is frozen, the dataset
             has no fast recipe, or features are to be computed once where that cannot be.
     """
-    case, clock, by_step = assignment.case, assignment.clock, assignment.training.by_step
+    case, clock, log_every = assignment.case, assignment.clock, assignment.training.log_every
     check_suits(assignment.spec, dataset)
     recipe = _recipe(assignment, dataset, prepared, team)
     splits, notes = _data(assignment, dataset, recipe)
@@ -81,9 +81,9 @@ def measure_accuracy(
     start = clock.now_ns()
     phases = _phases(assignment, model, splits, recipe, prepared, begun=begun)
     clock.synchronize()
-    features_s = (clock.now_ns() - start) / 1e9 if recipe.features_once else None
+    features_s = (clock.now_ns() - start) / 1e9 if recipe.cache_features else None
     fitted = fit_phases(
-        phases, seed=case.seed, clock=clock, by_step=by_step, on_epoch=on_epoch, keeper=keeper, team=team
+        phases, seed=case.seed, clock=clock, log_every=log_every, on_epoch=on_epoch, keeper=keeper, team=team
     )
     if not leads:
         return Outcome()
@@ -120,7 +120,7 @@ def _recipe(
 ) -> Recipe:
     own = recipe_for(assignment.spec, dataset, assignment.case.recipe)
     recipe = changed(own, assignment.training, dataset, fast=assignment.case.recipe == "fast")
-    if recipe.features_once and (prepared is not None or team is not None):
+    if recipe.cache_features and (prepared is not None or team is not None):
         raise UsageError(FEATURES_ALONE)
     return recipe
 
@@ -138,8 +138,8 @@ def _phases(
 
     `begun` is the epoch that the training is in: where that trains all layers already, features are not computed again.
     """
-    if recipe.features_once:
-        advice = FAST_IS_FOR_HEADS if not assignment.training.features_once else LEAVE_OUT
+    if recipe.cache_features:
+        advice = FAST_IS_FOR_HEADS if not assignment.training.cache_features else LEAVE_OUT
         head, on = head_of(model, advice), splits
         if begun <= recipe.epochs:
             last = not recipe.unfrozen_epochs
@@ -204,7 +204,7 @@ def _kernels(fitted: FitResult, model: nn.Module) -> tuple[Measurement, ...]:
         return ()
     shape = tuple(map(float, last.shape))
     return (
-        Measurement(quantity="step_kernels", samples=samples, units=last.numel()),
+        Measurement(quantity="step_kernels", samples=samples, iterations_per_sample=last.numel()),
         Measurement(quantity="kernel_shape", samples=shape),
     )
 

@@ -70,7 +70,7 @@ def fit_phases(
     *,
     seed: int,
     clock: Clock,
-    by_step: int = 0,
+    log_every: int = 0,
     on_epoch: Callable[[EpochSeen], None] | None = None,
     keeper: Checkpointer | None = None,
     team: ProcessGroup | None = None,
@@ -82,7 +82,7 @@ def fit_phases(
     batch statistics do not move, but where the recipe says that they do. A last batch of a single picture is left out
     where the recipe's batches are larger, because batch normalisation cannot take it. Networks are left in evaluation
     mode. With a phase's `prepared` steps are made under its variant; validation is always in the network's own
-    precision. With `by_step`, loss and accuracy are recorded every so many steps and at the end of every epoch, too.
+    precision. With `log_every`, loss and accuracy are recorded every so many steps and at the end of every epoch, too.
 
     A `keeper` restores what an earlier part left, keeps every finished epoch, and may stop training after any step;
     what is gone on with ends as if it had never stopped. In a `team` each process trains on its part of every batch;
@@ -101,14 +101,14 @@ def fit_phases(
         _to_training(fitting)
         # Timed: shuffling, making batches, steps, reading losses. Not timed: changing modes, validation, keeping.
         clock.synchronize()
-        stopped = _epoch(fitting, clock, keeper, by_step)
+        stopped = _epoch(fitting, clock, keeper, log_every)
         if stopped and keeper is not None:
             keeper.save(fitting)
             raise StoppedError(f"Stopped in epoch {fitting.epoch} of {epochs} after step {fitting.sums.steps}.")
         if keeper is not None:
             keeper.save(fitting)  # validation may take long, and may be ended
         validated = _validated(fitting)
-        if by_step and fitting.sums.interval_images:
+        if log_every and fitting.sums.interval_images:
             _record_steps(fitting, validated)
         fitting.seen.append(_seen(fitting, validated))
         fitting.sums = EpochTotals()
@@ -185,7 +185,7 @@ _Step = tuple[Tensor, Tensor, int]
 """Mean loss, right predictions (both on the device) and pictures of a step; in a team, of this process's part."""
 
 
-def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, by_step: int) -> bool:
+def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, log_every: int) -> bool:
     """Make the steps of an epoch that are still to be made; return whether the keeper stopped it.
 
     Nothing waits for the device but a look at the losses every so often. Validation within an epoch is not timed.
@@ -207,7 +207,7 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, by
         data_ns += clock.now_ns() - before
         fitting.set_rate(sums.steps + len(waiting))
         waiting.append(trainer.step(images, labels))
-        due = bool(by_step) and sums.interval_steps + len(waiting) == by_step
+        due = bool(log_every) and sums.interval_steps + len(waiting) == log_every
         if due or len(waiting) == CHECK_EVERY:
             _add(fitting, waiting)
             waiting = []

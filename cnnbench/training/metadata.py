@@ -55,7 +55,7 @@ class TrainingMetadata:
             # with a constant rate more epochs than were begun with only go on
             recipe=self.recipe if self._fixed else replace(self.recipe, epochs=0),
             variant=self.variant,
-            by_step=assignment.training.by_step,
+            log_every=assignment.training.log_every,
             device=self.case.device,
             processes=self.processes,
             deterministic=torch.are_deterministic_algorithms_enabled(),
@@ -63,7 +63,7 @@ class TrainingMetadata:
             threads=torch.get_num_threads(),
             torch=str(torch.__version__),
             # a head's state holds no more than the head, so what its features come from must be told apart
-            frozen_weights=_checksum(model) if self.recipe.features_once else "",
+            frozen_weights=_checksum(model) if self.recipe.cache_features else "",
         )
         return FileKeeper(
             state_path(Path(assignment.checkpoint)),
@@ -107,10 +107,10 @@ class TrainingMetadata:
             "shuffled" if recipe.shuffled else "in stored order",
             "normalised" if recipe.mean else "not normalised",
             self._augmented(),
-            "on features computed once" if recipe.features_once else "",
+            "on features computed once" if recipe.cache_features else "",
             "pooling before ReLU, which is the same function" if self.pooled else "",
             "batch statistics of frozen layers moving"
-            if recipe.frozen_statistics_move and not recipe.features_once
+            if recipe.frozen_statistics_move and not recipe.cache_features
             else "",
             f"then {rounds_text(recipe.unfrozen_epochs)} with all layers at {recipe.unfrozen_rate:g}"
             if recipe.unfrozen_epochs

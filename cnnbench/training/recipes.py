@@ -23,13 +23,13 @@ def recipe_for(spec: ModelSpec, dataset: DatasetSpec, name: RecipeName) -> Recip
     """Return the recipe `name` of a network on a dataset.
 
     `fast` is the network's own with what the dataset sets: pictures are shown and losses computed as before.
-    `as-printed` is the network's own where its page does not err.
+    `as-published` is the network's own where its page does not err.
 
     Raises:
         UsageError: the dataset has no fast recipe.
     """
     own = recipe_of(spec)
-    if name == "as-printed":
+    if name == "as-published":
         return spec.printed_recipe or own
     if name == "tutorial":
         return own
@@ -45,14 +45,14 @@ def changed(recipe: Recipe, training: Training, dataset: DatasetSpec, *, fast: b
     own = recipe.epochs if fast else epochs_for(recipe, dataset)
     unfrozen = recipe.unfrozen_epochs if training.unfrozen_epochs is None else training.unfrozen_epochs
     if training.unfrozen_rate is not None and not unfrozen:
-        raise UsageError("--unfreeze-rate is the rate of epochs with all layers. Say how many with --unfreeze.")
+        raise UsageError("--unfrozen-lr is the rate of epochs with all layers. Say how many with --unfreeze.")
     rate = training.unfrozen_rate or recipe.unfrozen_rate or recipe.learning_rate * UNFROZEN_SHARE
     return replace(
         recipe,
         epochs=training.epochs or own,
         unfrozen_epochs=unfrozen,
         unfrozen_rate=rate if unfrozen else None,
-        features_once=recipe.features_once or training.features_once,
+        cache_features=recipe.cache_features or training.cache_features,
     )
 
 

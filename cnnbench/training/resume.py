@@ -32,7 +32,7 @@ class Identity:
     data: tuple[str, ...]
     recipe: Recipe
     variant: str
-    by_step: int = 0
+    log_every: int = 0
     device: str
     processes: int
     deterministic: bool

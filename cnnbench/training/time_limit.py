@@ -48,14 +48,14 @@ def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: flo
     epochs = recipe.epochs + recipe.unfrozen_epochs
     picture, _ = first_batch(splits.train, 1)
     forward(model, picture)  # the first calls of a process are slow: code is read from the disk, kernels are chosen
-    passes = recipe.unfrozen_epochs + (1 if recipe.features_once else recipe.epochs)
+    passes = recipe.unfrozen_epochs + (1 if recipe.cache_features else recipe.epochs)
     rough_s = _seconds(clock, lambda: forward(model, picture)) * len(splits.train) * passes
     if rough_s > HOPELESS * limit_s:
-        raise _too_long(rough_s * (1.0 if recipe.features_once else _STEP_PER_FORWARD), epochs, limit_s)
+        raise _too_long(rough_s * (1.0 if recipe.cache_features else _STEP_PER_FORWARD), epochs, limit_s)
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
     try:
-        if recipe.features_once:
+        if recipe.cache_features:
             predicted_s = _features_s(model, splits, recipe, clock)
         else:
             predicted_s = recipe.epochs * _epoch_s(model, splits, recipe, HOPELESS * limit_s / recipe.epochs, clock)

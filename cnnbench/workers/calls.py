@@ -187,7 +187,7 @@ def as_record(case: Case, environment: Environment, got: Given | Failure, *, sta
         duration_s=round(time.time() - started, 3),
         status=failure.status if failure else "ok",
         measurements=outcome.measurements,
-        cautions=outcome.cautions,
+        warnings=outcome.warnings,
         layers=outcome.layers,
         notes=outcome.notes,
         error=failure.error if failure else None,

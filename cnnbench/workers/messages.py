@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cnnbench.record import Caution, Environment, Outcome, Status
+from cnnbench.record import Environment, Outcome, RecordedWarning, Status
 from cnnbench.spec import AS_THE_RECIPE, Case, Shape, Training
 from cnnbench.timing.loop import Sample, SampleShape
 from cnnbench.visuals import VisualRequest
@@ -84,7 +84,7 @@ class Answer:
 class Built:
     """From a worker: the network is in memory under its variant; nothing has been called yet."""
 
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[RecordedWarning, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -118,7 +118,7 @@ class Ready:
     shape: SampleShape
     phases: tuple[str, ...] = ()
     reading_s: float | None = None
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[RecordedWarning, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -108,11 +108,11 @@ def _fix(job: Job) -> None:
 
 
 def _cache_name(case: Case) -> str:
-    """Return the name of a cell's compile cache: cold for the cell and its twin, warm for what comes after them.
+    """Return the name of a cell's compile cache: cold for the cell and its A/A control, warm for what comes after them.
 
     The runs of a cell's memory and numerical error, and its later rounds, find what the first one compiled.
     """
-    role = case.role if case.role == "twin" else "timed"
+    role = case.role if case.role == "aa_control" else "timed"
     return hashlib.sha256(repr(replace(case.identity(), role=role)).encode()).hexdigest()[:16]
 
 
@@ -159,7 +159,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
 
 def build(spec: ModelSpec, case: Case) -> nn.Module:
     """Return the case's network with the weights asked for; where it takes features, under what computes them."""
-    made = spec.printed_build if case.recipe == "as-printed" and spec.printed_build is not None else spec.build
+    made = spec.printed_build if case.recipe == "as-published" and spec.printed_build is not None else spec.build
     model = made()
     if case.task == "accuracy" and spec.features_of is not None:
         model = under(models.find_model(spec.features_of).build(), model)
@@ -220,7 +220,7 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
 
 def _as_compiled(case: Case) -> AbstractContextManager[object]:
     """Return what to take a sample inside of: one that holds compiling, or other code than the rest, is of no use."""
-    if not case.variant.compile_mode or case.role == "canary":
+    if not case.variant.compile_mode or case.role == "control_workload":
         return nullcontext()
     from cnnbench.inspection.compile_stats import no_recompiles
 

@@ -43,8 +43,8 @@ def test_columns_are_those_of_the_contract() -> None:
         "model, variant, device, precision, batch_size, task, input_shape, classes, dataset, status, params, "
         "trainable_params, macs, top1, top1_low, top1_high, latency_s, latency_low_s, latency_high_s, latency_p95_s, "
         "latency_p99_s, throughput_img_per_s, forward_s, backward_s, optimizer_s, reference, speedup, speedup_low, "
-        "speedup_high, verdict, smallest_detectable, peak_memory_bytes, compile_s, break_even_calls, "
-        "flops_share_of_peak, bound_by, numerics_error, top1_agreement, samples, rounds, warnings, error"
+        "speedup_high, verdict, minimum_detectable_effect, peak_memory_bytes, compile_s, break_even_calls, "
+        "peak_flops_utilisation, bound_by, max_relative_error, top1_agreement, samples, rounds, warnings, error"
     )
 
 
@@ -52,8 +52,12 @@ def test_a_row_holds_all_that_is_known() -> None:
     rows = rows_of(
         counted("a", params=10, macs=20),
         judged("a", 3, 4),
-        record(case("a", batch_size=2), *timed(SIX, units=5)),
-        record(case("a", LAST, batch_size=2), *timed([value / 2 for value in SIX], units=5), once("compile_s", 9.0)),
+        record(case("a", batch_size=2), *timed(SIX, iterations_per_sample=5)),
+        record(
+            case("a", LAST, batch_size=2),
+            *timed([value / 2 for value in SIX], iterations_per_sample=5),
+            once("compile_s", 9.0),
+        ),
     )
     share = wilson(3, 4)
     assert rows["a channels_last cpu infer batch 2"] == Row(

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.analysis import RowCaution, analyse, cell_status
-from cnnbench.record import Caution, Measurement, Record, Run
+from cnnbench.analysis import RowWarning, analyse, cell_status
+from cnnbench.record import Measurement, Record, RecordedWarning, Run
 from cnnbench.spec import Role, Variant
 from tests.factories import (
     BF16,
@@ -13,9 +13,9 @@ from tests.factories import (
     EAGER,
     LAST,
     beside,
-    canary,
     case,
     ceilings,
+    control_workload,
     counted,
     in_rounds,
     numerics,
@@ -39,13 +39,13 @@ def test_a_variant_whose_scores_are_wrong_has_no_speed_up_and_is_never_the_best(
     )
     row = next(row for row in report.rows if row.variant == "bf16")
     assert (row.status, row.speedup, row.verdict, row.break_even_calls) == ("ok", None, None, None)
-    assert (row.numerics_error, row.top1_agreement, row.warnings) == (0.25, 0.5, "numerics_failed")
-    caution = Caution(
+    assert (row.max_relative_error, row.top1_agreement, row.warnings) == (0.25, 0.5, "numerics_failed")
+    warning = RecordedWarning(
         code="numerics_failed",
         fact="its largest relative error against fp64 is 0.25, and 0.024 is allowed",
         advice="Its speed-up is not shown: a network that computes something else is not a faster one.",
     )
-    assert report.warnings == (RowCaution(row="a bf16 cpu infer batch 1", caution=caution),)
+    assert report.warnings == (RowWarning(row="a bf16 cpu infer batch 1", warning=warning),)
     (best,) = report.summary
     assert best.startswith("Best that fits latency at most 10.0 s: a eager cpu infer batch 1, 1.0")
 
@@ -55,9 +55,9 @@ def test_a_variant_in_the_wrong_layout_has_no_speed_up_even_for_training() -> No
     checked = record(beside(what, "numerics"), status="invalid", error="the input has the strides (1, 2)")
     report = analyse([*in_rounds(case("a", task="train"), 1.0), *in_rounds(what, 0.5), checked])
     row = report.rows[1]
-    found = (row.variant, row.speedup, row.verdict, row.warnings, row.numerics_error)
+    found = (row.variant, row.speedup, row.verdict, row.warnings, row.max_relative_error)
     assert found == ("channels_last", None, None, "numerics_failed", None)
-    assert report.warnings[0].caution.fact == "the input has the strides (1, 2)"
+    assert report.warnings[0].warning.fact == "the input has the strides (1, 2)"
     assert not any("numerical check" in note for note in report.notes)
 
 
@@ -78,9 +78,9 @@ def test_more_speed_than_the_machine_has_is_invalid() -> None:
         ceilings(1e11),
     ]
     eager, last = analyse(items).rows
-    assert eager.flops_share_of_peak == pytest.approx(1.0)
+    assert eager.peak_flops_utilisation == pytest.approx(1.0)
     assert (eager.status, eager.bound_by) == ("ok", "compute")
-    assert (last.status, last.latency_s, last.speedup, last.flops_share_of_peak) == ("invalid", None, None, None)
+    assert (last.status, last.latency_s, last.speedup, last.peak_flops_utilisation) == ("invalid", None, None, None)
     assert last.error == (
         "It would be 1.11 times the machine's peak: 111 G/s floating-point operations where at most 100 G/s were "
         "measured. Either it does not compute what was counted, or the device was not waited for."
@@ -120,9 +120,9 @@ def test_what_was_measured_beside_the_cells_makes_no_row_and_is_no_cell() -> Non
     one = case("a")
     items = [
         *in_rounds(one, 0.01),
-        *in_rounds(beside(one, "twin"), 0.01),
+        *in_rounds(beside(one, "aa_control"), 0.01),
         *in_rounds(beside(one, "lineup"), 0.01),
-        record(beside(one, "canary"), *canary()),
+        record(beside(one, "control_workload"), *control_workload()),
         ceilings(),
         record(beside(one, "memory"), status="oom", error="full"),
     ]
@@ -141,8 +141,8 @@ def test_what_could_not_be_had_beside_the_cells_is_a_note() -> None:
             failed("memory", EAGER, "no\n/proc"),
             failed("memory", LAST, "no\n/proc"),
             failed("numerics", EAGER, None),
-            failed("twin", EAGER, "it died"),
-            failed("canary", EAGER, "it died"),
+            failed("aa_control", EAGER, "it died"),
+            failed("control_workload", EAGER, "it died"),
             failed("lineup", EAGER, "it died"),
             replace(ceilings(), status="timeout", error="slow"),
         ]
@@ -151,18 +151,25 @@ def test_what_could_not_be_had_beside_the_cells_is_a_note() -> None:
     assert report.notes == (
         f"No peak memory (failed: no /proc): {eager} and a channels_last cpu infer batch 1",
         f"No numerical check (failed: no reason was recorded): {eager}",
-        f"No A/A check (failed: it died): {eager}",
-        f"No canary (failed: it died): {eager}",
+        f"No A/A control (failed: it died): {eager}",
+        f"No control workload (failed: it died): {eager}",
         f"No place in the line-up (failed: it died): {eager}",
         "No ceilings of the machine (timeout: slow): cpu",
     )
 
 
 def test_throughput_is_all_pictures_over_all_time() -> None:
-    def taken(number: int, units: int, *sample_s: float) -> Record:
+    def taken(number: int, iterations_per_sample: int, *sample_s: float) -> Record:
         blocks = tuple(range(len(sample_s)))
-        latencies = Measurement(quantity="latency_s", samples=(1.0,) * len(sample_s), units=units, blocks=blocks)
-        whole = Measurement(quantity="sample_s", samples=sample_s, units=units, blocks=blocks)
+        latencies = Measurement(
+            quantity="latency_s",
+            samples=(1.0,) * len(sample_s),
+            iterations_per_sample=iterations_per_sample,
+            blocks=blocks,
+        )
+        whole = Measurement(
+            quantity="sample_s", samples=sample_s, iterations_per_sample=iterations_per_sample, blocks=blocks
+        )
         return record(case("a", batch_size=4), latencies, whole, number=number)
 
     stalled = analyse([taken(0, 1, 1.0, 1.0, 8.0), taken(1, 5, 2.0)]).rows[0]

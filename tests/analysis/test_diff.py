@@ -124,7 +124,7 @@ def test_what_compiling_made_and_numerical_error_are_compared() -> None:
     found = of(made(0, 20.0, 1e-7), made(2, 30.0, 2e-7))
     assert [(change.quantity, change.base.center, change.head.center) for change in found.changes] == [
         ("graph_breaks", 0, 2),  # without a ratio, so first
-        ("numerics_error", 1e-7, 2e-7),
+        ("max_relative_error", 1e-7, 2e-7),
         ("compile_s", 20.0, 30.0),
     ]
     assert found.changes[0].ratio is None

@@ -65,14 +65,14 @@ def test_one_more_group_leaves_the_interval() -> None:
 
 def test_unequal_twins_widen_the_intervals_of_their_group() -> None:
     one = cells("a", 1.5)
-    equal = in_rounds(beside(case("a"), "twin"), 0.01, SHAKY)
-    unequal = in_rounds(beside(case("a"), "twin"), 0.012, FACTORS)
+    equal = in_rounds(beside(case("a"), "aa_control"), 0.01, SHAKY)
+    unequal = in_rounds(beside(case("a"), "aa_control"), 0.012, FACTORS)
     assert half_width(row_of(analyse([*one, *equal]))) == pytest.approx(half_width(row_of(analyse(one))))
     wide = analyse([*one, *unequal])
     assert half_width(row_of(wide)) > half_width(row_of(analyse(one))) + 0.16
     assert row_of(wide).verdict == "FASTER"
     assert wide.noise is not None
-    assert [twin.excludes for twin in wide.noise.twins] == [True]
+    assert [aa_control.excludes for aa_control in wide.noise.aa_controls] == [True]
 
 
 def test_wrong_scores_are_not_compared() -> None:
@@ -108,7 +108,7 @@ def test_sentences_say_what_kept_a_verdict() -> None:
     beyond = analyse([run(delta=0.05), *cells("a", 1.06)]).differences[0]
     assert "(the interval is not wholly beyond the 5 % that count here)" in beyond
     none = analyse([run(delta=0.01), *cells("a", 1.0)]).differences[0]
-    missed = row_of(analyse([run(delta=0.01), *cells("a", 1.0)])).smallest_detectable
+    missed = row_of(analyse([run(delta=0.01), *cells("a", 1.0)])).minimum_detectable_effect
     assert missed is not None
     assert none.endswith(f"(a difference below {100 * missed:.1f} % is easily missed at this precision).")
 

@@ -25,7 +25,7 @@ def counts() -> Record:
 
 
 def compiled(*, breaks: int = 0) -> Record:
-    values = {"compile_warm_s": 9.5, "graphs": 1, "graph_breaks": breaks, "recompiles": 0, "numerics_error": 1e-7}
+    values = {"compile_warm_s": 9.5, "graphs": 1, "graph_breaks": breaks, "recompiles": 0, "max_relative_error": 1e-7}
     return record(case("net", COMPILE, role="numerics"), *[once(name, value) for name, value in values.items()])
 
 

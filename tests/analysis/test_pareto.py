@@ -36,7 +36,7 @@ def names(*rows: Row) -> list[str]:
     ("third", "expected"),
     [
         (row("worse", (5.9, 6.0, 6.1), (0.85, 0.9, 0.92)), ["fast", "good"]),  # slower than good, and less often right
-        (row("slow twin", (5.9, 6.0, 6.1), (0.93, 0.95, 0.97)), ["fast", "good"]),  # slower, and no better
+        (row("slow A/A control", (5.9, 6.0, 6.1), (0.93, 0.95, 0.97)), ["fast", "good"]),  # slower, and no better
         (row("near", (5.0, 5.05, 5.2), (0.92, 0.94, 0.96)), ["fast", "good", "near"]),  # intervals overlap
         (row("between", (2.9, 3.0, 3.1), (0.85, 0.9, 0.92)), ["fast", "between", "good"]),
         (row("as fast", (0.95, 1.05, 1.2), (0.6, 0.65, 0.7)), ["fast", "good"]),  # surely less often right, no faster

@@ -13,7 +13,7 @@ from cnnbench.analysis.roofline import (
     cost_of,
     roofline,
 )
-from cnnbench.record import Caution, Record
+from cnnbench.record import Record, RecordedWarning
 from cnnbench.spec import Precision, Variant
 from tests.factories import COMPILE, case, counted, once, record
 
@@ -31,7 +31,7 @@ COST = Cost(macs=1e9, weight_bytes=4e6, activation_bytes=2.5e6, input_bytes=1e6,
 """2 GFLOP: 20 ms of computing; 10 MB: 1 ms of memory; 100 us of calls."""
 
 CASE = case("net")
-SHAKY = Caution(code="ceilings_disturbed", fact="Other work ran.", advice="Close it.")
+SHAKY = RecordedWarning(code="ceilings_disturbed", fact="Other work ran.", advice="Close it.")
 
 
 def under(precision: Precision) -> Variant:
@@ -160,7 +160,7 @@ def test_ceilings_are_read_from_their_record() -> None:
     assert ceilings_of(good) == MOST
     assert ceilings_of(replace(good, measurements=good.measurements[:1])) == Ceilings(fp32_flop_per_s=100e9)
     assert ceilings_of(replace(good, status="failed")) is None
-    assert ceilings_of(replace(good, cautions=(SHAKY,))) is None
+    assert ceilings_of(replace(good, warnings=(SHAKY,))) is None
     assert ceilings_of(replace(good, case=CASE)) is None
 
 

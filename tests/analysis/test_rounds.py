@@ -7,7 +7,7 @@ import pytest
 
 from cnnbench.analysis import analyse
 from cnnbench.analysis.join import gather
-from cnnbench.record import DISTURBED, Caution, Measurement, Status
+from cnnbench.record import DISTURBED, Measurement, RecordedWarning, Status
 from tests.factories import EMULATED, LAST, case, in_rounds, record, run, timed
 
 NET, OTHER = case("net"), case("net", LAST)
@@ -91,7 +91,7 @@ def test_a_cell_is_ok_if_a_round_is(states: tuple[Status, ...], expected: Status
 def test_a_failed_round_is_a_warning() -> None:
     lost = record(NET, number=4, status="failed", error="ValueError: boom")
     (warning,) = analyse([*BASE, lost]).warnings
-    assert warning.caution == Caution(
+    assert warning.warning == RecordedWarning(
         code="round_failed",
         fact="1 of 5 rounds gave no measurement (failed: ValueError: boom)",
         advice="The row rests on the other rounds.",
@@ -99,26 +99,26 @@ def test_a_failed_round_is_a_warning() -> None:
 
 
 def test_a_warning_of_every_round_is_said_once() -> None:
-    warned = [replace(one, cautions=(EMULATED,)) for one in BASE]
-    assert [warning.caution for warning in analyse(warned).warnings] == [EMULATED]
+    warned = [replace(one, warnings=(EMULATED,)) for one in BASE]
+    assert [warning.warning for warning in analyse(warned).warnings] == [EMULATED]
     assert analyse(warned).rows[0].warnings == "emulated"
 
 
-@pytest.mark.parametrize(("voided", "warned"), [(2, False), (3, True)])
-def test_a_row_is_marked_from_a_fifth_voided_samples_on(voided: int, warned: bool) -> None:  # noqa: FBT001  # a case
+@pytest.mark.parametrize(("rejected", "warned"), [(2, False), (3, True)])
+def test_a_row_is_marked_from_a_fifth_voided_samples_on(rejected: int, warned: bool) -> None:  # noqa: FBT001  # a case
     samples = Measurement(
-        quantity="latency_s", samples=(1.0,) * 12, blocks=tuple(range(12)), voided=tuple(range(voided))
+        quantity="latency_s", samples=(1.0,) * 12, blocks=tuple(range(12)), rejected=tuple(range(rejected))
     )
     steal = Measurement(quantity="steal_share", samples=(0.0,) * 12, blocks=tuple(range(12)))
-    found = [w.caution for w in analyse([record(NET, samples, steal)]).warnings]
+    found = [w.warning for w in analyse([record(NET, samples, steal)]).warnings]
     fact = "3 of 12 samples were rejected, because the system gave the cores to others meanwhile"
-    assert found == ([Caution(code="disturbed", fact=fact, advice=DISTURBED)] if warned else [])
+    assert found == ([RecordedWarning(code="disturbed", fact=fact, advice=DISTURBED)] if warned else [])
 
 
 def test_voided_blocks_count_for_nothing() -> None:
     latency, *rest = BASE[0].measurements
-    spoilt = replace(latency, samples=(9.0, *latency.samples[1:]), voided=(0,))
+    spoilt = replace(latency, samples=(9.0, *latency.samples[1:]), rejected=(0,))
     first = replace(BASE[0], measurements=(spoilt, *rest))
     (cell,) = gather([[first]])
     assert max(cell.samples("latency_s")) < 1.0
-    assert cell.voided() is None  # nothing of the environment was read
+    assert cell.rejected() is None  # nothing of the environment was read

@@ -15,13 +15,13 @@ from cnnbench.app.session import measure
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.report.text.table import Table
 from tests.app.fakes import ONE, REQUEST, Pretend
-from tests.factories import LAST, beside, canary, case, counted, record, run, wave
+from tests.factories import LAST, beside, case, control_workload, counted, record, run, wave
 
 CELLS = (
     record(case("a"), *wave(0.05)),
     record(case("a", LAST), *wave(0.02)),
-    record(beside(case("a"), "twin"), *wave(0.05, jitter=True)),
-    record(beside(case("a"), "canary"), *canary()),
+    record(beside(case("a"), "aa_control"), *wave(0.05, jitter=True)),
+    record(beside(case("a"), "control_workload"), *control_workload()),
 )
 
 

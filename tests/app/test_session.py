@@ -218,8 +218,11 @@ def test_what_fails_beside_a_cell_has_no_line_of_its_own(
     tmp_path: Path, pretend: Pretend, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = record(case("a"), status="failed", error="Boom.")
-    twin, other = replace(bad, case=beside(bad.case, "twin")), replace(bad, case=beside(bad.case, "canary"))
-    pretend(recording(bad, twin, other, replace(bad, case=beside(bad.case, "lineup"))))
+    aa_control, other = (
+        replace(bad, case=beside(bad.case, "aa_control")),
+        replace(bad, case=beside(bad.case, "control_workload")),
+    )
+    pretend(recording(bad, aa_control, other, replace(bad, case=beside(bad.case, "lineup"))))
     measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
     assert capsys.readouterr().err == "     failed  a eager cpu infer batch 1  Boom.\n"
 

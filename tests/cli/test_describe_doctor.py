@@ -11,9 +11,9 @@ from cnnbench import machine
 from cnnbench.cli.commands import describe, doctor
 from cnnbench.cli.main import exit_code
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.machine_limits import Canary, Examined, Found
+from cnnbench.orchestrator.machine_limits import Examined, Found, WatchedWorkload
 from cnnbench.orchestrator.questions import Largest, largest_batch
-from cnnbench.record import Caution, Layer, Outcome, Record
+from cnnbench.record import Layer, Outcome, Record, RecordedWarning
 from cnnbench.spec import Case, Device
 from cnnbench.workers.messages import Done, Failure
 from tests.factories import MACHINE, counted, once
@@ -146,7 +146,7 @@ CEILINGS = Outcome(
     )
 )
 NOISE = machine.Noise(steal_share=0.015, pressure_share=0.425, load=1.25, clock_cycles_per_s=2.6e9)
-CANARY = Canary(
+CONTROL_WORKLOAD = WatchedWorkload(
     latencies_s=(0.9, 0.9, 0.9975, 1.0, 1.0, 1.0, 1.0025, 2.0, 2.0),
     noise=NOISE,
 )
@@ -157,9 +157,9 @@ EXAMINED = Examined(
     device="cpu",
     threads=2,
     ceilings=Found(reply=Done(outcome=CEILINGS), cached=False),
-    canary=CANARY,
+    control_workload=CONTROL_WORKLOAD,
 )
-QUICK = replace(EXAMINED, threads=1, ceilings=None, canary=None)
+QUICK = replace(EXAMINED, threads=1, ceilings=None, control_workload=None)
 BROKEN = Failure(status="oom", error="No memory.")
 
 
@@ -240,7 +240,7 @@ def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
             "",
         )
     ]
-    examined.append(replace(EXAMINED, ceilings=Found(reply=BROKEN, cached=False), canary=BROKEN))
+    examined.append(replace(EXAMINED, ceilings=Found(reply=BROKEN, cached=False), control_workload=BROKEN))
     assert exit_code(["doctor", "--device", "cuda"]) == 0
     assert parts(capsys) == [
         table(
@@ -250,9 +250,13 @@ def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
         ),
         table("noise now", "------------  ----------", "not measured  No memory.", ""),
     ]
-    shaky = Outcome(measurements=CEILINGS.measurements[:1], cautions=(Caution(code="c", fact="busy", advice="Wait."),))
-    unknown = replace(CANARY, latencies_s=(1.0, 1.0, 1.25, 1.5, 1.5, 1.5, 1.75, 2.0, 2.0), noise=machine.Noise())
-    examined.append(replace(EXAMINED, ceilings=Found(reply=Done(outcome=shaky), cached=True), canary=unknown))
+    shaky = Outcome(
+        measurements=CEILINGS.measurements[:1], warnings=(RecordedWarning(code="c", fact="busy", advice="Wait."),)
+    )
+    unknown = replace(
+        CONTROL_WORKLOAD, latencies_s=(1.0, 1.0, 1.25, 1.5, 1.5, 1.5, 1.75, 2.0, 2.0), noise=machine.Noise()
+    )
+    examined.append(replace(EXAMINED, ceilings=Found(reply=Done(outcome=shaky), cached=True), control_workload=unknown))
     assert exit_code(["doctor"]) == 0
     assert parts(capsys) == [
         table(
@@ -287,7 +291,7 @@ def test_the_doctor_tells_ceilings_and_noise_in_json(
     about = {"device": "cpu", "threads": 2, "cached": False}
     values = {m.quantity: m.samples[0] for m in CEILINGS.measurements}
     shown, noise = known()
-    assert shown == {**about, **values, "cautions": []}
+    assert shown == {**about, **values, "warnings": []}
     assert noise == {
         "spread": pytest.approx(0.005),
         "quiet": True,
@@ -297,7 +301,7 @@ def test_the_doctor_tells_ceilings_and_noise_in_json(
         "clock_cycles_per_s": 2.6e9,
     }
     assert known("--quick") == (None, None)
-    examined.append(replace(EXAMINED, ceilings=Found(reply=BROKEN, cached=False), canary=BROKEN))
+    examined.append(replace(EXAMINED, ceilings=Found(reply=BROKEN, cached=False), control_workload=BROKEN))
     assert known() == ({**about, "error": "No memory."}, {"error": "No memory."})
 
 

@@ -14,7 +14,7 @@ from cnnbench.record import Measurement, Outcome
 
 FOUND = Outcome(
     measurements=(
-        Measurement(quantity="top_class", samples=(281.0, 282.0, 7.0, 281.0), units=2),
+        Measurement(quantity="top_class", samples=(281.0, 282.0, 7.0, 281.0), iterations_per_sample=2),
         Measurement(quantity="top_share", samples=(0.75, 0.125, 0.5, 0.25)),
     ),
     notes=("tabby", "tiger cat", "", "tabby"),

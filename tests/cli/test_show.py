@@ -86,12 +86,12 @@ def test_a_model_is_looked_into_with_its_first_weights(asked: Asked) -> None:
 
 
 def test_a_checkpoint_says_which_network_and_dataset(asked: Asked, trained: Path) -> None:
-    assert exit_code(["show", "features", str(trained), "--picture", "7", "--move", "-2,3"]) == 0
+    assert exit_code(["show", "features", str(trained), "--index", "7", "--move", "-2,3"]) == 0
     assert exit_code(["show", "predictions", "one_conv", "--checkpoint", str(trained), "--wrong", "--count", "5"]) == 0
     (one, features), (other, predictions) = asked
     assert (one.sections[0].models, one.weights, one.accuracy) == (("one_conv",), str(trained), "digits")
     assert one == other
-    assert features == VisualRequest(kind="features", picture=7, moves=((0, 0), (-2, 3)))
+    assert features == VisualRequest(kind="features", index=7, moves=((0, 0), (-2, 3)))
     assert predictions == VisualRequest(kind="predictions", count=5, wrong=True)
     assert Path("features-one_conv-seed0.png").is_file()
 
@@ -160,8 +160,8 @@ def test_a_run_without_what_is_shown_says_how_to_get_it(capsys: pytest.CaptureFi
     assert exit_code(["show", "steps", "runs/one"]) == 2
     assert exit_code(["show", "kernels", "runs/one"]) == 2
     assert capsys.readouterr().err == (
-        "Error: runs/one has no records within epochs. Train with 'cnnbench train MODEL --by-step 50'.\n"
-        "Error: runs/one kept no kernels. Train a network with convolutions by 'cnnbench train --by-step 50'.\n"
+        "Error: runs/one has no records within epochs. Train with 'cnnbench train MODEL --log-every 50'.\n"
+        "Error: runs/one kept no kernels. Train a network with convolutions by 'cnnbench train --log-every 50'.\n"
     )
 
 
@@ -172,7 +172,9 @@ def forming(steps: int, shape: tuple[int, ...] = (2, 1, 2, 2)) -> Record:
         measurements=(
             *training((0.5,)).measurements,
             Measurement(quantity="step_step", samples=tuple(50.0 * (at + 1) for at in range(steps))),
-            Measurement(quantity="step_kernels", samples=tuple(numbers.tolist()), units=int(np.prod(shape))),
+            Measurement(
+                quantity="step_kernels", samples=tuple(numbers.tolist()), iterations_per_sample=int(np.prod(shape))
+            ),
             Measurement(quantity="kernel_shape", samples=tuple(map(float, shape))),
         ),
     )
@@ -210,7 +212,7 @@ def test_confusion_and_shift_are_of_a_test(
 
     monkeypatch.setattr(looked, "test_weights", test_weights)
     assert exit_code(["show", "confusion", str(trained)]) == 0
-    assert exit_code(["show", "shift", str(trained), "--pixels", "2"]) == 0
+    assert exit_code(["show", "shift", str(trained), "--max-shift", "2"]) == 0
     assert shifts == [(str(trained), "digits", 0), (str(trained), "digits", 2)]
     assert capsys.readouterr().out == "confusion-one_conv-seed0.png\nshift-one_conv-seed0.png\n"
 

@@ -138,10 +138,10 @@ def test_options_that_change_the_recipe_are_passed_on_and_named_in_the_command_t
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cnnbench.cli.commands.train.train_seeds", train_seeds)
-    options = "--recipe as-printed --unfreeze 2 --unfreeze-rate 0.001 --features-once --by-step 50"
+    options = "--recipe as-published --unfreeze 2 --unfrozen-lr 0.001 --cache-features --log-every 50"
     assert call(f"train lenet {options} --deterministic -o mine", monkeypatch) == 130
-    changed = Training(unfrozen_epochs=2, unfrozen_rate=0.001, features_once=True, by_step=50)
-    assert asked == [("as-printed", changed)]
+    changed = Training(unfrozen_epochs=2, unfrozen_rate=0.001, cache_features=True, log_every=50)
+    assert asked == [("as-published", changed)]
     assert capsys.readouterr().err.endswith(
         f"Go on with:\n  cnnbench train lenet {options} --deterministic --seed 0 --seeds 1 --resume -o mine\n"
     )
@@ -152,7 +152,7 @@ def test_options_that_change_the_recipe_are_passed_on_and_named_in_the_command_t
 def test_features_once_in_another_precision_is_wrong_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("train lenet --features-once --variant amp -o mine", monkeypatch) == 2
+    assert call("train lenet --cache-features --variant amp -o mine", monkeypatch) == 2
     assert capsys.readouterr().err == f"Error: {FEATURES_ALONE}\n"
     assert not Path("mine").exists()
 
@@ -167,12 +167,12 @@ def test_records_within_epochs_are_a_file_of_their_own(monkeypatch: pytest.Monke
         yield replace(whole, measurements=(*whole.measurements, *found))
 
     monkeypatch.setattr("cnnbench.cli.commands.train.train_seeds", train_seeds)
-    assert call("train lenet --by-step 50 -o mine", monkeypatch) == 0
+    assert call("train lenet --log-every 50 -o mine", monkeypatch) == 0
     assert Path("mine/steps.csv").read_text() == (
         "seed,step,train_loss,train_top1,val_loss,val_top1\n0,50,1.5,0.25,1.25,0.375\n0,93,1.0,0.5,0.75,0.625\n"
     )
 
 
-@pytest.mark.parametrize("options", ["--recipe quick", "--unfreeze-rate 0", "--unfreeze -1", "--by-step 0"])
+@pytest.mark.parametrize("options", ["--recipe quick", "--unfrozen-lr 0", "--unfreeze -1", "--log-every 0"])
 def test_what_no_recipe_can_be_is_refused(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call(f"train lenet {options}", monkeypatch) == 2

@@ -176,7 +176,7 @@ def test_networks_are_the_same_from_any_folder(
     ((_, groups),) = pretended.measured
     conditions = [(g.cases[0].variant.name, g.cases[0].batch_size, g.cases[0].input_shape) for g in groups]
     assert conditions == [(v, b, (3, 4, 4)) for v in ("eager", "channels_last") for b in (1, 8)] * 2
-    assert all(group.twin is None and group.canary is None for group in groups)
+    assert all(group.aa_control is None and group.control_workload is None for group in groups)
 
 
 def test_what_a_side_lacks(top: Path, pretended: Pretended, capsys: Captured) -> None:

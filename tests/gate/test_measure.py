@@ -139,7 +139,11 @@ def _out(group: GroupRounds, case: Case) -> bool:
 
 def _latencies(number: int) -> Outcome:
     value = 1.0 + 0.01 * (7 * number % 11)
-    return Outcome(measurements=(Measurement(quantity="latency_s", samples=(value,) * 3, units=3, blocks=(0, 1, 2)),))
+    return Outcome(
+        measurements=(
+            Measurement(quantity="latency_s", samples=(value,) * 3, iterations_per_sample=3, blocks=(0, 1, 2)),
+        )
+    )
 
 
 class Checking:
@@ -153,7 +157,7 @@ class Checking:
 
     def receive(self, timeout_s: float) -> Done:
         assert timeout_s == 60.0
-        return Done(outcome=Outcome(measurements=(Measurement(quantity="numerics_error", samples=(0.1,)),)))
+        return Done(outcome=Outcome(measurements=(Measurement(quantity="max_relative_error", samples=(0.1,)),)))
 
     def close(self) -> None:
         self.machine.log.append("close")

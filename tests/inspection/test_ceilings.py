@@ -23,7 +23,7 @@ from cnnbench.inspection.ceilings import (
     rounds,
 )
 from cnnbench.quantity import QUANTITIES
-from cnnbench.record import Caution, Measurement, Outcome
+from cnnbench.record import Measurement, Outcome, RecordedWarning
 from cnnbench.runners import runner_for
 from tests.factories import MACHINE, case
 
@@ -133,7 +133,7 @@ def test_products_that_had_to_share_the_cores_are_told() -> None:
     copy = replace(spent((100, 200)), trial=Trial(quantity="copy_bytes_per_s", amount=1.0, run=lambda: None))
     assert disturbed([small, large, copy], 2) == ()  # 180 of 200
     assert disturbed([small, large, copy], 3) == (
-        Caution(
+        RecordedWarning(
             code="ceilings_disturbed",
             fact="the threads that should show what the machine can do at most were on a core for 60 % of the time",
             advice="These are lower bounds. Close other programs, then run 'cnnbench doctor'.",

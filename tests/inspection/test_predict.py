@@ -58,7 +58,7 @@ def files(tmp_path: Path) -> list[Path]:
 def test_classes_come_best_first_picture_after_picture(files: list[Path]) -> None:
     found = predict.run(assigned(Brightest(), files))
     classes, shares = found.measurements
-    assert (classes.quantity, classes.samples, classes.units) == ("top_class", (2.0, 0.0, 1.0, 2.0), 2)
+    assert (classes.quantity, classes.samples, classes.iterations_per_sample) == ("top_class", (2.0, 0.0, 1.0, 2.0), 2)
     expected = torch.tensor([60.0, 10.0, 200.0]).div(25.5).softmax(0)
     assert shares.samples[:2] == pytest.approx([float(expected[2]), float(expected[0])], rel=0.1)
     assert found.notes == ("", "", "", "")

@@ -115,7 +115,7 @@ def test_a_training_keeps_the_first_kernels() -> None:
 
 def test_features_are_those_after_activation_of_the_picture_as_the_network_sees_it() -> None:
     model = small()
-    picture, first, second = seen(model, VisualRequest(kind="features", picture=2), dataset="digits")
+    picture, first, second = seen(model, VisualRequest(kind="features", index=2), dataset="digits")
     assert picture.title.startswith("test picture 2 of digits: predicted ")
     assert (picture.images.shape, picture.kind) == ((1, 8, 8), "pixels")
     assert (first.title, second.title) == ("2: 2 feature maps of 6x6", "3: 3 feature maps of 5x5")
@@ -162,7 +162,7 @@ def test_without_dataset_or_file_there_is_a_photograph_for_colours_only() -> Non
 
 def test_pictures_and_layers_that_do_not_exist_are_told() -> None:
     with pytest.raises(UsageError) as error:
-        seen(small(), VisualRequest(kind="features", picture=359), dataset="digits")
+        seen(small(), VisualRequest(kind="features", index=359), dataset="digits")
     assert str(error.value) == "There is no test picture 359 in digits: 0 to 358."
     with pytest.raises(UsageError) as error:
         seen(small(), VisualRequest(kind="features", layers=("conv",)), dataset="digits")

@@ -137,7 +137,9 @@ def latencies(case: Case, number: int) -> Outcome:
     """Return three blocks of a cell that take a second or more, which depends on the round `number`."""
     value = 1.0 + (0.01 * (7 * number % 11) if case.role in ("timed", "lineup") else 0.0)
     return Outcome(
-        measurements=(Measurement(quantity="latency_s", samples=(value,) * 3, units=3, blocks=(0, 1, 2)),),
+        measurements=(
+            Measurement(quantity="latency_s", samples=(value,) * 3, iterations_per_sample=3, blocks=(0, 1, 2)),
+        ),
     )
 
 

@@ -110,18 +110,22 @@ class PretendedWorker:
 class Stage:
     """Pretended workers for eager, channels_last and amp, as many as there are scripts, and a clock that they move.
 
-    `twin` and `canary` are the group's, where they have a script. `counters` are the machine's before and after.
-    """
+    `aa_control` and `control_workload` are the group's, where they have a script. `counters` are the machine's before
+    and after."""
 
     def __init__(
-        self, *scripts: Scripts, device: str = "cpu", twin: Scripts | None = None, canary: Scripts | None = None
+        self,
+        *scripts: Scripts,
+        device: str = "cpu",
+        aa_control: Scripts | None = None,
+        control_workload: Scripts | None = None,
     ) -> None:
         self.now, self.log, self.told = 1000.0, list[str](), list[str]()
         self.workers: list[PretendedWorker] = []
         self.counters = [NOTHING_COUNTED, NOTHING_COUNTED]
         variants = (case("net").variant, LAST, AMP)[: len(scripts)]
         self.cases = [case("net", v, device="cuda" if device == "cuda" else "cpu") for v in variants]
-        self._scripts, self._twin, self._canary = scripts, twin, canary
+        self._scripts, self._aa_control, self._control_workload = scripts, aa_control, control_workload
         self.limits = WorkerLimits(scratch="/scratch", memory_bytes=123, warm_cap_s=4.0, emulated={})
         self.rounds_left = 9.0
 
@@ -130,13 +134,13 @@ class Stage:
         first = self.cases[0]
         return Group(
             cases=tuple(self.cases),
-            twin=None if self._twin is None else replace(first, role="twin"),
-            canary=None if self._canary is None else replace(first, role="canary"),
+            aa_control=None if self._aa_control is None else replace(first, role="aa_control"),
+            control_workload=None if self._control_workload is None else replace(first, role="control_workload"),
         )
 
     def script_of(self, worker: PretendedWorker) -> Script:
         """Return what `worker` answers, which is the last of its cell."""
-        given = (*self._scripts, *(s for s in (self._twin, self._canary) if s is not None))
+        given = (*self._scripts, *(s for s in (self._aa_control, self._control_workload) if s is not None))
         scripts = given[self.group.members.index(_case_of(worker))]
         if isinstance(scripts, Script):
             return scripts

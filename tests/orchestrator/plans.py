@@ -40,6 +40,6 @@ def cell(model: str, variant: str = "eager", **options: Any) -> Case:
 
 
 def group(*cases: Case) -> Group:
-    """Return the group of `cases` as it is expected: with a canary, and a twin where something is compared."""
-    twin = replace(cases[0], role="twin") if len(cases) > 1 else None
-    return Group(cases=cases, twin=twin, canary=replace(cases[0], role="canary"))
+    """Return the group of `cases` as it is expected: with controls, the A/A one where something is compared."""
+    aa_control = replace(cases[0], role="aa_control") if len(cases) > 1 else None
+    return Group(cases=cases, aa_control=aa_control, control_workload=replace(cases[0], role="control_workload"))

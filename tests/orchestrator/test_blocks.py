@@ -57,10 +57,10 @@ def test_each_block_has_an_order_of_its_own(clock: Use) -> None:
 
 
 def test_the_canary_gives_one_sample_a_round(clock: Use) -> None:
-    stage = clock(Stage(Script(), Script(), twin=Script(), canary=Script()))
+    stage = clock(Stage(Script(), Script(), aa_control=Script(), control_workload=Script()))
     stage.measure(2)
-    assert stage.taken.count("canary") == 2
-    assert stage.taken.count("twin") == stage.taken.count("eager") > 4
+    assert stage.taken.count("control_workload") == 2
+    assert stage.taken.count("aa_control") == stage.taken.count("eager") > 4
 
 
 def test_the_deadline_ends_a_round_after_its_fewest_blocks(clock: Use) -> None:
@@ -72,23 +72,23 @@ def test_the_deadline_ends_a_round_after_its_fewest_blocks(clock: Use) -> None:
 
 def test_a_round_without_a_cell_ends(clock: Use) -> None:
     hangs = Script(latencies=(SILENT,))
-    stage = clock(Stage(hangs, hangs, twin=Script(), canary=Script()))
+    stage = clock(Stage(hangs, hangs, aa_control=Script(), control_workload=Script()))
     ((eager, last, *_),) = stage.measure()
     assert (eager.failure, last.failure) == (SILENT, SILENT)
-    assert stage.taken.count("twin") <= 1
+    assert stage.taken.count("aa_control") <= 1
 
 
 def test_a_voided_sample_is_kept_and_marked(clock: Use) -> None:
     ((eager,),) = clock(Stage(Script(latencies=(1.0, stolen(9.0), 1.0)))).measure()
     latency = next(m for m in eager.outcome.measurements if m.quantity == "latency_s")
-    assert (latency.samples, latency.voided, eager.failure) == ((1.0, 9.0, 1.0), (1,), None)
+    assert (latency.samples, latency.rejected, eager.failure) == ((1.0, 9.0, 1.0), (1,), None)
 
 
 def test_a_round_of_voided_samples_counts_with_a_warning(clock: Use) -> None:
     ((eager,),) = clock(Stage(Script(latencies=(stolen(),)))).measure()
-    assert eager.outcome.cautions == (ALL_DISTURBED,)
+    assert eager.outcome.warnings == (ALL_DISTURBED,)
     latency = next(m for m in eager.outcome.measurements if m.quantity == "latency_s")
-    assert (eager.failure, latency.voided) == (None, ())
+    assert (eager.failure, latency.rejected) == (None, ())
 
 
 def test_no_cells_take_no_blocks() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from cnnbench.orchestrator.estimates import (
-    CANARY_S,
     CHECK_COMPILED_S,
     COMPILE_AUTOTUNE_S,
     COMPILE_S,
     COMPLEXITY_S,
+    CONTROL_WORKLOAD_S,
     EXTRA_S,
     MACS_PER_S,
     PASSES,
@@ -60,7 +60,7 @@ def test_work_is_the_declared_multiply_adds(what: Case, expected: float) -> None
         (cell("lenet"), SAMPLING_S),
         (cell("resnet18", batch_size=8), PASSES * 8 * RESNET18 / MACS_PER_S),
         (cell(OUTSIDE), SAMPLING_S),
-        (cell("resnet18", batch_size=64, role="canary"), SAMPLING_S),
+        (cell("resnet18", batch_size=64, role="control_workload"), SAMPLING_S),
     ],
 )
 def test_blocks_take_as_long_as_their_passes_or_a_little_while(what: Case, expected: float) -> None:
@@ -91,7 +91,7 @@ def of_lenet(**options: Any) -> Plan:
 
 
 def test_the_expected_time_adds_up() -> None:
-    group = SETUP_S + WARM_PASSES * LENET / MACS_PER_S + CANARY_S + 2 * SAMPLING_S
+    group = SETUP_S + WARM_PASSES * LENET / MACS_PER_S + CONTROL_WORKLOAD_S + 2 * SAMPLING_S
     beside = COMPLEXITY_S + extra_s(cell("lenet", role="memory")) + extra_s(cell("lenet", role="layers"))
     assert expected_s(of_lenet()) == pytest.approx(START_S + group + beside)
 

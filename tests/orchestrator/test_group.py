@@ -22,7 +22,7 @@ EVEN = [Script(latencies=(value,)) for value in (1.0, 1.001, 1.002, 0.999, 0.998
 
 
 def test_each_round_has_new_workers(clock: Use) -> None:
-    stage = clock(Stage(STEADY, STEADY, twin=STEADY, canary=STEADY))
+    stage = clock(Stage(STEADY, STEADY, aa_control=STEADY, control_workload=STEADY))
     rounds = stage.rounds()
     stage.measure(3, rounds=rounds)
     assert rounds.rounds == 3
@@ -153,7 +153,7 @@ def test_a_cell_alone_is_judged_by_its_latency(clock: Use) -> None:
 
 
 def test_a_group_without_a_cell_is_over(clock: Use) -> None:
-    stage = clock(Stage(Script(ready=BOOM), Script(), canary=Script()))
+    stage = clock(Stage(Script(ready=BOOM), Script(), control_workload=Script()))
     rounds = stage.rounds()
     assert (rounds.missing, rounds.over) == (True, False)
     stage.measure(rounds=rounds)
@@ -161,7 +161,7 @@ def test_a_group_without_a_cell_is_over(clock: Use) -> None:
 
 
 def test_giving_up_names_what_was_never_measured(clock: Use) -> None:
-    stage = clock(Stage(STEADY, STEADY, twin=STEADY))
+    stage = clock(Stage(STEADY, STEADY, aa_control=STEADY))
     late = Failure(status="not started", error="too late")
     assert stage.rounds().give_up(late) == stage.cases
     assert stage.rounds().give_up(late, "other") == []
@@ -192,13 +192,15 @@ def test_the_columns_of_an_outcome(clock: Use) -> None:
         Measurement(quantity="warmup_s", samples=(0.125,)),
         Measurement(quantity="passes_s", samples=(11.000000002,)),  # 0.5 + 0.125 + 3 x 0.125 + 2 x (1 + 2 + 2)
         Measurement(quantity="reading_s", samples=(1.5e-07,)),
-        Measurement(quantity="latency_s", samples=(1.0, 2.0, 2.0), units=3, blocks=blocks),
-        Measurement(quantity="sample_s", samples=(2.0, 4.000000001, 4.000000001), units=3, blocks=blocks),
-        Measurement(quantity="forward_s", samples=(0.25,) * 3, units=3, blocks=blocks),
-        Measurement(quantity="backward_s", samples=(0.5,) * 3, units=3, blocks=blocks),
-        Measurement(quantity="device_s", samples=(0.75,), units=3, blocks=(0,)),
-        Measurement(quantity="cpu_share", samples=(0.96875,), units=3, blocks=(0,)),
-        Measurement(quantity="steal_share", samples=(0.015625,), units=3, blocks=(0,)),
+        Measurement(quantity="latency_s", samples=(1.0, 2.0, 2.0), iterations_per_sample=3, blocks=blocks),
+        Measurement(
+            quantity="sample_s", samples=(2.0, 4.000000001, 4.000000001), iterations_per_sample=3, blocks=blocks
+        ),
+        Measurement(quantity="forward_s", samples=(0.25,) * 3, iterations_per_sample=3, blocks=blocks),
+        Measurement(quantity="backward_s", samples=(0.5,) * 3, iterations_per_sample=3, blocks=blocks),
+        Measurement(quantity="device_s", samples=(0.75,), iterations_per_sample=3, blocks=(0,)),
+        Measurement(quantity="cpu_share", samples=(0.96875,), iterations_per_sample=3, blocks=(0,)),
+        Measurement(quantity="steal_share", samples=(0.015625,), iterations_per_sample=3, blocks=(0,)),
         Measurement(quantity="iteration_s", samples=(1.0, 2.0, 2.0, 3.0, 2.0, 3.0), blocks=(0, 0, 1, 1, 2, 2)),
     )
 
@@ -208,10 +210,10 @@ AFTER = Counters(at_s=20.0, steal_ticks=5, total_ticks=50, pressure_us=3_000_000
 
 
 def test_the_canary_says_what_the_machine_s_counters_saw(clock: Use) -> None:
-    stage = Stage(STEADY, canary=STEADY)
+    stage = Stage(STEADY, control_workload=STEADY)
     stage.counters = [BEFORE, AFTER]
-    ((eager, canary),) = clock(stage).measure()
-    assert canary.outcome.measurements[-3:] == (
+    ((eager, control_workload),) = clock(stage).measure()
+    assert control_workload.outcome.measurements[-3:] == (
         Measurement(quantity="pressure_share", samples=(0.2,)),
         Measurement(quantity="load", samples=(1.5,)),
         Measurement(quantity="clock_cycles_per_s", samples=(2.5e9,)),
@@ -220,7 +222,7 @@ def test_the_canary_says_what_the_machine_s_counters_saw(clock: Use) -> None:
 
 
 def test_a_canary_that_failed_says_nothing(clock: Use) -> None:
-    stage = Stage(STEADY, canary=Script(ready=BOOM))
+    stage = Stage(STEADY, control_workload=Script(ready=BOOM))
     stage.counters = [BEFORE, NOTHING_COUNTED]
-    ((eager, canary),) = clock(stage).measure()
-    assert (eager.failure, canary.failure, canary.outcome.measurements) == (None, BOOM, ())
+    ((eager, control_workload),) = clock(stage).measure()
+    assert (eager.failure, control_workload.failure, control_workload.outcome.measurements) == (None, BOOM, ())

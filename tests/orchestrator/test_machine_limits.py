@@ -1,4 +1,4 @@
-"""Ceilings that are kept, found, measured again or not to be had; and the canary, without a process."""
+"""Ceilings that are kept, found, measured again or not to be had; and the control workload, without a process."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import pytest
 from cnnbench import machine
 from cnnbench.orchestrator import machine_limits as ceilings
 from cnnbench.orchestrator.machine_limits import (
-    Canary,
     Examined,
     Found,
+    WatchedWorkload,
     cache_file,
     ceilings_case,
     examine,
     find_ceilings,
     keep_ceilings,
     measured_ceilings,
-    watch_canary,
+    watch_control_workload,
 )
-from cnnbench.record import Caution, Outcome
+from cnnbench.record import Outcome, RecordedWarning
 from cnnbench.spec import Budget, Case, Variant
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Built, Done, Failure, Job, Reply, Request, Take, Taken, Warm
@@ -35,7 +35,7 @@ from tests.factories import MACHINE, once
 from tests.orchestrator.fakes import BOOM, READY, sample
 
 CASE = ceilings_case("cpu", 2, seconds=2.0)
-BUSY = Caution(code="ceilings_disturbed", fact="Other work ran.", advice="Close it.")
+BUSY = RecordedWarning(code="ceilings_disturbed", fact="Other work ran.", advice="Close it.")
 
 
 def outcome(fp32: float, dispatch_s: float = 1e-6) -> Outcome:
@@ -172,7 +172,7 @@ def test_measuring_anew_can_only_raise_what_is_known(file: Path) -> None:
 
 
 def test_what_was_measured_beside_other_work_is_told_and_not_kept(file: Path) -> None:
-    busy = replace(outcome(2.0), cautions=(BUSY,))
+    busy = replace(outcome(2.0), warnings=(BUSY,))
     host = Pretended([Done(outcome=busy)], [Done(outcome=outcome(5.0))], [Done(outcome=busy)])
     assert host.measure(file) == Found(reply=Done(outcome=busy), cached=False)
     assert not file.exists()
@@ -197,12 +197,12 @@ NOISE = machine.Noise(pressure_share=0.25, load=0.5)
 
 @pytest.mark.usefixtures("counters")
 def test_the_canary_is_sampled_and_the_machine_watched_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "CANARY_SAMPLES", 2)
+    monkeypatch.setattr(ceilings, "CONTROL_WORKLOAD_SAMPLES", 2)
     host = Pretended([Built(), READY, Taken(sample=sample(0.5, 0.25)), Taken(sample=sample(0.75, 0.125))])
-    canary = replace(CASE, role="canary")
-    found = watch_canary(cast("Host", host), canary, scratch="/scratch")
-    assert found == Canary(latencies_s=(0.5, 0.75), noise=NOISE)
-    assert host.heard == [Job(case=canary, scratch="/scratch"), Warm(), Take(), Take()]
+    control_workload = replace(CASE, role="control_workload")
+    found = watch_control_workload(cast("Host", host), control_workload, scratch="/scratch")
+    assert found == WatchedWorkload(latencies_s=(0.5, 0.75), noise=NOISE)
+    assert host.heard == [Job(case=control_workload, scratch="/scratch"), Warm(), Take(), Take()]
     assert host.closed == 1
 
 
@@ -210,7 +210,9 @@ def test_the_canary_is_sampled_and_the_machine_watched_meanwhile(monkeypatch: py
 @pytest.mark.parametrize("before", [[], [Built()], [Built(), READY], [Built(), READY, Taken(sample=sample(0.5, 0.25))]])
 def test_a_canary_that_dies_is_a_failure(before: list[Reply]) -> None:
     host = Pretended([*before, BOOM])
-    assert watch_canary(cast("Host", host), replace(CASE, role="canary"), scratch="/scratch") == BOOM
+    assert (
+        watch_control_workload(cast("Host", host), replace(CASE, role="control_workload"), scratch="/scratch") == BOOM
+    )
     assert host.closed == 1
 
 
@@ -234,9 +236,9 @@ def test_a_machine_is_examined_and_what_was_found_is_shown_later(hosted: Pretend
     assert examine("cpu", 2, measure=False, on_progress=told.append) == seen
     known = Done(outcome=outcome(5.0))
     assert examine("cpu", 2, measure=True, on_progress=told.append) == replace(
-        seen, ceilings=Found(reply=known, cached=False), canary=BOOM
+        seen, ceilings=Found(reply=known, cached=False), control_workload=BOOM
     )
-    assert [one.case.role for one in hosted.heard if isinstance(one, Job)] == ["ceilings", "canary"]
+    assert [one.case.role for one in hosted.heard if isinstance(one, Job)] == ["ceilings", "control_workload"]
     assert told == [
         "measuring what the machine can do at most, on cpu with 2 threads",
         "watching how steady the machine is",

@@ -277,7 +277,7 @@ def test_accuracy_is_of_every_model_once_at_its_recipe_s_batch() -> None:
     )
 
 
-@pytest.mark.parametrize(("recipe", "batch"), [("tutorial", 64), ("as-printed", 64), ("fast", 32)])
+@pytest.mark.parametrize(("recipe", "batch"), [("tutorial", 64), ("as-published", 64), ("fast", 32)])
 def test_the_batch_of_a_training_is_that_of_the_recipe_asked_for(recipe: RecipeName, batch: int) -> None:
     asked = replace(request(section("digit_cnn"), accuracy="digits"), recipe=recipe)
     assert [(c.recipe, c.batch_size) for c in plan(asked).accuracy] == [(recipe, batch)]
@@ -296,13 +296,13 @@ def test_accuracy_is_on_the_first_device_and_of_models_from_outside_too() -> Non
 
 def test_a_cell_alone_has_a_canary_and_nothing_to_be_compared_with() -> None:
     (found,) = plan(request(section("lenet"))).groups
-    assert (found.twin, found.canary) == (None, cell("lenet", role="canary"))
-    assert found.members == (cell("lenet"), cell("lenet", role="canary"))
+    assert (found.aa_control, found.control_workload) == (None, cell("lenet", role="control_workload"))
+    assert found.members == (cell("lenet"), cell("lenet", role="control_workload"))
 
 
 def test_where_cells_are_compared_the_reference_has_a_twin() -> None:
     (found,) = plan(request(section("lenet", variants=("amp",)), reference="lenet/amp")).groups
-    roles = (cell("lenet", "amp", role="twin"), cell("lenet", "amp", role="canary"))
+    roles = (cell("lenet", "amp", role="aa_control"), cell("lenet", "amp", role="control_workload"))
     assert found.members == (cell("lenet", "amp"), cell("lenet"), *roles)
 
 

@@ -31,8 +31,8 @@ def test_a_run_ends_within_its_budget(world: World) -> None:
 
 def test_records_are_numbered_by_round(world: World) -> None:
     world.run(asked("mlp", total_s=35.0))
-    cells = [(r.round, r.case.role) for r in world.kept if r.case.role in ("timed", "twin", "canary")]
-    roles = ["timed", "timed", "twin", "canary"]
+    cells = [(r.round, r.case.role) for r in world.kept if r.case.role in ("timed", "aa_control", "control_workload")]
+    roles = ["timed", "timed", "aa_control", "control_workload"]
     assert [cell for cell in cells if cell[0] < 3] == [
         *((0, role) for role in roles),
         (0, "timed"),  # the counts
@@ -49,7 +49,7 @@ def test_compiling_is_apart_from_the_budget(world: World, monkeypatch: pytest.Mo
     def compiled(case, number):  # type: ignore[no-untyped-def]
         found = plain(case, number)
         more = Measurement(quantity="compile_s", samples=(20.0,))
-        first = number == 1 and case.role == "twin"
+        first = number == 1 and case.role == "aa_control"
         return replace(found, measurements=(*found.measurements, *([more] if first else [])))
 
     monkeypatch.setattr(made, "latencies", compiled)

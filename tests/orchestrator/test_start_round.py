@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cnnbench.orchestrator.start_round import COMPILE_TIMEOUT_S
-from cnnbench.record import Caution, Outcome
+from cnnbench.record import Outcome, RecordedWarning
 from cnnbench.workers.messages import Built, Failure, Job
 from tests.factories import AMP
 from tests.orchestrator.fakes import BOOM, READY, SILENT, Script, Stage, Use
@@ -41,17 +41,17 @@ def test_later_rounds_keep_the_shape_of_the_first(clock: Use) -> None:
 
 @pytest.mark.parametrize("failure", [SILENT, BOOM])
 def test_what_stops_the_first_cell_stops_its_model(clock: Use, failure: Failure) -> None:
-    stage = clock(Stage(Script(ready=failure), Script(), twin=Script(), canary=Script()))
-    ((eager, last, twin, canary),) = stage.measure()
+    stage = clock(Stage(Script(ready=failure), Script(), aa_control=Script(), control_workload=Script()))
+    ((eager, last, aa_control, control_workload),) = stage.measure()
     met = TIMED_OUT if failure is SILENT else BOOM
-    assert [s.failure for s in (eager, last, twin, canary)] == [met] * 4
+    assert [s.failure for s in (eager, last, aa_control, control_workload)] == [met] * 4
     assert [w.name for w in stage.workers] == ["eager"]
 
 
 def test_lack_of_memory_stops_the_twin_alone(clock: Use) -> None:
-    stage = clock(Stage(Script(built=OOM), Script(), twin=Script()))
-    ((eager, last, twin),) = stage.measure()
-    assert [s.failure for s in (eager, last, twin)] == [OOM, None, OOM]
+    stage = clock(Stage(Script(built=OOM), Script(), aa_control=Script()))
+    ((eager, last, aa_control),) = stage.measure()
+    assert [s.failure for s in (eager, last, aa_control)] == [OOM, None, OOM]
 
 
 def test_a_variant_that_hangs_leaves_the_others(clock: Use) -> None:
@@ -77,10 +77,10 @@ def test_compiling_has_ten_minutes(clock: Use) -> None:
 
 
 def test_cautions_and_notes_are_kept(clock: Use) -> None:
-    built = Caution(code="no_effect", fact="nothing changes", advice="Look.")
-    stage = clock(Stage(Script(built=Built(cautions=(built,), notes=("no convolution",)))))
+    built = RecordedWarning(code="no_effect", fact="nothing changes", advice="Look.")
+    stage = clock(Stage(Script(built=Built(warnings=(built,), notes=("no convolution",)))))
     ((eager,),) = stage.measure(emulated={stage.cases[0]: EMULATED})
-    emulated = Caution(
+    emulated = RecordedWarning(
         code="emulated", fact=EMULATED, advice="Its time says nothing about a machine that has bf16 instructions."
     )
-    assert (eager.outcome.cautions, eager.outcome.notes) == ((built, emulated), ("no convolution",))
+    assert (eager.outcome.warnings, eager.outcome.notes) == ((built, emulated), ("no convolution",))

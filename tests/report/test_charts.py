@@ -13,7 +13,19 @@ from cnnbench.report.charts import Chart, charts
 from cnnbench.report.charts import latencies as module
 from cnnbench.report.charts.parts import names_of
 from cnnbench.report.charts.speedups import _ticks
-from tests.factories import COST, LAST, beside, canary, case, ceilings, counted, in_rounds, judged, record, whole_run
+from tests.factories import (
+    COST,
+    LAST,
+    beside,
+    case,
+    ceilings,
+    control_workload,
+    counted,
+    in_rounds,
+    judged,
+    record,
+    whole_run,
+)
 
 EVIL = "<script>alert(1)</script>"
 
@@ -38,8 +50,8 @@ def compared(names: tuple[str, ...] = ("a", "b"), **more: object) -> list[Record
             judged(name, 90 + at % 10, 100),
             *in_rounds(case(name), 0.02 * (1 + at)),
             *in_rounds(case(name, LAST), 0.01 * (1 + at), (1.001, 0.998, 1.0, 1.004)),
-            *in_rounds(beside(case(name), "twin"), 0.02 * (1 + at), (0.999, 1.006, 0.997, 1.002)),
-            record(beside(case(name), "canary"), *canary()),
+            *in_rounds(beside(case(name), "aa_control"), 0.02 * (1 + at), (0.999, 1.006, 0.997, 1.002)),
+            record(beside(case(name), "control_workload"), *control_workload()),
         ]
     return items
 

@@ -121,7 +121,7 @@ def section(text: str, heading: str) -> str:
 
 def warned(*mebibytes: float) -> list[Record]:
     """Return a record of another model for each, with a warning of as much memory."""
-    return [record(case(f"m{at}"), *timed([1.0]), cautions=(leaking(one),)) for at, one in enumerate(mebibytes)]
+    return [record(case(f"m{at}"), *timed([1.0]), warnings=(leaking(one),)) for at, one in enumerate(mebibytes)]
 
 
 HELD = "the process held more memory after the last pass than after the first"
@@ -173,9 +173,9 @@ def test_a_fact_that_all_rows_of_a_warning_share_is_said_once() -> None:
 def test_hostile_texts_stay_harmless_in_every_block() -> None:
     names = ("<script>alert(1)</script>", "=cmd()", "a|b", "1. x\n\n</details><b>", "# c")
     start = "</summary></details> <b> *c* | `d`"
-    caution = replace(leaking(1.0), code="=x<b>", advice="<i>\n\n# no")
+    warning = replace(leaking(1.0), code="=x<b>", advice="<i>\n\n# no")
     items = [
-        record(case(name), *timed([1.0]), cautions=(replace(caution, fact=f"{start} e {at}"),), notes=("# <u>",))
+        record(case(name), *timed([1.0]), warnings=(replace(warning, fact=f"{start} e {at}"),), notes=("# <u>",))
         for at, name in enumerate(names)
     ]
     items += [replace(judged(name, 1, 2), notes=("</details>\n\n# <u>",)) for name in names]
@@ -254,7 +254,7 @@ def test_what_all_rows_share_is_said_once() -> None:
         "",
         "Note: A p95 needs 130 timed passes and a p99 662; with fewer none is shown.",
         "",
-        "No A/A twin and no canary in these records.",
+        "No A/A control and no control workload in these records.",
         "2 samples, 1 thread on cpu.",
         "",
         "Shortest latency: a eager, 500 ms.",
@@ -282,16 +282,16 @@ def test_calls_that_never_pay_are_a_word_in_files() -> None:
 
 def test_json_holds_the_noise_card() -> None:
     noise = json.loads(WRITERS["json"].write(analyse(whole_run())))["noise"]
-    assert [twin["reference"] for twin in noise["twins"]] == [
+    assert [aa_control["reference"] for aa_control in noise["aa_controls"]] == [
         "resnet18 eager cpu infer batch 1",
         "lenet eager cpu infer batch 1",
     ]
-    assert (noise["samples"], noise["voided"], noise["threads"]) == (300, 4, [["cpu", 1]])
+    assert (noise["samples"], noise["rejected"], noise["threads"]) == (300, 4, [["cpu", 1]])
 
 
 def widths(*items: Record | Run) -> list[int]:
     """Return the widths of the lines of the terminal's table."""
-    lines = str(analyse(items)).splitlines()
+    lines = to_table(analyse(items)).splitlines()
     ruler = next(at for at, line in enumerate(lines) if line.startswith("---"))
     return [len(line) for line in lines[ruler - 1 : lines.index("", ruler)]]
 
@@ -351,7 +351,7 @@ def test_rows_with_warnings_are_marked() -> None:
 
 @pytest.mark.parametrize("name", ["table", "markdown", "html"])
 def test_headlines_stand_before_all_numbers(name: str) -> None:
-    busy = record(beside(case("a"), "canary"), *timed([0.01]), once("pressure_share", 0.75))
+    busy = record(beside(case("a"), "control_workload"), *timed([0.01]), once("pressure_share", 0.75))
     text = WRITERS[name].write(analyse([run(partial=True), record(case("a"), *wave(0.01)), busy]))
     place = [text.index(word) for word in ("BUSY MACHINE: ", "PARTIAL RESULT: ", "10.0 ms")]
     assert place == sorted(place)

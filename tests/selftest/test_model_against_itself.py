@@ -172,13 +172,17 @@ class Pretended:
             for one, t in zip(self.group.members, took, strict=True)
         )
 
-    def on_record(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
         self.kept.append(record)
 
 
 def test_a_group_is_kept_round_by_round_and_its_effect_is_widened_by_what_equal_cells_differ_by() -> None:
     base, slower = case("a"), case("b")
-    group = Group(cases=(base, slower), twin=replace(base, role="twin"), canary=replace(base, role="canary"))
+    group = Group(
+        cases=(base, slower),
+        aa_control=replace(base, role="aa_control"),
+        control_workload=replace(base, role="control_workload"),
+    )
     lines = [(1.0, 2.0 * t, 1.1 * t, 1.0) for t in (1.0, 1.01, 0.99, 1.0)]
     pretended = Pretended(group, *lines, (1.0, None, 1.1, 1.0))
     run = Measuring(pretended, MACHINE)  # type: ignore[arg-type]

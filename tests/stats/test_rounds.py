@@ -137,8 +137,8 @@ def test_swapped_signs_swap_the_effect() -> None:
     ("low", "high", "apart"), [(-0.1, 0.1, 0.0), (0.02, 0.1, 0.02), (-0.3, -0.05, 0.05), (None, None, 0.0)]
 )
 def test_apart_is_the_near_end(low: float | None, high: float | None, apart: float) -> None:
-    twin = Effect(center=0.0, low=low, high=high, rounds=3, blocks=9, values=(), error=None, degrees=2)
-    assert apart_of(twin) == apart
+    aa_control = Effect(center=0.0, low=low, high=high, rounds=3, blocks=9, values=(), error=None, degrees=2)
+    assert apart_of(aa_control) == apart
     assert apart_of(None) == 0.0
 
 

@@ -56,7 +56,7 @@ def train(model: Counted, recipe: Recipe, path: Path | None = None, stop_at: int
     keeper = None
     if path is not None:
         keeper = FileKeeper(path, identity, epochs=3, resume=True, stop=lambda: model.steps == stop_at)
-    return fit_phases(phases(model, recipe), seed=7, clock=model.time.clock(), by_step=2, keeper=keeper)
+    return fit_phases(phases(model, recipe), seed=7, clock=model.time.clock(), log_every=2, keeper=keeper)
 
 
 def test_layers_are_unfrozen_at_a_lower_rate_after_the_head_was_trained() -> None:
@@ -115,7 +115,7 @@ class Timed(nn.Module):
 def test_validation_within_an_epoch_is_not_timed() -> None:
     time = FakeTime()
     phase = Phase(model=Timed(time), splits=splits(), recipe=SMALL_BATCHES, epochs=1)
-    result = fit_phases((phase,), seed=0, clock=time.clock(), by_step=1)
+    result = fit_phases((phase,), seed=0, clock=time.clock(), log_every=1)
     assert result.by_epoch("epoch_s") == (5.0,)
     assert len(result.steps) == 5
 
@@ -123,7 +123,7 @@ def test_validation_within_an_epoch_is_not_timed() -> None:
 def test_a_window_of_steps_may_be_longer_than_the_looks_at_losses() -> None:
     data = Splits(train=made(300, 1), val=made(8, 2), test=made(8, 3))
     phase = Phase(model=Counted(FakeTime()), splits=data, recipe=replace(SMALL_BATCHES, batch_size=2), epochs=1)
-    result = fit_phases((phase,), seed=0, clock=wall_clock(), by_step=60)
+    result = fit_phases((phase,), seed=0, clock=wall_clock(), log_every=60)
     assert [seen.step for seen in result.steps] == [60, 120, 150]
     assert isinstance(result.steps[0], StepSeen)
 

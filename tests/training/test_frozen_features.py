@@ -74,7 +74,7 @@ def test_a_network_without_a_head_of_its_own_is_refused(what: str) -> None:
         head_of(model)
     assert str(caught.value) == (
         "Features can be computed once only where all layers but the head are frozen, as in mobilenet_v2_transfer. "
-        "Leave --features-once out."
+        "Leave --cache-features out."
     )
 
 
@@ -114,7 +114,7 @@ def test_a_network_that_is_more_than_its_head_is_refused(kind: type[Frozen]) -> 
         features_of(kind(), splits(), lambda *_: None)
     assert str(caught.value) == (
         "Features can be computed once only where the network's scores are those of its last layer, called once. "
-        "Leave --features-once out."
+        "Leave --cache-features out."
     )
 
 

@@ -127,7 +127,7 @@ def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
         "4 epochs, shuffled, not normalised, no augmentation.",
         "Made here.",
     )
-    assert outcome.cautions == ()
+    assert outcome.warnings == ()
 
 
 def test_a_network_without_recipe_gets_the_default_one() -> None:
@@ -237,7 +237,7 @@ def test_training_that_exceeds_its_limit_is_refused() -> None:
 
 
 def test_features_once_and_epochs_with_all_layers_are_predicted_for_themselves() -> None:
-    head = replace(RECIPE, features_once=True)
+    head = replace(RECIPE, cache_features=True)
     message, seen = predicted(one_s=0.1, steps_s=[9.0], batch_s=4.0, limit_s=32.0, recipe=head)
     assert (message, seen) == ("", [("forward", 1)] * 2 + [("forward", 4)] * 2)  # a second for each of 32 pictures
     message, _ = predicted(one_s=0.1, steps_s=[9.0], batch_s=4.0, limit_s=31.0, recipe=head)
@@ -338,7 +338,7 @@ def test_the_fast_recipe_is_the_dataset_s_and_keeps_how_pictures_are_shown() -> 
 def test_the_page_s_mistakes_are_made_when_asked_for() -> None:
     wrong = replace(RECIPE, dataset="small", divides_losses=True, trains_on_test=True, validates_on_train=True)
     asked = replace(spec(recipe=replace(RECIPE, dataset="small")), printed_recipe=wrong)
-    outcome = measure_accuracy(network(), asked, SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-printed")
+    outcome = measure_accuracy(network(), asked, SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-published")
     assert samples(outcome)["trained"] == (6.0,)
     assert outcome.notes == (
         "Trained on 6 pictures of small by its tutorial's recipe as printed: cross-entropy, divided by the batch size, "
@@ -347,7 +347,7 @@ def test_the_page_s_mistakes_are_made_when_asked_for() -> None:
         "Validated on the training pictures, as the page does.",
         "Made here.",
     )
-    usual = measure_accuracy(network(), spec(), SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-printed")
+    usual = measure_accuracy(network(), spec(), SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-published")
     assert "by its tutorial's recipe as printed: cross-entropy, sgd" in usual.notes[0]
 
 
@@ -362,7 +362,7 @@ def test_a_head_is_trained_and_then_all_layers(tmp_path: Path, *, once: bool) ->
     model, path = transfer(), tmp_path / "tiny.safetensors"
     frozen = model[0].get_parameter("1.weight")
     before = frozen.detach().clone()
-    training = Training(unfrozen_epochs=2, unfrozen_rate=0.05, features_once=once)
+    training = Training(unfrozen_epochs=2, unfrozen_rate=0.05, cache_features=once)
     outcome = measure_accuracy(
         model, spec(), SMALL, seed=5, epochs=3, clock=wall_clock(), training=training, checkpoint=str(path)
     )
@@ -394,7 +394,7 @@ def test_features_are_computed_once_by_one_process_in_fp32_only() -> None:
         build=lambda: model,
         clock=wall_clock(),
         on_message=lambda *_: None,
-        training=Training(features_once=True),
+        training=Training(cache_features=True),
     )
     with pytest.raises(UsageError) as caught:
         accuracy.measure_accuracy(assignment, model, SMALL, prepared=prepared)
@@ -403,7 +403,7 @@ def test_features_are_computed_once_by_one_process_in_fp32_only() -> None:
 
 def test_records_within_epochs_are_quantities() -> None:
     outcome = measure_accuracy(
-        network(), spec(), SMALL, seed=5, epochs=2, clock=wall_clock(), training=Training(by_step=3)
+        network(), spec(), SMALL, seed=5, epochs=2, clock=wall_clock(), training=Training(log_every=3)
     )
     found = samples(outcome)
     assert found["step_step"] == (3.0, 5.0, 8.0, 10.0)

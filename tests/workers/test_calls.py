@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from cnnbench.record import Caution, Layer, Measurement, Outcome, Record
+from cnnbench.record import Layer, Measurement, Outcome, Record, RecordedWarning
 from cnnbench.spec import CnnbenchError
 from cnnbench.workers import calls as single
 from cnnbench.workers.calls import STOP_S, as_record, train_case
@@ -17,8 +17,8 @@ from tests.factories import MACHINE, case
 
 CASE = case("net", role="numerics", seed=7)
 OUTCOME = Outcome(
-    measurements=(Measurement(quantity="latency_s", samples=(1.0, 2.0), blocks=(0, 1), voided=(1,)),),
-    cautions=(Caution(code="emulated", fact="bf16 is emulated", advice="Look."),),
+    measurements=(Measurement(quantity="latency_s", samples=(1.0, 2.0), blocks=(0, 1), rejected=(1,)),),
+    warnings=(RecordedWarning(code="emulated", fact="bf16 is emulated", advice="Look."),),
     layers=(Layer(name="line", kind="Linear", output_shape=(1, 4), params=20, macs=16),),
     notes=("not counted: aten::add",),
 )
@@ -50,7 +50,7 @@ def test_a_record_holds_all_that_an_outcome_holds() -> None:
         duration_s=0.25,
         status="ok",
         measurements=OUTCOME.measurements,
-        cautions=OUTCOME.cautions,
+        warnings=OUTCOME.warnings,
         layers=OUTCOME.layers,
         notes=OUTCOME.notes,
     )
@@ -58,10 +58,10 @@ def test_a_record_holds_all_that_an_outcome_holds() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_a_number_is_invalid(value: float) -> None:
-    more = (*OUTCOME.measurements, Measurement(quantity="numerics_error", samples=(0.0, value)))
+    more = (*OUTCOME.measurements, Measurement(quantity="max_relative_error", samples=(0.0, value)))
     got = recorded(Done(outcome=replace(OUTCOME, measurements=more)))
-    assert (got.status, got.error) == ("invalid", "numerics_error is not a number")
-    assert (got.measurements, got.cautions, got.layers, got.notes) == ((), (), (), ())
+    assert (got.status, got.error) == ("invalid", "max_relative_error is not a number")
+    assert (got.measurements, got.warnings, got.layers, got.notes) == ((), (), (), ())
 
 
 def test_a_failure_is_a_record_with_its_reason() -> None:

@@ -1,4 +1,4 @@
-"""What exceptions are turned into, warming up, compile caches, the canary, and a coordinator that has gone."""
+"""Exceptions as failures, warming up, compile caches, the control workload, and a coordinator that has gone."""
 
 import multiprocessing
 import os
@@ -109,7 +109,7 @@ def test_what_comes_after_a_cell_finds_what_it_compiled(warm: Case) -> None:
 @pytest.mark.parametrize(
     "cold",
     [
-        replace(CELL, role="twin"),
+        replace(CELL, role="aa_control"),
         replace(CELL, seed=1),
         replace(CELL, task="train"),
         replace(CELL, batch_size=2),
@@ -123,7 +123,12 @@ def test_what_is_compiled_apart_does_not(cold: Case) -> None:
 
 @pytest.mark.parametrize(
     ("what", "guarded"),
-    [(CELL, True), (replace(CELL, role="twin"), True), (replace(CELL, role="canary"), False), (case("net"), False)],
+    [
+        (CELL, True),
+        (replace(CELL, role="aa_control"), True),
+        (replace(CELL, role="control_workload"), False),
+        (case("net"), False),
+    ],
 )
 def test_samples_of_what_was_compiled_are_guarded_against_recompiling(what: Case, guarded: bool) -> None:  # noqa: FBT001  # a case
     assert (not isinstance(_as_compiled(what), nullcontext)) is guarded
@@ -198,7 +203,7 @@ def test_a_cap_ends_a_warm_up() -> None:
     falling = [0.04 * 0.9**at for at in range(40)]
     ready = make_ready(passes(fake, list(falling)), replace(fake.clock(), asynchronous=False), Warm(), cap_s=0.06)
     assert ready.warmup_s == near(sum(falling[1:4]))
-    assert ready.cautions == ()
+    assert ready.warnings == ()
 
 
 # A worker in a thread
@@ -234,15 +239,15 @@ def reply_of(connection: Connection) -> Reply:
 
 
 def test_a_canary_needs_no_network_and_compiles_nothing(talk: Callable[[Case], Connection], tmp_path: Path) -> None:
-    canary = talk(case("no_such_network", COMPILE, role="canary"))
-    assert reply_of(canary) == Built()
-    canary.send(Warm(shape=SampleShape(rewarm=1, readings=2, group=1)))
-    ready = reply_of(canary)
+    control_workload = talk(case("no_such_network", COMPILE, role="control_workload"))
+    assert reply_of(control_workload) == Built()
+    control_workload.send(Warm(shape=SampleShape(rewarm=1, readings=2, group=1)))
+    ready = reply_of(control_workload)
     assert isinstance(ready, Ready)
     assert (ready.phases, ready.shape) == ((), SampleShape(rewarm=1, readings=2, group=1))
     for _ in range(2):
-        canary.send(Take())
-        taken = reply_of(canary)
+        control_workload.send(Take())
+        taken = reply_of(control_workload)
         assert isinstance(taken, Taken)
         assert (len(taken.sample.iterations_s), taken.sample.phases_s) == (2, ())
         assert taken.sample.cpu_share is not None
@@ -269,7 +274,7 @@ def test_the_seed_is_that_of_torch(talk: Callable[[Case], Connection]) -> None:
     ("what", "keeps"),
     [
         (case("no_such_network"), True),
-        (case("no_such_network", role="twin"), True),
+        (case("no_such_network", role="aa_control"), True),
         (replace(case("no_such_network"), task="accuracy"), True),
         (case("no_such_network", role="memory"), False),  # its peak is that of a process as it comes
         (case("no_such_network", Variant(name="default_malloc", default_malloc=True)), False),

@@ -103,7 +103,7 @@ _EXACT_FROM = 1000
 def _recipe(recipe: Recipe) -> str:
     momentum = f" momentum {recipe.momentum:g}" if recipe.momentum else ""
     order = "shuffled" if recipe.shuffled else "not shuffled"
-    once = ", features computed once" if recipe.features_once else ""
+    once = ", features computed once" if recipe.cache_features else ""
     after = (
         f", then {recipe.unfrozen_epochs} with all layers at {recipe.unfrozen_rate}" if recipe.unfrozen_epochs else ""
     )

@@ -52,8 +52,8 @@ def command(
     sides = []
     for place in (base, head):
         loaded = load(place)
-        for caution in loaded.cautions:
-            click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
+        for warning in loaded.warnings:
+            click.echo(f"Note: {warning.fact}. {warning.advice}", err=True)
         sides.append((str(place), loaded.items))
     found = diff(sides[0], sides[1], allow=fields, everything=everything)
     if output_format == "csv":

@@ -12,7 +12,7 @@ import click
 from cnnbench import machine
 from cnnbench.app.option_types import COUNT, DURATION
 from cnnbench.models import check_name
-from cnnbench.orchestrator.machine_limits import Canary, Examined, Found, examine
+from cnnbench.orchestrator.machine_limits import Examined, Found, WatchedWorkload, examine
 from cnnbench.orchestrator.questions import Largest, largest_batch
 from cnnbench.quantity import QUANTITIES, show
 from cnnbench.record import Environment
@@ -134,9 +134,9 @@ def _sections(examined: Examined, model: str | None, found: Largest | None) -> I
     yield render(("variant", "device", "status", "why"), list(_variants(environment)), "table")
     threads = f"{examined.threads} thread{'s' if examined.threads > 1 else ''}"
     most = render((f"at most, {examined.device}, {threads}", ""), _ceilings(examined.ceilings), "table")
-    yield "\n".join((most, *_cautions(examined.ceilings)))
-    if examined.canary is not None:
-        yield render(("noise now", ""), _noise(examined.canary), "table")
+    yield "\n".join((most, *_warnings(examined.ceilings)))
+    if examined.control_workload is not None:
+        yield render(("noise now", ""), _noise(examined.control_workload), "table")
     if found is not None:
         yield f"{model}: {_largest_text(found)}"
 
@@ -153,10 +153,10 @@ def _ceilings(found: Found | None) -> list[tuple[str, object]]:
     return [*rows, ("measured", "earlier, on the same machine and versions")] if found.cached else rows
 
 
-def _cautions(found: Found | None) -> Iterator[str]:
+def _warnings(found: Found | None) -> Iterator[str]:
     if found is not None and not isinstance(found.reply, Failure):
-        for caution in found.reply.outcome.cautions:
-            yield f"{caution.fact[0].upper()}{caution.fact[1:]}.\n{caution.advice}"
+        for warning in found.reply.outcome.warnings:
+            yield f"{warning.fact[0].upper()}{warning.fact[1:]}.\n{warning.advice}"
 
 
 def _ceiling(name: str, value: float) -> str:
@@ -170,10 +170,10 @@ def _values(found: Found) -> dict[str, float]:
     return {m.quantity: m.samples[0] for m in found.reply.outcome.measurements}
 
 
-def _noise(canary: Canary | Failure) -> list[tuple[str, object]]:
-    if isinstance(canary, Failure):
-        return [("not measured", canary.error)]
-    spread, noise = spread_of(canary.latencies_s), canary.noise
+def _noise(control_workload: WatchedWorkload | Failure) -> list[tuple[str, object]]:
+    if isinstance(control_workload, Failure):
+        return [("not measured", control_workload.error)]
+    spread, noise = spread_of(control_workload.latencies_s), control_workload.noise
     kind = "quiet" if is_quiet(spread) else "shared"
     rows: list[tuple[str, object]] = [
         (
@@ -212,7 +212,7 @@ def _known(examined: Examined, model: str | None, found: Largest | None) -> dict
         "free_memory_bytes": machine.free_memory_bytes(),
         "variants": [dict(zip(names, row, strict=True)) for row in _variants(examined.environment)],
         "ceilings": _known_ceilings(examined),
-        "noise": _known_noise(examined.canary),
+        "noise": _known_noise(examined.control_workload),
         "largest_batch": None if found is None else {"model": model, **dataclasses.asdict(found)},
     }
 
@@ -224,15 +224,15 @@ def _known_ceilings(examined: Examined) -> dict[str, object] | None:
     about = {"device": examined.device, "threads": examined.threads, "cached": found.cached}
     if isinstance(found.reply, Failure):
         return {**about, "error": found.reply.error}
-    cautions = [dataclasses.asdict(caution) for caution in found.reply.outcome.cautions]
-    return {**about, **_values(found), "cautions": cautions}
+    warnings = [dataclasses.asdict(warning) for warning in found.reply.outcome.warnings]
+    return {**about, **_values(found), "warnings": warnings}
 
 
-def _known_noise(canary: Canary | Failure | None) -> dict[str, object] | None:
-    if canary is None:
+def _known_noise(control_workload: WatchedWorkload | Failure | None) -> dict[str, object] | None:
+    if control_workload is None:
         return None
-    if isinstance(canary, Failure):
-        return {"error": canary.error}
-    spread = spread_of(canary.latencies_s)
+    if isinstance(control_workload, Failure):
+        return {"error": control_workload.error}
+    spread = spread_of(control_workload.latencies_s)
     own = {"spread": spread, "quiet": is_quiet(spread)}
-    return {**own, **dataclasses.asdict(canary.noise)}
+    return {**own, **dataclasses.asdict(control_workload.noise)}

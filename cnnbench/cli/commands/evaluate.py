@@ -85,7 +85,7 @@ def command(
 
 def built_by(info: CheckpointInfo) -> RecipeName:
     """Return the recipe whose network a checkpoint is of: the page's own, or the tutorial's, which fast changes not."""
-    return "as-printed" if info.recipe_name == "as-printed" else "tutorial"
+    return "as-published" if info.recipe_name == "as-published" else "tutorial"
 
 
 def evaluation_request(checkpoint: Path, info: CheckpointInfo, dataset: str, *, data_dir: str | None) -> Request:

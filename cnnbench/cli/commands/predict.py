@@ -79,7 +79,7 @@ def text(images: Sequence[Path], found: Outcome, names: Sequence[str], output_fo
     """Return the classes of all pictures, best first; `names` are those that a checkpoint knows."""
     measured = {m.quantity: m for m in found.measurements}
     classes, shares = measured["top_class"].samples, measured["top_share"].samples
-    each = measured["top_class"].units
+    each = measured["top_class"].iterations_per_sample
     rows = [
         (str(images[at // each]), at % each + 1, int(k), _name(int(k), names) or found.notes[at] or None, shares[at])
         for at, k in enumerate(classes)

@@ -40,8 +40,8 @@ def command(runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | Non
     files: dict[Path, Sequence[Record | Run]] = {}
     for run in runs:
         loaded = load(run)
-        for caution in loaded.cautions:
-            click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
+        for warning in loaded.warnings:
+            click.echo(f"Note: {warning.fact}. {warning.advice}", err=True)
         files[records_file(run).resolve()] = loaded.items  # a run that is named twice counts once
     first = runs[0] if runs[0].is_dir() else runs[0].parent
     for path in write_files(analyse(*files.values()), output or first, formats):

@@ -45,7 +45,7 @@ predictions   a checkpoint                      test pictures with predicted cla
 confusion     a checkpoint                      which class is taken for which
 shift         a checkpoint                      accuracy when pictures are moved, in each direction
 curves        a run (results/latest)            loss and accuracy by epoch; several seeds as a band
-steps         a run (results/latest)            error rate by step ('cnnbench train --by-step')
+steps         a run (results/latest)            error rate by step ('cnnbench train --log-every')
 
 A model is shown with --checkpoint FILE or --weights (default or a file), else with the weights that it starts
 from. Layers are the numbers of convolutions from 1 on, or names that 'cnnbench describe MODEL' shows, with a dot
@@ -56,7 +56,7 @@ Examples:
   cnnbench show samples mnist --count 40
   cnnbench show edges mnist
   cnnbench show kernels lenet-seed0.safetensors --layer 2
-  cnnbench show features lenet-seed0.safetensors --picture 7 --move 4,0
+  cnnbench show features lenet-seed0.safetensors --index 7 --move 4,0
   cnnbench show features vgg16 --weights default --image cat.jpg --layer features
   cnnbench show predictions lenet-seed0.safetensors --wrong
   cnnbench show curves results/latest --output curves.svg
@@ -70,13 +70,13 @@ Examples:
 @click.option("--weights", help="default (downloads torchvision's), or a file.")
 @click.option("--layer", "layers", type=Words(), default=(), help="Layers, like 1,2.  [default: see above]")
 @click.option("--image", metavar="FILE", help="The picture for features, instead of one of the dataset's.")
-@click.option("--picture", type=click.IntRange(0), default=0, show_default=True, help="Number of the test picture.")
+@click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the test picture.")
 @click.option(
     "--move", metavar="RIGHT,DOWN", help="Features of the picture moved by so many pixels, too; -2,0 is to the left."
 )
 @click.option("--count", type=click.IntRange(1, 200), help="How many pictures.  [default: 24; edges: 5]")
 @click.option("--wrong", is_flag=True, help="Wrong predictions only.")
-@click.option("--pixels", type=click.IntRange(1), default=6, show_default=True, help="How far to move for shift.")
+@click.option("--max-shift", type=click.IntRange(1), default=6, show_default=True, help="How far to move for shift.")
 @click.option("--dataset", help="Instead of the one that the checkpoint was trained on.")
 @data_dir_option
 @click.option(
@@ -96,11 +96,11 @@ def command(
     weights: str | None,
     layers: tuple[str, ...],
     image: str | None,
-    picture: int,
+    index: int,
     move: str | None,
     count: int | None,
     wrong: bool,
-    pixels: int,
+    max_shift: int,
     dataset: str | None,
     data_dir: str | None,
     part: Literal["train", "val", "test"],
@@ -116,11 +116,11 @@ def command(
         weights=weights,
         layers=layers,
         image=image,
-        picture=picture,
+        index=index,
         move=_moves(move),
         count=count,
         wrong=wrong,
-        pixels=pixels,
+        max_shift=max_shift,
         dataset=dataset,
         data_dir=data_dir,
         part=part,

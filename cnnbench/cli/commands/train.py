@@ -43,10 +43,10 @@ ANSWER_S = 600.0
 
 HELP = """Train MODEL by its tutorial's recipe and test it once; writes records, curves.csv and a checkpoint per seed.
 
---recipe tutorial is the page's recipe with its mistakes corrected, as-printed has the mistakes too (`cnnbench
+--recipe tutorial is the page's recipe with its mistakes corrected, as-published has the mistakes too (`cnnbench
 describe MODEL` lists them), and fast is the dataset's own: a rate that rises and falls, and what else gives good
-accuracy soon. Networks with a frozen part train their head alone; --unfreeze goes on with all layers. --by-step writes
-steps.csv, too.
+accuracy soon. Networks with a frozen part train their head alone; --unfreeze goes on with all layers. --log-every
+writes steps.csv, too.
 
 After each epoch the training is kept beside the checkpoint. Ctrl-C stops it after the step that it makes, keeps it
 too, and prints the command that goes on; on a CPU the weights end as those of a training that was never stopped.
@@ -63,7 +63,7 @@ Examples:
   cnnbench train ./my_model.py:build --epochs 20
   cnnbench train simple_cnn --dataset mnist --seeds 3
   cnnbench train simple_cnn --dataset mnist --recipe fast
-  cnnbench train mobilenet_v2_transfer --dataset cats_dogs --weights w.pth --features-once --epochs 5 --unfreeze 1
+  cnnbench train mobilenet_v2_transfer --dataset cats_dogs --weights w.pth --cache-features --epochs 5 --unfreeze 1
 """
 
 
@@ -74,10 +74,10 @@ Examples:
 @click.option("--recipe", type=click.Choice(RECIPES), default="tutorial", show_default=True, help="See above.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the dataset's or the recipe's own number.")
 @click.option("--unfreeze", type=click.IntRange(0), metavar="EPOCHS", help="So many more, with all layers trained.")
-@click.option("--unfreeze-rate", type=POSITIVE, help="Their learning rate.  [default: a hundredth of the recipe's]")
-@click.option("--features-once", is_flag=True, help="Train the head on what frozen layers make of each picture once.")
+@click.option("--unfrozen-lr", type=POSITIVE, help="Their learning rate.  [default: a hundredth of the recipe's]")
+@click.option("--cache-features", is_flag=True, help="Train the head on what frozen layers make of each picture once.")
 @click.option(
-    "--by-step", type=click.IntRange(1), metavar="STEPS", help="Record loss and accuracy every so many steps."
+    "--log-every", type=click.IntRange(1), metavar="STEPS", help="Record loss and accuracy every so many steps."
 )
 @click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many trainings, each its seed."
@@ -104,9 +104,9 @@ def command(
     recipe: RecipeName,
     epochs: int | None,
     unfreeze: int | None,
-    unfreeze_rate: float | None,
-    features_once: bool,
-    by_step: int | None,
+    unfrozen_lr: float | None,
+    cache_features: bool,
+    log_every: int | None,
     seeds: int,
     seed: int,
     device: Literal["cpu", "cuda"],
@@ -136,13 +136,13 @@ def command(
     training = Training(
         epochs=epochs,
         unfrozen_epochs=unfreeze,
-        unfrozen_rate=unfreeze_rate,
-        features_once=features_once,
-        by_step=by_step or 0,
+        unfrozen_rate=unfrozen_lr,
+        cache_features=cache_features,
+        log_every=log_every or 0,
     )
     check(request, Options(command="", output=output))
     rank, size = machine.rank_and_world_size()
-    if features_once and (variant != "eager" or size > 1):
+    if cache_features and (variant != "eager" or size > 1):
         raise UsageError(FEATURES_ALONE)
     if size > 1 and seeds > 1:
         raise UsageError(
@@ -161,8 +161,8 @@ def _run_rank_zero(
     now = datetime.now(UTC)
     folder = output or run_folder(f"train-{Path(request.sections[0].models[0]).name}", now)
     store = Store(folder)
-    for caution in store.load().cautions:
-        click.echo(f"Note: {caution.fact}. {caution.advice}", err=True)
+    for warning in store.load().warnings:
+        click.echo(f"Note: {warning.fact}. {warning.advice}", err=True)
     store.append(Run(title=request.title, command=recorded_command(), started=now.isoformat(timespec="seconds")))
     records, ended = _train(request, store, folder, training, seeds=seeds, resume=resume)
     if records:

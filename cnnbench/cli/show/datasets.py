@@ -44,11 +44,11 @@ class ShowOptions:
     weights: str | None = None
     layers: tuple[str, ...] = ()
     image: str | None = None
-    picture: int = 0
+    index: int = 0
     move: tuple[int, int] | None = None
     count: int | None = None
     wrong: bool = False
-    pixels: int = 6
+    max_shift: int = 6
     dataset: str | None = None
     data_dir: str | None = None
     part: Literal["train", "val", "test"] = "test"
@@ -128,7 +128,7 @@ def steps(asked: ShowOptions) -> Drawing:
     groups, run = _trained(asked)
     tops = by_step(groups, "top1")
     if not tops:
-        raise UsageError(f"{run} has no records within epochs. Train with 'cnnbench train MODEL --by-step 50'.")
+        raise UsageError(f"{run} has no records within epochs. Train with 'cnnbench train MODEL --log-every 50'.")
     title = _title(groups)
     return Drawing(name=_run_name(run), encode=lambda form: draw_steps(title, tops, form))
 
@@ -162,7 +162,9 @@ def forming(asked: ShowOptions) -> Drawing:
     groups, run = _trained(asked)
     records = [record for group in groups.values() for record in group if record.samples("step_kernels")]
     if not records:
-        raise UsageError(f"{run} kept no kernels. Train a network with convolutions by 'cnnbench train --by-step 50'.")
+        raise UsageError(
+            f"{run} kept no kernels. Train a network with convolutions by 'cnnbench train --log-every 50'."
+        )
     sheet = forming_sheet(records[0])
     title = f"How kernels form: {records[0].case.model} on {records[0].case.dataset}, seed {records[0].case.seed}"
     return Drawing(name=_run_name(run), encode=lambda form: draw_sheets(title, [sheet], form))

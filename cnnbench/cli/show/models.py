@@ -71,7 +71,7 @@ def features(asked: ShowOptions) -> Drawing:
     """Draw what layers make of a picture, and of the same picture moved."""
     moves = ((0, 0),) if asked.move is None else ((0, 0), asked.move)
     image = None if asked.image is None else str(Path(asked.image))
-    look = VisualRequest(kind="features", layers=asked.layers, image=image, picture=asked.picture, moves=moves)
+    look = VisualRequest(kind="features", layers=asked.layers, image=image, index=asked.index, moves=moves)
     return _looked(asked, look, "Features of {}", dataset=asked.dataset)
 
 
@@ -122,7 +122,7 @@ def shown_confusion(asked: ShowOptions) -> Drawing:
 
 def shift(asked: ShowOptions) -> Drawing:
     """Draw how a checkpoint does on pictures that are moved."""
-    network, record, dataset = _tested(asked, shift=asked.pixels)
+    network, record, dataset = _tested(asked, shift=asked.max_shift)
     title = f"{network.says}: {PARTS[asked.part]} pictures of {dataset}, moved"
     lines = moved(record)
     return Drawing(name=file_name(network.weights), encode=lambda form: draw_shift(title, lines, form))

@@ -151,9 +151,9 @@ COLUMNS_SHOWN = (
     Column(heading="Speed-up", text=_speedup, field="speedup"),
     Column(heading="Verdict", text=_word("verdict"), field="verdict", right=False),
     Column(
-        heading="Detectable",
-        text=_value("smallest_detectable", "share"),
-        field="smallest_detectable",
+        heading="MDE",
+        text=_value("minimum_detectable_effect", "share"),
+        field="minimum_detectable_effect",
         detail=True,
         spare=14,
     ),
@@ -172,14 +172,16 @@ COLUMNS_SHOWN = (
     Column(heading="Compile", text=_value("compile_s", "seconds"), field="compile_s", detail=True, spare=9),
     Column(heading="Break-even", text=_break_even, field="break_even_calls", detail=True, spare=15),
     Column(
-        heading="Of peak",
-        text=_value("flops_share_of_peak", "share"),
-        field="flops_share_of_peak",
+        heading="Peak FLOP/s %",
+        text=_value("peak_flops_utilisation", "share"),
+        field="peak_flops_utilisation",
         detail=True,
         spare=15,
     ),
     Column(heading="Bound by", text=_word("bound_by"), field="bound_by", right=False, detail=True, spare=15),
-    Column(heading="Error", text=_value("numerics_error", "number"), field="numerics_error", detail=True, spare=15),
+    Column(
+        heading="Error", text=_value("max_relative_error", "number"), field="max_relative_error", detail=True, spare=15
+    ),
     Column(heading="Agreement", text=_value("top1_agreement", "share"), field="top1_agreement", detail=True, spare=15),
     Column(heading="Samples", text=_word("samples"), field="samples", detail=True, spare=17),
     Column(heading="Rounds", text=_word("rounds"), field="rounds", folds=True, detail=True, spare=18),
@@ -198,7 +200,7 @@ MORE_DETAILS = (
     Column(heading="Counts from", text=_detail("delta", "share"), detail=True),
     Column(heading="Blocks", text=_detail_word("blocks"), detail=True),
     Column(heading="Outliers", text=_detail_word("outliers"), detail=True),
-    Column(heading="Voided", text=_detail_word("voided"), detail=True),
+    Column(heading="Rejected", text=_detail_word("rejected"), detail=True),
     Column(heading="Compile warm", text=_detail("compile_warm_s", "seconds"), detail=True),
     Column(heading="Graphs", text=_detail_word("graphs"), detail=True),
     Column(heading="Graph breaks", text=_detail_word("graph_breaks"), detail=True),
@@ -206,7 +208,7 @@ MORE_DETAILS = (
     Column(heading="Device time", text=_detail("device_s", "seconds"), detail=True),
     Column(heading="Launch-bound", text=_detail("launch_bound_share", "share"), detail=True),
     Column(heading="FLOP/s", text=_detail("flop_per_s", "per_second"), detail=True),
-    Column(heading="Of roof", text=_detail("roof_share", "share"), detail=True),
+    Column(heading="Roofline %", text=_detail("roof_share", "share"), detail=True),
     Column(heading="Reserved", text=_detail("reserved_memory_bytes", "bytes"), detail=True),
 )
 """What stands behind the columns, for the table of details only."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnbench.analysis.noise import CanaryNoise, NoiseCard, TwinNoise
+from cnnbench.analysis.noise import ControlNoise, NoiseCard, WorkloadNoise
 from cnnbench.quantity import digits3, show, show_range
 from cnnbench.text import listed, number_of
 
-NO_CHECK = "no A/A twin and no canary in these records"
+NO_CHECK = "no A/A control and no control workload in these records"
 """Said of records that hold neither."""
 
 MOST_NAMED = 3
@@ -16,56 +16,62 @@ MOST_NAMED = 3
 
 
 def card_lines(card: NoiseCard, most_named: int | None = None) -> tuple[str, ...]:
-    """Return the card as two or three lines: A/A check, canary, and the machine with what was voided.
+    """Return the card as two or three lines: A/A check, control workload, and the machine with what was rejected.
 
     `most_named` groups whose A/A interval excludes 1 are named, None: all.
     """
-    checks = [_twins(card.twins, most_named), _canaries(card.canaries)]
-    if not card.twins and not card.canaries:
+    checks = [_aa_controls(card.aa_controls, most_named), _control_workloads(card.control_workloads)]
+    if not card.aa_controls and not card.control_workloads:
         checks = [f"{NO_CHECK[0].upper()}{NO_CHECK[1:]}."]
     return tuple(line for line in (*checks, _machine(card)) if line)
 
 
-def _twins(twins: Sequence[TwinNoise], most_named: int | None) -> str:
+def _aa_controls(aa_controls: Sequence[ControlNoise], most_named: int | None) -> str:
     """Return what the A/A check showed; of several groups the widest interval, and those that exclude 1."""
-    if not twins:
-        return "No A/A twin was measured."
-    widest = max(twins, key=lambda twin: twin.width)
-    if len(twins) == 1:
+    if not aa_controls:
+        return "No A/A control was measured."
+    widest = max(aa_controls, key=lambda aa_control: aa_control.width)
+    if len(aa_controls) == 1:
         found = "; it excludes 1, so the intervals of its group are wider by as much" if widest.excludes else ""
         return f"A/A: {_ratio(widest)}{found}."
-    out = [twin for twin in twins if twin.excludes]
-    named = [f"{twin.reference} {_ratio(twin)}" for twin in out[:most_named]]
+    out = [aa_control for aa_control in aa_controls if aa_control.excludes]
+    named = [f"{aa_control.reference} {_ratio(aa_control)}" for aa_control in out[:most_named]]
     more = [f"{len(out) - len(named)} more"] if len(out) > len(named) else []
-    start = f"A/A in {len(twins)} groups: the widest is {_ratio(widest)}"
+    start = f"A/A in {len(aa_controls)} groups: the widest is {_ratio(widest)}"
     if not out:
         return f"{start}; none excludes 1."
     found = "excludes 1, so the intervals of its group are" if len(out) == 1 else "exclude 1, so their intervals are"
     return f"{start}; {len(out)} {found} wider by as much: {listed([*named, *more])}."
 
 
-def _ratio(twin: TwinNoise) -> str:
-    if twin.ratio.low is None:
-        return f"{show(twin.ratio.center, 'ratio')} (too few rounds for an interval)"
-    return show_range(twin.ratio.center, twin.ratio.low, twin.ratio.high, "ratio")
+def _ratio(aa_control: ControlNoise) -> str:
+    if aa_control.ratio.low is None:
+        return f"{show(aa_control.ratio.center, 'ratio')} (too few rounds for an interval)"
+    return show_range(aa_control.ratio.center, aa_control.ratio.low, aa_control.ratio.high, "ratio")
 
 
-def _canaries(canaries: Sequence[CanaryNoise]) -> str:
-    """Return the canary's spread; of several groups from the least to the most."""
-    if not canaries:
-        return "No canary was measured, or too few of its samples."
-    spreads = sorted(canary.spread for canary in canaries)
-    quiet = sum(canary.quiet for canary in canaries)
-    kind = "quiet" if quiet == len(canaries) else f"quiet in {quiet} of {len(canaries)} groups" if quiet else "shared"
+def _control_workloads(control_workloads: Sequence[WorkloadNoise]) -> str:
+    """Return the control workload's spread; of several groups from the least to the most."""
+    if not control_workloads:
+        return "No control workload was measured, or too few of its samples."
+    spreads = sorted(control_workload.spread for control_workload in control_workloads)
+    quiet = sum(control_workload.quiet for control_workload in control_workloads)
+    kind = (
+        "quiet"
+        if quiet == len(control_workloads)
+        else f"quiet in {quiet} of {len(control_workloads)} groups"
+        if quiet
+        else "shared"
+    )
     low, high = show(spreads[0], "share"), show(spreads[-1], "share")
-    return f"Canary: spread {low if low == high else f'{low} to {high}'}, so the machine counts as {kind}."
+    return f"Control workload: spread {low if low == high else f'{low} to {high}'}, so the machine counts as {kind}."
 
 
 def _machine(card: NoiseCard) -> str:
     parts = [number_of(card.samples, "sample")]
-    if card.voided is not None:
-        share = f" ({show(card.voided / card.samples, 'share')})" if card.voided else ""
-        parts = [f"{card.voided} of {number_of(card.samples, 'sample')} voided{share}"]
+    if card.rejected is not None:
+        share = f" ({show(card.rejected / card.samples, 'share')})" if card.rejected else ""
+        parts = [f"{card.rejected} of {number_of(card.samples, 'sample')} rejected{share}"]
     if card.steal_share is not None:
         parts.append(f"steal {show(card.steal_share, 'share')} (at most {show(card.most_steal_share, 'share')})")
     if card.pressure_share is not None:

@@ -65,7 +65,11 @@ def _run(percent: int, *, seed: int) -> Effect | None:
     """Return the effect that a run of its own sees, with its own fork server; None where it sees none."""
     base = case_of(f"{NETWORKS}:reference", seed)
     slower = case_of(f"{NETWORKS}:slowed_{percent}", seed)
-    group = Group(cases=(base, slower), twin=replace(base, role="twin"), canary=replace(base, role="canary"))
+    group = Group(
+        cases=(base, slower),
+        aa_control=replace(base, role="aa_control"),
+        control_workload=replace(base, role="control_workload"),
+    )
     with measuring(group) as run:
         deadline = time.monotonic() + RUN_S
         while not run.group.over and time.monotonic() + run.group.last_s < deadline:
@@ -75,7 +79,7 @@ def _run(percent: int, *, seed: int) -> Effect | None:
 
 def effect_of(run: Measuring) -> Effect | None:
     """Return the effect between the two cells of a run, as its report has it: widened by what equal cells differ by."""
-    base, slower, twin, _ = run.group.group.members
+    base, slower, aa_control, _ = run.group.group.members
     numbers = range(run.group.rounds)
-    equal = compare_rounds(run.differences(base, twin, numbers))
+    equal = compare_rounds(run.differences(base, aa_control, numbers))
     return compare_rounds(run.differences(base, slower, numbers), apart=apart_of(equal))

@@ -91,14 +91,14 @@ def _effects(comparisons: Sequence[Sequence[Sequence[float]]]) -> list[Effect]:
 def _comparisons(setting: Setting, count: int) -> list[list[list[float]]]:
     """Return d of each block of `count` comparisons, by round: each round has two new workers, as in a run."""
     case = case_of(MODEL, setting.seed)
-    twin = replace(case, role="twin")
-    with measuring(Group(cases=(case,), twin=twin)) as run:
+    aa_control = replace(case, role="aa_control")
+    with measuring(Group(cases=(case,), aa_control=aa_control)) as run:
         for at in range(count * ROUNDS):
             setting.on_progress(f"round {at + 1} of {count * ROUNDS}", at / (count * ROUNDS))
             run.take()
             if run.group.over:
                 raise CnnbenchError(f"workers of {MODEL} failed")
-        found = [run.differences(case, twin, range(at * ROUNDS, (at + 1) * ROUNDS)) for at in range(count)]
+        found = [run.differences(case, aa_control, range(at * ROUNDS, (at + 1) * ROUNDS)) for at in range(count)]
     unfit = count * ROUNDS - sum(map(len, found))
     if unfit > MOST_UNFIT * count * ROUNDS:
         raise NotRunHere(f"all samples were void in {unfit} of {count * ROUNDS} rounds: the machine is too busy")
@@ -195,11 +195,11 @@ def _blocks(cells: Sequence[RunningCell], count: int, order: random.Random) -> l
         found += [
             tuple(_compared_s(cell.samples[block]) for cell in cells)
             for block in range(left)
-            if all(block in cell.samples and block not in cell.voided for cell in cells)
+            if all(block in cell.samples and block not in cell.rejected for cell in cells)
         ]
         for cell in cells:
             cell.samples.clear()
-            cell.voided.clear()
+            cell.rejected.clear()
     return found
 
 

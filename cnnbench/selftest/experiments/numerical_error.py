@@ -87,7 +87,7 @@ def _errors(case: Case, *, wrong: bool) -> tuple[float, float]:
         )
     )
     values = {m.quantity: m.samples[0] for m in outcome.measurements}
-    return values["numerics_error"], values["numerics_allowed"]
+    return values["max_relative_error"], values["numerics_allowed"]
 
 
 def _strides(setting: Setting) -> Found:

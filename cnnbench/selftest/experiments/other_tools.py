@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MODEL = "lenet"
 ROUNDS = {"short": 150, "full": 600}
 QUIET = 0.01
-"""Quiet: the middle half of a tool's own times lies within this share of their median, as the canary's does on a quiet
-machine (docs/measurement.md)."""
+"""Quiet: the middle half of a tool's own times lies within this share of their median, as the control workload's does
+on a quiet machine (docs/measurement.md)."""
 
 MOST_QUIET = 0.02
 MOST_SHARED = 0.05
