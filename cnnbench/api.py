@@ -64,6 +64,7 @@ def compare(
     for name, given in (("models", models), ("variants", variants), ("tasks", tasks)):
         if isinstance(given, str):
             raise UsageError(f"'{given}' is a string where {name} must be a list. Write ['{given}'].")
+
     request = Request(
         title=f"compare {' '.join(models)}",
         sections=(
@@ -79,8 +80,10 @@ def compare(
         seed=seed,
         budget=budget(budget_s, timeout_s),
     )
+
     if output is not None:
         return _measured(request, Options(command=command, output=Path(output), delta=delta))
+
     with tempfile.TemporaryDirectory(prefix="cnnbench-") as folder:
         return _measured(request, Options(command=command, output=Path(folder), delta=delta))
 

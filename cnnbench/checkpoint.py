@@ -81,11 +81,13 @@ def load(path: Path) -> CheckpointInfo:
             metadata = opened.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
+
     if _KEY not in metadata:
         raise UsageError(
             f"{path} is a safetensors file, but does not say which network it is for: cnnbench did not write it. "
             "Name the network, and give the file as its weights."
         )
+
     try:
         return msgspec.json.decode(metadata[_KEY], type=CheckpointInfo)
     except msgspec.MsgspecError as error:

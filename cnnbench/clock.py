@@ -11,15 +11,15 @@ from typing import Any
 
 from cnnbench.spec import Device
 
+# Seconds that a device needs for what a function enqueues; see `Clock.device_span`.
 Span = Callable[[Callable[[], None], float], float | None]
-"""Seconds that a device needs for what a function enqueues; see `Clock.device_span`."""
 
+# The device is held busy for twice as long as the host needs to enqueue the work. Our choice: a host that is disturbed
+# meanwhile for as long as it works is still in time; one that is not gives None.
 HELD = 2.0
-"""The device is held busy for twice as long as the host needs to enqueue the work. Our choice: a host that is disturbed
-meanwhile for as long as it works is still in time; one that is not gives None."""
 
+# Cycles of the sleep that tells how many the device makes in a second: some 5 ms, so that a launch is nothing.
 SLEEP_CYCLES = 10_000_000
-"""Cycles of the sleep that tells how many the device makes in a second: some 5 ms, so that a launch is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

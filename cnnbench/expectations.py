@@ -17,8 +17,8 @@ import msgspec
 from cnnbench.record import Layer
 from cnnbench.spec import CnnbenchError, Shape, UsageError
 
+# Version of the files' format; a newer one is refused.
 FORMAT = 1
-"""Version of the files' format; a newer one is refused."""
 
 _HEAD = """\
 # What counting, compiling and a short training of each network must give with this torch. `cnnbench expect` compares,
@@ -116,6 +116,7 @@ def load(file: Path) -> tuple[str, Mapping[str, Expectation]]:
         raise UsageError(
             f"'{file}' is no file of expectations: {error}. Restore it, or delete it and make it anew with --accept."
         ) from error
+
     return found.torch, found.models
 
 
@@ -138,6 +139,7 @@ def _replace(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     mode = file.stat().st_mode & 0o777 if file.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as new:
             new.write(text)
@@ -158,6 +160,7 @@ def _spliced(text: str, entries: Mapping[str, Expectation]) -> str:
         if header := _ENTRY.match(line):
             blocks.append((_name(header[1]), []))
         blocks[-1][1].append(line)
+
     lines: list[str] = []
     there: set[str] = set()
     for name, own in blocks:
@@ -166,6 +169,7 @@ def _spliced(text: str, entries: Mapping[str, Expectation]) -> str:
         elif name not in there:
             lines += [*entry_text(name, entries[name]).split("\n"), *_tail(own)]
         there.add(name)
+
     new = [entry_text(name, entry) for name, entry in entries.items() if name not in there]
     return "\n\n".join(["\n".join(lines).rstrip("\n"), *new]) + "\n"
 
@@ -190,10 +194,12 @@ def entry_text(model: str, entry: Expectation) -> str:
         f"input_shape = {shape}",
         *(f"{name} = {getattr(entry, name)}" for name in counts),
     ]
+
     for name, part in (("compiled", entry.compiled), ("trained", entry.trained)):
         if part is not None:
             values = msgspec.structs.asdict(part).items()
             lines.append(f"{name} = {_table((key, _value(value)) for key, value in values)}")
+
     lines += ["layers = [", *(f"  {_layer(layer)}," for layer in entry.layers), "]"]
     return "\n".join(lines)
 

@@ -19,16 +19,16 @@ from cnnbench.spec import Request
 
 _CGROUP = Path("/sys/fs/cgroup")
 
+# Where Linux counts the time of its cores, in ticks.
 PROC = Path("/proc")
 STAT = PROC / "stat"
-"""Where Linux counts the time of its cores, in ticks."""
 
+# Seconds in a tick of /proc/stat: USER_HZ is 100 in the interface of every Linux (proc(5)).
 TICK_S = 0.01
-"""Seconds in a tick of /proc/stat: USER_HZ is 100 in the interface of every Linux (proc(5))."""
 
+# user nice system idle iowait irq softirq steal; guests, which follow, are in `user` and `nice` already (proc(5)).
 _STEAL = 7
 _TICKS = 8
-"""user nice system idle iowait irq softirq steal; guests, which follow, are in `user` and `nice` already (proc(5))."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

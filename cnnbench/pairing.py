@@ -11,8 +11,8 @@ from cnnbench.record import Measurement, Record
 
 K = TypeVar("K")
 
+# Seconds that the reference and another cell took in the same block.
 Pair = tuple[float, float]
-"""Seconds that the reference and another cell took in the same block."""
 
 
 def kept(record: Record, quantity: str) -> Iterator[tuple[int | None, float]]:

@@ -14,11 +14,11 @@ import msgspec
 from cnnbench.models import MODELS
 from cnnbench.spec import Section, Task, UsageError, unknown_name
 
+# Stands for every built-in model in a plan's list of models.
 BUILTIN = "builtin"
-"""Stands for every built-in model in a plan's list of models."""
 
+# A budget that is as long as the plan is expected to take.
 AUTO = "auto"
-"""A budget that is as long as the plan is expected to take."""
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|min|s|m|h)\s*")

@@ -14,13 +14,13 @@ import pytest
 if TYPE_CHECKING:
     from cnnbench.gate.verdict import GateReport
 
+# What the command line and pytest's file can say: name, how its value is shown, and the help with the default.
 _OPTIONS = (
     ("budget", "TIME", "time to measure a check; doing it once more takes as long at most (30s)"),
     ("threshold", "SHARE", "slowdown that fails (5%%)"),
     ("variants", "LIST", "like eager,compile (eager)"),
     ("inconclusive", "WHAT", "what a check counts as of which too little is known: pass or fail (pass)"),
 )
-"""What the command line and pytest's file can say: name, how its value is shown, and the help with the default."""
 
 
 class NotJudgedWarning(UserWarning):

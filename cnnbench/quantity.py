@@ -130,15 +130,15 @@ _ALL = (
     _q("dispatch_s", "s", "lower", "seconds", "one operator on a tensor of one number: what a call costs at least"),
 )
 
+# Every quantity by name, read-only.
 QUANTITIES = MappingProxyType({q.name: q for q in _ALL})
-"""Every quantity by name, read-only."""
 
+# The times of a sample by which cells are compared: the first that both have. What disturbs passes on a shared machine
+# only makes them longer, and comes and goes within milliseconds, so the fastest passes of a sample are the least
+# disturbed (Chen and Revels 2016, Robust benchmarking in noisy environments). Not the very fastest, which is the faster
+# the more passes there are. Of LeNet against itself (two shared cores, two threads) one pair of samples scattered by
+# 2.0 to 3.4 % by medians, by 1.0 to 2.4 % by lower deciles.
 COMPARED = ("lower_decile_s", "lower_quartile_s", "latency_s")
-"""The times of a sample by which cells are compared: the first that both have. What disturbs passes on a shared machine
-only makes them longer, and comes and goes within milliseconds, so the fastest passes of a sample are the least
-disturbed (Chen and Revels 2016, Robust benchmarking in noisy environments). Not the very fastest, which is the faster
-the more passes there are. Of LeNet against itself (two shared cores, two threads) one pair of samples scattered by 2.0
-to 3.4 % by medians, by 1.0 to 2.4 % by lower deciles."""
 
 
 def compared(
@@ -154,20 +154,20 @@ def compared(
     return next(pair for pair in pairs if pair[0].keys() & pair[1].keys() == wanted)
 
 
+# What is kept of every epoch of a training.
 BY_EPOCH = (
     *("train_loss", "train_top1", "val_loss", "val_top1"),
     *("epoch_s", "train_img_per_s", "data_share", "learning_rate"),
 )
-"""What is kept of every epoch of a training."""
 
+# What is kept within epochs, as quantities that begin with `step_`.
 BY_STEP = ("step", "train_loss", "train_top1", "val_loss", "val_top1")
-"""What is kept within epochs, as quantities that begin with `step_`."""
 
+# Ways in which pictures are moved, in the order of `shift_correct`.
 DIRECTIONS = ("right", "left", "down", "up")
-"""Ways in which pictures are moved, in the order of `shift_correct`."""
 
+# Stands for a value that was not measured.
 DASH = "-"
-"""Stands for a value that was not measured."""
 
 _WHOLE_FROM = 100.0
 _SECOND_STEPS = ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (0.0, 1e6, "us"))
@@ -194,6 +194,7 @@ def show(value: float | None, shown: Shown) -> str:
         return f"{100 * value:.1f} %"
     if shown == "rate":
         return f"{value:,.0f}" if value >= _WHOLE_FROM else digits3(value)
+
     return f"{value:.3f}x" if shown == "ratio" else f"{value:.4g}"
 
 

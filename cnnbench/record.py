@@ -11,8 +11,8 @@ import msgspec
 from cnnbench.spec import Case, Shape
 from cnnbench.visuals import ImageGrid
 
+# Version of the record format; readers refuse every other one.
 FORMAT_VERSION = 1
-"""Version of the record format; readers refuse every other one."""
 
 Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid", "not started"]
 
@@ -64,8 +64,8 @@ class RecordedWarning:
     advice: str
 
 
+# Advice of the warning `disturbed`: other programs, or other guests of the host, had the cores.
 DISTURBED = "Do not trust its latency. Close other programs, or take another machine, and measure again."
-"""Advice of the warning `disturbed`: other programs, or other guests of the host, had the cores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

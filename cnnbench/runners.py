@@ -73,6 +73,7 @@ class Runner:
         return found
 
 
+# Every runner by its task, or by the role of a case that is not the cell itself; read-only.
 RUNNERS: Mapping[Task | Role, Runner] = MappingProxyType(
     {
         "infer": Runner(kind="sampled", module="cnnbench.timing.job", function="inference"),
@@ -90,7 +91,6 @@ RUNNERS: Mapping[Task | Role, Runner] = MappingProxyType(
         "ceilings": Runner(kind="machine", module="cnnbench.inspection.ceilings", function="run"),
     }
 )
-"""Every runner by its task, or by the role of a case that is not the cell itself; read-only."""
 
 
 def runner_for(case: Case) -> Runner:

@@ -29,9 +29,9 @@ def is_picture(shape: Shape) -> bool:
     return len(shape) == _PICTURE_DIMENSIONS and shape[0] in _PICTURE_CHANNELS
 
 
+# Exit codes of a command that went through, but not well, and of one that was interrupted. Errors have their own.
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
-"""Exit codes of a command that went through, but not well, and of one that was interrupted. Errors have their own."""
 
 
 class CnnbenchError(Exception):
@@ -111,6 +111,8 @@ class Recipe:
     divides_losses: bool = False
 
 
+# For networks that no tutorial trains (torchvision's, a user's own). Our choice: plain, the same for all of them, and
+# tuned for none, so their accuracies say how a network takes to it, not the best that it can reach.
 DEFAULT_RECIPE = Recipe(
     dataset="any",
     transform="pixels in [0, 1]",
@@ -122,8 +124,6 @@ DEFAULT_RECIPE = Recipe(
     epochs=10,
     shuffled=True,
 )
-"""For networks that no tutorial trains (torchvision's, a user's own). Our choice: plain, the same for all of them, and
-tuned for none, so their accuracies say how a network takes to it, not the best that it can reach."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,11 +140,11 @@ class Training:
     log_every: int = 0
 
 
+# Nothing is changed.
 AS_THE_RECIPE = Training()
-"""Nothing is changed."""
 
+# What is said where features are to be computed once in another way.
 FEATURES_ALONE = "Features are computed once by one process in fp32: leave --variant and torchrun out."
-"""What is said where features are to be computed once in another way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,8 +12,8 @@ import msgspec
 from cnnbench.record import FORMAT_VERSION, Record, RecordedWarning, Run, from_json, to_json
 from cnnbench.spec import Case, CnnbenchError, UsageError
 
+# Name of the file in a run folder that everything else is derived from.
 RECORDS_NAME = "records.jsonl"
-"""Name of the file in a run folder that everything else is derived from."""
 
 _CHUNK = 1 << 16
 
@@ -113,15 +113,18 @@ def _parse(file: Path) -> Loaded:
         content = file.read_bytes()
     except OSError as error:
         raise UsageError(f"Cannot read '{file}': {error.strerror}.") from error
+
     lines = content.split(b"\n")
     last = len(lines) - (1 if lines[-1] else 2)
     items: list[Record | Run] = []
+
     for at, line in enumerate(lines):
         if not line.strip():
             continue
         if at == last and _is_torn(line):
             return Loaded(items=tuple(items), warnings=(_torn(file, at + 1),))
         items.append(_decode(line, file, at + 1))
+
     return Loaded(items=tuple(items))
 
 
@@ -131,6 +134,7 @@ def _decode(line: bytes, file: Path, number: int) -> Record | Run:
         version, problem = item.format, ""
     except ValueError as error:
         version, problem = _version(line), str(error)
+
     if version not in (0, FORMAT_VERSION):
         newer = version > FORMAT_VERSION
         way = "Upgrade: `pip install --upgrade cnnbench`." if newer else "Measure again into a new folder."
@@ -138,8 +142,10 @@ def _decode(line: bytes, file: Path, number: int) -> Record | Run:
             f"'{file}', line {number}: record format {version}, written by {'a newer' if newer else 'an older'} "
             f"cnnbench; this one reads format {FORMAT_VERSION}. {way}"
         )
+
     if problem:
         raise UsageError(f"'{file}', line {number}: not a record: {problem}. Restore or delete the line.")
+
     return item
 
 
@@ -214,7 +220,7 @@ def _cannot_write(path: Path, error: OSError) -> str:
         kept = sum(1 for line in path.read_bytes().split(b"\n") if line.startswith(b'{"record"'))
     except OSError:
         kept = 0
-    count = "no record is" if kept == 0 else "1 record is" if kept == 1 else f"{kept} records are"
+    count = f"{kept or 'no'} record{'s are' if kept > 1 else ' is'}"
     return (
         f"Cannot write '{path}': {error.strerror}. Measured and kept so far: {count} in that file. "
         f"Make room or choose another folder, then resume with `--output {path.parent}`."

@@ -32,6 +32,7 @@ def without_output(command: str) -> str:
         words = shlex.split(command)
     except ValueError:
         return command
+
     end = words.index("--") if "--" in words else len(words)
     kept, at = [], 0
     while at < end:
@@ -40,4 +41,5 @@ def without_output(command: str) -> str:
         elif not words[at].startswith(("--output=", "-o")):
             kept.append(words[at])
         at += 1
+
     return command if len(kept) == end else shlex.join([*kept, *words[end:]])

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from cnnbench.record import Environment
 
+# The variant that every group measures, because speed-ups are against it unless something else is asked.
 REFERENCE = "eager"
-"""The variant that every group measures, because speed-ups are against it unless something else is asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,8 +94,8 @@ _ROWS = (
     ),
 )
 
+# Every single variant by name, read-only, in the order in which the parts of a sum are written.
 VARIANTS = MappingProxyType({row.name: row for row in _ROWS})
-"""Every single variant by name, read-only, in the order in which the parts of a sum are written."""
 
 
 def parse_variant(text: str, *, device: Device, threads: int) -> Variant:
@@ -108,14 +108,17 @@ def parse_variant(text: str, *, device: Device, threads: int) -> Variant:
     for part in parts:
         if part not in VARIANTS:
             raise unknown_name("variant", part, VARIANTS, "Variants can be added up: channels_last+compile.")
+
     chosen = [row for row in _ROWS if row.name in parts and row.name != REFERENCE]
     for field in dict.fromkeys(row.sets for row in chosen):
         rivals = [row.name for row in chosen if row.sets == field]
         if len(rivals) > 1:
             raise UsageError(f"Variant '{text}': {' and '.join(rivals)} set the same, {field}. Take one of them.")
+
     variant = Variant(name="+".join(row.name for row in chosen) or REFERENCE, threads=threads)
     for row in chosen:
         variant = row.change(variant, device)
+
     return variant
 
 
@@ -136,18 +139,22 @@ def support(variant: Variant, *, device: Device, environment: Environment) -> Su
         return Support(
             status="unsupported", reason="torch sees no CUDA device here; 'cnnbench doctor' shows what it sees"
         )
+
     for name in variant.name.split("+"):
         if device not in VARIANTS[name].devices:
             needed = "a CUDA device" if device == "cpu" else "the CPU"
             return Support(status="unsupported", reason=f"{name} needs {needed}, asked for on {device}")
+
     if variant.default_malloc and not environment.system.startswith("Linux"):
         return Support(status="unsupported", reason="only glibc, on Linux, is told to keep memory, so nothing differs")
     if variant.compile_mode and environment.compile_blocker:
         return Support(status="unsupported", reason=environment.compile_blocker)
+
     has_bf16 = environment.gpu_native_bf16 if device == "cuda" else environment.native_bf16
     if variant.precision in ("amp_bf16", "bf16") and not has_bf16:
         where = environment.gpu if device == "cuda" else environment.cpu
         return Support(status="emulated", reason=f"{where} has no bf16 instructions, so bf16 is emulated")
+
     return NATIVE
 
 

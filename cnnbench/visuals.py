@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+# Channels of a picture in colour.
 COLOURS = 3
-"""Channels of a picture in colour."""
 
+# Pixels to the right and down; negative: to the left and up.
 Move = tuple[int, int]
-"""Pixels to the right and down; negative: to the left and up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

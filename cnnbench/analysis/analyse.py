@@ -68,6 +68,7 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
         raise UsageError(
             "No case has been measured yet, so there is nothing to report. Resume the run to measure them."
         )
+
     runs = [item for item in items if isinstance(item, Run)]
     asked = runs[-1] if runs else Run(title="Benchmark", command="", started=records[0].started)
     check_environments(records)
@@ -84,6 +85,7 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
     shown = sort_rows([row for row in measured if row.status != "ok" or not limits.broken_by(row)], asked.sort)
     totals = _totals(runs)
     differences = compare(shown)
+
     return Report(
         title=asked.title,
         command=without_output(asked.command),

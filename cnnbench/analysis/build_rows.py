@@ -13,8 +13,8 @@ from cnnbench.analysis.side_columns import RowContext, with_extras
 from cnnbench.pairing import latencies_by_round
 from cnnbench.stats import NO_PRIOR, between_rounds, compare_rounds, p95, p99, priors_by, wilson
 
+# Device, batch and task: what rows must share to be compared.
 Condition = tuple[str | None, int | None, str | None]
-"""Device, batch and task: what rows must share to be compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +44,11 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
     for cell in cells:
         if cell.case.task == "accuracy":
             facts.judged.setdefault(cell.case.model, []).append(cell)
+
     timed = {cell.case.model for cell in cells if cell.case.task in TIMED}
     joined = {best.case for cell in cells if cell.case.task in TIMED and (best := judged_for(cell, facts))}
     rows: list[Row] = []
+
     for cell in cells:
         task, model = cell.case.task, cell.case.model
         if task in TIMED:
@@ -56,9 +58,11 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
                 rows.append(_untimed(cell, facts))
         elif task == "accuracy" and cell.status == "ok" and cell.case not in joined:
             rows.append(_untimed(cell, facts))
+
     groups: dict[str, dict[Condition, list[Row]]] = {}
     for row in rows:
         groups.setdefault(row.model, {}).setdefault((row.device, row.batch_size, row.task), []).append(row)
+
     return [row for conditions in groups.values() for group in conditions.values() for row in group]
 
 
@@ -100,6 +104,7 @@ def _untimed(cell: Cell, facts: RowInputs) -> Row:
 def _conditions(cell: Cell) -> Row:
     case = cell.case
     codes = dict.fromkeys(warning.code for warning in cell.warnings)
+
     return Row(
         model=case.model,
         variant=case.variant.name,
@@ -151,6 +156,7 @@ def judged_for(cell: Cell, facts: RowInputs) -> Cell | None:
         and (other.case.input_shape, other.case.weights) == (case.input_shape, case.weights)
         and case.dataset in (None, other.case.dataset)
     ]
+
     return max(
         fitting,
         key=lambda other: (other is cell, other.case.variant == case.variant),
@@ -169,8 +175,10 @@ def _with_times(row: Row, cell: Cell, priors: Priors) -> Row:
     over_rounds = compare_rounds(latencies_by_round(cell.rounds), priors.get(cell.case.device, NO_PRIOR))
     if over_rounds is None:
         return row
+
     latency, passes = over_rounds.ratio, cell.samples("iteration_s")
     slow, slowest = p95(passes), p99(passes)
+
     return replace(
         row,
         latency_s=latency.center,

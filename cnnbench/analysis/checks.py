@@ -11,8 +11,8 @@ from cnnbench.analysis.roofline_of_cells import Counts, beyond_roof
 from cnnbench.analysis.row import NUMERICS_FAILED
 from cnnbench.record import DISTURBED, Record, RecordedWarning
 
+# Share of rejected samples above which a row is marked: what is left may be disturbed too (docs/measurement.md).
 MOST_VOIDED = 0.2
-"""Share of rejected samples above which a row is marked: what is left may be disturbed too (docs/measurement.md)."""
 
 
 def reviewed(cells: Sequence[Cell], controls: Controls, counts: Counts) -> tuple[Cell, ...]:

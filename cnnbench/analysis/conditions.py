@@ -9,8 +9,8 @@ from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.record import Environment, Record
 from cnnbench.spec import UsageError
 
+# The variant that a reference without a variant means: a network as PyTorch runs it when nothing is asked.
 DEFAULT_VARIANT = "eager"
-"""The variant that a reference without a variant means: a network as PyTorch runs it when nothing is asked."""
 
 
 def check_environments(records: Iterable[Record]) -> None:
@@ -57,6 +57,7 @@ def check_threads(cells: Sequence[Cell]) -> dict[str, int]:
                 f"and {case.variant.threads} in {case.label()}. Report each run on its own, or measure both again "
                 "with one `--threads`."
             )
+
     return {device: cell.case.variant.threads for device, cell in first.items()}
 
 
@@ -128,9 +129,9 @@ class Unlike:
         return f"{self.field} is {self.base!r} and {self.head!r}{row}"
 
 
+# What two runs must agree in to be laid side by side: the environment, and of the rows that both have the case.
 _CASE_CONDITIONS = ("threads", "precision", "input_shape", "dataset", "recipe", "weights")
 CONDITIONS = (*(field.name for field in fields(Environment)), *_CASE_CONDITIONS)
-"""What two runs must agree in to be laid side by side: the environment, and of the rows that both have the case."""
 
 
 def unlike(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
@@ -146,6 +147,7 @@ def unlike(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
         if (before := getattr(one, field.name)) != (after := getattr(two, field.name))
     ]
     seen: dict[tuple[str, object, object], Unlike] = {}
+
     for cell in base:
         others = [_conditions(other) for other in head if _stands_for(other) == _stands_for(cell)]
         if not others:
@@ -156,6 +158,7 @@ def unlike(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
             if value != nearest[name]:
                 difference = Unlike(field=name, base=value, head=nearest[name], where=cell.case.label())
                 seen.setdefault((name, value, nearest[name]), difference)
+
     return (*found, *seen.values())
 
 

@@ -82,6 +82,7 @@ def _curves(groups: dict[str, list[Record]], quantities: Sequence[tuple[Part, st
                         high=tuple(map(max, columns)),
                     )
                 )
+
     return tuple(found)
 
 

@@ -15,13 +15,13 @@ from cnnbench.analysis.row import Row
 from cnnbench.quantity import QUANTITIES, Shown
 from cnnbench.record import Record, Run
 
+# Relative change from which a quantity without interval is listed: peak memory, compile time, numerical error. Our
+# choice: nothing tells their noise, and repeated compile times differ by some per cent.
 LEAST_CHANGE = 0.05
-"""Relative change from which a quantity without interval is listed: peak memory, compile time, numerical error. Our
-choice: nothing tells their noise, and repeated compile times differ by some per cent."""
 
+# How a quantity is judged: `exact` changes by any difference (top-1 counts pictures), `interval` where the interval of
+# the ratio excludes 1, `single` from `LEAST_CHANGE` on.
 Kind = Literal["exact", "interval", "single"]
-"""How a quantity is judged: `exact` changes by any difference (top-1 counts pictures), `interval` where the interval
-of the ratio excludes 1, `single` from `LEAST_CHANGE` on."""
 
 _COMPARED: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
     {
@@ -113,6 +113,7 @@ def diff(
         Side(place=place, title=report.title, started=report.started)
         for (place, _), report in zip((base, head), reports, strict=True)
     ]
+
     return Diff(
         base=sides[0],
         head=sides[1],
@@ -159,6 +160,7 @@ def _changes(one: Row, two: Row) -> Iterator[Change]:
     if one.status != two.status:
         status = (Value(center=one.status), Value(center=two.status))
         yield Change(row=one, quantity="status", shown=None, base=status[0], head=status[1], ratio=None, changed=True)
+
     for kind, quantity in ((kind, quantity) for kind, names in _COMPARED.items() for quantity in names):
         before, after = _value(one, quantity), _value(two, quantity)
         if before is None or after is None:

@@ -13,14 +13,14 @@ from cnnbench.pairing import differences, pairs_by_round
 from cnnbench.spec import Case, Device
 from cnnbench.stats import Effect, Prior, Verdict
 
+# Smallest relative difference that counts: on a shared processor, on a quiet one, below which lies what a new process
+# shifts a network by, and on a CUDA device, whose own clock times the work (docs/measurement.md).
 DELTA_SHARED = 0.03
 DELTA_QUIET = 0.01
 DELTA_CUDA = 0.005
-"""Smallest relative difference that counts: on a shared processor, on a quiet one, below which lies what a new process
-shifts a network by, and on a CUDA device, whose own clock times the work (docs/measurement.md)."""
 
+# What all comparisons of a run together say about how rounds scatter, by device.
 Priors = Mapping[Device, Prior]
-"""What all comparisons of a run together say about how rounds scatter, by device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

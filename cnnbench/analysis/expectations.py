@@ -13,9 +13,9 @@ from cnnbench.record import Layer, Record
 from cnnbench.spec import Shape
 from cnnbench.text import one_line
 
+# Right test pictures by which a short training may differ from what is expected: rounding differs between processors,
+# and a picture on the border may fall to either side. Our choice; docs/ci.md says what was seen.
 PICTURES_APART = 2
-"""Right test pictures by which a short training may differ from what is expected: rounding differs between processors,
-and a picture on the border may fall to either side. Our choice; docs/ci.md says what was seen."""
 
 COUNTS = ("params", "trainable_params", "macs", "operator_calls", "weight_bytes")
 
@@ -62,11 +62,13 @@ def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) ->
     cannot = compiled.error if compiled is not None and compiled.status == "unsupported" else None
     counted = parts.get("counts")
     found = None if counted is None or counted.status != "ok" else _counted(counted)
+
     if found is not None:
         made = _compiled(compiled) if compiled is not None and compiled.status == "ok" else None
         trained = parts.get("trained")
         learnt = _trained(trained, seed, epochs) if trained is not None and trained.status == "ok" else None
         found = msgspec.structs.replace(found, compiled=made, trained=learnt)
+
     return Observed(model=model, found=found, broken=tuple(broken), impossible=cannot)
 
 

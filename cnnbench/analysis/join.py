@@ -12,14 +12,14 @@ from cnnbench.spec import Case, Task
 from cnnbench.store import finished
 from cnnbench.text import one_line
 
+# The tasks whose cells are timed and compared.
 TIMED: tuple[Task, ...] = ("infer", "train")
-"""The tasks whose cells are timed and compared."""
 
+# What is read of the environment with every sample, to void it where needed.
 COUNTERS = ("cpu_share", "steal_share")
-"""What is read of the environment with every sample, to void it where needed."""
 
+# One time that a group of cells was measured: the record file's index, and the round.
 Round = tuple[int, int]
-"""One time that a group of cells was measured: the record file's index, and the round."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,8 @@ from cnnbench.record import Layer
 from cnnbench.stats import median
 from cnnbench.text import listed
 
+# Layers that are named as those that take most of the time. Our choice.
 NAMED = 3
-"""Layers that are named as those that take most of the time. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +72,7 @@ def _table(cell: Cell) -> LayerTable:
         )
         for layer, own in zip(record.layers, seconds, strict=True)
     )
+
     return LayerTable(
         model=cell.case.model,
         device=cell.case.device,

@@ -12,10 +12,10 @@ from cnnbench.analysis.effects import Comparisons, ReferenceGroup
 from cnnbench.analysis.join import TIMED, Cell, count_rejected
 from cnnbench.stats import Interval, excludes_zero, is_quiet
 
+# Share of the time in which some process waited for a core, median over the rounds, and share of the cores' time that
+# the hypervisor gave to others, from which the machine counts as busy (docs/measurement.md).
 BUSY_PRESSURE = 0.5
 BUSY_STEAL = 0.05
-"""Share of the time in which some process waited for a core, median over the rounds, and share of the cores' time that
-the hypervisor gave to others, from which the machine counts as busy (docs/measurement.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +84,7 @@ def noise_of(
     timed = [cell for cell in cells if cell.case.task in TIMED and _raw([cell], "latency_s")]
     if not timed:
         return None
+
     groups = comparisons.groups.values()
     beside = [
         found
@@ -91,11 +92,13 @@ def noise_of(
         for role in ("aa_control", "control_workload")
         if (found := controls.of(group.reference, role))
     ]
+
     watched = [*timed, *beside]
     steal = _raw(watched, "steal_share")
     clocks = _raw(watched, "clock_cycles_per_s")
     pressure = _raw(watched, "pressure_share")
     rejected = [count for cell in timed if (count := count_rejected(cell.records)) is not None]
+
     return NoiseCard(
         aa_controls=tuple(aa_control for group in groups if (aa_control := _aa_control(group)) is not None),
         control_workloads=tuple(

@@ -15,36 +15,36 @@ from cnnbench.stats import prediction_interval
 
 Verdict = Literal["reproduced", "differs", "not run"]
 
+# Ends the name of a figure of after the epochs in which all layers are trained.
 UNFROZEN = "_unfrozen"
-"""Ends the name of a figure of after the epochs in which all layers are trained."""
 
+# Ends the name of a figure that a page prints for pictures of 244x244 instead of the network's own size.
 OTHER_SIZE = "_244"
-"""Ends the name of a figure that a page prints for pictures of 244x244 instead of the network's own size."""
 
+# Figures that follow from training by the recipe, by epoch but for the last one.
 TRAINED = ("train_loss", "val_loss", "train_top1", "val_top1", "test_top1")
-"""Figures that follow from training by the recipe, by epoch but for the last one."""
 
+# Quantities of records whose names are others than the figures'.
 _QUANTITY = {"test_top1": "top1"}
-"""Quantities of records whose names are others than the figures'."""
 
+# Seeds without which there is no interval.
 FEWEST_SEEDS = 2
-"""Seeds without which there is no interval."""
 
+# Pages print losses and accuracies with three decimals at least; 0.9 in a registry stands for 0.900.
 _TWO_DECIMALS = ("mult_adds_m", "mult_adds_g", "input_mb", "forward_mb", "params_mb", "total_mb")
 _TRAINED_DECIMALS = 3
-"""Pages print losses and accuracies with three decimals at least; 0.9 in a registry stands for 0.900."""
 
+# What is said of figures whose corrected reading is that of held-out pictures, so that is what stands beside them.
 _DIVIDED = "divided by the batch once too often"
 _FIRST_ONLY = "first epoch only"
 _CALLED_VALIDATION = "called validation on the page, but on the training pictures"
-"""What is said of figures whose corrected reading is that of held-out pictures, so that is what stands beside them."""
 
+# Parts of the names of figures that nothing measures, and why.
 _NOT_MEASURED = {
     "by_step": "running means within an epoch of the page's own 20,000 pictures",
     "first": "a first call outside the run by epochs is not made",
     "predicted_class": "needs the page's picture and published weights",
 }
-"""Parts of the names of figures that nothing measures, and why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +145,7 @@ def _blocks(record: Record) -> Mapping[str, list[Layer]]:
 
 _SIZES = ("torchinfo_input_bytes", "torchinfo_output_bytes", "torchinfo_param_bytes")
 
+# Figures that follow from a network as it is written: how each is had from its complexity record.
 _COUNTED: Mapping[str, Callable[[Record, str], tuple[float, ...]]] = {
     "params": lambda r, _: (_first(r, "params"),),
     "trainable_params": lambda r, _: (_first(r, "trainable_params"),),
@@ -160,7 +161,6 @@ _COUNTED: Mapping[str, Callable[[Record, str], tuple[float, ...]]] = {
     "block_params": lambda r, _: tuple(float(sum(x.params for x in layers)) for layers in _blocks(r).values()),
     "block_shapes": lambda r, _: tuple(float(n) for layers in _blocks(r).values() for n in layers[-1].output_shape[1:]),
 }
-"""Figures that follow from a network as it is written: how each is had from its complexity record."""
 
 
 def _counted_row(spec: ModelSpec, figure: Published, base: str, record: Record | None) -> Reproduced:
@@ -168,9 +168,13 @@ def _counted_row(spec: ModelSpec, figure: Published, base: str, record: Record |
     printed = _words(figure.values, decimals)
     if record is None:
         return _not_run(spec, figure.quantity, printed, "the network was not counted")
+
     found = tuple(round(value, decimals) for value in _COUNTED[base](record, figure.note))
     same = found == figure.values
-    note = figure.note if same and decimals else "" if same else _reason(spec, figure)
+    note = figure.note if decimals else ""
+    if not same:
+        note = _reason(spec, figure)
+
     return Reproduced(
         model=spec.name,
         quantity=figure.quantity,
@@ -201,6 +205,7 @@ def _trained_rows(spec: ModelSpec, figure: Published, recipe: Recipe, evidence: 
     last = -1 if base != figure.quantity or base in _QUANTITY else recipe.epochs - 1
     several = len(figure.values) > 1 or _FIRST_ONLY in figure.note
     rows = []
+
     for at, printed in enumerate(figure.values):
         name = f"{figure.quantity} epoch {at + 1}" if several else figure.quantity
         decimals = max(_TRAINED_DECIMALS, _decimals(printed))
@@ -209,6 +214,7 @@ def _trained_rows(spec: ModelSpec, figure: Published, recipe: Recipe, evidence: 
         measured = base.replace("train_", "val_") if _CALLED_VALIDATION in figure.note else _QUANTITY.get(base, base)
         values = [r.samples(measured)[place] * scale for r in evidence.trained]
         rows.append(_trained_row(spec, name, printed, decimals, values, figure.note, evidence))
+
     return rows
 
 
@@ -218,15 +224,18 @@ def _trained_row(  # a row's parts
     shown = f"{printed:.{decimals}f}"
     if not values:
         return _not_run(spec, name, shown, evidence.missing or "it was not trained")
+
     mean = statistics.fmean(values)
     if len(values) < FEWEST_SEEDS:
         row = _not_run(spec, name, shown, "one seed gives no interval: take --seeds 3")
         return replace(row, measured=f"{mean:.{decimals + 1}f}")
+
     low, high = prediction_interval(values)
     half_digit = 0.5 * 10.0**-decimals
     inside = low - half_digit <= printed <= high + half_digit
     pictures = round(evidence.trained[0].samples("trained")[0])
     about = "; ".join(filter(None, (note, f"{len(values)} seeds on {pictures:,} pictures")))
+
     return Reproduced(
         model=spec.name,
         quantity=name,

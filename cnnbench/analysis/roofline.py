@@ -11,19 +11,21 @@ from typing import Literal
 from cnnbench.record import Record
 from cnnbench.spec import Case, Precision
 
+# A cell that does more than this share of the peak did not do the work that was counted, or was not waited for: it is
+# invalid. The 5 % are for the noise of the peak (measuring method, docs/measurement.md).
 ABOVE_PEAK = 1.05
-"""A cell that does more than this share of the peak did not do the work that was counted, or was not waited for: it is
-invalid. The 5 % are for the noise of the peak (measuring method, docs/measurement.md)."""
 
+# A step costs three forward passes: the backward pass makes the gradients of inputs and of weights, each of them as
+# much work as the forward pass (Kaplan et al. 2020, appendix B).
 TRAINING = 3
-"""A step costs three forward passes: the backward pass makes the gradients of inputs and of weights, each of them as
-much work as the forward pass (Kaplan et al. 2020, appendix B)."""
 
 _FLOPS_PER_MAC = 2
 _PASSES_OF_ACTIVATIONS = 2  # written by one layer, read by the next
 _FP32_BYTES = 4
 _HALF: frozenset[Precision] = frozenset({"amp_bf16", "amp_fp16", "bf16"})
 
+# The ceilings of each precision, its own first; the highest counts. A convolution in fp32 can be faster than a matrix
+# product, as it is on CPUs, and Winograd's needs fewer FLOPs than are counted.
 _PEAKS: Mapping[Precision, tuple[str, ...]] = MappingProxyType(
     {
         "fp32": ("fp32_flop_per_s", "conv_flop_per_s"),
@@ -33,8 +35,6 @@ _PEAKS: Mapping[Precision, tuple[str, ...]] = MappingProxyType(
         "amp_fp16": ("fp16_flop_per_s",),
     }
 )
-"""The ceilings of each precision, its own first; the highest counts. A convolution in fp32 can be faster than a matrix
-product, as it is on CPUs, and Winograd's needs fewer FLOPs than are counted."""
 
 Bound = Literal["compute", "memory", "launches"]
 
@@ -128,9 +128,11 @@ def roofline(case: Case, latency_s: float | None, cost: Cost | None, ceilings: C
     """
     if cost is None or ceilings is None or not latency_s or cost.macs <= 0 or (case.task == "train" and cost.frozen):
         return None
+
     peak, bandwidth = ceilings.peak(case.variant.precision), ceilings.bandwidth()
     if peak is None or bandwidth is None or ceilings.dispatch_s is None:
         return None
+
     passes = TRAINING if case.task == "train" else 1
     flops = passes * _FLOPS_PER_MAC * cost.macs * case.batch_size
     moved = passes * _bytes(case, cost)
@@ -140,6 +142,7 @@ def roofline(case: Case, latency_s: float | None, cost: Cost | None, ceilings: C
     }
     if case.variant.compile_mode is None:
         alone_s["launches"] = passes * cost.operator_calls * ceilings.dispatch_s
+
     return Roofline(
         flops_per_byte=flops / moved,
         peak_flop_per_s=peak,

@@ -10,8 +10,8 @@ from cnnbench.analysis.roofline import Roofline, ceilings_of, cost_of, roofline
 from cnnbench.quantity import show
 from cnnbench.spec import Shape
 
+# The cells that count a model's parameters and multiply-adds, by model and input shape.
 Counts = Mapping[tuple[str, Shape], Cell]
-"""The cells that count a model's parameters and multiply-adds, by model and input shape."""
 
 
 def roof_of(cell: Cell, controls: Controls, counts: Counts) -> Roofline | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+# Stands in files for an infinite number of calls: compiling that does not pay.
 NEVER = "never"
-"""Stands in files for an infinite number of calls: compiling that does not pay."""
 
+# Code of the warning that a row's scores are wrong, so that its speed is of no use.
 NUMERICS_FAILED = "numerics_failed"
-"""Code of the warning that a row's scores are wrong, so that its speed is of no use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,5 +109,5 @@ class Row:
         return " ".join(part for part in (self.model, self.variant, self.device, self.task, batch) if part)
 
 
+# The columns of `report.csv`, in order.
 COLUMNS = tuple(field.name for field in fields(Row) if field.name != "detail")
-"""The columns of `report.csv`, in order."""

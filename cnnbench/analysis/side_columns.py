@@ -31,6 +31,7 @@ def with_extras(row: Row, cell: Cell, around: RowContext) -> Row:
     memory, numerics = controls.of(cell, "memory"), controls.of(cell, "numerics")
     roof = roof_of(cell, controls, around.counts)
     row = _with_break_even(_with_details(row, cell, controls), cell, around)
+
     if roof is not None:
         detail = replace(
             row.detail,
@@ -41,6 +42,7 @@ def with_extras(row: Row, cell: Cell, around: RowContext) -> Row:
             bytes_per_s=roof.bytes_per_s,
         )
         row = replace(row, detail=detail)
+
     return replace(
         row,
         peak_memory_bytes=None if memory is None else memory.middle("peak_memory_bytes"),

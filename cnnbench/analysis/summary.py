@@ -123,11 +123,13 @@ def _leaders(rows: Sequence[Row]) -> list[str]:
             best = min(among, key=lambda row: row.latency_s or 0.0)
             where = _where(condition) if several else ""
             sentences.append(f"Shortest latency{where}: {best.model} {best.variant}, {_latency(best)}.")
+
     judged = [row for row in rows if row.top1 is not None]
     if len({row.model for row in judged}) > 1 and len({row.dataset for row in judged}) == 1:
         best = max(judged, key=lambda row: row.top1 or 0.0)
         top1 = show_range(best.top1, best.top1_low, best.top1_high, "share")
         sentences.append(f"Highest top-1 on {best.dataset}: {best.model}, {top1}.")
+
     return sentences
 
 

@@ -47,6 +47,7 @@ def by_code(warnings: Iterable[RowWarning]) -> tuple[Warned, ...]:
         code, fact, advice = one_line(warning.code), one_line(warning.fact), one_line(warning.advice)
         advices.setdefault(code, {})[advice] = None
         facts.setdefault(code, {}).setdefault(fact.rstrip("."), []).append(marked.row)
+
     return tuple(
         Warned(
             code=code,

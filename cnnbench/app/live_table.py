@@ -12,13 +12,13 @@ from cnnbench.record import Record, Run
 from cnnbench.report.text.table import Table, main_table
 from cnnbench.spec import CnnbenchError
 
+# Columns of the live table, which must fit beside each other on most terminals.
 SHOWN = ("Model", "Variant", "Device", "Batch", "Task", "Latency", "Speed-up", "Verdict", "Status")
-"""Columns of the live table, which must fit beside each other on most terminals."""
 
+# The table is made anew a second after the last time at the earliest, and later where making it takes long: it shares
+# the cores with the workers, and may take a fiftieth of the time.
 LEAST_APART_S = 1.0
 COST_SHARE = 0.02
-"""The table is made anew a second after the last time at the earliest, and later where making it takes long: it shares
-the cores with the workers, and may take a fiftieth of the time."""
 
 
 class LiveTable:

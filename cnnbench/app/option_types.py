@@ -125,11 +125,12 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(int(w) for w in words))
 
 
+# The option of every command that reads a dataset.
 data_dir_option = click.option(
     "--data-dir", metavar="FOLDER", help="Where datasets lie, looked through before CNNBENCH_DATA and ./data."
 )
-"""The option of every command that reads a dataset."""
 
+# Formats of a plain listing.
 DURATION = Duration()
 COUNT = Count()
 PERCENT = Percent()
@@ -137,4 +138,3 @@ SHAPE = ShapeType()
 SIZE = Size()
 NUMBERS = Numbers()
 TABLE_FORMATS = ("table", "csv", "json")
-"""Formats of a plain listing."""

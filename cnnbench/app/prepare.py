@@ -16,14 +16,15 @@ from cnnbench.orchestrator.plan import Plan, canonical_reference, split_referenc
 from cnnbench.orchestrator.run import plan_only
 from cnnbench.report.text.listing import render
 from cnnbench.spec import Budget, Device, Request, UsageError, unknown_name
+from cnnbench.text import number_of
 from cnnbench.variants import parse_variant, split_variants
 
+# The longest wait for an answer of one cell is a third of the budget, but 10 s at the least, in which the slowest
+# built-in answers on a busy machine, and two minutes at the most.
 DEFAULT_BUDGET_S = 60.0
 TIMEOUT_SHARE = 1 / 3
 SHORTEST_TIMEOUT_S = 10.0
 LONGEST_TIMEOUT_S = 120.0
-"""The longest wait for an answer of one cell is a third of the budget, but 10 s at the least, in which the slowest
-built-in answers on a busy machine, and two minutes at the most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,10 +140,8 @@ _HEADERS = ("model", "variant", "device", "task", "batch", "note")
 def _total(plan: Plan) -> str:
     trained = len(plan.accuracy)
     cells = sum(case.role == "timed" for group in plan.groups for case in group.cases)
-    measured = f"{cells} cell{'s' if cells != 1 else ''}"
-    return measured + (
-        f", {trained} training{'s' if trained > 1 else ''} on {plan.request.accuracy}" if trained else ""
-    )
+    measured = number_of(cells, "cell")
+    return f"{measured}, {number_of(trained, 'training')} on {plan.request.accuracy}" if trained else measured
 
 
 def _cell_rows(plan: Plan) -> list[tuple[str, str, str, str, int, str | None]]:

@@ -19,15 +19,15 @@ from cnnbench.report.text.table import Table
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+# Lines of a terminal that are kept for the bar and for what was there before.
 BESIDE_TABLE = 4
-"""Lines of a terminal that are kept for the bar and for what was there before."""
 
+# Seconds between two lines of progress where there is no terminal: enough to see life in a log. Our choice.
 PLAIN_EVERY_S = 10.0
-"""Seconds between two lines of progress where there is no terminal: enough to see life in a log. Our choice."""
 
 
+# Seconds between two looks at the clock on a terminal.
 TICK_S = 1.0
-"""Seconds between two looks at the clock on a terminal."""
 
 
 class Display(Protocol):

@@ -30,8 +30,8 @@ from cnnbench.store import Store, finished
 
 RESULTS = Path("results")
 
+# Roles of workers that fail with their cell: its own line says why, and the report's notes name them.
 BESIDE_A_CELL = ("aa_control", "control_workload", "lineup")
-"""Roles of workers that fail with their cell: its own line says why, and the report's notes name them."""
 
 
 def run_folder(title: str, now: datetime) -> Path:
@@ -110,6 +110,7 @@ def spent_s(items: Iterable[Record | Run]) -> float:
     total = 0.0
     killed: Run | None = None
     records: list[Record] = []
+
     for item in items:
         if isinstance(item, Record):
             records.append(item)
@@ -121,6 +122,7 @@ def spent_s(items: Iterable[Record | Run]) -> float:
             total += item.wall_s - (item.compile_s or 0.0)
             killed = None
         records = []
+
     return total + _seen_s(killed, records)
 
 
@@ -158,8 +160,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+# What ended a run before all was measured.
 Ended = CnnbenchError | KeyboardInterrupt | None
-"""What ended a run before all was measured."""
 
 
 def _guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool) -> Ended:
@@ -182,6 +184,7 @@ def _guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool)
         spent = runner.spent()
         whole = replace(run, partial=partial, wall_s=spent.wall_s, passes_s=spent.passes_s, compile_s=spent.compile_s)
         problem = _problem(lambda: store.append(whole))
+
     return ended or problem
 
 
@@ -199,6 +202,7 @@ def _finish(store: Store, folder: Path, request: Request, options: Options, ende
     last = finished(loaded.items).values()
     if isinstance(ended, MissingError) and not last:
         raise ended
+
     report = None
     if last:
         try:
@@ -207,6 +211,7 @@ def _finish(store: Store, folder: Path, request: Request, options: Options, ende
         except CnnbenchError as problem:
             ended = ended or problem
         point_latest(folder)
+
     return Measured(
         report=report,
         folder=folder,
@@ -250,6 +255,7 @@ def conclude(measured: Measured, options: Options, output_format: str, echo: Cal
     if measured.report is not None:
         echo(WRITERS[output_format].write(measured.report).rstrip("\n"))
         click.echo(f"Records and reports: {measured.folder}", err=True)
+
     resume = f"Go on with:\n  {resume_command(options, measured.folder)}"
     if measured.error is not None:
         if measured.report is None:
@@ -259,7 +265,9 @@ def conclude(measured: Measured, options: Options, output_format: str, echo: Cal
             kept = "" if measured.report is None else "What was measured is kept. "
             click.echo(f"{kept}{resume}", err=True)
         return measured.error.exit_code
+
     if measured.interrupted:
         click.echo(f"Interrupted. What was measured is kept. {resume}", err=True)
         return EXIT_INTERRUPTED
+
     return 0 if measured.ok else EXIT_FAILED

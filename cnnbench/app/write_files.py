@@ -8,8 +8,8 @@ from cnnbench.analysis import Report
 from cnnbench.report import WRITERS
 from cnnbench.spec import CnnbenchError
 
+# Formats whose files a run folder gets.
 FILES = ("markdown", "csv", "html")
-"""Formats whose files a run folder gets."""
 
 
 def write_files(report: Report, folder: Path, formats: tuple[str, ...]) -> list[Path]:

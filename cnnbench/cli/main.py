@@ -13,6 +13,7 @@ import click
 from cnnbench._version import __version__
 from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED
 
+# Subcommand: its module in `cnnbench.cli.commands`, and the line that help shows, which imports none of them.
 _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "list": ("list_", "List the models, variants, datasets, plans or quantities."),
@@ -33,7 +34,6 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "selftest": ("selftest", "Prove on this machine that cnnbench measures rightly."),
     }
 )
-"""Subcommand: its module in `cnnbench.cli.commands`, and the line that help shows, which imports none of them."""
 
 
 class _Lazy(click.Group):

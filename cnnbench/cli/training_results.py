@@ -54,16 +54,20 @@ def table_text(records: Sequence[Record], folder: Path, output_format: str) -> s
         "train_s",
         "checkpoint",
     )
+
     rows = [_row(record, folder) for record in records]
     if output_format != "table":
         return render(headers, rows, output_format)
+
     shown = [(*row[:3], *(_shown(h, v) for h, v in zip(headers[3:9], row[3:9], strict=True)), row[9]) for row in rows]
     text = render(headers, shown, "table")
     tops = [top[0] for record in records if (top := record.samples("top1"))]
+
     if len(tops) > 1:
         mean = stats.t_interval(tops)
         text += f"\n\ntop-1 over {len(tops)} seeds: mean {show_range(mean.center, mean.low, mean.high, 'share')}, "
         text += f"standard deviation {100 * statistics.stdev(tops):.1f} %"
+
     errors = [f"seed {record.case.seed}: {record.error}" for record in records if record.error]
     notes = list(dict.fromkeys(note for record in records for note in record.notes))
     return "\n".join([text, "", *errors, *notes]).rstrip()
@@ -72,16 +76,20 @@ def table_text(records: Sequence[Record], folder: Path, output_format: str) -> s
 def _shown(header: str, value: object) -> str | None:
     if not isinstance(value, float):
         return None
-    return show(value, "share" if "top1" in header else "seconds" if header.endswith("_s") else "number")
+    if "top1" in header:
+        return show(value, "share")
+    return show(value, "seconds" if header.endswith("_s") else "number")
 
 
 def _row(record: Record, folder: Path) -> tuple[object, ...]:
     losses, tops = record.samples("train_loss"), record.samples("val_top1")
     if record.status != "ok":
         return (record.case.seed, record.status, None, *[None] * 6, None)
+
     test = stats.wilson(round(record.samples("correct")[0]), round(record.samples("tested")[0]))
     file = checkpoint_path(folder, record.case.model, record.case.seed)
     train_s = math.fsum((*record.samples("features_s"), *record.samples("epoch_s")))
+
     return (
         record.case.seed,
         "ok",

@@ -38,8 +38,8 @@ def _by_name(specs: tuple[DatasetSpec, ...]) -> Mapping[str, DatasetSpec]:
     return MappingProxyType(found)
 
 
+# Every dataset by name, read-only.
 DATASETS = _by_name(_ALL)
-"""Every dataset by name, read-only."""
 
 
 def find(name: str) -> DatasetSpec:

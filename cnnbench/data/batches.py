@@ -14,12 +14,11 @@ from torch.nn import functional
 from cnnbench.data.dataset import Pictures, Read
 from cnnbench.spec import Shape, UnsupportedError, UsageError, is_picture
 
+# A split whose adapted pictures take at most this is adapted once; a larger one batch by batch.
+#
+# Our choice: 1,797 pictures of 3x32x32 take 21 MiB, of 3x224x224 more than 1 GiB. Bytes that need no resizing are
+# always adapted by batch: that takes a few microseconds, and whole they would take four times the memory.
 HELD_BYTES = 64 * 2**20
-"""A split whose adapted pictures take at most this is adapted once; a larger one batch by batch.
-
-Our choice: 1,797 pictures of 3x32x32 take 21 MiB, of 3x224x224 more than 1 GiB. Bytes that need no resizing are always
-adapted by batch: that takes a few microseconds, and whole they would take four times the memory.
-"""
 
 _BYTES_PER_FLOAT = 4
 
@@ -42,14 +41,18 @@ class View:
         seen = images.to(torch.float32, copy=True)  # so that what follows, and the network, may work in place
         if images.dtype == torch.uint8:
             seen.div_(255)
+
         if seen.shape[2:] != (height, width):
             shrinks = height < seen.shape[2] or width < seen.shape[3]
             seen = functional.interpolate(seen, size=(height, width), mode="bilinear", antialias=shrinks)
+
         if seen.shape[1] != channels:
             seen = seen.expand(-1, channels, -1, -1).contiguous()
+
         if self.mean:
             mean, std = _columns(self.mean, self.std, seen.device)
             seen.sub_(mean).div_(std)
+
         return seen.contiguous()
 
     def fits(self, images: Tensor) -> bool:
@@ -241,10 +244,13 @@ def batches(
             images, labels = split.images_NCHW[chosen], split.labels_N[chosen]
         else:
             images, labels = split.images_NCHW[places[chosen]], split.labels_N[places[chosen]]
+
         if split.augmentation is not None and draw is not None:
             images = split.augmentation(images, draw)
+
         if split.view is not None:
             images = split.view(images)
         elif places is None:
             images = images.clone()  # a network may work in place on its input
+
         yield images, labels

@@ -16,8 +16,8 @@ import psutil
 
 from cnnbench.spec import CnnbenchError, Shape
 
+# The file of a folder that holds the pixels of all pictures, one after the other.
 PIXELS = "pixels.bin"
-"""The file of a folder that holds the pixels of all pictures, one after the other."""
 
 _PART = ".part-"
 _VERSION = 2
@@ -54,6 +54,7 @@ def whole(folder: Path, needed_bytes: int) -> Iterator[Path]:
         yield part
         if folder.exists():  # of a process that was faster
             shutil.rmtree(folder)
+
         part.replace(folder)
     except OSError as error:
         raise CnnbenchError(

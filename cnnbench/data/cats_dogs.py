@@ -29,8 +29,8 @@ def read(source: Source, wanted: Shape, on_progress: OnProgress) -> Read:
     return read_pictures("cats_dogs", source, CLASS_NAMES, (3, *wanted[1:]), on_progress, top=_TOP)
 
 
+# As mobilenet_v2_transfer is trained, for more epochs, which cost nearly nothing on features. Not looked for.
 FAST = Fast(optimizer="adam", learning_rate=0.01, batch_size=32, epochs=10, cache_features=True)
-"""As mobilenet_v2_transfer is trained, for more epochs, which cost nearly nothing on features. Not looked for."""
 
 
 SPEC = DatasetSpec(

@@ -57,10 +57,12 @@ def inspect(spec: DatasetSpec, source: Source, on_progress: OnProgress) -> Datas
     files = tuple(_checked(file.path, file.md5) for file in source.files)
     if any(file.as_published is False for file in files):
         return DatasetSummary(source=source, files=files, parts=(), notes=(), left_out=(), misnamed=())
+
     read = spec.read(source, spec.shape, on_progress)
     named = [("train", read.train), ("val", read.val), ("test", read.test)]
     if read.val is read.test:
         named.pop(1)
+
     return DatasetSummary(
         source=source,
         files=files,

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+# Folders that are looked through for a dataset, the first one first.
 Places = tuple[Path, ...]
-"""Folders that are looked through for a dataset, the first one first."""
 
+# Hears what is being done, and the share of it that is done (0 to 1).
 OnProgress = Callable[[str, float], None]
-"""Hears what is being done, and the share of it that is done (0 to 1)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

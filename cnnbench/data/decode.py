@@ -18,14 +18,14 @@ from cnnbench import machine
 from cnnbench.data.dataset import LeftOut
 from cnnbench.spec import Shape
 
+# The shorter side before the centre is cut out, in sides of the cut: what ImageNet's networks are tested with.
 RESIZE = 256 / 224
-"""The shorter side before the centre is cut out, in sides of the cut: what ImageNet's networks are tested with."""
 
+# Pictures that wait for a thread or for their turn: enough to keep all cores busy, few enough to hold. Our choice.
 AHEAD = 256
-"""Pictures that wait for a thread or for their turn: enough to keep all cores busy, few enough to hold. Our choice."""
 
+# Takes a picture's number in the order given, and its pixels (C, H, W).
 Place = Callable[[int, npt.NDArray[np.uint8]], object]
-"""Takes a picture's number in the order given, and its pixels (C, H, W)."""
 
 
 def decode_all(

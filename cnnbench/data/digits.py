@@ -13,25 +13,24 @@ if TYPE_CHECKING:
 
     from cnnbench.data.dataset import Pictures
 
+# The stored pixels are whole numbers from 0 to 16: how many of 4x4 scanned points are ink.
 CLASSES = 10
 WHITEST = 16.0
-"""The stored pixels are whole numbers from 0 to 16: how many of 4x4 scanned points are ink."""
 
 VALIDATION_FOLD = 3
 TEST_FOLD = 4
 FOLDS = 5
 
+# Epochs on digits where the user gives none.
+#
+# The tutorials train 3 to 20 epochs on 50,000 to 60,000 pictures. So few epochs of 1,079 pictures are a small share of
+# those optimiser steps, and would judge the networks half trained. Tried with the built-in networks from a perceptron
+# to LeNet, two seeds each: after 30 epochs validation stands where it stands after 40, within the noise of a few
+# pictures, while after 10 some are 10 points below.
 DIGITS_EPOCHS = 30
-"""Epochs on digits where the user gives none.
 
-The tutorials train 3 to 20 epochs on 50,000 to 60,000 pictures. So few epochs of 1,079 pictures are a small share of
-those optimiser steps, and would judge the networks half trained. Tried with the built-in networks from a perceptron to
-LeNet, two seeds each: after 30 epochs validation stands where it stands after 40, within the noise of a few pictures,
-while after 10 some are 10 points below.
-"""
-
+# Most optimiser steps on digits where the user gives no epochs: what keeps a recipe with batch 1 near the others.
 DIGITS_STEPS = 8_000
-"""Most optimiser steps on digits where the user gives no epochs: what keeps a recipe with batch 1 near the others."""
 
 
 def read(_source: Source, _wanted: Shape, _on_progress: OnProgress) -> Read:
@@ -59,8 +58,8 @@ def read(_source: Source, _wanted: Shape, _on_progress: OnProgress) -> Read:
     return Read(train=part(fold < VALIDATION_FOLD), val=part(fold == VALIDATION_FOLD), test=part(fold == TEST_FOLD))
 
 
+# A plain choice that was not looked for: with 1,079 pictures every training ends within seconds.
 FAST = Fast(optimizer="adam", learning_rate=0.01, batch_size=32, epochs=15)
-"""A plain choice that was not looked for: with 1,079 pictures every training ends within seconds."""
 
 
 SPEC = DatasetSpec(

@@ -74,6 +74,7 @@ def take_over(source: Source, folder: Path) -> tuple[Path, ...]:
     goals = [folder / source.home if whole else folder / source.home / file.path.name for file in source.files]
     if there := next((goal for goal in goals if goal.exists()), None):
         raise UsageError(f"'{there}' is there already. Move it away, or name another folder with --data-dir.")
+
     try:
         home = goals[0].parent
         home.mkdir(parents=True, exist_ok=True)
@@ -84,4 +85,5 @@ def take_over(source: Source, folder: Path) -> tuple[Path, ...]:
                 (Path(part) / goal.name).replace(goal)
     except OSError as error:
         raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror or error}.") from error
+
     return tuple(goals)

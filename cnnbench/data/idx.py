@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from cnnbench.spec import Shape, UsageError
 
+# Two zeros, then the code of unsigned bytes; the number of dimensions follows, and each as four bytes.
 _BYTES_MAGIC = b"\x00\x00\x08"
-"""Two zeros, then the code of unsigned bytes; the number of dimensions follows, and each as four bytes."""
 
 
 def read_idx(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
@@ -38,16 +38,20 @@ def _read(file: gzip.GzipFile | BufferedReader, path: Path, shape: Shape) -> npt
         raise UsageError(
             f"{path} is no IDX file of bytes with {len(shape)} dimensions: it begins with {head[:4].hex()}."
         )
+
     found = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
     if found != shape:
         said, wanted = ("x".join(map(str, s)) for s in (found, shape))
         raise UsageError(f"{path} holds {said} values where {wanted} are expected.")
+
     values = np.empty(math.prod(shape), dtype=np.uint8)
     left = values.data
     while left and (count := file.readinto(left)):
         left = left[count:]
+
     if len(left):
         raise UsageError(f"{path} is cut short: {len(left)} of {len(values)} values are missing.")
     if file.read(1):
         raise UsageError(f"{path} holds more than the {len(values)} values that its head says.")
+
     return values.reshape(shape)

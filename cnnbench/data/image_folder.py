@@ -22,11 +22,11 @@ from cnnbench.data.dataset import LeftOut, OnProgress, Pictures, Read, Source
 from cnnbench.data.decode import RESIZE, decode_all
 from cnnbench.spec import Shape, UsageError
 
+# One of so many pictures of each class is held out as a test, always the same ones.
 FOLDS = 5
-"""One of so many pictures of each class is held out as a test, always the same ones."""
 
+# Names that are taken for pictures; what is in the file decides how it is read.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-"""Names that are taken for pictures; what is in the file decides how it is read."""
 
 SAME_NOTE = "The validation pictures are the test pictures, a fixed fifth; nothing is chosen by them."
 
@@ -162,15 +162,18 @@ def read_pictures(  # what is read, as what, and where it is kept
                 shape,
                 lambda share: on_progress(f"decoding {len(wanted)} pictures once", share),
             )
+
     kept = msgspec.json.decode((folder / "index.json").read_bytes(), type=Kept)
     count, labels = len(kept.labels) - kept.tests, np.array(kept.labels, dtype=np.int64)
     in_both = set(labels[:count].tolist()) & set(labels[count:].tolist())
     few = [name for label, name in enumerate(classes) if label not in in_both]
+
     if few:
         raise UsageError(
             f"{source.files[0].path} holds too few pictures that can be read of {', '.join(few)}: one of {FOLDS} is "
             f"held out as a test, so a class needs {FOLDS} at least."
         )
+
     images = mapped(folder, len(labels), shape)
     train = Pictures(images_NCHW=images[:count], labels_N=labels[:count])
     test = Pictures(images_NCHW=images[count:], labels_N=labels[count:])
@@ -231,8 +234,8 @@ def _fill(
     on_progress(1.0)
 
 
+# How files of the common formats begin, and how they are named.
 _HEADS = {b"\xff\xd8\xff": (".jpg", ".jpeg"), b"\x89PNG": (".png",), b"GIF8": (".gif",), b"BM": (".bmp",)}
-"""How files of the common formats begin, and how they are named."""
 
 
 def _watched(contents: Iterator[tuple[str, bytes]], misnamed: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from cnnbench.data.dataset import DatasetSpec, File, OnProgress, Places, Read, Source, no_progress
 from cnnbench.spec import MissingError, Shape, UsageError
 
+# The environment variable that names a data folder.
 ENVIRONMENT = "CNNBENCH_DATA"
-"""The environment variable that names a data folder."""
 
+# Where datasets are looked for last, and fetched to: `data` in the folder that one is in.
 DEFAULT = Path("data")
-"""Where datasets are looked for last, and fetched to: `data` in the folder that one is in."""
 
 _PIECE = 1 << 20
 

@@ -10,12 +10,12 @@ from cnnbench.spec import Shape
 if TYPE_CHECKING:
     from cnnbench.data.dataset import Pictures
 
+# Standard deviation of the noise in steps of 255, beside patterns that span half of them: hard enough that a network
+# must learn, easy enough that it does within seconds. Our choice.
 CLASSES = 10
 SHAPE = (3, 32, 32)
 COUNTS = Counts(train=5_000, val=1_000, test=1_000)
 NOISE = 60.0
-"""Standard deviation of the noise in steps of 255, beside patterns that span half of them: hard enough that a network
-must learn, easy enough that it does within seconds. Our choice."""
 
 _GRID = 4
 

@@ -7,6 +7,7 @@ import pickle
 
 from cnnbench.spec import UsageError
 
+# All that a pickle may name: what arrays are made of. Lists, dictionaries, strings and numbers need no name.
 _ADMITTED = frozenset(
     {
         ("numpy.core.multiarray", "_reconstruct"),
@@ -15,7 +16,6 @@ _ADMITTED = frozenset(
         ("numpy", "dtype"),
     }
 )
-"""All that a pickle may name: what arrays are made of. Lists, dictionaries, strings and numbers need no name."""
 
 
 class _Restricted(pickle.Unpickler):

@@ -21,6 +21,7 @@ def spec_of(name: str) -> DatasetSpec:
     root = Path(name.removeprefix(PREFIX)).expanduser()
     if not root.is_dir():
         raise UsageError(f"Dataset '{name}': there is no folder '{root}'. Give one that holds a folder for each class.")
+
     classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
     if len(classes) < FEWEST_CLASSES:
         there = f"only '{classes[0]}'" if classes else "none"
@@ -28,6 +29,7 @@ def spec_of(name: str) -> DatasetSpec:
             f"Dataset '{name}': the folder must hold a folder of pictures for each of two classes or more, "
             f"there is {there}."
         )
+
     return DatasetSpec(
         name=name,
         classes=len(classes),

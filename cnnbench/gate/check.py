@@ -22,8 +22,8 @@ from cnnbench.gate.verdict import GateReport
 from cnnbench.models.user_object import called, save_model
 from cnnbench.spec import Shape, UsageError
 
+# Time for one check's first measurement: enough for tens of rounds of a network of some milliseconds.
 DEFAULT_BUDGET = "30s"
-"""Time for one check's first measurement: enough for tens of rounds of a network of some milliseconds."""
 
 _ONE_PICTURE = 3
 _BATCH = 4
@@ -52,6 +52,7 @@ def check(model: object, example: object, baseline: object, settings: Settings) 
     _check_alone()
     batch_size, shape = shape_of(example)
     wishes = replace(_wishes(settings), batch_sizes=(batch_size,), input_shape=shape)
+
     with tempfile.TemporaryDirectory(prefix="cnnbench-check-") as folder:
         wishes = replace(wishes, output=Path(folder) / "run")
         if isinstance(baseline, str):
@@ -93,6 +94,7 @@ def shape_of(example: object) -> tuple[int, Shape]:
         if len(numbers) in (_ONE_PICTURE, _BATCH) and all(isinstance(n, int) and n > 0 for n in numbers):
             return (1, numbers) if len(numbers) == _ONE_PICTURE else (numbers[0], numbers[1:])
         raise UsageError(f"The example {example!r} is no shape. Write (batch, channels, height, width).")
+
     tensor: Any = example
     if not (hasattr(tensor, "is_floating_point") and hasattr(tensor, "shape")):
         raise UsageError(
@@ -103,6 +105,7 @@ def shape_of(example: object) -> tuple[int, Shape]:
             f"The example is a tensor of {tensor.dtype} with the shape {tuple(tensor.shape)}. Networks are measured on "
             "batches of pictures: floating-point numbers, the batch first."
         )
+
     return int(tensor.shape[0]), tuple(int(n) for n in tensor.shape[1:])
 
 
@@ -114,6 +117,7 @@ def _wishes(settings: Settings) -> GateOptions:
     """
     if settings.inconclusive not in ("pass", "fail"):
         raise UsageError(f"'{settings.inconclusive}' is not what an inconclusive check can do: pass or fail.")
+
     try:
         return GateOptions(
             variants=Words().convert(_text(settings.variants), None, None),
@@ -155,6 +159,7 @@ def _place(model: object) -> tuple[Path, str]:
     module = sys.modules.get(getattr(model, "__module__", None) or "")
     name = getattr(model, "__qualname__", "")
     file = getattr(module, "__file__", None)
+
     if file is None or getattr(module, name, None) is not model:
         raise UsageError(
             f"{called(model)} cannot be found in another revision: a function or class at the top level of a module is "
@@ -165,4 +170,5 @@ def _place(model: object) -> tuple[Path, str]:
             f"{name} is of an installed package, {file}, and no revision of the repository has it there. Install the "
             "package in editable mode: pip install -e ."
         )
+
     return Path(file), name

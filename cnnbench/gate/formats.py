@@ -58,6 +58,7 @@ def to_markdown(report: GateReport) -> str:
         f"PyTorch {machine.torch} and cnnbench {machine.cnnbench}; BASE is {report.question.base}, HEAD is "
         f"{report.question.head}, the threshold {percent(report.question.threshold)}."
     )
+
     parts = [
         f"## cnnbench gate: {'FAIL' if report.failed else 'PASS'}",
         f"**{escape(report.sentence)}**",
@@ -91,10 +92,10 @@ def to_json(report: GateReport) -> str:
     return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
 
 
+# Every format by the name that the command line takes.
 GATE_WRITERS = MappingProxyType[str, Callable[[GateReport], str]](
     {"table": to_table, "markdown": to_markdown, "csv": to_csv, "json": to_json}
 )
-"""Every format by the name that the command line takes."""
 
 
 def _row(cell: GateCell) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from cnnbench.spec import CnnbenchError, UsageError
 
+# Columns of a gate's CSV, which are those of a history: slowdowns are shares, 0.1 takes 10 % longer; low and high are
+# each one-sided at 99 %; started is UTC in ISO 8601.
 HISTORY_COLUMNS = (
     *("started", "model", "variant", "batch_size", "verdict", "slowdown", "slowdown_low", "slowdown_high"),
     *("again", "again_low", "again_high", "base_latency_s", "head_latency_s", "base", "head", "threshold"),
     *("cpu", "torch", "sentence"),
 )
-"""Columns of a gate's CSV, which are those of a history: slowdowns are shares, 0.1 takes 10 % longer; low and high are
-each one-sided at 99 %; started is UTC in ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

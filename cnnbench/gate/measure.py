@@ -113,6 +113,7 @@ def groups_of(request: Request, pairs: Sequence[SidePair], sides: Sides) -> tupl
                     budget=request.budget,
                 )
                 found.append(Group(cases=(replace(head, model=pair.base), head)))
+
     return tuple(found)
 
 
@@ -175,6 +176,7 @@ class _Measuring:
                     continue
                 self._round(group, 0.0)
                 self._check_scores(group, scratch)
+
             while fitting := self._fitting(running):
                 left_s = self._deadline - time.monotonic()
                 chosen = next_of(fitting)

@@ -55,6 +55,7 @@ def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Gate
     request = _request(f"gate {base} {head or ''}".strip(), wishes)
     top = top_of(here)
     paths = [_inside(top, here, name) for name in names]
+
     with sigterm_interrupts(), checked_out(top, base, head) as (before, after):
         _check_built_ins(paths, before, after, top)
         entries = [
@@ -163,10 +164,12 @@ def _requirement_notes(before: Revision, after: Revision, wishes: GateOptions) -
         return _python_notes(wishes)
     if not differing:
         return ()
+
     verb = "differs" if len(differing) == 1 else "differ"
     what = f"{', '.join(differing)} {verb} between {before.name} and {after.name}"
     if wishes.same_environment:
         return (f"{what}; both were measured in the present environment all the same (--same-environment)",)
+
     raise UsageError(
         f"{what}: in one environment, one of them would run with packages that it was not made for. Give the "
         "interpreter of an environment made for BASE with --base-python PATH, or measure both in the present one with "

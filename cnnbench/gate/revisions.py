@@ -14,16 +14,16 @@ from pathlib import Path
 
 from cnnbench.spec import MissingError, UsageError
 
+# Digits of a commit that are shown.
 SHORT = 8
-"""Digits of a commit that are shown."""
 
+# Files in a repository's root that pin what it runs with.
 LOCKS = ("requirements*.txt", "requirements*.lock", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
-"""Files in a repository's root that pin what it runs with."""
 
 PROJECT = "pyproject.toml"
 
+# What git sets for its hooks, where it would mean another repository or index than ours.
 _OWN_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
-"""What git sets for its hooks, where it would mean another repository or index than ours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

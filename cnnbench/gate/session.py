@@ -23,12 +23,12 @@ from cnnbench.record import Record, Run
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError
 from cnnbench.store import Store
 
+# Half-width of the 95 % interval, as a share of the threshold, at which measuring a cell ends early. With eight rounds
+# the 99 % bound is then a third of the threshold from the estimate, with six a little more.
 WIDTH_SHARE = 0.25
-"""Half-width of the 95 % interval, as a share of the threshold, at which measuring a cell ends early. With eight rounds
-the 99 % bound is then a third of the threshold from the estimate, with six a little more."""
 
+# What a run folder gets beside the records.
 FILES = {"markdown": "gate.md", "csv": "gate.csv", "json": "gate.json"}
-"""What a run folder gets beside the records."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +72,11 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
     store = Store(folder)
     if store.load().items:
         raise UsageError(f"'{folder}' holds a run already, and a gate measures anew. Give a new folder with --output.")
+
     past = () if gate.history is None else history.load(gate.history)
     run = Run(title=gate.request.title, command=gate.command, started=now.isoformat(timespec="seconds"))
     begin = time.monotonic()
+
     with display() as shown, sigterm_interrupts():
         try:
             found = _Measuring(gate, store, run, shown).all()
@@ -82,6 +84,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
             if store.file.exists():
                 shown.line(f"What was measured is kept in {folder}; a gate starts anew.")
             raise
+
     wall_s = time.monotonic() - begin
     store.append(replace(run, wall_s=wall_s))
     compared = [entry.recorded for entry in gate.entries]
@@ -95,6 +98,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
         wall_s=wall_s,
         past=past,
     )
+
     _write(report, folder)
     point_latest(folder)
     return report, folder
@@ -127,6 +131,7 @@ class _Measuring:
         self._shown = shown
         self._begin = time.monotonic()
         self._records: list[Record] = []
+
         self._names = {
             built: recorded
             for entry in gate.entries
@@ -144,6 +149,7 @@ class _Measuring:
         self._shown.on_progress(
             Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=budget.total_s)
         )
+
         with hosting_sides(gate.request, gate.base_python) as hosts:
             sides = look(hosts, pairs)
             lacking = tuple(cell for entry in gate.entries if (cell := self._lacking(entry, sides)) is not None)
@@ -153,6 +159,7 @@ class _Measuring:
                 self._declare(groups)
                 times = Deadline(begin=self._begin, total_s=budget.total_s, target=self._width())
                 measure_sides(hosts, sides, groups, times, self._hooks())
+
         self._once_more(groups)
         notes = tuple(note for entry in gate.entries if (note := _shape_note(entry, sides, gate.request)) is not None)
         return _Found(sides=sides, records=tuple(self._records), lacking=lacking, notes=notes)

@@ -21,6 +21,7 @@ FEW_ROUNDS = (
 )
 NO_BLOCKS = "the two sides have no block in common; give a larger --budget"
 
+# How a sentence says each status but `ok`.
 _STATES = {
     "failed": "failed",
     "timeout": "gave no answer",
@@ -29,7 +30,6 @@ _STATES = {
     "invalid": "is invalid",
     "not started": "was not begun",
 }
-"""How a sentence says each status but `ok`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +79,10 @@ def looks(
         for case, base in cells.items()
         if case.model == one.base and case.task in TIMED
     }
+
     priors = priors_of((base, head) for base, head in pairs.values() if head is not None)
     found = {case: _look(base, head, priors, len(pairs)) for case, (base, head) in pairs.items()}
+
     return {
         case: replace(look, slow=look.slowdown is not None and above(look.slowdown, threshold))
         for case, look in found.items()
@@ -90,15 +92,18 @@ def looks(
 def _look(base: Cell, head: Cell | None, priors: Priors, cells: int) -> SideComparison:
     if head is None:
         return SideComparison(unclear="HEAD was not measured")
+
     wrong = {side: _wrong(cell, side) for side, cell in (("BASE", base), ("HEAD", head))}
     look = partial(SideComparison, base_latency_s=base.middle("latency_s"), head_latency_s=head.middle("latency_s"))
     if wrong["BASE"] is None and wrong["HEAD"] is not None and head.status != "not started":
         return look(broken=wrong["HEAD"])
     if reason := wrong["BASE"] or wrong["HEAD"]:
         return look(unclear=reason)
+
     effect = effect_of(base, head, priors)
     if effect is None:
         return look(unclear=NO_BLOCKS)
+
     slowdown = slowdown_of(effect, comparisons=cells)
     return look(slowdown=slowdown, unclear=FEW_ROUNDS if slowdown.low is None else None)
 

@@ -15,11 +15,11 @@ from cnnbench.stats import Slowdown
 
 GateVerdict = Literal["pass", "fail", "inconclusive"]
 
+# The numbers of the first measurement, and of that of the suspected cells once more.
 FIRST, AGAIN = 0, 1
-"""The numbers of the first measurement, and of that of the suspected cells once more."""
 
+# Earlier gates of a cell that a report shows: enough to see a creep, few enough to read. Our choice.
 MOST_PAST = 5
-"""Earlier gates of a cell that a report shows: enough to see a creep, few enough to read. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,9 @@ def lacking(name: str, *, in_base: str | None, in_head: str | None, absent: bool
     `absent`: it is not there at all, rather than broken. Gone from HEAD or broken there fails. New in HEAD passes, as
     there is nothing to be slower than. What BASE has but cannot make in the environment of now is not judged.
     """
-    verdict: GateVerdict = "fail" if in_head is not None else "pass" if absent else "inconclusive"
+    verdict: GateVerdict = "pass" if absent else "inconclusive"
+    if in_head is not None:
+        verdict = "fail"
     sentence = words.lack_sentence(name, in_base=in_base, in_head=in_head, absent=absent)
     return GateCell(model=name, verdict=verdict, sentence=sentence)
 
@@ -123,10 +125,14 @@ def gate_report(
     failing = [cell.label() for cell in cells if cell.verdict == "fail"]
     unclear = [cell.label() for cell in cells if cell.verdict == "inconclusive"]
     failed = bool(failing) or (question.inconclusive_fails and bool(unclear))
+    verdict: GateVerdict = "inconclusive" if unclear else "pass"
+    if failing:
+        verdict = "fail"
+
     return GateReport(
         question=question,
         cells=tuple(cells),
-        verdict="fail" if failing else "inconclusive" if unclear else "pass",
+        verdict=verdict,
         failed=failed,
         sentence=words.whole_sentence(
             question.base, question.head, question.threshold, failing=failing, unclear=unclear, failed=failed
@@ -148,6 +154,7 @@ def _past_of(cell: GateCell, past: Sequence[Past]) -> list[Past]:
 def _cell(name: str, case: Case, first: SideComparison, again: SideComparison | None, threshold: float) -> GateCell:
     label = f"{name} {case.variant.name} batch {case.batch_size}"
     verdict, sentence = _judged(label, first, again, threshold)
+
     return GateCell(
         model=name,
         variant=case.variant.name,

@@ -16,30 +16,30 @@ from cnnbench.inspection.environment import probe
 from cnnbench.record import Measurement, Outcome, RecordedWarning
 from cnnbench.spec import Case, Device
 
+# Shortest time between two readings of the clock; waiting for a CUDA device (10 to 20 us) is then below 0.5 %.
 READING_S = 0.005
-"""Shortest time between two readings of the clock; waiting for a CUDA device (10 to 20 us) is then below 0.5 %."""
 
+# A matrix product that would take longer is left out: the smaller ones came close to the peak already. Our choice.
 LONGEST_S = 0.5
-"""A matrix product that would take longer is left out: the smaller ones came close to the peak already. Our choice."""
 
+# Rows and columns of the matrices: on a CPU 512 fill the caches, a large GPU is not full before some thousands.
 SIZES: Mapping[Device, tuple[int, ...]] = MappingProxyType({"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)})
-"""Rows and columns of the matrices: on a CPU 512 fill the caches, a large GPU is not full before some thousands."""
 
+# Channels and batch of the 3x3 convolution at 56x56, the layer that residual networks repeat most.
 CONVOLUTIONS: Mapping[Device, tuple[int, int]] = MappingProxyType({"cpu": (64, 4), "cuda": (256, 64)})
-"""Channels and batch of the 3x3 convolution at 56x56, the layer that residual networks repeat most."""
 
+# Of the three arrays together: eight times a last-level cache of 32 MB. STREAM asks for four times (McCalpin 1995).
 ARRAYS_BYTES = 256 * 2**20
-"""Of the three arrays together: eight times a last-level cache of 32 MB. STREAM asks for four times (McCalpin 1995)."""
 
+# Operators called in one go, so that reading the clock does not count.
 DISPATCH_CALLS = 100
-"""Operators called in one go, so that reading the clock does not count."""
 
+# Share of their time that the threads of the matrix products must have been on a core; below it other work had some,
+# and what was reached is no ceiling. Our choice: alone, threads reach 0.97 and more, two of three that compete 0.7.
 LEAST_CPU = 0.9
-"""Share of their time that the threads of the matrix products must have been on a core; below it other work had some,
-and what was reached is no ceiling. Our choice: alone, threads reach 0.97 and more, two of three that compete 0.7."""
 
+# The matrix product that is measured once more to check the ceilings.
 SHARE_SIZE = 2048
-"""The matrix product that is measured once more to check the ceilings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,12 +159,14 @@ def rounds(
         run_s = _settled_s(trial, clock)
         rates[trial.quantity] = trial.amount / run_s
         kept.append(CeilingSamples(trial=trial, repeats=math.ceil(READING_S / run_s)))
+
     end = clock.now_ns() + seconds * 1e9
     while not kept[0].readings_s or clock.now_ns() < end:
         for one in kept:
             wall, cpu = clock.now_ns(), cpu_ns()
             one.readings_s.append(one.trial.timed_s(clock, one.repeats))
             one.spent_ns.append((clock.now_ns() - wall, cpu_ns() - cpu))
+
     return tuple(kept)
 
 

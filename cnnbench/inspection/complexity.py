@@ -18,8 +18,8 @@ from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
 from cnnbench.spec import CnnbenchError, Shape
 
+# fvcore does the arithmetic; above this it would take longer than anyone waits (some seconds on one core).
 FVCORE_MAX_MACS = 10**11
-"""fvcore does the arithmetic; above this it would take longer than anyone waits (some seconds on one core)."""
 
 _RANDOM_FILLS = frozenset(
     {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_, torch.Tensor.log_normal_}
@@ -58,6 +58,7 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
     output = next(tensors(count.output), None)
     if output is None:
         raise CnnbenchError(f"The network returned a {type(count.output).__name__} that holds no tensor.")
+
     layers = count.watch.layers()
     by_fvcore, about_fvcore = _fvcore(build, input_shape, count.macs)
     by_torchinfo, about_torchinfo = _attempt("torchinfo", lambda: count_torchinfo(model, counted.images, layers))
@@ -73,6 +74,7 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
         "activation_bytes": count.watch.activation_bytes(),
         "operator_calls": count.operator_calls,
     }
+
     return Outcome(
         measurements=tuple(
             Measurement(quantity=name, samples=(float(value),))

@@ -10,11 +10,11 @@ from cnnbench import machine
 from cnnbench._version import __version__
 from cnnbench.record import Environment
 
+# Names under which Linux lists processors' bf16 products (x86: AVX-512 BF16, AMX; Arm: BF16).
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Names under which Linux lists processors' bf16 products (x86: AVX-512 BF16, AMX; Arm: BF16)."""
 
+# CUDA compute capability from which tensor cores take bf16 (Ampere).
 _BF16_CAPABILITY = (8, 0)
-"""CUDA compute capability from which tensor cores take bf16 (Ampere)."""
 
 
 def probe() -> Environment:

@@ -144,7 +144,9 @@ def _why(kind: str, by: int, theirs: int) -> str:
 def _difference(counter: str, by: int, parts: list[str]) -> str:
     if not parts:
         return f"{counter} counts the same as torch."
-    amount = "the same in all" if by == 0 else f"{abs(by):,} {'more' if by > 0 else 'fewer'}"
+    amount = f"{abs(by):,} {'more' if by > 0 else 'fewer'}"
+    if by == 0:
+        amount = "the same in all"
     return f"{counter} counts {amount}: {', '.join(parts)}."
 
 

@@ -9,8 +9,8 @@ from torch import nn
 from cnnbench.models.convolutions import MOST_SIDE, convolution
 from cnnbench.visuals import COLOURS, ImageGrid, kernel_colours
 
+# Kernels, or feature maps of a layer, on one sheet: more are too small to see at the width of a page. Our choice.
 MOST_TILES = 64
-"""Kernels, or feature maps of a layer, on one sheet: more are too small to see at the width of a page. Our choice."""
 
 
 def kernel_sheets(model: nn.Module, name: str, layers: Sequence[str]) -> list[ImageGrid]:
@@ -30,13 +30,16 @@ def _kernel_sheet(name: str, layer: nn.Conv2d) -> ImageGrid:
     weights = layer.weight.detach().float().cpu().numpy()  # (outputs, inputs of a group, height, width)
     outputs, inputs, height, width = weights.shape
     title = f"{name}: {outputs} kernels of {inputs}x{height}x{width}"
+
     if inputs == COLOURS:
         pixels = kernel_colours(weights[:MOST_TILES])
         return ImageGrid(title=f"{title}, as colours{first_of(MOST_TILES, outputs)}", images=pixels)
     if inputs == 1:
         return ImageGrid(title=f"{title}{first_of(MOST_TILES, outputs)}", images=weights[:MOST_TILES, 0], kind="values")
+
     shown = weights[:MOST_SIDE, :MOST_SIDE]
     part = f", the first {MOST_SIDE} inputs and outputs" if max(inputs, outputs) > MOST_SIDE else ""
+
     return ImageGrid(
         title=title + part,
         images=shown.reshape(-1, height, width),

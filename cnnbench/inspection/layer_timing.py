@@ -19,12 +19,12 @@ from cnnbench.timing.job import check_first
 from cnnbench.timing.work import random_inputs
 from cnnbench.variants import prepare
 
+# Passes before the timed ones, and as many timed ones as half a second holds, from seven to two hundred: shares of a
+# pass are steady to a few points after that. Our choice.
 WARM_PASSES = 3
 FEWEST_PASSES = 7
 MOST_PASSES = 200
 ENOUGH_S = 0.5
-"""Passes before the timed ones, and as many timed ones as half a second holds, from seven to two hundred: shares of a
-pass are steady to a few points after that. Our choice."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -78,6 +78,7 @@ def run(assignment: Assignment) -> Outcome:
     case, clock = assignment.case, assignment.clock
     prepared = prepare(assignment.build(), case.variant, case.device)
     model = prepared.model.eval()
+
     with torch.no_grad(), prepared.context():
         images = [prepared.place(i) for i in random_inputs((case.batch_size, *case.input_shape), case.seed)]
         check_first(model(images[0]))
@@ -85,8 +86,10 @@ def run(assignment: Assignment) -> Outcome:
         for at in range(WARM_PASSES):
             model(images[at % len(images)])
         passes_s, own_s = timed_passes(lambda at: model(images[at % len(images)]), model, clock)
+
     if any(at >= len(own_s) for at, _ in placed):
         raise UnsupportedError("The network does not call the same layers in every pass.")
+
     return Outcome(
         measurements=(
             Measurement(quantity="layer_s", samples=tuple(own_s[at] for at, _ in placed)),
@@ -108,6 +111,7 @@ def timed_passes(
     passes: list[float] = []
     own: list[list[int]] = []
     begin = clock.now_ns()
+
     while len(passes) < MOST_PASSES and (len(passes) < FEWEST_PASSES or clock.now_ns() - begin < ENOUGH_S * 1e9):
         watch = _Stopwatch(clock=clock)
         with watch.on(model):
@@ -118,6 +122,8 @@ def timed_passes(
             clock.synchronize()
             passes.append((clock.now_ns() - start) * 1e-9)
         own.append(watch.own_ns)
+
     if len({len(calls) for calls in own}) > 1:
         raise UnsupportedError("The network does not call the same layers in every pass.")
+
     return tuple(passes), tuple(statistics.median(times) * 1e-9 for times in zip(*own, strict=True))

@@ -11,8 +11,8 @@ from torch import nn
 
 from cnnbench.record import Layer
 
+# Name of the row for what the network itself does outside its submodules.
 ROOT = "(network)"
-"""Name of the row for what the network itself does outside its submodules."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -24,11 +24,11 @@ from cnnbench.variants import prepare
 if TYPE_CHECKING:
     from cnnbench.timing.loop import Work
 
+# Passes, or steps, whose peak is taken: a second one finds what the first left behind. Our choice.
 MEASURED_PASSES = 2
-"""Passes, or steps, whose peak is taken: a second one finds what the first left behind. Our choice."""
 
+# More passes before those measured on CUDA: of a network with CUDA graphs the second one still records.
 CUDA_PASSES_BEFORE = 2
-"""More passes before those measured on CUDA: of a network with CUDA graphs the second one still records."""
 
 _RESET_HIGH_WATER = "5"  # to /proc/PID/clear_refs, see proc(5)
 
@@ -58,6 +58,7 @@ def _on_cpu(assignment: Assignment) -> Outcome:
     _reset_high_water()  # says whether it can be had, before anything is built
     with _ready(spec, replace(case, input_shape=(3, 8, 8)), _tiny()) as (tiny, _), _eager(case):
         tiny.first()
+
     del tiny
     before = _private_bytes()
     with _ready(spec, case, assignment.build()) as (work, spare_bytes):
@@ -67,6 +68,7 @@ def _on_cpu(assignment: Assignment) -> Outcome:
         if case.variant.compile_mode:
             work.first()
         peak = held - spare_bytes + peak_bytes(lambda: work.repeat(MEASURED_PASSES))
+
     return Outcome(measurements=(Measurement(quantity="peak_memory_bytes", samples=(float(peak),)),))
 
 
@@ -85,6 +87,7 @@ def _on_cuda(assignment: Assignment) -> Outcome:
             "peak_memory_bytes": torch.cuda.max_memory_allocated() - spare_bytes,
             "reserved_memory_bytes": torch.cuda.max_memory_reserved(),
         }
+
     return Outcome(measurements=tuple(Measurement(quantity=q, samples=(float(n),)) for q, n in found.items()))
 
 

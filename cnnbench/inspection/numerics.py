@@ -20,21 +20,21 @@ from cnnbench.timing.job import check_first, inference
 from cnnbench.training.evaluate import main_logits
 from cnnbench.variants import Prepared, prepare
 
+# A variant's error may be so many times that of eager in its own precision, by precision. Our choice, twice what was
+# seen over 20 networks on a CPU: with channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to
+# 1.8 times as far where 3x3 convolutions prevail; 16-bit variants up to 1.3 times. A wrong network is off by far more.
 ALLOWED_TIMES = {"fp32": 4.0, "tf32": 2.0, "amp_bf16": 3.0, "amp_fp16": 3.0, "bf16": 3.0}
-"""A variant's error may be so many times that of eager in its own precision, by precision. Our choice, twice what was
-seen over 20 networks on a CPU: with channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to 1.8
-times as far where 3x3 convolutions prevail; 16-bit variants up to 1.3 times. A wrong network is off by far more."""
 
+# An error of so many machine epsilons of the precision is always allowed: eager may happen to be exact. Our choice.
 FLOOR_EPSILONS = 4.0
-"""An error of so many machine epsilons of the precision is always allowed: eager may happen to be exact. Our choice."""
 
+# Pictures are compared until there are 64 or fp64 took 1 s, and at least one. Our choice.
 MOST_PICTURES = 64
 FP64_S = 1.0
-"""Pictures are compared until there are 64 or fp64 took 1 s, and at least one. Our choice."""
 
+# BatchNorm's statistics are taken of as many pictures as hold so many pixels, 4 to 64. Our choice: 8 of 224 x 224.
 CALIBRATION_PIXELS = 8 * 224 * 224
 LEAST_CALIBRATION = 4
-"""BatchNorm's statistics are taken of as many pictures as hold so many pixels, 4 to 64. Our choice: 8 of 224 x 224."""
 
 _EPSILON = {
     "fp32": torch.finfo(torch.float32).eps,
@@ -67,12 +67,14 @@ def run(assignment: Assignment) -> Outcome:
     model = assignment.build().to(case.device).eval()
     if case.weights == "none":
         calibrate(model, case.input_shape, case.seed)
+
     original = deepcopy(model)
     prepared = prepare(model, case.variant, case.device)
     check_layout(prepared, case)
     before = compile_facts() if case.variant.compile_mode else None
     with _mode(prepared):
         first_call_s = _first_call_s(assignment, prepared)
+
     try:
         scores_64 = _scores_fp64(original.double(), assignment)
     except UnsupportedError as error:
@@ -80,6 +82,7 @@ def run(assignment: Assignment) -> Outcome:
             raise
         found = _compile_measurements(first_call_s, compile_facts().since(before))
         return Outcome(measurements=found, notes=(str(error),))
+
     batches = tuple(_batches(case, -(-len(scores_64) // case.batch_size)))
     scores = _scores(prepared, batches)[: len(scores_64)]
     found = _compile_measurements(first_call_s, compile_facts().since(before)) if before else ()
@@ -87,6 +90,7 @@ def run(assignment: Assignment) -> Outcome:
     own = _scores(_eager(original, case), batches)[: len(scores_64)]
     if not bool(scores_64.any()):  # networks whose last layer starts at zero; any error would seem infinite or none
         return Outcome(measurements=found, notes=("every score is 0 with these weights, so there is no error to tell",))
+
     return Outcome(measurements=(*found, *_compared(case.variant.precision, scores_64, scores, own)))
 
 
@@ -95,16 +99,20 @@ def calibrate(model: nn.Module, shape: Shape, seed: int) -> None:
     parts = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     if not parts:
         return
+
     count = min(MOST_PICTURES, max(LEAST_CALIBRATION, CALIBRATION_PIXELS // (shape[-2] * shape[-1])))
     first = next(model.parameters())
     pictures = real_pictures(shape, count, seed).to(device=first.device, dtype=first.dtype)
     momenta = [part.momentum for part in parts]
+
     for part in parts:
         part.reset_running_stats()
         part.momentum = None  # a mean over all pictures instead of a moving one
         part.train()
+
     with torch.no_grad():
         model(pictures)
+
     for part, momentum in zip(parts, momenta, strict=True):
         part.momentum = momentum
         part.eval()

@@ -19,8 +19,8 @@ from cnnbench.training.evaluate import main_logits
 from cnnbench.training.recipes import recipe_of
 from cnnbench.variants import prepare
 
+# Pictures at once: large networks need some 100 MB for each. Our choice.
 BATCH = 16
-"""Pictures at once: large networks need some 100 MB for each. Our choice."""
 
 
 def run(assignment: Assignment) -> Outcome:
@@ -40,15 +40,18 @@ def run(assignment: Assignment) -> Outcome:
     prepared.model.eval()
     view = view_of_files(spec, trained_here=case.dataset is not None)
     parts: list[Tensor] = []
+
     with torch.no_grad(), prepared.context():
         for at in range(0, len(assignment.images), BATCH):
             pixels = np.stack([pixels_of(path, spec) for path in assignment.images[at : at + BATCH]])
             images = prepared.place(view(torch.from_numpy(pixels)))
             parts.append(main_logits(prepared.call(images)).float().cpu())
+
     scores = torch.cat(parts)
     best = scores.softmax(dim=1).topk(min(assignment.top, scores.shape[1]), dim=1)
     names = class_names(scores.shape[1]) if case.dataset is None else ()
     classes = [int(k) for row in best.indices.tolist() for k in row]
+
     return Outcome(
         measurements=(
             Measurement(

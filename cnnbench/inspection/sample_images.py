@@ -15,14 +15,14 @@ from torch.nn import functional
 from cnnbench.data.decode import decode
 from cnnbench.spec import Shape, UnsupportedError
 
+# scikit-learn's two sample photographs, 640 x 427 pixels in colour.
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
-"""scikit-learn's two sample photographs, 640 x 427 pixels in colour."""
 
+# Least side of a crop as a share of what fits into the photograph: crops differ in scale by up to four. Our choice.
 SMALLEST_CROP = 0.25
-"""Least side of a crop as a share of what fits into the photograph: crops differ in scale by up to four. Our choice."""
 
+# So many of the 1,797 digits are read, which takes 5 ms. Our choice.
 DIGITS_READ = 256
-"""So many of the 1,797 digits are read, which takes 5 ms. Our choice."""
 
 _DIGIT_SIDE = 8
 _PICTURE_DIMENSIONS = 3

@@ -27,8 +27,8 @@ from cnnbench.training.evaluate import fitting_batch, main_logits
 from cnnbench.training.recipes import recipe_for
 from cnnbench.visuals import COLOURS, ImageGrid, Move, VisualRequest
 
+# The convolutions whose features are shown where the user names none: as in the tutorials.
 FIRST_LAYERS = ("1", "2")
-"""The convolutions whose features are shown where the user names none: as in the tutorials."""
 
 _MAPS_DIMENSIONS = 4
 
@@ -94,6 +94,7 @@ def _picture(assignment: Assignment, look: VisualRequest) -> _Picture:
         label = int(one.labels_N[0])
         says = f"test picture {look.index} of {dataset.name}"
         return _Picture(split=one, view=shown.view, says=says, label=label, names=dataset.class_names)
+
     view = view_of_files(spec, trained_here=case.dataset is not None)
     if look.image is not None:
         pixels, says = torch.from_numpy(pixels_of(look.image, spec)), look.image.rpartition("/")[2]
@@ -101,6 +102,7 @@ def _picture(assignment: Assignment, look: VisualRequest) -> _Picture:
         pixels, says = photograph((COLOURS, *spec.input_shape[1:])), "a photograph that comes with scikit-learn"
         if spec.input_shape[0] < COLOURS:
             raise UsageError(f"{spec.name} takes grey pictures. Name one with --image, or a dataset with --dataset.")
+
     names = data.find(case.dataset).class_names if case.dataset else class_names(spec.classes or 0)
     split = Split(images_NCHW=pixels[None], labels_N=torch.zeros(1, dtype=torch.int64), classes=1)
     return _Picture(split=split, view=view, says=says, names=names)
@@ -190,9 +192,12 @@ def _seen_sheet(picture: _Picture, moved: Split, scores: Tensor, move: Move) -> 
 
 def _moved(move: Move) -> str:
     right, down = move
-    across = f" {abs(right)} to the {'right' if right > 0 else 'left'}" if right else ""
-    along = f" {abs(down)} {'down' if down > 0 else 'up'}" if down else ""
-    return f", moved{across}{along}" if across or along else ""
+    parts = []
+    if right:
+        parts.append(f" {abs(right)} to the {'right' if right > 0 else 'left'}")
+    if down:
+        parts.append(f" {abs(down)} {'down' if down > 0 else 'up'}")
+    return f", moved{''.join(parts)}" if parts else ""
 
 
 def _name(label: int, names: Sequence[str]) -> str:
@@ -224,6 +229,7 @@ def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Mod
     chosen, predicted = _predicted(model, adapt(test, shown.view, "cpu"), look, assignment)
     if not chosen:
         raise CnnbenchError(f"All {len(test)} test pictures of {dataset.name} are predicted rightly: none is wrong.")
+
     labels = [int(test.labels_N[at]) for at in chosen]
     wrong = tuple(a != b for a, b in zip(predicted, labels, strict=True))
     names = tuple(
@@ -231,6 +237,7 @@ def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Mod
         for a, b in zip(predicted, labels, strict=True)
     )
     said = "wrong" if look.wrong else f"{sum(wrong)} of {len(wrong)} wrong"
+
     return ImageGrid(
         title=f"test pictures of {dataset.name} and their predicted classes: {said}",
         images=drawable(test.images_NCHW[chosen]),
@@ -246,6 +253,7 @@ def _predicted(
     chosen: list[int] = []
     predicted: list[int] = []
     at = 0
+
     for images, labels in batches(split, fitting_batch(split)):
         best = main_logits(model(images)).argmax(dim=1).tolist()
         for label, found in zip(labels.tolist(), best, strict=True):
@@ -256,4 +264,5 @@ def _predicted(
         assignment.on_message(f"{at} test pictures", at / len(split))
         if len(chosen) == look.count:
             break
+
     return chosen, predicted

@@ -26,8 +26,8 @@ def join(families: Iterable[Iterable[ModelSpec]]) -> Mapping[str, ModelSpec]:
     return MappingProxyType(joined)
 
 
+# Every built-in model by name, read-only.
 MODELS = join(family.SPECS for family in (mlp, mnist_cnn, digit_cnn, lenet, cifar_cnn, vgg, resnet, mobilenet))
-"""Every built-in model by name, read-only."""
 
 
 def list_models() -> Plugins:

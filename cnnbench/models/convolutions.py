@@ -8,8 +8,8 @@ from torch import nn
 from cnnbench.spec import UnsupportedError, UsageError, unknown_name
 from cnnbench.visuals import COLOURS
 
+# Inputs, and outputs, of a layer whose kernels are shown for each pair of them. Our choice.
 MOST_SIDE = 16
-"""Inputs, and outputs, of a layer whose kernels are shown for each pair of them. Our choice."""
 
 
 def kept_kernels(model: nn.Module) -> torch.Tensor | None:

@@ -15,6 +15,7 @@ class DigitCNN(nn.Module):
         self.pool1 = nn.MaxPool2d(2)  # 4x14x14
         self.stage2 = nn.Sequential(nn.Conv2d(4, 8, 5, padding=2), nn.ReLU())  # 8x14x14
         self.pool2 = nn.MaxPool2d(2)  # 8x7x7
+
         self.classifier = nn.Sequential(
             nn.Flatten(),  # 392
             nn.Linear(392, 512),  # 512

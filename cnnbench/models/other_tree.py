@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PREFIX = "tree:"
 SEPARATOR = "::"
 
+# The package that measures, and of which a tree may have one of its own.
 OURS = "cnnbench"
-"""The package that measures, and of which a tree may have one of its own."""
 
 
 class AbsentError(UsageError):
@@ -67,11 +67,14 @@ def _built_in(name: str, folder: Path, rest: str, input_shape: Shape | None) -> 
             f"'{rest}' is the name of a built-in, and {folder} is no repository of {OURS}. Name a factory of it: "
             f"path/in/it.py:FACTORY."
         )
+
     tree = _Tree(folder)
     with tree.at_work():
         known: Any = importlib.import_module(f"{OURS}.models").MODELS
+
     if rest not in known:
         raise AbsentError(str(unknown_name("model", rest, known)))
+
     theirs = known[rest]
     return ModelSpec(
         name=name,

@@ -193,10 +193,12 @@ def factory_spec(name: str, path: Path, factory: str, module: ModuleType, input_
     """Return the spec of `factory` in the `module` that the file in `path` is; errors as `find_model`."""
     if not hasattr(module, factory):
         raise no_factory(path, factory, module)
+
     make = getattr(module, factory)
     if not callable(make):
         kind = type(make).__name__
         raise UsageError(f"'{factory}' in {path} is of type {kind}, not a function or class that makes a network.")
+
     return ModelSpec(
         name=name,
         family="file",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+# Tutorial by the id with which specs cite it.
 TUTORIALS: Mapping[str, str] = MappingProxyType(
     {
         "mslearn": "Microsoft Learn, 'Introduction to computer vision with PyTorch'",
@@ -14,7 +15,6 @@ TUTORIALS: Mapping[str, str] = MappingProxyType(
         "digit-cnn": "'PyTorch in practice 5: handwritten digit recogniser'",
     }
 )
-"""Tutorial by the id with which specs cite it."""
 
 
 def describe_source(source: str) -> str:

@@ -82,6 +82,7 @@ def find_saved(name: str, input_shape: Shape | None) -> ModelSpec:
     saved = pickle.loads(Path(name.removeprefix(PREFIX)).read_bytes())  # noqa: S301  # the run's own file
     assert isinstance(saved, _Saved)
     sys.path[:] = saved.path
+
     try:
         for module, file in saved.modules:
             _import(module, file)
@@ -89,6 +90,7 @@ def find_saved(name: str, input_shape: Shape | None) -> ModelSpec:
     except Exception as error:  # whatever a user's module raises
         said = f"{type(error).__name__}: {error}"
         raise UsageError(f"The model cannot be loaded in another process: {said}. {MAKE_IT}") from error
+
     return ModelSpec(
         name=name,
         family="saved",

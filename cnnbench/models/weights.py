@@ -12,8 +12,8 @@ from torch import nn
 
 from cnnbench.spec import MissingError, ModelSpec, UsageError
 
+# Classes of ImageNet, for which torchvision's networks are published.
 PUBLISHED_CLASSES = 1000
-"""Classes of ImageNet, for which torchvision's networks are published."""
 
 _SHOWN_KEYS = 3
 
@@ -34,12 +34,15 @@ def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
     if choice == "default":
         _load_default(model, spec)
         return
+
     path = Path(choice)
     if not path.is_file():
         raise UsageError(f"There is no weight file '{choice}'. Give 'none', 'default' or the path of a file.")
+
     state = _read(path)
     if _has_another_head(spec) and _is_published(model, state) and not _same_head(model, state):
         state = _with_own_head(model, state)
+
     _fit(model, state, str(path))
     model.load_state_dict(state)
 

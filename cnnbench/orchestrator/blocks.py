@@ -12,21 +12,21 @@ from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.timing.disturbance import disturbed
 from cnnbench.workers.messages import Failure, Take, Taken
 
+# Blocks of a group in one round: from 3, whose middle one bears a spike, to 12, after which a new round tells more than
+# another block. Where a block takes over half a second, two are enough, and one in the first round: long passes scatter
+# less, and the first table must not wait for them. Nor do long blocks become more before the rounds are enough for an
+# interval.
 FEWEST_BLOCKS = 3
 MOST_BLOCKS = 12
 FEWEST_LONG_BLOCKS = 2
 LONG_BLOCK_S = 0.5
-"""Blocks of a group in one round: from 3, whose middle one bears a spike, to 12, after which a new round tells more
-than another block. Where a block takes over half a second, two are enough, and one in the first round: long passes
-scatter less, and the first table must not wait for them. Nor do long blocks become more before the rounds are enough
-for an interval."""
 
+# Blocks of the line-up in one round: models are further apart than variants, and the next round is a new replicate.
 LINEUP_BLOCKS = 2
-"""Blocks of the line-up in one round: models are further apart than variants, and the next round is a new replicate."""
 
+# Time of a round's blocks over that of starting its workers, as far as the numbers of blocks allow. With less, most of
+# a run is starting; with more, fewer rounds show what starting shifts.
 BLOCKS_PER_START = 1.5
-"""Time of a round's blocks over that of starting its workers, as far as the numbers of blocks allow. With less, most of
-a run is starting; with more, fewer rounds show what starting shifts."""
 
 OnProgress = Callable[[str], None]
 

@@ -12,8 +12,8 @@ from cnnbench.spec import Case
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Done
 
+# Longest wait for one network's counts, memory or error: torchvision's largest takes ten seconds.
 WHOLE_S = 60.0
-"""Longest wait for one network's counts, memory or error: torchvision's largest takes ten seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,48 +10,48 @@ from cnnbench.orchestrator.plan import Plan
 from cnnbench.spec import Case, Request, UsageError
 from cnnbench.variants import REFERENCE
 
+# Expected seconds to fork, build and warm up a cell of a small network: 0.7 to 0.9 were seen on two cores.
 SETUP_S = 0.9
-"""Expected seconds to fork, build and warm up a cell of a small network: 0.7 to 0.9 were seen on two cores."""
 
+# Expected seconds to start the control workload; seen on two cores. For the ETA only.
 CONTROL_WORKLOAD_S = 0.5
-"""Expected seconds to start the control workload; seen on two cores. For the ETA only."""
 
+# Expected seconds for what is measured beside a cell, and more of them for each multiply-add of a pass: an error, which
+# takes passes in fp64, and memory or layers. VGG16 took 5 to 8 and 1.5 to 3 s on two cores, LeNet 0.4 and 0.1.
 EXTRA_S = 0.3
 ERROR_S_PER_MAC = 0.4e-9
 MEMORY_S_PER_MAC = 0.1e-9
-"""Expected seconds for what is measured beside a cell, and more of them for each multiply-add of a pass: an error,
-which takes passes in fp64, and memory or layers. VGG16 took 5 to 8 and 1.5 to 3 s on two cores, LeNet 0.4 and 0.1."""
 
+# Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only.
 COMPILE_S = 35.0
 COMPILE_AUTOTUNE_S = 150.0
-"""Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only."""
 
+# Expected seconds for the error or the memory of a compiled cell, and those set aside for both; with warm caches each
+# took 5 to 8 s on two cores.
 COMPILED_EXTRA_S = 6.0
 CHECK_COMPILED_S = 15.0
-"""Expected seconds for the error or the memory of a compiled cell, and those set aside for both; with warm caches each
-took 5 to 8 s on two cores."""
 
+# Expected seconds of blocks for a cell until the width of its interval stops it. For the ETA only.
 SAMPLING_S = 6.0
-"""Expected seconds of blocks for a cell until the width of its interval stops it. For the ETA only."""
 
+# Expected multiply-adds a second, to guess the time of a pass where a network declares its MACs. For the ETA only.
 MACS_PER_S = 60e9
-"""Expected multiply-adds a second, to guess the time of a pass where a network declares its MACs. For the ETA only."""
 
+# Passes that a cell makes at least, warm-up and blocks together. For the ETA only.
 PASSES = 60
-"""Passes that a cell makes at least, warm-up and blocks together. For the ETA only."""
 
+# Passes of a worker before its first sample.
 WARM_PASSES = 4
-"""Passes of a worker before its first sample."""
 
+# A training step does about three times the work of a forward pass.
 TRAINING_COST = 3
-"""A training step does about three times the work of a forward pass."""
 
+# Share of a run's budget that trainings may take where an accuracy is asked for.
 TRAINING_SHARE = 0.3
-"""Share of a run's budget that trainings may take where an accuracy is asked for."""
 
+# Expected seconds to count one network, and to start the fork server. For the ETA only.
 COMPLEXITY_S = 0.7
 START_S = 5.0
-"""Expected seconds to count one network, and to start the fork server. For the ETA only."""
 
 
 def fixed_s(case: Case) -> float:
@@ -104,11 +104,11 @@ def expected_s(plan: Plan) -> float:
     return measuring / (1 - TRAINING_SHARE) if plan.accuracy else measuring
 
 
+# Seconds to start the fork server and a cell, and passes of a cell, in the first round: what a budget must give at the
+# least. All are on the short side, since a budget that would just do must not be refused.
 FIRST_START_S = 3.0
 FIRST_CELL_S = 0.15
 FIRST_PASSES = 6
-"""Seconds to start the fork server and a cell, and passes of a cell, in the first round: what a budget must give at the
-least. All are on the short side, since a budget that would just do must not be refused."""
 
 
 def least_s(request: Request) -> float:
@@ -125,6 +125,7 @@ def least_s(request: Request) -> float:
             for task in section.tasks:
                 work = sum(section.batch_sizes) * macs * (TRAINING_COST if task == "train" else 1)
                 total += cells * (FIRST_CELL_S * len(section.batch_sizes) + FIRST_PASSES * work * pass_s_per_mac)
+
     return total
 
 

@@ -22,19 +22,19 @@ from cnnbench.timing.loop import SampleShape
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Failure
 
+# Rounds before narrow intervals may end a group: with fewer, a lucky streak looks like precision.
 FEWEST_TO_END = 6
-"""Rounds before narrow intervals may end a group: with fewer, a lucky streak looks like precision."""
 
+# A compiled cell joins at least so many rounds, and more while starting it takes at most this share of its group's
+# time: even with warm caches its start takes seconds, in which the others could have had rounds of their own.
 FEWEST_COMPILED = 4
 COMPILED_SHARE = 0.25
-"""A compiled cell joins at least so many rounds, and more while starting it takes at most this share of its group's
-time: even with warm caches its start takes seconds, in which the others could have had rounds of their own."""
 
+# Rounds that a cell may fail in after it went well in one; a network that fails at random is not worth more.
 MOST_FAILURES = 2
-"""Rounds that a cell may fail in after it went well in one; a network that fails at random is not worth more."""
 
+# All models are measured in one environment.
 NO_OTHERS: Mapping[str, Host] = MappingProxyType({})
-"""All models are measured in one environment."""
 
 
 @dataclass(kw_only=True, slots=True)

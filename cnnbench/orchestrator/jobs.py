@@ -17,20 +17,20 @@ from cnnbench.spec import Case, Device
 from cnnbench.workers.calls import limit_of, train_case
 from cnnbench.workers.messages import Done, Failure, Job, News
 
+# Shares of the time until now that counts and errors take, and of the budget that memory, layers and ceilings take;
+# trainings have a share of their own. Counts and errors are measured all the same in the end: a table without
+# parameters, or with a verdict on a variant that may compute something else, is of little use.
 NEEDED_SHARE = 0.2
 OPTIONAL_SHARE = 0.1
-"""Shares of the time until now that counts and errors take, and of the budget that memory, layers and ceilings take;
-trainings have a share of their own. Counts and errors are measured all the same in the end: a table without parameters,
-or with a verdict on a variant that may compute something else, is of little use."""
 
+# Budget from which layers are timed: in shorter runs rounds come first.
 LAYERS_FROM_S = 120.0
-"""Budget from which layers are timed: in shorter runs rounds come first."""
 
+# Seconds that measuring the machine's ceilings may take; the budget from which a run may spend them, and the one from
+# which it does so even where they are known: a slow moment may have hidden how high they are.
 CEILINGS_S = 2.0
 CEILINGS_FROM_S = 30.0
 CEILINGS_ANEW_S = 120.0
-"""Seconds that measuring the machine's ceilings may take; the budget from which a run may spend them, and the one from
-which it does so even where they are known: a slow moment may have hidden how high they are."""
 
 NO_TIME = "no time was left for it; give a larger --budget"
 
@@ -38,8 +38,8 @@ Kind = Literal["counts", "error", "memory", "layers", "ceilings", "training"]
 
 _NEEDED: tuple[Kind, ...] = ("counts", "error", "training")
 
+# Expected seconds up to which an error is told right after the first round, and not when its share allows it.
 CHEAP_S = 2.0
-"""Expected seconds up to which an error is told right after the first round, and not when its share allows it."""
 
 _TEXT: dict[Kind, str] = {
     "counts": "counting parameters and MACs",
@@ -64,8 +64,8 @@ class Piece:
         return self.kind in _NEEDED
 
 
+# Takes what came of a case, and when it was begun (seconds since 1970).
 OnResult = Callable[[Case, float, Done | Failure], None]
-"""Takes what came of a case, and when it was begun (seconds since 1970)."""
 
 
 class Beside:
@@ -105,11 +105,13 @@ class Beside:
         ]
         pieces.sort(key=lambda piece: piece.expected_s)  # one dear piece must not take the time of many cheap ones
         devices: dict[Device, None] = dict.fromkeys(case.device for group in plan.groups for case in group.cases)
+
         for device in devices:
             case = ceilings_case(device, threads_of(plan.request), seconds=CEILINGS_S, seed=plan.request.seed)
             known = find_ceilings(self._context.environment, device, case.variant.threads, file=cache_file())
             if known is not None or total_s >= CEILINGS_FROM_S:
                 pieces.append(Piece(kind="ceilings", cases=(case,), expected_s=CEILINGS_S))
+
         pieces = [*_in_pieces("counts", plan.complexity, cores), *pieces]
         return pieces + _in_pieces("training", sorted(plan.accuracy, key=work_of), 1)
 

@@ -20,19 +20,19 @@ from cnnbench.workers.calls import ask, do_job, hosting
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Built, Done, Failure, Job, Ready, Take, Taken, Warm
 
+# Seconds of measuring ceilings where nothing else waits: time to outlast slow moments. Our choice.
 LONG_S = 6.0
-"""Seconds of measuring ceilings where nothing else waits: time to outlast slow moments. Our choice."""
 
+# Longest wait for ceilings beyond the time they are measured for: setting up takes a second, on a busy machine some.
+# Our choice.
 ANSWER_S = 60.0
-"""Longest wait for ceilings beyond the time they are measured for: setting up takes a second, on a busy machine some.
-Our choice."""
 
+# Environments that the file holds; the oldest is forgotten first. Our choice.
 MOST_KEPT = 100
-"""Environments that the file holds; the oldest is forgotten first. Our choice."""
 
+# Samples of the control workload that show how noisy the machine is: 10 ms each and as much idling, some 2 to 3 s in
+# all, because noise moves within a second. Our choice.
 CONTROL_WORKLOAD_SAMPLES = 100
-"""Samples of the control workload that show how noisy the machine is: 10 ms each and as much idling, some 2 to 3 s in
-all, because noise moves within a second. Our choice."""
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +99,7 @@ def examine(device: Device, threads: int, *, measure: bool, on_progress: Callabl
         threads=threads,
         budget=Budget(total_s=LONG_S, timeout_s=ANSWER_S),
     )
+
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, _ = ask(host, ())
         seen = Examined(environment=environment, device=device, threads=threads, ceilings=None)
@@ -115,6 +116,7 @@ def examine(device: Device, threads: int, *, measure: bool, on_progress: Callabl
         ceilings = measured_ceilings(host, case, environment, scratch=scratch, anew=True)
         on_progress("watching how steady the machine is")
         control_workload = watch_control_workload(host, replace(case, role="control_workload"), scratch=scratch)
+
     return replace(seen, ceilings=ceilings, control_workload=control_workload)
 
 
@@ -140,6 +142,7 @@ def watch_control_workload(host: Host, case: Case, *, scratch: str) -> WatchedWo
         noise = machine.between(before, machine.read_counters(time.monotonic()))
     finally:
         worker.close()
+
     return WatchedWorkload(latencies_s=tuple(s.latency_s for s in samples), noise=noise)
 
 

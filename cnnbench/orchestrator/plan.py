@@ -69,6 +69,7 @@ def make_plan(request: Request, environment: Environment, shapes: Mapping[str, S
     names = tuple(dict.fromkeys(c.model for c in cells))
     single = {name: _single(request, name, shapes) for name in names}
     accuracy = request.accuracy and [_trained(single[n], request, request.accuracy, devices[0]) for n in names]
+
     return Plan(
         request=request,
         complexity=tuple(single.values()),

@@ -18,12 +18,11 @@ from cnnbench.workers.calls import ask, do_job, hosting, limit_of
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Built, Failure, Job, News, Tried, Try
 
+# For work that is one answer of one worker.
 ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0)
-"""For work that is one answer of one worker."""
 
+# Longest wait for the classes of pictures, or pictures of a network, whose weights may be downloaded first. Our choice.
 PREDICTION_S = 3600.0
-"""Longest wait for the classes of pictures, or pictures of a network, whose weights may be downloaded first. Our
-choice."""
 
 
 def count_model(model: str, input_size: tuple[int, int] | None) -> Record:
@@ -116,6 +115,7 @@ def largest_batch(
             else:
                 bad, reason = batch, failure.error
             batch = min(limit, 2 * good) if bad is None else (good + bad) // 2
+
     return Largest(batch_size=good, failed_at=bad, reason=reason)
 
 

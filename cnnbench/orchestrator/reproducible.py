@@ -17,15 +17,15 @@ from cnnbench.workers.calls import as_record, ask, hosting, limit_of, reply_of
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Failure, Job
 
+# Threads of every worker here: sums of several threads go in an order that depends on their number, and so would what a
+# training ends with.
 ONE_THREAD = 1
-"""Threads of every worker here: sums of several threads go in an order that depends on their number, and so would what
-a training ends with."""
 
+# Longest wait for a network's counts, its compilation, or an epoch: minutes for the largest. Our choice.
 ANSWER_S = 600.0
-"""Longest wait for a network's counts, its compilation, or an epoch: minutes for the largest. Our choice."""
 
+# Expected seconds of a short training of a small network; 2 to 6 were seen on two cores. For the ETA only.
 TRAINING_S = 4.0
-"""Expected seconds of a short training of a small network; 2 to 6 were seen on two cores. For the ETA only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +65,12 @@ def examine(asked: Sequence[CheckOptions], on_progress: Callable[[Progress], Non
         on_progress(Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=START_S))
         environment, shapes = ask(host, [one.model for one in asked])
         pieces: list[_Piece] = []
+
         for one in asked:
             planned, refused = _planned(one, environment, shapes, scratch)
             pieces += planned
             yield from refused
+
         pieces.sort(key=lambda piece: -piece.expected_s)
         width = machine.usable_cores()
         for start in range(0, len(pieces), width):
@@ -102,6 +104,7 @@ def _planned(
     pieces += [_piece(case, scratch, COMPILE_S) for case in plan.numerics]
     training = Training(epochs=one.epochs)
     pieces += [_piece(case, scratch, TRAINING_S, training) for case in plan.accuracy if one.epochs]
+
     refused = [
         as_record(
             replace(gone.case, role="numerics"),

@@ -35,17 +35,16 @@ from cnnbench.workers.calls import (
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Done, Failure
 
+# Budgets after which the first round begins no more groups. A row is worth more than punctuality, but a budget is a
+# promise: it may be exceeded by a tenth, and by the group in flight.
 FIRST_ROUND_MOST = 1.1
-"""Budgets after which the first round begins no more groups. A row is worth more than punctuality, but a budget is a
-promise: it may be exceeded by a tenth, and by the group in flight."""
 
+# Share of its budget that a resumed run gets at least, for what it lacks: so much it may exceed the budget by anyway.
 RESUMED_LEAST = 0.1
-"""Share of its budget that a resumed run gets at least, for what it lacks: so much it may exceed the budget by
-anyway."""
 
+# Rounds that the line-up gets for one of another group that costs as much. Ratios between models scatter two to three
+# times as much over rounds as those between variants, and every model is in it.
 LINEUP_WEIGHT = 2.0
-"""Rounds that the line-up gets for one of another group that costs as much. Ratios between models scatter two to three
-times as much over rounds as those between variants, and every model is in it."""
 
 LATE = "the budget was spent before its turn; give a larger --budget, or the same command with --output of this run"
 
@@ -283,6 +282,6 @@ def priors_of(groups: Sequence[GroupRounds]) -> Mapping[Device, stats.Prior]:
     return {group.device: known.get(group.device, stats.NO_PRIOR) for group in groups}
 
 
+# A case that ended so is not measured again when its run is resumed; one that failed is. Of accuracies (True) only `ok`
+# is final, because a training that did not fit a budget may fit the next.
 _SETTLED = {False: ("ok", "unsupported"), True: ("ok",)}
-"""A case that ended so is not measured again when its run is resumed; one that failed is. Of accuracies (True) only
-`ok` is final, because a training that did not fit a budget may fit the next."""

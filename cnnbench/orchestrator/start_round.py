@@ -16,17 +16,17 @@ from cnnbench.timing.warmup import WARM_CAP_S
 from cnnbench.workers.failures import with_option
 from cnnbench.workers.messages import Built, Failure, Job, Ready, Warm
 
+# Longest wait for a first call that compiles, where --timeout is shorter: max-autotune takes minutes.
 COMPILE_TIMEOUT_S = 600.0
-"""Longest wait for a first call that compiles, where --timeout is shorter: max-autotune takes minutes."""
 
+# Seconds until an emulated variant must have warmed up, compiling apart, and when its warm-up ends at the latest; one
+# that takes longer is given up, because it would eat the budget.
 EMULATED_TIMEOUT_S = 10.0
 EMULATED_WARM_S = 5.0
-"""Seconds until an emulated variant must have warmed up, compiling apart, and when its warm-up ends at the latest; one
-that takes longer is given up, because it would eat the budget."""
 
+# What a model's first cell met that its other variants would meet as well. Memory is not among it: another variant may
+# need less.
 STOPS_ITS_MODEL = ("timeout", "failed")
-"""What a model's first cell met that its other variants would meet as well. Memory is not among it: another variant may
-need less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,6 +42,7 @@ def train_seeds(
         case = make_plan(request, environment, shapes).accuracy[0]
         case = replace(case, variant=_variant(case, request, training, environment))
         possible = support(case.variant, device=case.device, environment=environment)
+
         for at in range(seeds):
             seeded = replace(case, seed=request.seed + at)
             if possible.status == "unsupported":
@@ -104,6 +105,7 @@ def test_weights(
         environment, shapes = ask(host, (model,))
         case = make_plan(request, environment, shapes).accuracy[0]
         begin = time.monotonic()
+
         for at, variant in enumerate(variants):
             tested = replace(case, variant=variant)
             started = time.time()

@@ -43,6 +43,7 @@ def _markdown(report: Report) -> Mapping[str, bytes]:
     return {"report.md": text.encode(), **pictures}
 
 
+# Every format by the name that the command line takes.
 WRITERS = MappingProxyType(
     {
         "table": Writer(file_name="report.txt", write=to_table),
@@ -52,6 +53,5 @@ WRITERS = MappingProxyType(
         "json": Writer(file_name="report.json", write=to_json),
     }
 )
-"""Every format by the name that the command line takes."""
 
 __all__ = ["WRITERS", "Writer"]

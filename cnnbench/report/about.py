@@ -21,6 +21,7 @@ def about(report: Report) -> str:
     when = report.started.removesuffix("Z").removesuffix("+00:00").replace("T", " ")
     took = "" if report.totals is None else f" in {duration(report.totals.wall_s)}"
     with_threads = f", with {' and '.join(threads)}" if threads else ""
+
     return (
         f"{' and '.join(parts)}, measured from {when} UTC{took} on {' and '.join(where)} "
         f"with PyTorch {machine.torch} and cnnbench {machine.cnnbench}{with_threads}."

@@ -8,11 +8,10 @@ from cnnbench.analysis import Report, Row
 from cnnbench.quantity import show
 from cnnbench.text import listed
 
+# What the intervals of speed-ups promise, in one sentence; held by simulation and on machines (docs/measurement.md).
 GUARANTEE = (
     "Of 100 groups of rows that are compared with one reference, in at least 95 all intervals hold the true ratio."
 )
-"""What the intervals of speed-ups promise, in one sentence; held by simulation and on machines
-(docs/measurement.md)."""
 
 
 def reading(report: Report) -> list[str]:
@@ -23,14 +22,19 @@ def reading(report: Report) -> list[str]:
             "Latency is the time of one pass over a batch: the middle over all rounds of the middle of each; in "
             "brackets its 95 % interval over the rounds."
         )
+
     if any(row.speedup is not None for row in rows):
         lines += _comparing(report)
+
     if any(row.top1_low is not None for row in rows):
         lines.append("Top-1 is the share of test pictures classified correctly, with its 95 % Wilson interval.")
+
     if report.tested:
         lines.append(f"Top-1 was tested with {listed(report.tested)} only: a model's other rows repeat its value.")
+
     if any(row.macs is not None for row in rows):
         lines.append("MACs are multiply-adds at batch 1: one multiply-add counts once.")
+
     lines += _beside(rows)
     lines.append("A dash means not measured. The CSV file has the same rows in SI units and full precision.")
     return lines
@@ -42,6 +46,7 @@ def _comparing(report: Report) -> list[str]:
     name = "the same model's eager" if report.reference is None else report.reference
     deltas = sorted({row.detail.delta for row in rows if row.detail.delta is not None})
     least = " to ".join(dict.fromkeys(show(delta, "share") for delta in (deltas[0], deltas[-1]))) if deltas else "-"
+
     return [
         f"Speed-up is the time of {name} over the row's own, paired by blocks measured next to each other: above 1 is "
         "faster; in brackets its interval. Of passes so short that a sample holds several it compares the lower decile "

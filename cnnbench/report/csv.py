@@ -8,8 +8,8 @@ import math
 
 from cnnbench.analysis import COLUMNS, NEVER, Report
 
+# A spreadsheet takes a cell that starts so for a formula and runs it (OWASP, CSV injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that starts so for a formula and runs it (OWASP, CSV injection)."""
 
 
 def to_csv(report: Report) -> str:

@@ -17,12 +17,12 @@ from cnnbench.report.csv import plain
 from cnnbench.report.markdown import bullets, escape, grid
 from cnnbench.text import number_of, one_line
 
+# Columns of CSV; a row that only one run has is of the quantity `row`, with the run's status.
 COLUMNS = (
     *("model", "variant", "device", "batch_size", "task", "quantity"),
     *("base", "base_low", "base_high", "head", "head_low", "head_high"),
     *("ratio", "ratio_low", "ratio_high", "changed"),
 )
-"""Columns of CSV; a row that only one run has is of the quantity `row`, with the run's status."""
 
 _HEADINGS = ("Row", "Quantity", "BASE", "HEAD", "HEAD / BASE")
 _RIGHT = (False, False, True, True, True)
@@ -114,15 +114,18 @@ def to_csv(diff: Diff) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
+
     for change in diff.changes:
         values = (change.base, change.head, change.ratio)
         numbers = [number for value in values for number in _numbers(value)]
         writer.writerow(map(plain, (*_key(change.row), change.quantity, *numbers, change.changed)))
+
     for side, rows in enumerate((diff.only_base, diff.only_head)):
         for row in rows:
             numbers = [None] * 9
             numbers[3 * side] = row.status
             writer.writerow(map(plain, (*_key(row), "row", *numbers, True)))
+
     return text.getvalue()
 
 
@@ -157,7 +160,7 @@ def _plain(change: Change) -> dict[str, object]:
     return {"quantity": change.quantity, **pairs, "changed": change.changed}
 
 
+# Every format of a comparison by the name that the command line takes.
 DIFF_WRITERS: MappingProxyType[str, Callable[[Diff], str]] = MappingProxyType(
     {"table": to_table, "markdown": to_markdown, "csv": to_csv, "json": to_json}
 )
-"""Every format of a comparison by the name that the command line takes."""

@@ -21,8 +21,8 @@ from cnnbench.text import one_line
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# Columns of which a reader picks one value; those with one value only are not offered.
 FILTERED = ("variant", "device", "batch_size", "task", "verdict", "status")
-"""Columns of which a reader picks one value; those with one value only are not offered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +50,7 @@ def to_html(report: Report) -> str:
     """
     table = main_table(report.rows)
     drawn = charts(report)
+
     text: str = (
         _environment()
         .get_template("report.html.j2")

@@ -20,17 +20,17 @@ from cnnbench.report.text.noise import card_lines
 from cnnbench.report.text.table import Table, detail_table, main_table, not_ok
 from cnnbench.text import number_of, one_line
 
+# Sentences that stand above the table; of more, those on single models stand below it. Our choice.
 MOST_SENTENCES = 8
-"""Sentences that stand above the table; of more, those on single models stand below it. Our choice."""
 
+# Rows of a warning that are listed openly; those of more are folded. Our choice.
 MOST_OPEN_ROWS = 3
-"""Rows of a warning that are listed openly; those of more are folded. Our choice."""
 
+# Words at the start of a warning's facts that are worth saying once for all of them. Our choice.
 FEWEST_SHARED_WORDS = 4
-"""Words at the start of a warning's facts that are worth saying once for all of them. Our choice."""
 
+# Signs of the bar of a layer that has all of a network's time. Our choice.
 BAR_SIGNS = 20
-"""Signs of the bar of a layer that has all of a network's time. Our choice."""
 
 _BAR = "\N{FULL BLOCK}"
 _SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")
@@ -167,14 +167,17 @@ def _warning(warned: Warned) -> str:
     entry = f"- **{escape(warned.code)}**, {count}{fact}. {escape(warned.advice)}".rstrip()
     open_rows = len(warned.rows) <= MOST_OPEN_ROWS
     shared = "" if open_rows else _shared_words([fact for fact, _ in shown])
+
     if len(shown) == 1:
         heading, lines = f"The {count}", list(warned.rows)
     elif shared:
         heading, lines = f"{shared} ...", [f"{rows}: ...{fact.removeprefix(shared)}" for fact, rows in shown]
     else:
         heading, lines = "What was seen in which row", [f"{rows}: {fact}" for fact, rows in shown]
+
     if open_rows:
         return f"{entry}\n{_indented(bullets(lines))}"
+
     return f"{entry}\n\n{_indented(_folded(heading, bullets(lines)))}\n"
 
 

@@ -212,5 +212,5 @@ _ALL = (
     ),
 )
 
+# Every experiment by its name, read-only, in the order of the proof.
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({e.id: e for e in _ALL})
-"""Every experiment by its name, read-only, in the order of the proof."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+# How often a right procedure may miss the bound of a short form; those of the full forms are missed in 0.4 to 1.8 % of
+# cases (docs/measurement.md).
 BY_CHANCE = 0.02
-"""How often a right procedure may miss the bound of a short form; those of the full forms are missed in 0.4 to 1.8 % of
-cases (docs/measurement.md)."""
 
 
 def most_wrong(tries: int, share: float) -> int:

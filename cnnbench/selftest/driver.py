@@ -32,8 +32,8 @@ class Task:
         return asked == (figure.id, figure.part, figure.form, figure.load)
 
 
+# Hears what is done and how many seconds may still be to come.
 OnProgress = Callable[[str, float], None]
-"""Hears what is done and how many seconds may still be to come."""
 
 
 def tasks(names: Sequence[str], form: Form, *, burst: bool) -> tuple[Task, ...]:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Mean length of a busy and of an idle stretch: about the length of a comparison of 12 blocks, so that some of its
+# blocks are hit and others not. Our choice.
 BUSY_S = 0.5
 IDLE_S = 0.5
-"""Mean length of a busy and of an idle stretch: about the length of a comparison of 12 blocks, so that some of its
-blocks are hit and others not. Our choice."""
 
+# Lengths vary by this share to both sides, so that no block can keep step with them. Our choice.
 SPREAD = 0.5
-"""Lengths vary by this share to both sides, so that no block can keep step with them. Our choice."""
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+# Convolutions of the reference: one more of them is 5 % more work.
 TIMES = 20
-"""Convolutions of the reference: one more of them is 5 % more work."""
 
 
 class Repeated(nn.Module):

@@ -17,8 +17,8 @@ from cnnbench.quantity import show
 from cnnbench.selftest import Figure
 from cnnbench.spec import CnnbenchError, UsageError
 
+# Version of the file's format; another one is refused.
 FORMAT_VERSION = 1
-"""Version of the file's format; another one is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,30 +9,30 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
+# Standard deviation of the logarithm of a sample's time, from one sample to the next (docs/measurement.md).
 JITTER = 0.03
-"""Standard deviation of the logarithm of a sample's time, from one sample to the next (docs/measurement.md)."""
 
+# Share of samples that something else on the machine stretches, and by how much: uniformly between the two. The share
+# is from docs/measurement.md; how much is our choice, after samples seen on a shared two-core machine.
 SPIKES = 0.05
 SPIKE_LOW = 1.2
 SPIKE_HIGH = 3.0
-"""Share of samples that something else on the machine stretches, and by how much: uniformly between the two. The share
-is from docs/measurement.md; how much is our choice, after samples seen on a shared two-core machine."""
 
+# Standard deviation of the logarithm of the machine's slow drift, and its correlation from one sample to the next: a
+# half-life of 70 samples. Our choice, after a plain loop that wandered by a quarter within seconds (two cores).
 DRIFT = 0.05
 DRIFT_MEMORY = 0.99
-"""Standard deviation of the logarithm of the machine's slow drift, and its correlation from one sample to the next: a
-half-life of 70 samples. Our choice, after a plain loop that wandered by a quarter within seconds (two cores)."""
 
+# Standard deviation of what the new processes of a round shift a comparison by (docs/measurement.md: 1 % or so).
 ROUND_SHIFT = 0.01
-"""Standard deviation of what the new processes of a round shift a comparison by (docs/measurement.md: 1 % or so)."""
 
+# Blocks of a simulated round: a run takes 3 to 12.
 BLOCKS = 6
-"""Blocks of a simulated round: a run takes 3 to 12."""
 
+# By how much a bad round is off, to either side: as threads that share a core, or memory that lies badly, were seen to
+# make one.
 BAD_LOW = 0.05
 BAD_HIGH = 0.6
-"""By how much a bad round is off, to either side: as threads that share a core, or memory that lies badly, were seen to
-make one."""
 
 
 def correlated(rng: np.random.Generator, rows: int, length: int, *, memory: float, deviation: float) -> Array:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cnnbench.stats import Effect, Prior, between_rounds, compare_rounds, prior_of
 
+# A comparison: d = ln(base time / variant time) of each block, by round.
 Rounds = Sequence[Sequence[float]]
-"""A comparison: d = ln(base time / variant time) of each block, by round."""
 
 
 def prior_of_run(comparisons: Sequence[Rounds]) -> Prior:

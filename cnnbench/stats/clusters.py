@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from cnnbench.stats.order import Interval
 
+# Clusters for a t-interval: two leave one degree of freedom, whose interval is 12.7 standard errors wide each side.
 FEWEST_CLUSTERS = 3
-"""Clusters for a t-interval: two leave one degree of freedom, whose interval is 12.7 standard errors wide each side."""
 
 
 @lru_cache(maxsize=4096)

@@ -13,36 +13,36 @@ import numpy as np
 
 K = TypeVar("K", bound=Hashable)
 
+# Coverage of every interval in a report: the usual convention, so that readers need no second thought.
 CONFIDENCE = 0.95
-"""Coverage of every interval in a report: the usual convention, so that readers need no second thought."""
 
+# Below six samples not even the whole range covers the median with 95 %: 1 - 2/2**5 = 0.9375, 1 - 2/2**6 = 0.96875.
 FEWEST_FOR_INTERVAL = 6
-"""Below six samples not even the whole range covers the median with 95 %: 1 - 2/2**5 = 0.9375, 1 - 2/2**6 = 0.96875."""
 
+# Confidence of LoadGen's early stopping, by which MLPerf Inference decides when a percentile may be told.
 PERCENTILE_CONFIDENCE = 0.99
-"""Confidence of LoadGen's early stopping, by which MLPerf Inference decides when a percentile may be told."""
 
+# Smallest n with P(Binomial(n, 0.05) <= 1) <= 1 %: LoadGen's rule at 99 % confidence with one sample to spare.
 FEWEST_FOR_P95 = 130
-"""Smallest n with P(Binomial(n, 0.05) <= 1) <= 1 %: LoadGen's rule at 99 % confidence with one sample to spare."""
 
+# Smallest n with P(Binomial(n, 0.01) <= 1) <= 1 %: LoadGen's rule at 99 % confidence with one sample to spare.
 FEWEST_FOR_P99 = 662
-"""Smallest n with P(Binomial(n, 0.01) <= 1) <= 1 %: LoadGen's rule at 99 % confidence with one sample to spare."""
 
+# Quartile ranges beyond the quartiles at which Tukey's fences stand (Exploratory Data Analysis, 1977, 2D).
 TUKEY_FENCE = 1.5
-"""Quartile ranges beyond the quartiles at which Tukey's fences stand (Exploratory Data Analysis, 1977, 2D)."""
 
+# The 0.975 quantile of the standard normal distribution.
 Z_95 = 1.959963984540054
-"""The 0.975 quantile of the standard normal distribution."""
 
 
+# Quartile distance over median of fixed work's times below which a machine counts as quiet: what a processor left to
+# itself keeps well below, and a shared one never reaches. Our choice.
 QUIET_SPREAD = 0.01
-"""Quartile distance over median of fixed work's times below which a machine counts as quiet: what a processor left to
-itself keeps well below, and a shared one never reaches. Our choice."""
 
+# Half-width of the intervals of a group, relative, at which it leaves the rounds. Width may stop a run, significance
+# never. Our choice.
 WIDTH_CPU = 0.01
 WIDTH_CUDA = 0.005
-"""Half-width of the intervals of a group, relative, at which it leaves the rounds. Width may stop a run, significance
-never. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

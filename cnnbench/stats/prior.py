@@ -10,21 +10,21 @@ from typing import TypeVar
 
 K = TypeVar("K")
 
+# Variances that tell what is usual in a run: those of two variants and the A/A control of a single group.
 FEWEST_FOR_PRIOR = 3
-"""Variances that tell what is usual in a run: those of two variants and the A/A control of a single group."""
 
+# Degrees of freedom that a prior is worth at most: as much as two more rounds. Intervals over three rounds are a
+# quarter narrower than without prior, over four an eighth, over eight as wide. With eight degrees they are narrower by
+# another sixth, tenth and twentieth, but the noisiest fifth of unequal groups is covered in 90 % instead of 93 %.
 MOST_DEGREES = 2.0
-"""Degrees of freedom that a prior is worth at most: as much as two more rounds. Intervals over three rounds are
-a quarter narrower than without prior, over four an eighth, over eight as wide. With eight degrees they are narrower by
-another sixth, tenth and twentieth, but the noisiest fifth of unequal groups is covered in 90 % instead of 93 %."""
 
+# A variance above this quantile of what the prior expects stands for itself: its group is not like the others. Where
+# one of twenty scatters six times as far, its intervals cover 93 % over three and four rounds and 94 % from six on;
+# with the level at 0.95 and eight degrees 85 %, and with limma's prior 63 to 81 % (simulated).
 ODD_LEVEL = 0.7
-"""A variance above this quantile of what the prior expects stands for itself: its group is not like the others.
-Where one of twenty scatters six times as far, its intervals cover 93 % over three and four rounds and 94 % from six on;
-with the level at 0.95 and eight degrees 85 %, and with limma's prior 63 to 81 % (simulated)."""
 
+# Variances count as at least so much of the median one, as in limma: the logarithm of zero would rule all the rest.
 ZERO_FLOOR = 1e-5
-"""Variances count as at least so much of the median one, as in limma: the logarithm of zero would rule all the rest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from cnnbench.stats.clusters import t_quantile
 from cnnbench.stats.rounds import Effect
 
+# Risk that any one-sided bound of a gate lies on the wrong side of the truth. A gate stops people's work, so it takes 1
+# % where a report takes 5 %; that a repetition must agree makes a false alarm rarer still.
 GATE_LEVEL = 0.01
-"""Risk that any one-sided bound of a gate lies on the wrong side of the truth. A gate stops people's work, so it takes
-1 % where a report takes 5 %; that a repetition must agree makes a false alarm rarer still."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 from cnnbench.timing.idle import TASKS
 
+# Of the tensor whose addition starts torch's threads: twice what torch computes with one thread alone (32,768). It
+# starts all that it may (47 of 47 were seen). A larger tensor is memory that is touched for the first time: one of a
+# million took 1,100 page faults and 3 to 8 ms, this one 125 and under 2 ms.
 ELEMENTS = 1 << 16
-"""Of the tensor whose addition starts torch's threads: twice what torch computes with one thread alone (32,768). It
-starts all that it may (47 of 47 were seen). A larger tensor is memory that is touched for the first time: one of a
-million took 1,100 page faults and 3 to 8 ms, this one 125 and under 2 ms."""
 
 
 def keep_to_cores(threads: int) -> None:

@@ -12,9 +12,9 @@ from cnnbench.timing.loop import Timed
 if TYPE_CHECKING:
     import torch
 
+# Side of the square matrices that are multiplied. Our choice: large enough for all cores or multiprocessors, small
+# enough for several products in a sample (some 3 ms on two cores, some 3 ms on a device of 50 TFLOP/s).
 SIDES = MappingProxyType({"cpu": 512, "cuda": 4096})
-"""Side of the square matrices that are multiplied. Our choice: large enough for all cores or multiprocessors, small
-enough for several products in a sample (some 3 ms on two cores, some 3 ms on a device of 50 TFLOP/s)."""
 
 
 class ControlWorkload:

@@ -16,17 +16,17 @@ from cnnbench.spec import Device
 if TYPE_CHECKING:
     from cnnbench.timing.loop import Sample
 
+# Share of all cores' time that may be stolen in a sample. Our choice: as much as the interval of a shared machine may
+# be wide.
 MOST_STEAL = 0.02
-"""Share of all cores' time that may be stolen in a sample. Our choice: as much as the interval of a shared machine may
-be wide."""
 
+# Share of its time that a single thread must have been on a core. Our choice: passes wait for nothing, so that what is
+# missing was given to other processes, or slept away.
 LEAST_CPU = 0.95
-"""Share of its time that a single thread must have been on a core. Our choice: passes wait for nothing, so that what is
-missing was given to other processes, or slept away."""
 
+# Share of its highest clock that a CUDA device must run at. Our choice: below what a cooled device keeps under load,
+# above what a hot or capped one falls to.
 LEAST_SM_CLOCK = 0.75
-"""Share of its highest clock that a CUDA device must run at. Our choice: below what a cooled device keeps under load,
-above what a hot or capped one falls to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+# Blocks that are taken, and between which sizes (even on a logarithmic scale): 2 MB in all, of which half stays. The
+# allocator serves from the heap what is smaller than 128 KiB, and so these holes. Our choice.
 BLOCKS = 256
 SMALLEST_BYTES, LARGEST_BYTES = 64, 1 << 16
-"""Blocks that are taken, and between which sizes (even on a logarithmic scale): 2 MB in all, of which half stays. The
-allocator serves from the heap what is smaller than 128 KiB, and so these holes. Our choice."""
 
+# Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Of glibc's malloc.h."""
 
 _NEVER = -1
 _NONE = 0

@@ -7,21 +7,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+# Where Linux shows the threads of a process.
 TASKS = Path("/proc/self/task")
-"""Where Linux shows the threads of a process."""
 
+# A process is idle when none of its other threads runs, seen twice in a row with 0.5 ms in between: one that waits for
+# a lock for a moment may run again. After 0.2 s it is as idle as it gets. OpenMP's threads were seen to spin for 4 to 8
+# ms after a parallel region.
 IDLE_STEP_S = 0.0005
 IDLE_POLLS = 2
 IDLE_CAP_S = 0.2
-"""A process is idle when none of its other threads runs, seen twice in a row with 0.5 ms in between: one that waits for
-a lock for a moment may run again. After 0.2 s it is as idle as it gets. OpenMP's threads were seen to spin for 4 to
-8 ms after a parallel region."""
 
+# Where threads are not shown: a process is idle when it used at most a tenth of each of three times 2 ms, longer
+# together than the tick of 4 ms in which systems may count the CPU time of running threads.
 TIME_STEP_S = 0.002
 TIME_SHARE = 0.1
 TIME_POLLS = 3
-"""Where threads are not shown: a process is idle when it used at most a tenth of each of three times 2 ms, longer
-together than the tick of 4 ms in which systems may count the CPU time of running threads."""
 
 
 def wait_until_idle(tasks: Path = TASKS) -> None:

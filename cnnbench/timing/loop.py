@@ -12,38 +12,38 @@ from typing import Protocol
 from cnnbench.clock import Clock
 from cnnbench.timing.disturbance import Disturbance, DisturbanceMonitor
 
+# Timed seconds that a sample holds at least; short, because noise on shared machines moves within a second.
 SAMPLE_S = 0.010
-"""Timed seconds that a sample holds at least; short, because noise on shared machines moves within a second."""
 
+# Untimed seconds before a sample, at least one iteration: caches and clocks of an idle worker have cooled down. LeNet
+# needs six passes (5 ms) until one takes less than 1 % longer than later ones.
 REWARM_CPU_S = 0.005
 REWARM_CUDA_S = 0.020
-"""Untimed seconds before a sample, at least one iteration: caches and clocks of an idle worker have cooled down. LeNet
-needs six passes (5 ms) until one takes less than 1 % longer than later ones."""
 
+# Iterations on a CPU that take longer are not repeated before a sample. The first one after an idle time takes 1 ms to
+# 2 ms longer (MobileNetV2: 4 % of 27 ms), for large networks too: VGG16 0.3 to 0.6 %, MobileNetV2 at batch 8 in three
+# series 0.2, 0.9 and 1.6 % (two shared cores). All cells of a group pay it alike, and a re-warm would double what a
+# sample costs.
 REWARM_BELOW_S = 0.100
-"""Iterations on a CPU that take longer are not repeated before a sample. The first one after an idle time takes 1 ms
-to 2 ms longer (MobileNetV2: 4 % of 27 ms), for large networks too: VGG16 0.3 to 0.6 %, MobileNetV2 at batch 8 in three
-series 0.2, 0.9 and 1.6 % (two shared cores). All cells of a group pay it alike, and a re-warm would double what a
-sample costs."""
 
+# Iterations faster than 100 us are timed in groups, so long that reading the clock takes at most a thousandth. Slower
+# ones are timed one by one: on an asynchronous device the passes of a group would overlap.
 GROUP_BELOW_S = 100e-6
 CLOCK_SHARE = 0.001
-"""Iterations faster than 100 us are timed in groups, so long that reading the clock takes at most a thousandth. Slower
-ones are timed one by one: on an asynchronous device the passes of a group would overlap."""
 
+# Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them.
 KEPT_ITERATIONS = 10
-"""Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them."""
 
+# Readings from which a sample has a lower decile and a lower quartile: with fewer they would lie below the fastest.
 DECILE_FROM, QUARTILE_FROM = 9, 3
-"""Readings from which a sample has a lower decile and a lower quartile: with fewer they would lie below the fastest."""
 
+# The device is held for the time that the host needed in the re-warm, and once more for four times as long if the host
+# was late. Our choice: on a shared machine it is late now and then.
 HOST_TRIES = (1, 4)
-"""The device is held for the time that the host needed in the re-warm, and once more for four times as long if the host
-was late. Our choice: on a shared machine it is late now and then."""
 
+# An asynchronous device that is still busy for longer after a sample was not waited for: the sample is invalid.
 UNSYNCHRONISED_SHARE = 0.05
 UNSYNCHRONISED_S = 100e-6
-"""An asynchronous device that is still busy for longer after a sample was not waited for: the sample is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +141,7 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Disturbance
     lead = 1 if shape.group == 1 and shape.rewarm else 0
     collecting = gc.isenabled()
     gc.disable()
+
     try:
         before = watch.read() if watch else None  # before the re-warm: just before them it would slow the first ones
         begin = clock.now_ns()
@@ -159,8 +160,10 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Disturbance
     finally:
         if collecting:
             gc.enable()
+
     each = [ns * 1e-9 / shape.group for ns in readings_ns]
     phases = [phase[lead:] if len(phase) > len(readings_ns) else phase for phase in timed.phases_ns]
+
     return Sample(
         latency_s=statistics.median(each),
         sample_s=sum(readings_ns) * 1e-9,

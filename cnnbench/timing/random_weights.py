@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Numbers that are drawn and then repeated: 1 MB in fp32. A smaller tensor is drawn as always.
 BLOCK = 1 << 18
-"""Numbers that are drawn and then repeated: 1 MB in fp32. A smaller tensor is drawn as always."""
 
 
 @contextmanager

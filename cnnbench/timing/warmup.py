@@ -10,38 +10,38 @@ from dataclasses import dataclass
 from cnnbench.clock import Clock
 from cnnbench.timing.loop import SAMPLE_S, Work
 
+# A warm-up takes at least 50 ms and three calls, with the two before it. Our choice: a run has many rounds of new
+# processes, and what one of them has not settled is in the difference between rounds. LeNet's passes took as long 50 ms
+# after the start as half a second after it, with threads on cores of their own and memory that is kept; until windows
+# of five calls agreed, ResNet-18 spent two and a half times as long on warm-ups as on blocks.
 WARM_S = 0.05
 WARM_CALLS = 3
-"""A warm-up takes at least 50 ms and three calls, with the two before it. Our choice: a run has many rounds of new
-processes, and what one of them has not settled is in the difference between rounds. LeNet's passes took as long 50 ms
-after the start as half a second after it, with threads on cores of their own and memory that is kept; until windows of
-five calls agreed, ResNet-18 spent two and a half times as long on warm-ups as on blocks."""
 
+# A warm-up goes on while its last window is faster than all before it by over 2 %. Our choice: what scatters is so in
+# few windows, and what still becomes faster in all.
 WARM_FALLS = 0.02
-"""A warm-up goes on while its last window is faster than all before it by over 2 %. Our choice: what scatters is so in
-few windows, and what still becomes faster in all."""
 
+# Seconds after which a warm-up ends in any case, unless told otherwise. Our choice.
 WARM_CAP_S = 30.0
-"""Seconds after which a warm-up ends in any case, unless told otherwise. Our choice."""
 
+# Faster calls are read in groups of 100 us. Our choice: reading the clock takes less than a thousandth of that.
 WARM_READING_S = 100e-6
-"""Faster calls are read in groups of 100 us. Our choice: reading the clock takes less than a thousandth of that."""
 
+# Settling, of an asynchronous device in its first round: windows of five calls or 50 ms, at least three and one second
+# until the last ones agree. A call of over 0.2 s makes a window of one second. Our choice; it has to outlast the
+# seconds in which a cold device raises its clock.
 SETTLE_S = 1.0
 SETTLE_WINDOW_S = 0.050
 SETTLE_WINDOW_CALLS = 5
 SETTLE_WINDOWS = 3
-"""Settling, of an asynchronous device in its first round: windows of five calls or 50 ms, at least three and one second
-until the last ones agree. A call of over 0.2 s makes a window of one second. Our choice; it has to outlast the seconds
-in which a cold device raises its clock."""
 
+# The last two windows agree: medians within 2 %, quartiles within 5 %; and the last four medians (three, where there
+# are no more) neither all fall nor all rise, as they do while something still warms up: by chance they do so once in
+# twelve. Quartiles count from 20 readings a window: those of five scatter by more than that on a shared machine.
 SETTLED_MEDIANS = 0.02
 SETTLED_QUARTILES = 0.05
 SETTLED_QUARTILES_FROM = 20
 SETTLED_TURN = 4
-"""The last two windows agree: medians within 2 %, quartiles within 5 %; and the last four medians (three, where there
-are no more) neither all fall nor all rise, as they do while something still warms up: by chance they do so once in
-twelve. Quartiles count from 20 readings a window: those of five scatter by more than that on a shared machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +60,13 @@ def warm_up(work: Work, clock: Clock, *, first_s: float, cap_s: float = WARM_CAP
     """
     if first_s >= WARM_S and not settle:
         return WarmUp(iteration_s=first_s, spent_s=0.0)
+
     least_s, window_s, least_calls = (
         (SETTLE_S, SETTLE_WINDOW_S, SETTLE_WINDOW_CALLS) if settle else (WARM_S, SAMPLE_S, 1)
     )
     windows: list[_Window] = []
     spent, iteration_s = 0.0, first_s
+
     while True:
         windows.append(_window(work, clock, iteration_s, window_s=window_s, least_calls=least_calls))
         spent, iteration_s = spent + windows[-1].spent_s, windows[-1].median_s

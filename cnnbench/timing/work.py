@@ -12,8 +12,8 @@ from cnnbench.timing.loop import Timed
 if TYPE_CHECKING:
     import torch
 
+# Different inputs that take turns: a network fed the same numbers again and again runs faster on some devices.
 INPUTS = 4
-"""Different inputs that take turns: a network fed the same numbers again and again runs faster on some devices."""
 
 
 class InferencePasses:

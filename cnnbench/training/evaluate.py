@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from cnnbench.data.batches import Split, batches
 from cnnbench.spec import UnsupportedError, is_picture
 
+# Pictures and pixels that a batch holds at most where the caller has no wish: 256 pictures of 64x64, 20 of 224x224, of
+# which VGG-16's first layers are half a gigabyte. It changes speed and memory only. Our choice.
 EVALUATION_BATCH = 256
 EVALUATION_PIXELS = 2**20
-"""Pictures and pixels that a batch holds at most where the caller has no wish: 256 pictures of 64x64, 20 of 224x224, of
-which VGG-16's first layers are half a gigabyte. It changes speed and memory only. Our choice."""
 
+# Ranges of confidence for the calibration error: as in the paper that made it common.
 BINS = 15
-"""Ranges of confidence for the calibration error: as in the paper that made it common."""
 
 _TOP = 5
 _LOGITS_DIMENSIONS = 2
@@ -47,8 +47,8 @@ class Scores:
     predicted: tuple[int, ...] = ()
 
 
+# The mean loss of a batch, from scores (N, classes) and labels (N).
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""The mean loss of a batch, from scores (N, classes) and labels (N)."""
 
 
 def main_logits(output: object) -> Tensor:
@@ -96,6 +96,7 @@ def score(
     lost = torch.zeros((), dtype=torch.float64, device=split.labels_N.device)
     confidences: list[Tensor] = []
     predictions: list[Tensor] = []
+
     with torch.no_grad():
         for at, (images, labels) in enumerate(batches(split, size, draw=draw), start=1):
             logits = main_logits(model(images))
@@ -110,9 +111,11 @@ def score(
             if loss is not None:
                 lost += loss(logits, labels) * len(labels)
             on_progress(min(1.0, at * size / len(split)))
+
     table = pairs.reshape(classes, classes + 1)
     hits = table.diagonal()
     correct, tested = int(hits.sum()), len(split)
+
     return Scores(
         correct=correct,
         tested=tested,

@@ -15,8 +15,8 @@ from cnnbench.training.evaluate import Scores, main_logits, score
 from cnnbench.training.recipes import recipe_for
 from cnnbench.variants import Prepared, prepare
 
+# Steps to the right and down of each of `quantity.DIRECTIONS`.
 STEPS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
-"""Steps to the right and down of each of `quantity.DIRECTIONS`."""
 
 
 class _Under(nn.Module):
@@ -53,6 +53,7 @@ def measure_scores(assignment: Assignment) -> Outcome:
     )
     split: Split = getattr(shown.splits, part)
     model = _Under(prepared)
+
     with torch.no_grad():
         scores = score(
             model, adapt(split, shown.view, case.device), on_progress=lambda share: on_progress("testing", share)
@@ -60,6 +61,7 @@ def measure_scores(assignment: Assignment) -> Outcome:
         found = _quantities(scores)
         if assignment.shift:
             found["shift_correct"] = _moved(model, split, shown.view, assignment)
+
     measurements = tuple(Measurement(quantity=quantity, samples=samples) for quantity, samples in found.items())
     return Outcome(measurements=measurements, notes=(f"Tested on the {part} pictures of {dataset.name}.", *shown.notes))
 
@@ -75,8 +77,10 @@ def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
         "confusion": tuple(float(n) for row in scores.confusion for n in row),
         "predicted": tuple(map(float, scores.predicted)),
     }
+
     if scores.top5_correct is not None:
         found["top5_correct"] = (float(scores.top5_correct),)
+
     return found
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data
+from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.data.batches import Split, Splits, adapted
 from cnnbench.data.dataset import DatasetSpec
 from cnnbench.models.convolutions import kept_kernels
@@ -27,6 +28,7 @@ from cnnbench.training.loop import fit_phases
 from cnnbench.training.metadata import TrainingMetadata
 from cnnbench.training.pool_before_relu import pool_first
 from cnnbench.training.recipes import changed, recipe_for
+from cnnbench.training.resume import FileKeeper
 from cnnbench.training.state import EpochSeen, FitResult, Phase
 from cnnbench.training.time_limit import check_fits, first_batch, forward
 from cnnbench.variants import REFERENCE, Prepared, prepare
@@ -73,8 +75,10 @@ def measure_accuracy(
         pictures=len(splits.train),
         notes=notes,
     )
+
     if assignment.limit_s is not None:
         check_fits(model, splits, recipe, limit_s=assignment.limit_s, clock=clock)
+
     leads = team is None or team.rank == 0
     keeper = account.keeper(assignment, model, writes=leads)
     begun = 1 if keeper is None else keeper.epoch_kept()
@@ -87,13 +91,21 @@ def measure_accuracy(
     )
     if not leads:
         return Outcome()
+
     scores = _tested(phases[-1], seed=case.seed)
-    if assignment.checkpoint is not None and keeper is not None:
-        checkpoints.save(Path(assignment.checkpoint), model, account.info(classes=width, top1=scores.top1))
-        if not assignment.stop():  # who said so will not hear of the result: going on tests the weights once more
-            keeper.forget()
+    _save(assignment, model, keeper, account.info(classes=width, top1=scores.top1))
     measured = (*_measurements(fitted, scores, account.pictures, features_s), *_kernels(fitted, phases[-1].model))
     return Outcome(measurements=measured, notes=account.told())
+
+
+def _save(assignment: Assignment, model: nn.Module, keeper: FileKeeper | None, info: CheckpointInfo) -> None:
+    """Write the trained weights where a checkpoint is wanted, and forget the training in progress beside it."""
+    if assignment.checkpoint is None or keeper is None:
+        return
+    checkpoints.save(Path(assignment.checkpoint), model, info)
+    # who asked to stop will not hear of the result: going on tests the weights once more
+    if not assignment.stop():
+        keeper.forget()
 
 
 def _tested(phase: Phase, *, seed: int) -> Scores:
@@ -147,8 +159,10 @@ def _phases(
         first = Phase(model=head, splits=on, recipe=recipe, epochs=recipe.epochs)
     else:
         first = Phase(model=model, splits=splits, recipe=recipe, epochs=recipe.epochs, prepared=prepared)
+
     if not recipe.unfrozen_epochs:
         return (first,)
+
     slower = replace(recipe, learning_rate=recipe.unfrozen_rate or recipe.learning_rate)
     after = Phase(
         model=model, splits=splits, recipe=slower, epochs=recipe.unfrozen_epochs, prepared=prepared, unfreeze=True
@@ -185,6 +199,7 @@ def _measurements(fitted: FitResult, scores: Scores, trained: int, features_s: f
         for name in BY_STEP
         if fitted.steps
     )
+
     return (
         Measurement(quantity="trained", samples=(float(trained),)),
         Measurement(quantity="correct", samples=(float(scores.correct),)),

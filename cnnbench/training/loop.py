@@ -19,11 +19,11 @@ from cnnbench.training.state import EpochSeen, EpochTotals, FitResult, Phase, St
 from cnnbench.training.step import training_mode
 from cnnbench.variants import Prepared
 
+# Steps between two looks at the losses: each look waits for the device. Our choice.
 CHECK_EVERY = 50
-"""Steps between two looks at the losses: each look waits for the device. Our choice."""
 
+# Seconds between two looks at whether training is to stop: soon enough for a person. Our choice.
 LOOK_S = 0.05
-"""Seconds between two looks at whether training is to stop: soon enough for a person. Our choice."""
 
 
 class DivergedError(CnnbenchError):
@@ -96,6 +96,7 @@ def fit_phases(
     fitting = TrainingState(phases, seed, team)
     if keeper is not None:
         keeper.restore(fitting)
+
     epochs = fitting.epochs
     while fitting.epoch <= epochs:
         _to_training(fitting)
@@ -118,6 +119,7 @@ def fit_phases(
             keeper.save(fitting)
         if on_epoch is not None:
             on_epoch(fitting.seen[-1])
+
     return FitResult(epochs=tuple(fitting.seen), steps=tuple(fitting.seen_by_step))
 
 
@@ -143,6 +145,7 @@ def _record_steps(fitting: TrainingState, validated: tuple[float, float]) -> Non
     before = fitting.seen_by_step[-1].step if fitting.seen_by_step else 0
     scale = _loss_scale(fitting)
     kept = kept_kernels(fitting.phase.model)
+
     fitting.seen_by_step.append(
         StepSeen(
             step=before + sums.interval_steps,
@@ -167,6 +170,7 @@ def _seen(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
     spent_s = max(sums.spent_s, 1e-9)  # a clock that stands still must not divide by nothing
     scale = _loss_scale(fitting)
     fitting.set_rate(sums.steps - 1)  # that of the last step, also where an earlier process made it
+
     return EpochSeen(
         epoch=fitting.epoch,
         epochs=fitting.epochs,
@@ -181,8 +185,8 @@ def _seen(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
     )
 
 
+# Mean loss, right predictions (both on the device) and pictures of a step; in a team, of this process's part.
 _Step = tuple[Tensor, Tensor, int]
-"""Mean loss, right predictions (both on the device) and pictures of a step; in a team, of this process's part."""
 
 
 def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, log_every: int) -> bool:
@@ -200,9 +204,11 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, lo
         keep_single=False,
         first=sums.steps,
     )
+
     waiting: list[_Step] = []
     stopped, data_ns, paused_ns = False, 0, 0
     start = before = looked = clock.now_ns()
+
     for images, labels in coming:
         data_ns += clock.now_ns() - before
         fitting.set_rate(sums.steps + len(waiting))
@@ -225,8 +231,10 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, lo
             if keeper.stop():
                 stopped = True
                 break
+
     if waiting:
         _add(fitting, waiting)
+
     clock.synchronize()
     sums.data_s += data_ns / 1e9
     sums.spent_s = spent_before_s + (clock.now_ns() - start - paused_ns) / 1e9
@@ -242,6 +250,7 @@ def _add(fitting: TrainingState, steps: list[_Step]) -> None:
     table = torch.stack([losses * counts, right, counts])
     if fitting.team is not None:
         table = fitting.team.total(table)
+
     for lost, correct, count in table.T.tolist():
         sums.steps += 1
         if not math.isfinite(lost):

@@ -48,6 +48,7 @@ class TrainingMetadata:
         """Return what keeps the training of `model` beside its checkpoint, if it has one."""
         if assignment.checkpoint is None:
             return None
+
         identity = Identity(
             model=self.spec.name,
             dataset=self.dataset.name,
@@ -116,6 +117,7 @@ class TrainingMetadata:
             if recipe.unfrozen_epochs
             else "",
         )
+
         under = "" if self.variant == REFERENCE else f", under {self.variant}"
         under += f", by {self.processes} processes" if self.processes > 1 else ""
         under += ", by deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""

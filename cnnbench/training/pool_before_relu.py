@@ -25,12 +25,15 @@ def pool_first(model: nn.Module, images_NCHW: Tensor) -> int:  # noqa: N803 - a 
         for at in range(len(part) - 1)
         if type(part[at]) is nn.ReLU and _takes_maxima(part[at + 1])
     ]
+
     if not pairs:
         return 0
+
     before = forward(model, images_NCHW)
     _swap(pairs)
     if torch.equal(before, forward(model, images_NCHW)):
         return len(pairs)
+
     _swap(pairs)
     return 0
 

@@ -9,9 +9,9 @@ from cnnbench.data.batches import batch_count
 from cnnbench.data.dataset import DatasetSpec
 from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Recipe, RecipeName, Training, UsageError
 
+# Rate with all layers as a share of the head's, where neither recipe nor user gives one: as in the tutorial that
+# freezes and unfreezes VGG-16 (Adam 0.01, then 0.0001).
 UNFROZEN_SHARE = 0.01
-"""Rate with all layers as a share of the head's, where neither recipe nor user gives one: as in the tutorial that
-freezes and unfreezes VGG-16 (Adam 0.01, then 0.0001)."""
 
 
 def recipe_of(spec: ModelSpec) -> Recipe:

@@ -110,18 +110,21 @@ class FileKeeper:
         """Return what the file says beside its tensors, checked; None where nothing is to be gone on with."""
         if not self._resume or not self._path.is_file():
             return None
+
         try:
             with safe_open(self._path, framework="pt") as opened:
                 held = (opened.metadata() or {}).get(_KEY, "")
             kept = msgspec.json.decode(held, type=_Kept)
         except (OSError, SafetensorError, msgspec.MsgspecError) as error:
             raise self._damaged(error) from error
+
         self._check(kept.identity)
         if kept.epoch - (0 if kept.sums.steps else 1) > self._epochs:
             raise UsageError(
                 f"The training in {self._path} is in epoch {kept.epoch} already, and {self._epochs} are asked for. "
                 "Give at least as many epochs as it was begun with, or start without --resume."
             )
+
         return kept
 
     def _damaged(self, error: Exception) -> UsageError:
@@ -145,6 +148,7 @@ class FileKeeper:
         """
         if not self._writes:
             return
+
         kept = _Kept(
             identity=self._identity,
             epoch=fitting.epoch,
@@ -189,15 +193,19 @@ def _put_back(fitting: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     trainer = fitting.trainer
     trainer.model.load_state_dict({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
     state: dict[int, dict[str, Tensor]] = {}
+
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             at, key = name.removeprefix("optimizer.").split(".", 1)
             state.setdefault(int(at), {})[key] = value
+
     trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": state})
     torch.set_rng_state(tensors["random.torch"])
     fitting.draw.set_state(tensors["random.draw"])
+
     if fitting.order is not None:
         fitting.order_state = tensors["random.order"]
         fitting.order.set_state(fitting.order_state)
+
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])

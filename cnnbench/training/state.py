@@ -15,8 +15,8 @@ from cnnbench.training.distributed import ProcessGroup
 from cnnbench.training.step import Trainer
 from cnnbench.variants import Prepared
 
+# Share of a one-cycle training in which the rate rises: as in torch's OneCycleLR.
 RISING = 0.3
-"""Share of a one-cycle training in which the rate rises: as in torch's OneCycleLR."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,18 +15,17 @@ from cnnbench.spec import Recipe, UnsupportedError
 from cnnbench.training.evaluate import main_logits
 from cnnbench.training.step import Trainer, training_mode
 
+# How many times over the limit a rough estimate must be before training is refused on it alone.
+#
+# The rough ones are one picture's forward pass and a first training step. Batches and warm caches make later steps
+# faster, but for networks slow enough to matter not tenfold. Our choice.
 HOPELESS = 10.0
-"""How many times over the limit a rough estimate must be before training is refused on it alone.
 
-The rough ones are one picture's forward pass and a first training step. Batches and warm caches make later steps
-faster, but for networks slow enough to matter not tenfold. Our choice.
-"""
-
+# Training steps that the prediction is made from, after a first one to warm up: three, or more until half a second; the
+# median of the later half counts. A fresh process gets faster over dozens of steps of a small network: LeNet's took 24
+# ms at first and 3 ms later (two cores). Our choice.
 TIMED_STEPS = 3
 TIMED_S = 0.5
-"""Training steps that the prediction is made from, after a first one to warm up: three, or more until half a second;
-the median of the later half counts. A fresh process gets faster over dozens of steps of a small network: LeNet's took
-24 ms at first and 3 ms later (two cores). Our choice."""
 
 _STEP_PER_FORWARD = 3.0
 _MINUTE_S = 60.0
@@ -52,6 +51,7 @@ def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: flo
     rough_s = _seconds(clock, lambda: forward(model, picture)) * len(splits.train) * passes
     if rough_s > HOPELESS * limit_s:
         raise _too_long(rough_s * (1.0 if recipe.cache_features else _STEP_PER_FORWARD), epochs, limit_s)
+
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
     try:
@@ -68,6 +68,7 @@ def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: flo
             parameter.requires_grad_(False)  # noqa: FBT003 - torch names it otherwise for tensors
         model.load_state_dict(before)
         model.zero_grad()
+
     if predicted_s > limit_s:
         raise _too_long(predicted_s, epochs, limit_s)
 
@@ -81,11 +82,14 @@ def _epoch_s(model: nn.Module, splits: Splits, recipe: Recipe, hopeless_s: float
     epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
     if epoch_s > hopeless_s:
         epoch_s = steps * _seconds(clock, lambda: trainer.step(images, labels))
+
     if epoch_s > hopeless_s:
         return epoch_s
+
     timed: list[float] = []
     while len(timed) < TIMED_STEPS or sum(timed) < TIMED_S:
         timed.append(_seconds(clock, lambda: trainer.step(images, labels)))
+
     epoch_s = steps * statistics.median(timed[len(timed) // 2 :])
     forward_s = _seconds(clock, lambda: forward(model, images))
     return epoch_s + forward_s * len(splits.val) / len(labels)

@@ -21,15 +21,15 @@ from cnnbench.workers.client import Host, Worker, start_host
 from cnnbench.workers.failures import with_option
 from cnnbench.workers.messages import STOPPED, Answer, Done, Failure, Job, Known, News, Question, Stop
 
+# Share of the free memory that one worker may take: alone it fails before the kernel must choose a victim. When several
+# are hungry at once the kernel chooses, and takes a worker first.
 MEMORY_SHARE = 0.8
-"""Share of the free memory that one worker may take: alone it fails before the kernel must choose a victim. When
-several are hungry at once the kernel chooses, and takes a worker first."""
 
+# Longest wait for a training to stop and keep how far it is: one step, and writing its file. Our choice.
 STOP_S = 60.0
-"""Longest wait for a training to stop and keep how far it is: one step, and writing its file. Our choice."""
 
+# Longest wait for what the machine is; the first question initialises CUDA.
 _ASK_S = 120.0
-"""Longest wait for what the machine is; the first question initialises CUDA."""
 
 
 class Given(Protocol):
@@ -179,6 +179,7 @@ def as_record(case: Case, environment: Environment, got: Given | Failure, *, sta
     wrong = None if isinstance(got, Failure) else _no_number(got.outcome)
     outcome = Outcome() if isinstance(got, Failure) or wrong else got.outcome
     failure = got if isinstance(got, Failure) else wrong or got.failure
+
     return Record(
         case=case,
         environment=environment,
@@ -212,6 +213,7 @@ def check_environment(records: Iterable[Record], environment: Environment, threa
                 f"This run began with {record.case.variant.threads} threads a cell, now it is {threads}. "
                 "Give the same --threads, or a new folder with --output."
             )
+
         for field in dataclasses.fields(environment):
             then, now = (getattr(e, field.name) for e in (record.environment, environment))
             if then != now:

@@ -20,6 +20,8 @@ from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from cnnbench.workers.forkserver import MESSAGE_BYTES
 from cnnbench.workers.messages import Failure, Reply, Request
 
+# Modules that the fork server imports before the first fork; what a worker would otherwise import for seconds. With
+# these one that takes samples imports nothing: the two runners cost each new worker 60 to 120 ms, four at a time.
 PRELOADED = (
     "numpy",
     "torch",
@@ -28,22 +30,20 @@ PRELOADED = (
     "cnnbench.timing.job",
     "cnnbench.timing.control_workload",
 )
-"""Modules that the fork server imports before the first fork; what a worker would otherwise import for seconds. With
-these one that takes samples imports nothing: the two runners cost each new worker 60 to 120 ms, four at a time."""
 
+# Imported as well where a run compiles, so that compile times hold no imports.
 PRELOADED_COMPILE = ("torch._dynamo", "torch._inductor.compile_fx")
-"""Imported as well where a run compiles, so that compile times hold no imports."""
 
+# How often threads of libgomp look for work before they sleep: 0.8 ms, a tenth of the default, unless the user says
+# otherwise. The next worker's sample must wait for it. Passes took as long (docs/measurement.md): what is serial in
+# them is far shorter.
 SPIN_COUNT = "30000"
-"""How often threads of libgomp look for work before they sleep: 0.8 ms, a tenth of the default, unless the user says
-otherwise. The next worker's sample must wait for it. Passes took as long (docs/measurement.md): what is serial in them
-is far shorter."""
 
+# How long the fork server may take to import torch; minutes on a cold disk. Our choice.
 SERVER_START_S = 300.0
-"""How long the fork server may take to import torch; minutes on a cold disk. Our choice."""
 
+# How long the fork server may take to kill its workers when the run ends. Our choice.
 SERVER_END_S = 5.0
-"""How long the fork server may take to kill its workers when the run ends. Our choice."""
 
 _LOG_TAIL = 2000
 
@@ -140,6 +140,7 @@ class ForkHost:
             env=worker_environment(threads) | apart,
             start_new_session=True,  # Ctrl-C reaches the coordinator alone
         )
+
         theirs.close()
         self._link.settimeout(SERVER_START_S)
         self._ready = False
@@ -250,7 +251,9 @@ class _Spawned:
         self._process.kill()
         self._process.join()
         code = self._process.exitcode
-        return None if code is None else (-code if code < 0 else code << 8)
+        if code is None:
+            return None
+        return -code if code < 0 else code << 8
 
 
 Host = ForkHost | SpawnHost

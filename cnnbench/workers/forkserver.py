@@ -19,8 +19,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+# Linux: the signal that a process gets when its parent dies.
 _PR_SET_PDEATHSIG = 1
-"""Linux: the signal that a process gets when its parent dies."""
 
 MESSAGE_BYTES = 1024
 
@@ -29,6 +29,7 @@ def serve(link: socket.socket, modules: list[str]) -> None:
     """Answer requests on `link` until it closes."""
     for module in modules:
         importlib.import_module(module)
+
     link.send(json.dumps({"ready": os.getpid()}).encode())
     children: set[int] = set()
     while True:
@@ -44,8 +45,10 @@ def serve(link: socket.socket, modules: list[str]) -> None:
             answer = {"status": _reap(request["reap"])}
             children.discard(request["reap"])
         link.send(json.dumps({**answer, "number": request.get("number")}).encode())
+
     for pid in children:
         _reap(pid)
+
     os._exit(0)  # torch's own tidying up takes a second, and nothing here needs it
 
 
@@ -56,6 +59,7 @@ def _fork(link: socket.socket, fds: list[int]) -> int:
         for fd in fds:
             os.close(fd)
         return pid
+
     code = 1
     try:
         link.close()

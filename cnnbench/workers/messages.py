@@ -41,8 +41,8 @@ class Job:
     warm_cap_s: float = 30.0
 
 
+# How the failure begins of a training that stopped because it was told to, and has kept how far it was.
 STOPPED = "Stopped "
-"""How the failure begins of a training that stopped because it was told to, and has kept how far it was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,10 +65,12 @@ def _serve(connection: Connection) -> None:
     if isinstance(request, Question):
         connection.send(_answer(request))
         return
+
     assert isinstance(request, Job)
     limit_memory(request.memory_limit_bytes)
     _fix(request)
     asked, runner = request.case, runner_for(request.case)
+
     match runner.kind:
         case "sampled":
             keep_to_cores(asked.variant.threads)
@@ -134,6 +136,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
     """Do a job that is one piece of work."""
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
+
     outcome: Outcome = runner_for(case).load()(
         Assignment(
             spec=spec,

@@ -56,8 +56,10 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="On standard output.",
         ),
     )
+
     for option in reversed(options):
         command = option(command)
+
     return command
 
 

@@ -143,10 +143,12 @@ def _as_text(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
     if facts.files:
         rows = [(str(file.path), file.md5, _verdict(file.as_published)) for file in facts.files]
         yield f"\n{render(('file', 'md5', 'as published'), rows, 'table')}"
+
     if not facts.parts:
         yield "\nIt was not read: a file is damaged, or another one."
         yield f"Delete it and run 'cnnbench data fetch {spec.name}'."
         return
+
     names = spec.class_names or tuple(str(k) for k in range(spec.classes))
     parts = [
         (part.name, part.pictures, "x".join(map(str, part.shape)), f"{part.low:g} to {part.high:g}")
@@ -158,12 +160,15 @@ def _as_text(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
     yield from facts.notes
     if facts.misnamed:
         yield f"In another format than their names say, and used: {', '.join(facts.misnamed)}"
+
     yield f"{len(facts.left_out)} corrupt pictures are left out{':' if facts.left_out else '.'}"
     yield from (f"  {picture.name}: {picture.reason}" for picture in facts.left_out)
 
 
 def _verdict(as_published: bool | None) -> str | None:  # noqa: FBT001  # a fact, not a switch
-    return None if as_published is None else "yes" if as_published else "NO"
+    if as_published is None:
+        return None
+    return "yes" if as_published else "NO"
 
 
 def _as_json(spec: DatasetSpec, facts: DatasetSummary) -> str:

@@ -16,8 +16,8 @@ from cnnbench.record import Record
 from cnnbench.report.text.listing import render
 from cnnbench.spec import CnnbenchError, ModelSpec, Recipe
 
+# Counters and the quantities that they give; torch's is the one that cnnbench uses everywhere else.
 COUNTERS = (("torch", "macs"), ("fvcore", "macs_fvcore"), ("torchinfo", "macs_torchinfo"))
-"""Counters and the quantities that they give; torch's is the one that cnnbench uses everywhere else."""
 
 
 @click.command("describe", no_args_is_help=True)
@@ -55,6 +55,7 @@ def _as_json(record: Record, spec: ModelSpec | None) -> str:
         for x in record.layers
     ]
     quantities = ("params", "trainable_params", "macs", "classes", "weight_bytes", "activation_bytes")
+
     known = {
         "name": record.case.model,
         "source": spec.source if spec else record.case.model,
@@ -116,6 +117,7 @@ def _recipe(recipe: Recipe) -> str:
 def _layer_table(record: Record) -> str:
     params = max(1, sum(layer.params for layer in record.layers))
     macs = max(1, sum(layer.macs for layer in record.layers))
+
     rows = [
         (
             layer.name,

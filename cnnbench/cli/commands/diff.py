@@ -49,15 +49,18 @@ def command(
     for name in fields:
         if name not in CONDITIONS:
             raise unknown_name("condition", name, CONDITIONS)
+
     sides = []
     for place in (base, head):
         loaded = load(place)
         for warning in loaded.warnings:
             click.echo(f"Note: {warning.fact}. {warning.advice}", err=True)
         sides.append((str(place), loaded.items))
+
     found = diff(sides[0], sides[1], allow=fields, everything=everything)
     if output_format == "csv":
         for line in banner(found):
             click.echo(f"Note: {line}", err=True)
+
     click.echo(DIFF_WRITERS[output_format](found).rstrip("\n"))
     return 0

@@ -25,6 +25,7 @@ from cnnbench.workers.messages import Failure
 LIBRARIES = ("torch", "torchvision", "torchinfo", "fvcore", "numpy", "scipy", "pandas", "scikit-learn", "timm")
 
 
+# The ceilings in words; what the machine does not do natively is not among them.
 CEILINGS = (
     ("matrix product fp32", "fp32_flop_per_s"),
     ("matrix product tf32", "tf32_flop_per_s"),
@@ -35,12 +36,11 @@ CEILINGS = (
     ("memory triad", "triad_bytes_per_s"),
     ("one call", "dispatch_s"),
 )
-"""The ceilings in words; what the machine does not do natively is not among them."""
 
 
+# Share of the time in which some process waited for a core, above which the doctor says that others compete for them.
+# Our choice: an idle machine stays below a few per cent, one program too many makes it 40.
 BUSY_PRESSURE = 0.1
-"""Share of the time in which some process waited for a core, above which the doctor says that others compete for them.
-Our choice: an idle machine stays below a few per cent, one program too many makes it 40."""
 
 
 @click.command("doctor")
@@ -83,17 +83,21 @@ def command(
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     if model is not None:
         check_name(model)
+
     if limit < 1:
         raise UsageError("--largest 0 leaves no batch to try. Give 1 or more.")
+
     usable = machine.default_threads()
     examined = examine(device, min(threads or usable, usable), measure=not quick, on_progress=_on_progress)
     found = None
     if model is not None:
         found = largest_batch(model, device, limit=limit, seconds=within, on_progress=_on_progress)
+
     if output_format == "json":
         click.echo(json.dumps(_known(examined, model, found), indent=2))
     else:
         click.echo("\n\n".join(_sections(examined, model, found)))
+
     return 0
 
 
@@ -173,6 +177,7 @@ def _values(found: Found) -> dict[str, float]:
 def _noise(control_workload: WatchedWorkload | Failure) -> list[tuple[str, object]]:
     if isinstance(control_workload, Failure):
         return [("not measured", control_workload.error)]
+
     spread, noise = spread_of(control_workload.latencies_s), control_workload.noise
     kind = "quiet" if is_quiet(spread) else "shared"
     rows: list[tuple[str, object]] = [

@@ -23,8 +23,8 @@ from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, Budget, RecipeName, Request, Section, UsageError
 from cnnbench.variants import parse_variant, split_variants
 
+# Longest wait for news of a test, which come with every batch.
 ANSWER_S = 600.0
-"""Longest wait for news of a test, which come with every batch."""
 
 
 @click.command("evaluate", no_args_is_help=True)
@@ -69,6 +69,7 @@ def command(
     name = dataset or info.dataset
     if name is None:
         raise UsageError(f"{checkpoint} does not say what it was trained on. Give --dataset.")
+
     data.locate(data.find(name), data.places(data_dir))
     threads = machine.default_threads()
     chosen = [parse_variant(v, device=device, threads=threads) for v in split_variants(variants)]
@@ -79,6 +80,7 @@ def command(
     )
     with display() as shown:
         records = list(test_weights(request, chosen, part, shift=shift or 0, on_progress=shown.on_progress))
+
     click.echo(_text(records, output_format))
     return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
 
@@ -159,8 +161,10 @@ def _text(records: Sequence[Record], output_format: str) -> str:
                     pixels: dict(zip(DIRECTIONS, shares, strict=True)) for pixels, shares in moved(record)
                 }
         return json.dumps(tables, indent=2)
+
     if output_format == "csv":
         return render(_HEADERS, rows, "csv")
+
     shown = [tuple(show(v, "share") if isinstance(v, float) else v for v in row) for row in rows]
     good = [record for record in records[:1] if record.status == "ok"]
     return "\n\n".join([render(_HEADERS, shown, "table"), *map(_classes, good), *filter(None, map(_moved, good))])

@@ -23,17 +23,17 @@ from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, MissingError, Shape, UsageError
 from cnnbench.text import listed, number_of
 
+# Folder of the files where the user names none: this repository's own.
 FILES = Path("bench/expected")
-"""Folder of the files where the user names none: this repository's own."""
 
+# Built-ins that a new file of all built-ins has compiled, and trained for so many epochs. Our choice: small ones of
+# three tutorials, so that a whole check takes about a minute on two cores, and epochs after which each has learnt.
 DEEP = MappingProxyType({"lenet": 10, "multilayer_cnn": 3, "simple_cnn": 3})
-"""Built-ins that a new file of all built-ins has compiled, and trained for so many epochs. Our choice: small ones of
-three tutorials, so that a whole check takes about a minute on two cores, and epochs after which each has learnt."""
 
+# A training that is expected anew, where nobody says how long: long enough for most to learn something, and so short
+# that rounding, which differs between processors, has not grown into another course (docs/ci.md says what was seen).
 EPOCHS = 3
 SEED = 0
-"""A training that is expected anew, where nobody says how long: long enough for most to learn something, and so short
-that rounding, which differs between processors, has not grown into another course (docs/ci.md says what was seen)."""
 
 PARTS = ("compiled", "trained")
 FORMATS = ("table", "markdown", "csv", "json")

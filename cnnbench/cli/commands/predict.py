@@ -51,6 +51,7 @@ def command(
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     if model.endswith(".safetensors"):
         model, weights = checkpoints.load(Path(model)).model, model
+
     models.check_name(model)
     if weights in (None, "none"):
         raise UsageError(f"Without weights '{model}' knows nothing. Give --weights default, or a file.")
@@ -58,10 +59,12 @@ def command(
         raise UsageError(f"Weights '{weights}': no such file. Take default, or the path of a file.")
     if missing := [str(path) for path in images if not path.is_file()]:
         raise UsageError(f"There is no file {', '.join(missing)}.")
+
     dataset, names = _trained_on(Path(weights or ""))
     found = predict_classes(model, weights or "", device, tuple(map(str, images)), top=top, dataset=dataset)
     if isinstance(found, str):
         raise CnnbenchError(found)
+
     click.echo(text(images, found, names, output_format))
     return 0
 

@@ -44,8 +44,8 @@ COLUMNS = ("model", "quantity", "printed", "measured", "low", "high", "verdict",
 FORMATS = ("table", "csv", "markdown")
 OTHER_INPUT = (244, 244)
 
+# Widths of the table's columns, so that layer tables do not fill the screen.
 _WIDTHS = (None, 26, 30, 30, None, None, None, 50)
-"""Widths of the table's columns, so that layer tables do not fill the screen."""
 
 
 @click.command("reproduce")
@@ -94,6 +94,7 @@ def command(
     records = completed + _count(specs, completed, store)
     missing = dict.fromkeys((spec.name for spec in specs), "left out by --architecture-only")
     interrupted = False
+
     if not architecture_only:
         missing = _missing(specs, data_dir, weights)
         asked = _Asked(specs=tuple(specs), missing=missing, weights=weights, data_dir=data_dir, seeds=seeds)
@@ -103,12 +104,15 @@ def command(
                 records.append(record)
         except KeyboardInterrupt:
             interrupted = True
+
     failed = {record.case.model: record.error or "" for record in finished(records).values() if record.status != "ok"}
     _show(reproduce(specs, records, {**missing, **failed}), folder, output_format)
     if interrupted:
         go_on = typed_command() if output is not None else f"{typed_command()} -o {folder}"
         click.echo(f"Interrupted. Go on with:\n  {go_on}", err=True)
-    return EXIT_INTERRUPTED if interrupted else EXIT_FAILED if failed else 0
+        return EXIT_INTERRUPTED
+
+    return EXIT_FAILED if failed else 0
 
 
 def _show(rows: Sequence[Reproduced], folder: Path, output_format: str) -> None:
@@ -149,12 +153,15 @@ def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store
         other = any(figure.quantity.endswith(OTHER_SIZE) for figure in spec.printed)
         if other and (spec.name, (spec.input_shape[0], *OTHER_INPUT)) not in done:
             asked.append((spec.name, OTHER_INPUT))
+
     if not asked:
         return []
+
     click.echo(f"Counting {len(asked)} networks.", err=True)
     records = count_models(asked)
     for record in records:
         store.append(record)
+
     return records
 
 
@@ -192,6 +199,7 @@ def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[
                 data.locate(data.find(recipe.dataset), data.places(data_dir))
             except MissingError as error:
                 found[spec.name] = str(error)
+
     return found
 
 

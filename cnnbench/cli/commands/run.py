@@ -33,6 +33,7 @@ def command(plan: str, **given: Any) -> int:
 def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
     total_s = given["budget"] or (math.inf if file.budget == AUTO else seconds(file.budget))
     timeout_s = given["timeout"] or (None if file.timeout is None else seconds(file.timeout))
+
     return Request(
         title=name.rpartition("/")[2].removesuffix(".toml"),
         sections=file.sections(),

@@ -16,8 +16,8 @@ from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED, CnnbenchError, unknown_
 
 FORMATS = ("table", "markdown", "csv", "json")
 
+# Widths of the table's columns, so that it fits a wide terminal.
 _WIDEST = (None, 14, None, None, 44, 24, 24, None, None, 30)
-"""Widths of the table's columns, so that it fits a wide terminal."""
 
 
 class _Help(click.Command):

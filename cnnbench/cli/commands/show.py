@@ -18,6 +18,7 @@ from cnnbench.cli.show.datasets import Drawing, ShowOptions
 from cnnbench.report.drawing import FORMATS
 from cnnbench.spec import CnnbenchError, UsageError
 
+# Every kind of picture by the name that the command line takes; read-only.
 KINDS: Mapping[str, Callable[[ShowOptions], Drawing]] = MappingProxyType(
     {
         "samples": pictures.samples,
@@ -31,7 +32,6 @@ KINDS: Mapping[str, Callable[[ShowOptions], Drawing]] = MappingProxyType(
         "steps": pictures.steps,
     }
 )
-"""Every kind of picture by the name that the command line takes; read-only."""
 
 HELP = """Draw a picture and write it as a PNG or SVG file, whose name is printed.
 
@@ -110,6 +110,7 @@ def command(
     form = _form(output)
     if image is not None and not Path(image).is_file():
         raise UsageError(f"There is no picture file {image}.")
+
     asked = ShowOptions(
         what=what,
         checkpoint=checkpoint,
@@ -125,6 +126,7 @@ def command(
         data_dir=data_dir,
         part=part,
     )
+
     drawn = KINDS[kind](asked)
     path = output or Path(f"{kind}-{drawn.name}.png")
     write(path, drawn.encode(form))

@@ -37,8 +37,8 @@ RECIPES = get_args(RecipeName)
 
 POSITIVE = click.FloatRange(0.0, min_open=True)
 
+# Longest wait for an epoch.
 ANSWER_S = 600.0
-"""Longest wait for an epoch."""
 
 
 HELP = """Train MODEL by its tutorial's recipe and test it once; writes records, curves.csv and a checkpoint per seed.
@@ -133,6 +133,7 @@ def command(
         seed=seed,
         budget=Budget(total_s=timeout, timeout_s=timeout),
     )
+
     training = Training(
         epochs=epochs,
         unfrozen_epochs=unfreeze,
@@ -140,16 +141,19 @@ def command(
         cache_features=cache_features,
         log_every=log_every or 0,
     )
+
     check(request, Options(command="", output=output))
     rank, size = machine.rank_and_world_size()
     if cache_features and (variant != "eager" or size > 1):
         raise UsageError(FEATURES_ALONE)
+
     if size > 1 and seeds > 1:
         raise UsageError(
             f"Several processes train one seed together; --seeds {seeds} needs as many calls, with --seed."
         )
     if rank > 0:
         return _run_other_rank(request, output, training, resume=resume)
+
     return _run_rank_zero(request, output, training, seeds=seeds, resume=resume, output_format=output_format)
 
 
@@ -163,6 +167,7 @@ def _run_rank_zero(
     store = Store(folder)
     for warning in store.load().warnings:
         click.echo(f"Note: {warning.fact}. {warning.advice}", err=True)
+
     store.append(Run(title=request.title, command=recorded_command(), started=now.isoformat(timespec="seconds")))
     records, ended = _train(request, store, folder, training, seeds=seeds, resume=resume)
     if records:
@@ -170,8 +175,10 @@ def _run_rank_zero(
         ended = _write_curves(store, folder) or ended
         point_latest(folder)
         click.echo(f"Records, curves and checkpoints: {folder}", err=True)
+
     if ended is None:
         return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
+
     missing = range(request.seed, request.seed + seeds)[len(records) :]
     return _told(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
 
@@ -241,6 +248,7 @@ def _train(
         raise
     except (CnnbenchError, KeyboardInterrupt) as error:
         return records, error
+
     return records, None
 
 

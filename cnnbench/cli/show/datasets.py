@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+# As many pictures as in the tutorial.
 SAMPLES = 24
 EDGES = 5
-"""As many pictures as in the tutorial."""
 
+# Steps whose kernels are shown, spread evenly over the training. Our choice.
 MOST_ROWS = 8
-"""Steps whose kernels are shown, spread evenly over the training. Our choice."""
 
 LATEST = "results/latest"
 
+# The parts of a dataset in words.
 PARTS = {"train": "training", "val": "validation", "test": "test"}
-"""The parts of a dataset in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,6 +43,7 @@ def _network(asked: ShowOptions) -> _Network:
     model = asked.what
     if model is not None and model.endswith(".safetensors"):
         model, file = None, model
+
     if file is not None:
         info = checkpoints.load(Path(file))
         if model is not None and model != info.model:
@@ -50,12 +51,15 @@ def _network(asked: ShowOptions) -> _Network:
         top1 = "" if info.top1 is None else f" ({show(info.top1, 'share')} of the test pictures right)"
         says = f"{info.model}, trained on {info.dataset}{top1}"
         return _Network(model=info.model, weights=file, info=info, says=says)
+
     if model is None:
         raise UsageError("Name a model or a checkpoint: cnnbench show kernels lenet-seed0.safetensors.")
+
     models.check_name(model)
     weights = asked.weights or "none"
     if weights not in ("none", "default") and not Path(weights).is_file():
         raise UsageError(f"Weights '{weights}': no such file. Take default, or the path of a file.")
+
     says = f"{model}, untrained" if weights == "none" else f"{model} with weights {Path(weights).name}"
     return _Network(model=model, weights=weights, info=None, says=says)
 
@@ -92,6 +96,7 @@ def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: s
         dataset = dataset or (info.dataset if info else None)
         if dataset is not None and look.image is None:
             data.locate(data.find(dataset), data.places(asked.data_dir))
+
     request = Request(
         title="show",
         sections=(Section(models=(network.model,), variants=("eager",)),),
@@ -102,10 +107,12 @@ def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: s
         input_shape=info.input_shape if info else None,
         budget=ONE_ANSWER,
     )
+
     with display() as shown:
         sheets = look_into(
             request, look, lambda news: shown.on_progress(Progress(text=news.text, elapsed_s=0.0, remaining_s=0.0))
         )
+
     title = heading.format(network.says)
     name = file_name(asked.what or asked.checkpoint or network.model)
     return Drawing(name=name, encode=lambda form: draw_sheets(title, sheets, form))
@@ -132,14 +139,18 @@ def _tested(asked: ShowOptions, *, shift: int) -> tuple[_Network, Record, str]:
     network = _network(asked)
     if network.info is None:
         raise UsageError("This needs a checkpoint of 'cnnbench train': cnnbench show shift lenet-seed0.safetensors.")
+
     dataset = asked.dataset or network.info.dataset
     if dataset is None:
         raise UsageError(f"{network.weights} does not say what it was trained on. Give --dataset.")
+
     data.locate(data.find(dataset), data.places(asked.data_dir))
     request = evaluation_request(Path(network.weights), network.info, dataset, data_dir=asked.data_dir)
     eager = parse_variant("eager", device="cpu", threads=machine.default_threads())
     with display() as shown:
         (record,) = test_weights(request, [eager], asked.part, shift=shift, on_progress=shown.on_progress)
+
     if record.status != "ok":
         raise CnnbenchError(record.error or record.status)
+
     return network, record, dataset

@@ -10,8 +10,8 @@ from cnnbench.quantity import show, show_range
 from cnnbench.report.charts.parts import COLOURS, SYMBOLS, Chart, Figure, Numbered, layout, points, safe, whiskers
 from cnnbench.text import number_of
 
+# Diameters of bubbles, whose areas grow with the parameters.
 SMALLEST_PX, LARGEST_PX = 9.0, 34.0
-"""Diameters of bubbles, whose areas grow with the parameters."""
 
 
 def accuracy_charts(rows: Numbered) -> list[Chart]:
@@ -40,6 +40,7 @@ def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart
             "hoverinfo": "skip",
         }
     ]
+
     for kind, variant in enumerate(dict.fromkeys(row.variant for _, row in rows)):
         own = [(at, row) for at, row in rows if row.variant == variant]
         members = [row for _, row in own]
@@ -61,6 +62,7 @@ def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart
                 "textposition": "top center",
             }
         )
+
     where = f"{device}, batch {batch}"
     return Chart(
         name=f"accuracy-{device}-{batch}",

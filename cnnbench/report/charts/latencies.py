@@ -25,10 +25,12 @@ def latency_chart(rows: Numbered) -> Chart | None:
     drawn = known[:MOST_DRAWN]
     if not drawn:
         return None
+
     names = names_of(drawn)
     every = len(known) <= MOST_DRAWN
     trace = _every_sample(drawn, names) if every else _quantiles(drawn, names)
     whiskers = "the dots all samples" if every else "whiskers the 5th and the 95th percentile"
+
     return Chart(
         name="latencies",
         title="Distribution of latencies",

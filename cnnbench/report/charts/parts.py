@@ -10,20 +10,20 @@ from typing import Any
 from cnnbench.analysis import Row
 from cnnbench.text import one_line
 
+# Rows that a chart draws; of more, the first ones. Up to so many rows every sample is drawn, beyond it quantiles. Our
+# choice: a row takes a line of text.
 MOST_DRAWN = 100
-"""Rows that a chart draws; of more, the first ones. Up to so many rows every sample is drawn, beyond it quantiles. Our
-choice: a row takes a line of text."""
 
 LINE_PX = 26
 CHART_PX = 440
 
+# Fit for the colour-blind (Okabe and Ito 2008), without black and yellow, which one of the two themes would hide.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
-"""Fit for the colour-blind (Okabe and Ito 2008), without black and yellow, which one of the two themes would hide."""
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "x")
 
+# What Plotly draws: `data` and `layout`.
 Figure = dict[str, Any]
-"""What Plotly draws: `data` and `layout`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +36,8 @@ class Chart:
     figure: Figure
 
 
+# Rows with their place in the report's table.
 Numbered = Sequence[tuple[int, Row]]
-"""Rows with their place in the report's table."""
 
 
 def safe(text: str) -> str:
@@ -56,11 +56,13 @@ def names_of(rows: Numbered) -> dict[int, str]:
     several = len({row.model for _, row in rows}) > 1
     found: dict[int, str] = {}
     taken: dict[str, int] = {}
+
     for at, row in rows:
         own = ([row.model] if several or not row.variant else []) + ([row.variant] if row.variant else [])
         name = safe(" ".join(filter(None, (*own, *(part(row) for part in varying)))))
         taken[name] = taken.get(name, 0) + 1
         found[at] = name if taken[name] == 1 else f"{name} ({taken[name]})"
+
     return found
 
 

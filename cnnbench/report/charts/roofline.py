@@ -18,6 +18,7 @@ def roofline_chart(rows: Numbered) -> Chart | None:
     ]
     if not known:
         return None
+
     intensities = [row.detail.flops_per_byte or 0.0 for _, row in known]
     traces = [*_ceilings([row for _, row in known], min(intensities) / 2, max(intensities) * 2)]
     for bound, (colour, symbol) in BOUNDS.items():
@@ -37,6 +38,7 @@ def roofline_chart(rows: Numbered) -> Chart | None:
                     "y": [row.detail.flop_per_s for _, row in own],
                 }
             )
+
     return Chart(
         name="roofline",
         title="Roofline",
@@ -65,6 +67,7 @@ def _ceilings(rows: Sequence[Row], low: float, high: float) -> list[Figure]:
             name = " ".join(filter(None, (row.device, row.precision)))
             if name not in roofs.setdefault((peak, bandwidth), []):
                 roofs[peak, bandwidth].append(name)
+
     found = []
     for at, ((peak, bandwidth), names) in enumerate(roofs.items()):
         ridge = peak / bandwidth
@@ -80,4 +83,5 @@ def _ceilings(rows: Sequence[Row], low: float, high: float) -> list[Figure]:
                 "hoverinfo": "name",
             }
         )
+
     return found

@@ -21,13 +21,13 @@ from cnnbench.report.charts.parts import (
     whiskers,
 )
 
+# Colour and symbol of each verdict.
 VERDICTS = {
     "FASTER": ("#009E73", "triangle-right"),
     "SAME": ("#0072B2", "circle"),
     "SLOWER": ("#D55E00", "triangle-left"),
     "NOT DISTINGUISHABLE": ("#8C8C8C", "circle-open"),
 }
-"""Colour and symbol of each verdict."""
 
 _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)
 _FEW = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
@@ -40,6 +40,7 @@ def speedup_chart(report: Report, rows: Numbered) -> Chart | None:
     drawn = known[:MOST_DRAWN]
     if not drawn:
         return None
+
     names = names_of(drawn)
     traces = []
     for verdict, (colour, symbol) in VERDICTS.items():
@@ -59,6 +60,7 @@ def speedup_chart(report: Report, rows: Numbered) -> Chart | None:
                     "error_x": whiskers(members, "speedup", ""),
                 }
             )
+
     ends = [x for _, row in drawn for x in (row.speedup, row.speedup_low, row.speedup_high) if x]
     x = {
         "title": {"text": "Speed-up (time of the reference / own time)"},
@@ -66,6 +68,7 @@ def speedup_chart(report: Report, rows: Numbered) -> Chart | None:
         **_ticks(min(ends), max(ends)),
     }
     reference = "the same model's eager" if report.reference is None else report.reference
+
     return Chart(
         name="speedups",
         title="Speed-up",

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Pixels of the page for a point of a picture.
 PX_PER_PT = 1.25
-"""Pixels of the page for a point of a picture."""
 
+# Height in inches above which a chart of rows gets narrower lines.
 LONGEST_IN = 14.0
-"""Height in inches above which a chart of rows gets narrower lines."""
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _SIDES = {"triangle-right": ">", "triangle-left": "<", "circle-open": "o"}
@@ -50,13 +50,16 @@ def _axis(axes: Axes, given: Mapping[str, Any], which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     if text := given.get("title", {}).get("text"):
         axis.set_label_text(html.unescape(text))
+
     if given.get("type") == "log":
         axes.set(**{f"{which}scale": "log"})
         few_marks(axis, prefixes=given.get("exponentformat") == "SI")
+
     if "tickvals" in given:
         axis.set_ticks(given["tickvals"], given["ticktext"])
         axis.set_ticks([], minor=True)
         axes.set(**{f"{which}lim": tuple(10**end for end in given["range"])})
+
     if given.get("type") == "category":
         names = given["categoryarray"]
         axis.set_ticks(range(len(names)), [html.unescape(name) for name in names])
@@ -68,6 +71,7 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
     xs = trace["x"]
     ys = [places[y] for y in trace["y"]] if places else trace["y"]
     label = html.unescape(trace["name"])
+
     if trace["mode"] == "lines":
         line = trace["line"]
         axes.plot(
@@ -79,15 +83,18 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
             label=label,
         )
         return
+
     marker = trace["marker"]
     symbol = marker["symbol"]
     sizes = marker["size"] if isinstance(marker["size"], Sequence) else [marker["size"]] * len(xs)
     sign, colour, alpha = MARKERS.get(symbol) or _SIDES[symbol], marker["color"], marker.get("opacity", 1.0)
     across, along = _ends(trace, "error_x"), _ends(trace, "error_y")
+
     if across or along:
         axes.errorbar(
             xs, ys, xerr=across, yerr=along, color=colour, alpha=alpha, elinewidth=0.8, capsize=2, linestyle="none"
         )
+
     axes.scatter(
         xs,
         ys,
@@ -98,6 +105,7 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
         alpha=alpha,
         zorder=2.5,
     )
+
     axes.plot([], [], color=colour, marker=sign, linestyle="none", label=label)
     for x, y, size, text in zip(xs, ys, sizes, trace.get("text", ()), strict=False):
         if text:
@@ -128,6 +136,7 @@ def _box(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
         "whiskerprops": {"color": colour},
         "capprops": {"color": colour},
     }
+
     if "q1" in trace:
         boxes = [
             {"whislo": low, "q1": q1, "med": median, "q3": q3, "whishi": high}
@@ -137,9 +146,11 @@ def _box(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
         ]
         axes.bxp(boxes, positions=[places[name] for name in trace["y"]], showfliers=False, **look)
         return
+
     samples: dict[str, list[float]] = {}
     for name, value in zip(trace["y"], trace["x"], strict=True):
         samples.setdefault(name, []).append(value)
+
     positions = [places[name] for name in samples]
     axes.boxplot(list(samples.values()), positions=positions, showfliers=False, whis=(0, 100), **look)
     for name, values in samples.items():

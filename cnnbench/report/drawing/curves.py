@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Points of a curve that have a mark each; of more, the line says it. Our choice.
 HEIGHT_IN = 3.4
 MOST_MARKED = 40
-"""Points of a curve that have a mark each; of more, the line says it. Our choice."""
 
+# Ratio of the highest to the lowest error rate from which their axis is logarithmic. Our choice.
 LOG_FROM = 10.0
-"""Ratio of the highest to the lowest error rate from which their axis is logarithmic. Our choice."""
 
 
 def draw_curves(heading: str, losses: Sequence[Curve], tops: Sequence[Curve], form: str) -> bytes:
@@ -80,12 +80,13 @@ def _lines(axes: Axes, curves: Sequence[Curve], scale: float) -> None:
         colour = COLOURS[kind % len(COLOURS)]
         trains = curve.part == "training"
         xs, (middle, low, high) = curve.xs, ([scale * y for y in ys] for ys in (curve.middle, curve.low, curve.high))
+        marker = "s" if trains else "o"
         axes.plot(
             xs,
             middle,
             color=colour,
             linestyle="--" if trains else "-",
-            marker=("s" if trains else "o") if len(xs) <= MOST_MARKED else None,
+            marker=marker if len(xs) <= MOST_MARKED else None,
             markersize=3.5,
             linewidth=1.4,
             label=curve.part if len(names) == 1 else shortened(f"{curve.name}, {curve.part}", 36),

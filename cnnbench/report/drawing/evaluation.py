@@ -12,12 +12,12 @@ from cnnbench.report.drawing.parts import picture, shortened, title, whole_numbe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Classes up to which each cell says its number of pictures. Our choice.
 MOST_NUMBERED = 20
-"""Classes up to which each cell says its number of pictures. Our choice."""
 
+# Share of a row from which a cell is so dark that its number is white.
 LONGEST_NAME = 14
 DARK_FROM = 0.55
-"""Share of a row from which a cell is so dark that its number is white."""
 
 SHIFT_IN = 3.4
 
@@ -37,6 +37,7 @@ def draw_confusion(heading: str, table: Sequence[Sequence[int]], names: Sequence
         axes.grid(visible=False)
         shown = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
         axes.set(xlabel="predicted class", ylabel="class")
+
         if len(table) <= MOST_NUMBERED:
             upright = max(map(len, columns)) > 2  # noqa: PLR2004 - digits stand side by side
             axes.set_xticks(
@@ -45,8 +46,11 @@ def draw_confusion(heading: str, table: Sequence[Sequence[int]], names: Sequence
             axes.set_yticks(range(len(table)), columns[: len(table)])
             for at, row in enumerate(table):
                 for to, count in enumerate(row):
-                    colour = "white" if shares[at][to] > DARK_FROM else "black" if count else "#b0b0b0"
+                    colour = "black" if count else "#b0b0b0"
+                    if shares[at][to] > DARK_FROM:
+                        colour = "white"
                     axes.text(to, at, str(count), ha="center", va="center", fontsize=7.5, color=colour)
+
         figure.colorbar(shown, ax=axes, shrink=0.8, aspect=25, label="share of the class")
 
     return picture(draw, side, form)
@@ -74,6 +78,7 @@ def draw_shift(heading: str, moved: Sequence[Moved], form: str) -> bytes:
                 elinewidth=0.8,
                 label=f"to the {one.direction}" if one.direction in ("left", "right") else one.direction,
             )
+
         axes.set(xlabel="pixels moved", ylabel="top-1 (%)")
         whole_numbers(axes)
         axes.set_ylim(bottom=0)

@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+# Largest side of a tile, and height of a sheet of tiles that are made smaller to fit, in inches.
 TILE_IN = 1.0
 TALLEST_IN = 5.0
-"""Largest side of a tile, and height of a sheet of tiles that are made smaller to fit, in inches."""
 
+# Inches of a line of names, of a sheet's title, beside its tiles, what numbers them, and of its scale of colours.
 LINE_IN = 0.19
 TITLE_IN = 0.38
 SIDE_IN = 0.06
 LABELS_IN = 0.55
 SCALE_IN = 0.6
-"""Inches of a line of names, of a sheet's title, beside its tiles, what numbers them, and of its scale of colours."""
 
+# What lies between tiles of values, none of whose colours it is.
 GAP_COLOUR = "#c8c8c8"
-"""What lies between tiles of values, none of whose colours it is."""
 
 NAMES_IN_ROW = 8
 LONGEST_NAME = 17
 
+# Dimensions of images in colours: N, height, width, 3.
 _COLOURED = 4
-"""Dimensions of images in colours: N, height, width, 3."""
 
 
 def draw_sheets(heading: str, sheets: Sequence[ImageGrid], form: str) -> bytes:
@@ -106,6 +106,7 @@ def _draw_named(part: SubFigure, sheet: ImageGrid) -> None:
     wrong = sheet.wrong or (False,) * len(sheet.images)
     for axes in grid.flat:
         axes.set_axis_off()
+
     for axes, image, name, bad in zip(grid.flat, sheet.images, sheet.names, wrong, strict=False):
         axes.set_axis_on()
         bare(axes)
@@ -138,6 +139,7 @@ def _draw_tiles(part: SubFigure, sheet: ImageGrid) -> None:
     shown = axes.imshow(whole, aspect="auto", **_colours(sheet))
     if any(sheet.wrong):
         _frame(axes)
+
     if sheet.axes is not None:
         axes.set_xlabel(sheet.axes[0])
         axes.set_ylabel(sheet.axes[1])
@@ -145,6 +147,7 @@ def _draw_tiles(part: SubFigure, sheet: ImageGrid) -> None:
         names = sheet.rows or [*map(str, range(rows))]
         axes.set_yticks([at * (height + gap) + (height - 1) / 2 for at in range(rows)], names)
         axes.tick_params(length=0, labelsize=7)
+
     if sheet.kind == "values":
         beside, tall = left + (across_in + 0.1) / WIDTH_IN, min(along_in, 2 * TILE_IN) / high
         scale = part.add_axes((beside, bottom + along_in / high - tall, 0.12 / WIDTH_IN, tall))

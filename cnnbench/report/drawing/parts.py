@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+# Formats of pictures, by the ends of their files' names.
 FORMATS = ("png", "svg")
-"""Formats of pictures, by the ends of their files' names."""
 
+# A picture is 935 pixels wide, about what a code host gives a page. Our choice.
 WIDTH_IN = 8.5
 DPI = 110
-"""A picture is 935 pixels wide, about what a code host gives a page. Our choice."""
 
+# Characters of a title that fit into the width.
 LONGEST_TITLE = 110
-"""Characters of a title that fit into the width."""
 
 LINE = COLOURS[0]
 WRONG = COLOURS[1]
 GREY = "#6e6e6e"
 
+# Matplotlib's signs for the symbols of charts.
 MARKERS = dict(zip(SYMBOLS, ("o", "s", "D", "^", "P", "*", "X"), strict=True))
-"""Matplotlib's signs for the symbols of charts."""
 
 _CLIP = re.compile(rb"\bp[0-9a-f]{10}\b")
 _STYLE: Any = {

@@ -10,11 +10,11 @@ from cnnbench.analysis.row import NEVER, Row
 from cnnbench.quantity import DASH, Shown, show, show_range
 from cnnbench.text import one_line
 
+# Characters that stay of a model's name where the table is too wide: a file's name and its class. Our choice.
 LONGEST_NAME = 24
-"""Characters that stay of a model's name where the table is too wide: a file's name and its class. Our choice."""
 
+# Marks a row that a warning is about.
 WARNED = "(!)"
-"""Marks a row that a warning is about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +120,7 @@ def _calls(calls: float) -> str:
     return f"{float(f'{calls:.3g}'):,.0f}" if math.isfinite(calls) else NEVER
 
 
+# The columns of `report.csv` that readers see, in order.
 COLUMNS_SHOWN = (
     Column(
         heading="Model",
@@ -194,8 +195,8 @@ COLUMNS_SHOWN = (
         brief=Brief(text=_brief_status, missing="kinds of Status"),
     ),
 )
-"""The columns of `report.csv` that readers see, in order."""
 
+# What stands behind the columns, for the table of details only.
 MORE_DETAILS = (
     Column(heading="Counts from", text=_detail("delta", "share"), detail=True),
     Column(heading="Blocks", text=_detail_word("blocks"), detail=True),
@@ -211,4 +212,3 @@ MORE_DETAILS = (
     Column(heading="Roofline %", text=_detail("roof_share", "share"), detail=True),
     Column(heading="Reserved", text=_detail("reserved_memory_bytes", "bytes"), detail=True),
 )
-"""What stands behind the columns, for the table of details only."""

@@ -7,8 +7,8 @@ from cnnbench.quantity import digits3, show
 from cnnbench.stats import Interval
 from cnnbench.text import listed, one_line
 
+# Said of a ratio without one.
 FEW = "too few rounds for an interval"
-"""Said of a ratio without one."""
 
 HEADINGS = ("Place", "Model", "Latency", "Time over that of the fastest")
 

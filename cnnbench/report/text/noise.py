@@ -8,11 +8,11 @@ from cnnbench.analysis.noise import ControlNoise, NoiseCard, WorkloadNoise
 from cnnbench.quantity import digits3, show, show_range
 from cnnbench.text import listed, number_of
 
+# Said of records that hold neither.
 NO_CHECK = "no A/A control and no control workload in these records"
-"""Said of records that hold neither."""
 
+# Groups whose A/A interval excludes 1 that a terminal gets by name. Our choice.
 MOST_NAMED = 3
-"""Groups whose A/A interval excludes 1 that a terminal gets by name. Our choice."""
 
 
 def card_lines(card: NoiseCard, most_named: int | None = None) -> tuple[str, ...]:
@@ -30,16 +30,19 @@ def _aa_controls(aa_controls: Sequence[ControlNoise], most_named: int | None) ->
     """Return what the A/A check showed; of several groups the widest interval, and those that exclude 1."""
     if not aa_controls:
         return "No A/A control was measured."
+
     widest = max(aa_controls, key=lambda aa_control: aa_control.width)
     if len(aa_controls) == 1:
         found = "; it excludes 1, so the intervals of its group are wider by as much" if widest.excludes else ""
         return f"A/A: {_ratio(widest)}{found}."
+
     out = [aa_control for aa_control in aa_controls if aa_control.excludes]
     named = [f"{aa_control.reference} {_ratio(aa_control)}" for aa_control in out[:most_named]]
     more = [f"{len(out) - len(named)} more"] if len(out) > len(named) else []
     start = f"A/A in {len(aa_controls)} groups: the widest is {_ratio(widest)}"
     if not out:
         return f"{start}; none excludes 1."
+
     found = "excludes 1, so the intervals of its group are" if len(out) == 1 else "exclude 1, so their intervals are"
     return f"{start}; {len(out)} {found} wider by as much: {listed([*named, *more])}."
 
@@ -54,15 +57,13 @@ def _control_workloads(control_workloads: Sequence[WorkloadNoise]) -> str:
     """Return the control workload's spread; of several groups from the least to the most."""
     if not control_workloads:
         return "No control workload was measured, or too few of its samples."
+
     spreads = sorted(control_workload.spread for control_workload in control_workloads)
     quiet = sum(control_workload.quiet for control_workload in control_workloads)
-    kind = (
-        "quiet"
-        if quiet == len(control_workloads)
-        else f"quiet in {quiet} of {len(control_workloads)} groups"
-        if quiet
-        else "shared"
-    )
+    kind = f"quiet in {quiet} of {len(control_workloads)} groups" if quiet else "shared"
+    if quiet == len(control_workloads):
+        kind = "quiet"
+
     low, high = show(spreads[0], "share"), show(spreads[-1], "share")
     return f"Control workload: spread {low if low == high else f'{low} to {high}'}, so the machine counts as {kind}."
 
@@ -72,15 +73,20 @@ def _machine(card: NoiseCard) -> str:
     if card.rejected is not None:
         share = f" ({show(card.rejected / card.samples, 'share')})" if card.rejected else ""
         parts = [f"{card.rejected} of {number_of(card.samples, 'sample')} rejected{share}"]
+
     if card.steal_share is not None:
         parts.append(f"steal {show(card.steal_share, 'share')} (at most {show(card.most_steal_share, 'share')})")
+
     if card.pressure_share is not None:
         parts.append(f"pressure {show(card.pressure_share, 'share')}")
+
     if card.load is not None:
         parts.append(f"load {digits3(card.load)}")
+
     parts += [f"{number_of(count, 'thread')} on {device}" for device, count in card.threads]
     low, high = card.clock_low_per_s, card.clock_high_per_s
     if low is not None and high is not None:
         texts = dict.fromkeys(digits3(value / 1e9) for value in (low, high))
         parts.append(f"clock {' to '.join(texts)} GHz")
+
     return f"{', '.join(parts)}."

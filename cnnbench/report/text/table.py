@@ -14,21 +14,21 @@ from cnnbench.quantity import DASH
 from cnnbench.report.text.columns import COLUMNS_SHOWN, MORE_DETAILS, Column
 from cnnbench.text import one_line
 
+# Characters that the terminal table may take: what most terminals are set to or can be widened to.
 TABLE_WIDTH = 120
-"""Characters that the terminal table may take: what most terminals are set to or can be widened to."""
 
 
+# Lines of notes that a terminal gets, so that table and summary stay in sight. Our choice.
 MOST_NOTES = 10
-"""Lines of notes that a terminal gets, so that table and summary stay in sight. Our choice."""
 
+# Characters between two columns of tabulate's format "simple".
 GAP = 2
-"""Characters between two columns of tabulate's format "simple"."""
 
+# Characters that tabulate makes a column wider than its heading at least.
 HEADING_PADDING = 2
-"""Characters that tabulate makes a column wider than its heading at least."""
 
+# Characters of a note that a terminal gets: a list of many models or rows is cut. Our choice.
 LONGEST_NOTE = 2 * TABLE_WIDTH
-"""Characters of a note that a terminal gets: a list of many models or rows is cut. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +71,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
     """
     if not rows:
         return Table(headings=(), right=(), cells=(), common=())
+
     texts = {column: [column.text(row) for row in rows] for column in columns}
     used = [column for column in columns if any(text != DASH for text in texts[column])]
     shared = {column: _shared(column, texts[column]) for column in used}
@@ -78,6 +79,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
     left_out = _too_wide(open_columns, texts, width)
     kept = [column for column in open_columns if column not in left_out]
     missing = _shorten(kept, rows, texts, width)
+
     return Table(
         headings=tuple(column.heading for column in kept),
         right=tuple(column.right for column in kept),

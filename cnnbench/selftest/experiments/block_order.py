@@ -15,22 +15,22 @@ from cnnbench.stats import compare_rounds
 from cnnbench.timing.loop import Sample
 from cnnbench.workers.messages import Taken
 
+# Uniform: a chi-squared test of how often each cell had each place gives at least this. Our choice.
 CELLS = 4
 SHUFFLES = 10_000
 LEAST_P = 0.01
-"""Uniform: a chi-squared test of how often each cell had each place gives at least this. Our choice."""
 
+# Blocks of a round, rounds of a run under drift, and runs whose worst counts. Our choice.
 BLOCKS = 4
 ROUNDS = 10
 DRIFTING_RUNS = 20
-"""Blocks of a round, rounds of a run under drift, and runs whose worst counts. Our choice."""
 
 DRIFT = 0.20
 MOST_MOVED = 0.002
 
+# Standard deviation of the logarithm of a sample's time: of a quiet machine. With much more of it, the drift moves a
+# round over the edge of what counts as far off now and then, and the estimate jumps by what that round was worth.
 JITTER = 0.002
-"""Standard deviation of the logarithm of a sample's time: of a quiet machine. With much more of it, the drift moves a
-round over the edge of what counts as far off now and then, and the estimate jumps by what that round was worth."""
 
 
 @dataclass

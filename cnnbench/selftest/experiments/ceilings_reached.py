@@ -6,9 +6,9 @@ from cnnbench.clock import clock_for
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.spec import Device
 
+# Seconds for the ceilings, as where nothing else waits, and for the second measurement. Our choice.
 CEILINGS_S = 6.0
 AGAIN_S = 3.0
-"""Seconds for the ceilings, as where nothing else waits, and for the second measurement. Our choice."""
 
 PRODUCT = (0.9, 1.0)
 COPY = (0.85, 1.0)

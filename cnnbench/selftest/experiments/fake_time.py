@@ -30,12 +30,12 @@ class _NeverWaits(InferencePasses):
         return super().timed(readings, group, replace(clock, synchronize=lambda: None))
 
 
+# The fake device: seconds of the host to begin a pass, spread of the device's time for it, and the times tried.
 LAUNCH_S = 20e-6
 DEVICE_JITTER = 0.03
 DEVICE_TIMES_S = (0.2e-3, 1e-3, 5e-3, 50e-3)
 DEVICE_TRIES = 5
 DEVICE_SHARE = 0.01
-"""The fake device: seconds of the host to begin a pass, spread of the device's time for it, and the times tried."""
 
 
 def asynchronous(part: str, setting: Setting) -> Found:
@@ -45,10 +45,12 @@ def asynchronous(part: str, setting: Setting) -> Found:
     kind = InferencePasses if waits else _NeverWaits
     off: list[float] = []
     invalid = 0
+
     for device_s in DEVICE_TIMES_S * DEVICE_TRIES:
         sample = _on_device(kind, device_s, rng)
         off.append(sample.latency_s / (LAUNCH_S + device_s) - 1)
         invalid += unsynchronised(sample)
+
     tries = len(off)
     if waits:
         worst = max(off, key=abs)
@@ -59,6 +61,7 @@ def asynchronous(part: str, setting: Setting) -> Found:
             bound="within 1 %; 0",
             holds=abs(worst) <= DEVICE_SHARE and invalid == 0,
         )
+
     return Found(
         measured=f"samples of {tries} held invalid because the device was not waited for",
         values=(float(invalid),),
@@ -80,10 +83,13 @@ def _on_device(kind: type[InferencePasses], device_s: float, rng: random.Random)
     return take_sample(kind(begin_pass, cast("Any", (None,))), steady, fake.clock())
 
 
+# Iterations of a sample of the fake device: with fewer the jitter of 3 % would move the median by more than the error
+# that is looked for (1.25 x 3 % / sqrt(200) = 0.27 %).
 DEVICE_READINGS = 200
-"""Iterations of a sample of the fake device: with fewer the jitter of 3 % would move the median by more than the error
-that is looked for (1.25 x 3 % / sqrt(200) = 0.27 %)."""
 
+# Warm-up, in fake time: a pass of 5 ms that is at first three times slower, until a step or along a ramp of so many
+# seconds, longer on a device that has to settle (True); a device whose pass takes 4 ms more after each second; and
+# passes that get faster for ever, by 5 % every 10 ms, whose warm-up is told to end after 1 s.
 SETTLED_S = 5e-3
 SLOW = 3.0
 STARTS: Sequence[tuple[str, float, bool]] = (
@@ -95,12 +101,9 @@ STARTS: Sequence[tuple[str, float, bool]] = (
 GROWTH_PER_S = 0.8
 FALL_PER_S = 0.005
 FALLING_CAP_S = 1.0
-"""Warm-up, in fake time: a pass of 5 ms that is at first three times slower, until a step or along a ramp of so many
-seconds, longer on a device that has to settle (True); a device whose pass takes 4 ms more after each second; and passes
-that get faster for ever, by 5 % every 10 ms, whose warm-up is told to end after 1 s."""
 
+# A warm-up looks at its cap after windows of a second at most.
 WINDOW_S = 1.0
-"""A warm-up looks at its cap after windows of a second at most."""
 
 
 def warming(part: str, setting: Setting) -> Found:
@@ -117,6 +120,7 @@ def warming(part: str, setting: Setting) -> Found:
             bound=f"{show(WARM_CAP_S, 'seconds')}, {show(FALLING_CAP_S, 'seconds')}, and a window more at most",
             holds=0 <= slower - WARM_CAP_S <= WINDOW_S and 0 <= faster - FALLING_CAP_S <= WINDOW_S,
         )
+
     ends = [(name, _slow_start(until_s, ramp="ramp" in name, settle=settle)) for name, until_s, settle in STARTS]
     return Found(
         measured="first sample after the end of a slow start: how long after, error",
@@ -140,7 +144,9 @@ def _slow_start(until_s: float, *, ramp: bool, settle: bool) -> tuple[float, flo
 
     def slower() -> float:
         done = min(1.0, fake.host_ns * 1e-9 / until_s)
-        return 1.0 if done == 1 else SLOW - (SLOW - 1) * done if ramp else SLOW
+        if done == 1:
+            return 1.0
+        return SLOW - (SLOW - 1) * done if ramp else SLOW
 
     work, clock = passes_of(lambda: fake.advance(SETTLED_S * slower())), _of_cpu(fake)
     warm = warm_up(work, clock, first_s=SLOW * SETTLED_S, settle=settle)

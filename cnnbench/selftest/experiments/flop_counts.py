@@ -12,12 +12,12 @@ from cnnbench.selftest import Found, Setting
 
 SHARE = 0.01
 
+# One in the last of the three decimals, in G operations, that torchvision publishes, some of them cut off instead of
+# rounded: below 0.1 G they are coarser than 1 %, and a count is right that is less than one unit away.
 PUBLISHED_UNIT = 0.001
-"""One in the last of the three decimals, in G operations, that torchvision publishes, some of them cut off instead of
-rounded: below 0.1 G they are coarser than 1 %, and a count is right that is less than one unit away."""
 
+# Of each kind of network one, quick to count: what the short form takes.
 HANDFUL = ("alexnet", "densenet121", "mobilenet_v3_small", "regnet_y_400mf", "resnext50_32x4d", "swin_v2_t", "vit_b_16")
-"""Of each kind of network one, quick to count: what the short form takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +79,7 @@ def _closed_forms() -> Found:
         for height, width in _SIZES:
             counted = count_pass(convolution.layer, (convolution.inputs, height, width)).count.macs
             errors.append(abs(counted / convolution.macs(height, width) - 1))
+
     worst = max(errors)
     return Found(
         measured=f"largest error of the MACs of {len(errors)} grouped, depthwise, strided and dilated convolutions",

@@ -16,9 +16,9 @@ from cnnbench.spec import Budget, Case
 from cnnbench.stats import CONFIDENCE, Effect, apart_of, compare_rounds
 from cnnbench.variants import parse_variant
 
+# Seconds of the rounds of a run.
 NETWORKS = Path(__file__).parent.parent / "networks.py"
 RUN_S = 15.0
-"""Seconds of the rounds of a run."""
 
 RUNS = 20
 LEAST = 17
@@ -32,12 +32,14 @@ def injected(part: str, setting: Setting) -> Found:
     for at, percent in enumerate(percents):
         setting.on_progress(f"run {at + 1} of {len(percents)}, {percent} % slower", at / len(percents))
         effects.append(_run(percent, seed=setting.seed + at))
+
     covered = sum(covers(effect, -math.log1p(percent / 100)) for effect, percent in zip(effects, percents, strict=True))
     least = LEAST if setting.full else len(percents) - most_wrong(len(percents), 1 - CONFIDENCE)
     seen = [None if e is None else 100 * math.expm1(-e.center) for e in effects]
     widths = [100 * e.half_width for e in effects if e is not None and e.half_width is not None]
     shown = ", ".join("none" if x is None else f"{x:+.1f}" for x in seen)
     widest = f", half-widths up to {max(widths):.1f} %" if widths else ""
+
     return Found(
         measured=f"runs of {RUN_S:g} s whose interval covers the slowdown of {part}; the slowdowns that they saw",
         values=(float(covered), *(x for x in seen if x is not None)),

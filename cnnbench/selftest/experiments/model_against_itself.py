@@ -24,31 +24,31 @@ from cnnbench.timing.loop import Sample, SampleShape
 from cnnbench.workers.calls import memory_limit, scratch_folder
 from cnnbench.workers.client import start_host
 
+# Rounds of a comparison: the fewest after which a run may end a group.
 MODEL = "lenet"
 ROUNDS = 6
-"""Rounds of a comparison: the fewest after which a run may end a group."""
 
+# Comparisons of which scatter is known together, as in a run of a few networks. Our choice.
 TOGETHER = 10
-"""Comparisons of which scatter is known together, as in a run of a few networks. Our choice."""
 
+# Share of wrong verdicts for which the short form's bound is made: that of which 3 in 100 are rarely exceeded.
 COMPARISONS = {"short": 20, "full": 100}
 MOST_INTERVALS = 11
 MOST_VERDICTS = 3
 VERDICT_LEVEL = 0.01
-"""Share of wrong verdicts for which the short form's bound is made: that of which 3 in 100 are rarely exceeded."""
 
+# V3: samples of each worker in a row, and blocks of both. Our choice.
 NAIVE_COMPARISONS = {"short": 10, "full": 40}
 WELCH_LEVEL = 0.05
 ROW = 12
 BLOCKS = 4
-"""V3: samples of each worker in a row, and blocks of both. Our choice."""
 
+# V3 takes samples up to so many times, because void ones are repeated. Our choice.
 PATIENCE = 4
-"""V3 takes samples up to so many times, because void ones are repeated. Our choice."""
 
+# Share of rounds in which too many samples may be void; with more, the machine is not fit for the experiment. Our
+# choice.
 MOST_UNFIT = 0.2
-"""Share of rounds in which too many samples may be void; with more, the machine is not fit for the experiment. Our
-choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +68,7 @@ def same_twice(_part: str, setting: Setting) -> Found:
     most = (MOST_INTERVALS, MOST_VERDICTS) if setting.full else _most_short(count)
     widths = sorted(e.half_width for e in effects if e.half_width is not None)
     typical = f"; median half-width {100 * widths[len(widths) // 2]:.1f} %" if widths else ""
+
     return Found(
         measured=f"of {count} comparisons of {MODEL} with itself over {ROUNDS} rounds: intervals that exclude 1, "
         "verdicts other than SAME or NOT DISTINGUISHABLE",
@@ -99,9 +100,11 @@ def _comparisons(setting: Setting, count: int) -> list[list[list[float]]]:
             if run.group.over:
                 raise CnnbenchError(f"workers of {MODEL} failed")
         found = [run.differences(case, aa_control, range(at * ROUNDS, (at + 1) * ROUNDS)) for at in range(count)]
+
     unfit = count * ROUNDS - sum(map(len, found))
     if unfit > MOST_UNFIT * count * ROUNDS:
         raise NotRunHere(f"all samples were void in {unfit} of {count * ROUNDS} rounds: the machine is too busy")
+
     return found
 
 
@@ -117,6 +120,7 @@ def one_after_the_other(_part: str, setting: Setting) -> Found:
     effects = _effects([[p.differences for p in pairs[at : at + ROUNDS]] for at in range(0, len(pairs), ROUNDS)])
     ours = sum(map(excludes_zero, effects))
     least = 1 + most_wrong(len(pairs), max(WELCH_LEVEL, ours / count))
+
     return Found(
         measured=f"false alarms at 5 % of {len(pairs)} pairs of equal workers: {ROW} samples of each as AAA..BBB with "
         f"Welch's test; of {count} intervals over {ROUNDS} rounds of {BLOCKS} shuffled blocks of the same workers",
@@ -139,6 +143,7 @@ def _pairs(setting: Setting, count: int) -> Iterator[WorkerPair]:
     case, shapes = case_of(MODEL, setting.seed), dict[Case, SampleShape]()
     made, unfit = 0, 0
     host = start_host(threads=1, compiles=False)
+
     try:
         with scratch_folder() as scratch:
             limits = WorkerLimits(scratch=scratch, memory_bytes=memory_limit(), emulated={})
@@ -200,6 +205,7 @@ def _blocks(cells: Sequence[RunningCell], count: int, order: random.Random) -> l
         for cell in cells:
             cell.samples.clear()
             cell.rejected.clear()
+
     return found
 
 

@@ -22,18 +22,18 @@ from cnnbench.timing.warmup import warm_up
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# Quiet: the middle half of a tool's own times lies within this share of their median, as the control workload's does on
+# a quiet machine (docs/measurement.md).
 MODEL = "lenet"
 ROUNDS = {"short": 150, "full": 600}
 QUIET = 0.01
-"""Quiet: the middle half of a tool's own times lies within this share of their median, as the control workload's does
-on a quiet machine (docs/measurement.md)."""
 
 MOST_QUIET = 0.02
 MOST_SHARED = 0.05
 
+# Runs of pyperf, and how many samples of ours stand between two of them.
 PYPERF_RUNS = {"short": 4, "full": 12}
 PYPERF_SAMPLES = 50
-"""Runs of pyperf, and how many samples of ours stand between two of them."""
 
 PYPERF_SETUP = (
     "import torch; from cnnbench.models import MODELS; from cnnbench.timing.work import random_inputs; "

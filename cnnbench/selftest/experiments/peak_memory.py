@@ -14,11 +14,11 @@ MB = 10**6
 SHARE = 0.02
 SPARE_BYTES = 2 * MB
 
+# What a large parent holds: more than any of the transients, so that its size would be taken for the peak.
 PARENT_BYTES = 1500 * MB
-"""What a large parent holds: more than any of the transients, so that its size would be taken for the peak."""
 
+# Memory that must be free besides: torch in the measuring process. Our choice.
 OTHER_BYTES = 1000 * MB
-"""Memory that must be free besides: torch in the measuring process. Our choice."""
 
 
 def transient(part: str, setting: Setting) -> Found:
@@ -29,8 +29,10 @@ def transient(part: str, setting: Setting) -> Found:
     needed = count + parent_bytes + OTHER_BYTES
     if machine.free_memory_bytes() < needed:
         raise NotRunHere(f"it needs {show(float(needed), 'bytes')} of free memory")
+
     seen = _peak(count, parent_bytes)
     most = SHARE * count + SPARE_BYTES
+
     return Found(
         measured=f"peak memory that is seen where {part} are taken for a moment",
         values=(float(seen),),

@@ -12,8 +12,8 @@ from cnnbench.spec import EXIT_FAILED, CnnbenchError
 
 REPORTS = ("report.csv", "report.md")
 
+# What is measured: two networks in two variants, seconds.
 MEASURED = ("compare", "lenet", "perceptron", "--reference", "perceptron", "--budget", "10s")
-"""What is measured: two networks in two variants, seconds."""
 
 
 def rebuilt(_part: str, setting: Setting) -> Found:
@@ -28,6 +28,7 @@ def rebuilt(_part: str, setting: Setting) -> Found:
         setting.on_progress("rebuilding", 0.8)
         _cnnbench("report", str(folder))
         differ = sum((folder / name).read_bytes() != before[name] for name in REPORTS)
+
     return Found(
         measured="reports (CSV and Markdown) that differ after they were deleted and rebuilt from the records",
         values=(float(differ),),

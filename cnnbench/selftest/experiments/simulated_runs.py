@@ -25,23 +25,23 @@ from cnnbench.stats import (
     p99,
 )
 
+# Comparisons of a simulated run, about as many as four networks in two variants with A/A controls make. Our choice.
 GROUPS = 10
-"""Comparisons of a simulated run, about as many as four networks in two variants with A/A controls make. Our choice."""
 
+# Rounds of a simulated A/A comparison, and those after which the budget ends a run. Our choice.
 ROUNDS = 12
 MOST_ROUNDS = 20
-"""Rounds of a simulated A/A comparison, and those after which the budget ends a run. Our choice."""
 
+# True effects are drawn between minus and plus this, in ln: coverage must not depend on the effect. Our choice.
 LARGEST_EFFECT = 0.10
-"""True effects are drawn between minus and plus this, in ln: coverage must not depend on the effect. Our choice."""
 
+# Standard deviation of the logarithm of how far the rounds of a run scatter, from run to run, and within a run from
+# group to group where they are unequal: of ten, one is ten times as wide as another. Our choice.
 MACHINES = 0.5
 UNEQUAL = 0.7
-"""Standard deviation of the logarithm of how far the rounds of a run scatter, from run to run, and within a run from
-group to group where they are unequal: of ten, one is ten times as wide as another. Our choice."""
 
+# Share of bad rounds, where there are any. Our choice: more than was seen.
 BAD_ROUNDS = 0.1
-"""Share of bad rounds, where there are any. Our choice: more than was seen."""
 
 SERIES = 1000
 LEAST_COVERED = 933
@@ -70,6 +70,7 @@ def false_alarms(part: str, setting: Setting) -> Found:
     effects = [effect for run in runs for effect in effects_of_run(run, together=together)]
     alarms = sum(effect is not None and excludes_zero(effect) for effect in effects)
     at_least = f"at least {asked.least}, " if asked.least else ""
+
     return Found(
         measured=f"false alarms at {part} of {asked.tries} simulated A/A comparisons over {ROUNDS} rounds",
         values=(float(alarms),),
@@ -95,6 +96,7 @@ def coverage(part: str, setting: Setting) -> Found:
     kind = _GROUPS[part]
     rng = np.random.default_rng([setting.seed, 4, list(_GROUPS).index(part)])
     covered = early = 0
+
     for at in range(SERIES // GROUPS):
         setting.on_progress("", at * GROUPS / SERIES)
         truths = rng.uniform(-LARGEST_EFFECT, LARGEST_EFFECT, size=GROUPS)
@@ -105,6 +107,7 @@ def coverage(part: str, setting: Setting) -> Found:
         effects = effects_of_run(taken)
         covered += sum(covers(effect, truth) for effect, truth in zip(effects, truths.tolist(), strict=True))
         early += sum(len(one) < MOST_ROUNDS for one in taken)
+
     return Found(
         measured=f"intervals of {SERIES} simulated comparisons, {GROUPS} in a run, that hold the truth ({part}); how "
         f"many were narrow enough before {MOST_ROUNDS} rounds",
@@ -149,8 +152,8 @@ def _bimodal_percentile(share: float) -> float:
     return 1 + share / (1 - SLOW_SHARE) if share < 1 - SLOW_SHARE else 2 + (share - (1 - SLOW_SHARE)) / SLOW_SHARE
 
 
+# Share of the slow mode: between 1 and 5 %, so that p95 lies in the fast mode and p99 in the slow one.
 SLOW_SHARE = 0.03
-"""Share of the slow mode: between 1 and 5 %, so that p95 lies in the fast mode and p99 in the slow one."""
 
 _SOURCES = {
     "exponential": _Source(
@@ -173,11 +176,13 @@ def percentiles(part: str, setting: Setting) -> Found:
     rng = np.random.default_rng([setting.seed, 11, count, len(kind)])
     truth = source.percentile(share)
     held = 0
+
     for _ in range(SERIES):
         found = bound_of(source.draw(rng, count).tolist())
         assert found is not None
         assert found.high is not None
         held += found.high >= truth
+
     least = 982
     return Found(
         measured=f"bounds of {name} that lie above it, {kind} source, {count} iterations",

@@ -23,8 +23,8 @@ from cnnbench.timing.loop import (
 from cnnbench.timing.warmup import warm_up
 from cnnbench.timing.work import InferencePasses
 
+# Samples of each known time. Our choice: enough for a median that a few preempted ones do not move.
 SAMPLES = {"short": 20, "full": 80}
-"""Samples of each known time. Our choice: enough for a median that a few preempted ones do not move."""
 
 
 def passes_of(act: Callable[[], object]) -> InferencePasses:
@@ -47,8 +47,8 @@ def _samples(work: Work, setting: Setting, *, first_s: float, voids: bool) -> li
     )
 
 
+# So many times the samples may be taken, because void ones are repeated, before the machine is too busy.
 PATIENCE = 4
-"""So many times the samples may be taken, because void ones are repeated, before the machine is too busy."""
 
 T = TypeVar("T")
 
