@@ -46,8 +46,8 @@ test-browser: $(READY) ## Look at the HTML report in a real browser (needs chrom
 test-data: $(READY) ## Run the tests that need real datasets (CNNBENCH_DATA)
 	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python -m pytest -q -m data
 
-# Pictures are of MNIST, CIFAR-10 and photographs where CNNBENCH_DATA has them.
-gallery: $(READY) ## Make docs/gallery.md with its pictures anew (some minutes)
+# Images are of MNIST, CIFAR-10 and photographs where CNNBENCH_DATA has them.
+gallery: $(READY) ## Make docs/gallery.md with its images anew (some minutes)
 	CNNBENCH_DATA=$${CNNBENCH_DATA:-$(abspath ../shared/data)} $(BIN)/python bench/gallery.py
 
 expect: $(READY) ## Compare counts, compilation and short trainings with bench/expected (about a minute)

@@ -1,9 +1,9 @@
-"""Make docs/gallery.md: one real picture of each kind that cnnbench draws, from trainings and a comparison made now.
+"""Make docs/gallery.md: one real image of each kind that cnnbench draws, from trainings and a comparison made now.
 
     python bench/gallery.py                    # with MNIST, CIFAR-10 and photographs where CNNBENCH_DATA has them
     python bench/gallery.py --output elsewhere
 
-Without MNIST the digits that come with scikit-learn stand in for it; pictures of datasets that are not there are left
+Without MNIST the digits that come with scikit-learn stand in for it; images of datasets that are not there are left
 out. It takes some five minutes on two cores.
 """
 
@@ -22,12 +22,12 @@ from cnnbench.data.locations import ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
 COMPARED = ("perceptron", "mlp", "lenet", "multilayer_cnn", "simple_cnn")
-"""Networks of the comparison: of few and of many parameters, and all of them trained on digits within their share."""
+"""Models of the comparison: of few and of many parameters, and all of them trained on digits within their share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shot:
-    """A picture of the gallery: its title, what it shows, the words after `cnnbench show`, and its file's name."""
+    """An image of the gallery: its title, what it shows, the words after `cnnbench show`, and its file's name."""
 
     title: str
     says: str
@@ -47,13 +47,13 @@ def has(name: str) -> bool:
 
 
 def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
-    """Return the pictures to make; `digits` and `colours` are run folders of trainings."""
+    """Return the images to make; `digits` and `colours` are run folders of trainings."""
     weights = str(next(digits.glob("*-seed0.safetensors")))
     name = "of handwritten digits"
     found = [
         Shot(
             title="Samples",
-            says="Pictures of a dataset with their classes.",
+            says="Images of a dataset with their classes.",
             words=("samples", dataset),
             file="samples",
         ),
@@ -98,14 +98,14 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
         ),
         Shot(
             title="Predictions",
-            says="Those that are wrong, with the class that each picture has.",
+            says="Those that are wrong, with the class that each image has.",
             words=("predictions", weights, "--wrong", "--count", "16"),
             file="predictions",
         ),
         Shot(title="Confusion", says="Which class is taken for which.", words=("confusion", weights), file="confusion"),
         Shot(
             title="Robustness to shifts",
-            says="How much is still right when all test pictures are moved.",
+            says="How much is still right when all test images are moved.",
             words=("shift", weights),
             file="shift",
         ),
@@ -115,13 +115,13 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
         found += [
             Shot(
                 title="Kernels for colours",
-                says="Of a network for CIFAR-10: grey is 0.",
+                says="Of a model for CIFAR-10: grey is 0.",
                 words=("kernels", trained),
                 file="kernels-colours",
             ),
             Shot(
                 title="Predictions of photographs",
-                says="Of the same network.",
+                says="Of the same model.",
                 words=("predictions", trained, "--count", "16"),
                 file="predictions-colours",
             ),
@@ -129,7 +129,7 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
     if has("cats_dogs"):
         words = ("samples", "cats_dogs", "--count", "16")
         found.append(
-            Shot(title="Photographs", says="Resized and cut as networks see them.", words=words, file="photographs")
+            Shot(title="Photographs", says="Resized and cut as models see them.", words=words, file="photographs")
         )
     photograph = ("features", "vgg16", "--layer", "1,3")
     says = "What VGG-16 makes of a photograph before any training: `--weights default` fetches torchvision's weights."
@@ -137,7 +137,7 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
 
 
 def charts(folder: Path, into: Path) -> list[tuple[str, str]]:
-    """Compare some networks and return title and file of each chart of the report, copied to `into`."""
+    """Compare some models and return title and file of each chart of the report, copied to `into`."""
     cnnbench("compare", *COMPARED, "--accuracy", "digits", "--budget", "120s", "--output", str(folder))
     lines = (folder / "report.md").read_text(encoding="utf-8").splitlines()
     found = [line.removeprefix("![").removesuffix(")").split("](") for line in lines if line.startswith("![")]
@@ -155,9 +155,9 @@ def page(made: list[Shot], compared: list[tuple[str, str]], runs: Path) -> str:
 
     parts = [
         "# Gallery",
-        "One picture of each kind that cnnbench draws, all from real trainings and a real comparison. `make gallery` "
+        "One image of each kind that cnnbench draws, all from real trainings and a real comparison. `make gallery` "
         "makes them anew.",
-        "## Pictures of datasets, networks and trainings",
+        "## Images of datasets, models and trainings",
     ]
     for shot in made:
         parts += [

@@ -29,11 +29,11 @@ from cnnbench.selftest.load_burst import bursts
 ROOT = Path(__file__).resolve().parent.parent
 
 TIMES = 100
-"""Convolutions of the network that is compared; one more is 1 % more work. A wait would be no known slowdown: it leaves
+"""Convolutions of the model that is compared; one more is 1 % more work. A wait would be no known slowdown: it leaves
 caches colder."""
 
 NET = """
-from cnnbench.selftest.networks import Repeated
+from cnnbench.selftest.slowed_models import Repeated
 
 def make():
     return Repeated({times})
@@ -54,7 +54,7 @@ REGRESSED = "Performance has regressed"
 
 
 def repository(folder: Path, percent: int) -> Path:
-    """Return a repository whose branch main holds a network, and whose branch change has it slowed."""
+    """Return a repository whose branch main holds a model, and whose branch change has it slowed."""
     folder.mkdir()
     git(folder, "init", "--quiet", "--initial-branch=main")
     for branch, more in (("main", 0), ("change", percent * TIMES // 100)):

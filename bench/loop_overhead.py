@@ -1,4 +1,4 @@
-"""What cnnbench's timed loop adds to the smallest network, against torch.utils.benchmark.Timer in one process.
+"""What cnnbench's timed loop adds to the smallest model, against torch.utils.benchmark.Timer in one process.
 
 Run it alone on the machine: `python bench/loop_overhead.py`. It prints the ratio of the two medians and how far the
 ratios of single rounds spread.

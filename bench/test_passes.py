@@ -32,11 +32,11 @@ VARIANTS = ("eager", "channels_last", "amp", "bf16", "compile")
 """All single variants of a CPU but `compile_max_autotune`, whose compiling takes minutes."""
 
 BATCH_SIZES: dict[Task, int] = {"infer": 1, "train": 8}
-"""Pictures of a pass, and of a step: batch normalisation cannot be trained with one picture. Our choice."""
+"""Images of a pass, and of a step: batch normalisation cannot be trained with one image. Our choice."""
 
 SMALL_MACS = 20_000_000
 MEDIUM_MACS = 1_000_000_000
-"""Multiply-adds of one picture up to which a network is `small`, and `medium`: eleven networks of the tutorials, then
+"""Multiply-adds of one image up to which a model is `small`, and `medium`: eleven models of the tutorials, then
 MobileNetV2; ResNet-18 and VGG-16 are `large`. Our choice."""
 
 PLAIN = ("eager", "channels_last")
@@ -56,7 +56,7 @@ pytestmark = [
 
 
 def size_of(spec: ModelSpec, variant: str) -> str:
-    """Return the tier of a cell: by its network's work, and higher for what must be compiled or is no plain variant."""
+    """Return the tier of a cell: by its model's work, and higher for what must be compiled or is no plain variant."""
     macs = spec.macs or math.inf
     if macs <= SMALL_MACS and variant in PLAIN:
         return "small"
@@ -75,13 +75,13 @@ CELLS = [cell(spec, variant) for spec in MODELS.values() for variant in VARIANTS
 
 @pytest.mark.parametrize(("model", "variant"), CELLS)
 def test_infer(benchmark: BenchmarkFixture, here: Here, model: str, variant: str) -> None:
-    """Time passes over one picture."""
+    """Time passes over one image."""
     measure(benchmark, case_of(model, variant, "infer", here.threads), here)
 
 
 @pytest.mark.parametrize(("model", "variant"), CELLS)
 def test_train(benchmark: BenchmarkFixture, here: Here, model: str, variant: str) -> None:
-    """Time optimisation steps on eight pictures: forward pass and loss, backward pass, optimiser."""
+    """Time optimisation steps on eight images: forward pass and loss, backward pass, optimiser."""
     measure(benchmark, case_of(model, variant, "train", here.threads), here)
 
 

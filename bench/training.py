@@ -7,13 +7,13 @@
     python bench/training.py summary training.jsonl fast.jsonl
 
 `epochs`: an epoch each, in turns, in one process: `ours` as `cnnbench train` makes it, as it is and with channels_last;
-`theirs` as the pages do it (a data set of Pillow pictures with torchvision's transforms, a DataLoader in the main
+`theirs` as the pages do it (a data set of Pillow images with torchvision's transforms, a DataLoader in the main
 process, `.item()` after every batch, torch's default optimiser); `floor`: as many of torch's default steps on one batch
 that is already there. Each round is one line a recipe, written when it ends.
 
-`fast`: for each seed a training by the dataset's fast recipe, from the network built to the test scored, and before
+`fast`: for each seed a training by the dataset's fast recipe, from the model built to the test scored, and before
 them the page's whole schedule its own way. With `--held-out` it is trained on the first five sixths of the training
-pictures and scored on the last sixth, which is how a fast recipe is looked for: the test pictures are not touched.
+images and scored on the last sixth, which is how a fast recipe is looked for: the test images are not touched.
 
 Nothing else should run on the machine meanwhile.
 """
@@ -53,8 +53,8 @@ RECIPES = ("perceptron", "one_conv", "multilayer_cnn", "digit_cnn", "simple_cnn"
 WAYS = ("ours", "ours_channels_last", "theirs", "floor")
 
 
-class Pictures(Dataset[Any]):
-    """Pictures as torchvision's own data sets give them: a Pillow picture made anew each time, then the transforms."""
+class LabelledImages(Dataset[Any]):
+    """Images as torchvision's own data sets give them: a Pillow image made anew each time, then the transforms."""
 
     def __init__(self, images: torch.Tensor, labels: torch.Tensor, transform: Callable[[Any], torch.Tensor]) -> None:
         self.arrays = images.squeeze(1).numpy() if images.shape[1] == 1 else images.permute(0, 2, 3, 1).numpy()
@@ -65,7 +65,7 @@ class Pictures(Dataset[Any]):
         return len(self.labels)
 
     def __getitem__(self, at: int) -> tuple[torch.Tensor, int]:
-        """Return one picture, transformed, and its label."""
+        """Return one image, transformed, and its label."""
         return self.transform(Image.fromarray(self.arrays[at])), self.labels[at]
 
 
@@ -91,9 +91,9 @@ def criterion(recipe: Recipe) -> Callable[[torch.Tensor, torch.Tensor], torch.Te
 
 
 def theirs(name: str, recipe: Recipe, splits: Splits, *, epochs: int = 1, scores: bool = False) -> tuple[float, float]:
-    """Return the seconds of so many epochs the page's way, and the share of test pictures that are right then."""
-    pictures = Pictures(splits.train.images_NCHW, splits.train.labels_N, transform_of(recipe))
-    loader = DataLoader(pictures, batch_size=recipe.batch_size, shuffle=recipe.shuffled)
+    """Return the seconds of so many epochs the page's way, and the share of test images that are right then."""
+    dataset = LabelledImages(splits.train.images_NCHW, splits.train.labels_N, transform_of(recipe))
+    loader = DataLoader(dataset, batch_size=recipe.batch_size, shuffle=recipe.shuffled)
     model, loss_of = build(name).train(), criterion(recipe)
     optimizer = optimizer_for(model, recipe)
     begin = time.perf_counter()
@@ -230,9 +230,7 @@ def summary(files: list[Path]) -> None:
 
 
 def summary_of_fast(rows: list[dict[str, Any]]) -> None:
-    print(
-        "| network | page prints | its way | accuracy then | fast, median | accuracy, median and range | times less |"
-    )
+    print("| model | page prints | its way | accuracy then | fast, median | accuracy, median and range | times less |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for row in rows:
         tops, ours = row["ours_top1"], statistics.median(row["ours_s"])
@@ -257,11 +255,11 @@ def summary_of_epochs(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["epochs", "fast", "summary"])
-    parser.add_argument("names", nargs="*", metavar="MODEL", help="networks, all by default; for summary: files")
+    parser.add_argument("names", nargs="*", metavar="MODEL", help="models, all by default; for summary: files")
     parser.add_argument("--data-dir", help="where MNIST and CIFAR-10 lie")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--held-out", action="store_true", help="score on a sixth of the training pictures")
+    parser.add_argument("--held-out", action="store_true", help="score on a sixth of the training images")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the fast recipe")
     parser.add_argument("--output", type=Path, default=Path("training.jsonl"))
     options = parser.parse_intermixed_args()

@@ -1,7 +1,7 @@
 """How far can printed speed-ups and verdicts be trusted: many identical runs of the public command line.
 
     python bench/trust.py spread --runs 20 --output spread.jsonl  # compare resnet18, and torch's Timer beside it
-    python bench/trust.py same --runs 60 --output same.jsonl      # a network against itself
+    python bench/trust.py same --runs 60 --output same.jsonl      # a model against itself
     python bench/trust.py slower --percent 10 --runs 30 --output slower10.jsonl
     python bench/trust.py compare --runs 10 --output compare.jsonl  # three models, 60 s: first table, rounds, verdicts
     python bench/trust.py bench --runs 2 --output bench.jsonl       # `run quick`: verdicts, A/A controls, warnings
@@ -34,7 +34,7 @@ from cnnbench.record import Record
 from cnnbench.store import load
 
 TIMER_S = 25.0
-"""Seconds of a process that times one network with torch's Timer, its start included."""
+"""Seconds of a process that times one model with torch's Timer, its start included."""
 
 INVALID = 1
 """Exit code of a run in which a row cannot be used."""
@@ -58,9 +58,9 @@ with torch.no_grad():
     print(timer.blocked_autorange(min_run_time=left).median)
 """
 
-NETWORKS = """
+MODEL_FILE = """
 from cnnbench.models import MODELS
-from cnnbench.selftest.networks import Repeated
+from cnnbench.selftest.slowed_models import Repeated
 
 def plain():
     return Repeated(100)
@@ -138,7 +138,7 @@ ACTIONS = {"spread": spread, "same": same, "slower": slower, "compare": whole, "
 def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "networks.py"
-        file.write_text(NETWORKS.replace("{percent}", str(options.percent)), encoding="utf-8")
+        file.write_text(MODEL_FILE.replace("{percent}", str(options.percent)), encoding="utf-8")
         done = len(options.output.read_text(encoding="utf-8").splitlines()) if options.output.exists() else 0
         for at in range(done, options.runs):
             begin = time.monotonic()

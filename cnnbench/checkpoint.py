@@ -1,4 +1,4 @@
-"""Keep trained weights in safetensors files that say what they are, and put them back into networks built by name."""
+"""Keep trained weights in safetensors files that say what they are, and put them back into models built by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEY = "cnnbench"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointInfo:
-    """What a checkpoint holds: the network's name, how it was trained, its share of correct test pictures, versions."""
+    """What a checkpoint holds: the model's name, how it was trained, its share of correct test images, versions."""
 
     model: str
     input_shape: Shape
@@ -84,8 +84,8 @@ def load(path: Path) -> CheckpointInfo:
 
     if _KEY not in metadata:
         raise UsageError(
-            f"{path} is a safetensors file, but does not say which network it is for: cnnbench did not write it. "
-            "Name the network, and give the file as its weights."
+            f"{path} is a safetensors file, but does not say which model it is for: cnnbench did not write it. "
+            "Name the model, and give the file as its weights."
         )
 
     try:

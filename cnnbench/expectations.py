@@ -1,4 +1,4 @@
-"""The files of expectations: what counting, compiling and a short training of each network must give, one per torch."""
+"""The files of expectations: what counting, compiling and a short training of each model must give, one per torch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cnnbench.spec import CnnbenchError, Shape, UsageError
 FORMAT = 1
 
 _HEAD = """\
-# What counting, compiling and a short training of each network must give with this torch. `cnnbench expect` compares,
-# and `cnnbench expect MODEL --accept` writes a network's entry anew.
+# What counting, compiling and a short training of each model must give with this torch. `cnnbench expect` compares,
+# and `cnnbench expect MODEL --accept` writes a model's entry anew.
 format = {format}
 torch = {torch}
 """
@@ -33,7 +33,7 @@ _TORCH = re.compile(r"(\d+)\.(\d+)")
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What torch.compile must make of a network: graphs, places where it leaves its graph, compilations anew."""
+    """What torch.compile must make of a model: graphs, places where it leaves its graph, compilations anew."""
 
     graphs: int
     graph_breaks: int
@@ -41,7 +41,7 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A short training by the network's own recipe, and how many of `tested` test pictures must be right after it."""
+    """A short training by the model's own recipe, and how many of `tested` test images must be right after it."""
 
     dataset: Literal["digits"]
     epochs: int
@@ -51,7 +51,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one network must give; `input_shape` is (channels, height, width), `weight_bytes` as stored.
+    """What one model must give; `input_shape` is (channels, height, width), `weight_bytes` as stored.
 
     `compiled` and `trained` are None where that is not expected. A struct and not a dataclass, because only that
     refuses a key that it does not know.

@@ -1,4 +1,4 @@
-"""pytest's plugin: the fixture `cnnbench`, with which a test says that a network must not get slower.
+"""pytest's plugin: the fixture `cnnbench`, with which a test says that a model must not get slower.
 
 pytest loads this at its start, for every project that it is installed beside: it imports pytest and nothing else.
 """
@@ -24,7 +24,7 @@ _OPTIONS = (
 
 
 class NotJudgedWarning(UserWarning):
-    """A check passed though its network could not be judged: too little is known, or the baseline does not have it."""
+    """A check passed though its model could not be judged: too little is known, or the baseline does not have it."""
 
 
 class Checker:
@@ -46,9 +46,9 @@ class Checker:
     ) -> GateReport:
         """Fail the test if `model` is slower than `baseline`, by the rules of `cnnbench gate`; return the report.
 
-        `model` is a function that makes the network, or a network. `baseline` is the same of what it must not be slower
+        `model` is a function that makes the model, or a model. `baseline` is the same of what it must not be slower
         than, or the name of a git revision, in which `model` is then looked for by its file and name. `example` is a
-        batch that the network takes, (batch, channels, height, width), or that shape: inputs are drawn anew. What is
+        batch that the model takes, (batch, channels, height, width), or that shape: inputs are drawn anew. What is
         not given here is as pytest's command line or file says.
 
         Raises:
@@ -79,13 +79,13 @@ class Checker:
 
 @pytest.fixture(name="cnnbench")
 def _cnnbench(request: pytest.FixtureRequest) -> Checker:
-    """Check that a network is not slower than it was: `cnnbench.check(make, (1, 3, 224, 224), baseline="main")`."""
+    """Check that a model is not slower than it was: `cnnbench.check(make, (1, 3, 224, 224), baseline="main")`."""
     return Checker(request)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each on the command line and in pytest's file."""
-    group = parser.getgroup("cnnbench", "networks that must not get slower (fixture cnnbench)")
+    group = parser.getgroup("cnnbench", "models that must not get slower (fixture cnnbench)")
     for name, shown, text in _OPTIONS:
         group.addoption(f"--cnnbench-{name}", metavar=shown, help=text)
         parser.addini(f"cnnbench_{name}", help=text.replace("%%", "%"))

@@ -70,7 +70,7 @@ DISTURBED = "Do not trust its latency. Close other programs, or take another mac
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """One row of a network's layer table: name in the module tree, module type, output shape with batch first."""
+    """One row of a model's layer table: name in the module tree, module type, output shape with batch first."""
 
     name: str
     kind: str

@@ -27,13 +27,13 @@ class OnMessage(Protocol):
 class Assignment:
     """What a runner is given whose task is one piece of work.
 
-    `build` returns the case's network with its weights. `on_message` is told news and the share that is done, and of an
+    `build` returns the case's model with its weights. `on_message` is told news and the share that is done, and of an
     epoch's that it is worth keeping in sight. For training:
     what it changes in the recipe, `limit_s` (None: no limit), `checkpoint` (None: no file); with `part` the weights are
     tested on that part of the dataset and not trained. `data_dir` is looked through for the dataset first.
     `resume`: training in progress that lies beside the checkpoint is gone on with; `stop` says whether it is to stop.
-    `shift`: weights are tested on pictures moved by up to so many pixels, too. `images` are files to predict the `top`
-    classes of. `look`: what is to be seen of the network.
+    `shift`: weights are tested on images moved by up to so many pixels, too. `images` are files to predict the `top`
+    classes of. `look`: what is to be seen of the model.
     """
 
     spec: ModelSpec
@@ -58,8 +58,8 @@ class Assignment:
 class Runner:
     """Where a runner is, and its kind.
 
-    `sampled`: a function (spec, case, prepared network) -> `sampling.Work`, of which the orchestrator takes samples.
-    `whole`: a function (assignment) -> `Outcome`. Two need no network: `fixed`, (case) -> `sampling.Work`, and
+    `sampled`: a function (spec, case, prepared model) -> `sampling.Work`, of which the orchestrator takes samples.
+    `whole`: a function (assignment) -> `Outcome`. Two need no model: `fixed`, (case) -> `sampling.Work`, and
     `machine`, (case, clock) -> `Outcome`.
     """
 

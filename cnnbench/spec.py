@@ -20,13 +20,13 @@ RecipeName = Literal["tutorial", "as-published", "fast"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 Shape = tuple[int, ...]
 
-_PICTURE_CHANNELS = (1, 3)
-_PICTURE_DIMENSIONS = 3
+_IMAGE_CHANNELS = (1, 3)
+_IMAGE_DIMENSIONS = 3
 
 
-def is_picture(shape: Shape) -> bool:
-    """Return whether `shape` is (channels, height, width) with the one or three channels of a picture."""
-    return len(shape) == _PICTURE_DIMENSIONS and shape[0] in _PICTURE_CHANNELS
+def is_image(shape: Shape) -> bool:
+    """Return whether `shape` is (channels, height, width) with the one or three channels of an image."""
+    return len(shape) == _IMAGE_DIMENSIONS and shape[0] in _IMAGE_CHANNELS
 
 
 # Exit codes of a command that went through, but not well, and of one that was interrupted. Errors have their own.
@@ -70,16 +70,16 @@ def unknown_name(kind: str, given: str, known: Iterable[str], more: str = "") ->
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How a network is trained; `transform` says in words what is done to a picture, pixels in [0, 1] first.
+    """How a model is trained; `transform` says in words what is done to an image, pixels in [0, 1] first.
 
-    `flip` and `crop_padding`: training pictures of its dataset are mirrored at random, and cut out at random after so
-    many black pixels were put around. `halves`: the first half of the test pictures validates, the second one tests.
+    `flip` and `crop_padding`: training images of its dataset are mirrored at random, and cut out at random after so
+    many black pixels were put around. `halves`: the first half of the test images validates, the second one tests.
     `amp`: autocast, where the device does it itself. `one_cycle`: the rate goes up from 0 to `learning_rate` and down
-    to 0 again. `cache_features`: what the frozen part makes of each picture is computed once, and the head is trained
+    to 0 again. `cache_features`: what the frozen part makes of each image is computed once, and the head is trained
     on that. After `epochs`, all layers are trained for `unfrozen_epochs` more at `unfrozen_rate`.
 
-    The rest is how pages err: they train on the test pictures (`trains_on_test`), validate on the training pictures
-    (`validates_on_train`), change validation and test pictures at random too (`augments_all`), let the batch statistics
+    The rest is how pages err: they train on the test images (`trains_on_test`), validate on the training images
+    (`validates_on_train`), change validation and test images at random too (`augments_all`), let the batch statistics
     of frozen layers move (`frozen_statistics_move`), or give losses divided by the batch size once more
     (`divides_losses`).
     """
@@ -111,8 +111,8 @@ class Recipe:
     divides_losses: bool = False
 
 
-# For networks that no tutorial trains (torchvision's, a user's own). Our choice: plain, the same for all of them, and
-# tuned for none, so their accuracies say how a network takes to it, not the best that it can reach.
+# For models that no tutorial trains (torchvision's, a user's own). Our choice: plain, the same for all of them, and
+# tuned for none, so their accuracies say how a model takes to it, not the best that it can reach.
 DEFAULT_RECIPE = Recipe(
     dataset="any",
     transform="pixels in [0, 1]",
@@ -169,12 +169,12 @@ class Erratum:
 class ModelSpec:
     """One architecture: where it comes from, how to build it, and what is known of it beforehand.
 
-    `input_shape` is (channels, height, width) of one picture; `macs` are multiply-adds of convolutions and linear
+    `input_shape` is (channels, height, width) of one image; `macs` are multiply-adds of convolutions and linear
     layers at batch 1 (1 MAC = one multiply-add); `mult_adds` is torchinfo's count, which the tutorials print. `build`
-    returns a freshly initialised network with gradients set as the tutorial trains it. `None` means not known before
+    returns a freshly initialised model with gradients set as the tutorial trains it. `None` means not known before
     building.
-    `pretrained` is the name in torchvision's registry whose weights fit, if any. `features_of` names the network whose
-    features this one is trained on, if it takes features and no pictures. Where a page errs, `printed_recipe` and
+    `pretrained` is the name in torchvision's registry whose weights fit, if any. `features_of` names the model whose
+    features this one is trained on, if it takes features and no images. Where a page errs, `printed_recipe` and
     `printed_build` follow it all the same.
     """
 
@@ -200,7 +200,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """The conditions a network runs under; equal variants mean equal conditions."""
+    """The conditions a model runs under; equal variants mean equal conditions."""
 
     name: str
     precision: Precision = "fp32"
@@ -236,7 +236,7 @@ class Request:
     `accuracy` is a dataset or None. `input_shape` (channels, height, width) overrides the models' own. `lenient`: an
     unsupported cell is no failure, because the list of variants is a plan's and not the user's. `data_dir` is looked
     through for datasets first. `deterministic`: train with algorithms that give the same bits again. `recipe` says by
-    which of a network's recipes it is trained.
+    which of a model's recipes it is trained.
     """
 
     title: str
@@ -262,7 +262,7 @@ class Case:
     `role` tells apart what several workers measure under the same conditions: `timed` is the cell itself, `aa_control`
     the reference once more (the A/A check), `control_workload` fixed work that shows the machine's noise, `lineup` the
     cell once more in turns with other models, `memory` and `numerics` the cell's peak memory and numerical error,
-    `ceilings` what the machine can do at most, `predict` what it takes pictures for, `look` pictures of its inside,
+    `ceilings` what the machine can do at most, `predict` what it takes images for, `look` images of its inside,
     `layers` the time of each of its layers.
     """
 

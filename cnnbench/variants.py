@@ -1,4 +1,4 @@
-"""The table of variants: what `channels_last+amp` stands for, and how a network is put under it."""
+"""The table of variants: what `channels_last+amp` stands for, and how a model is put under it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def _amp(variant: Variant, device: Device) -> Variant:
 
 
 _ROWS = (
-    VariantRow(
-        name=REFERENCE, sets="", change=lambda v, _: v, meaning="fp32, as the network is written; the reference"
-    ),
+    VariantRow(name=REFERENCE, sets="", change=lambda v, _: v, meaning="fp32, as the model is written; the reference"),
     VariantRow(
         name="channels_last",
         sets="channels_last",
@@ -176,7 +174,7 @@ def native_variants(*, device: Device, threads: int, environment: Environment) -
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A network under a `variant`: what to call, how an input is laid out, and the context to be inside of.
+    """A model under a `variant`: what to call, how an input is laid out, and the context to be inside of.
 
     `context` is entered once, outside every loop: autocast forgets its casts of the weights whenever it is left.
     """

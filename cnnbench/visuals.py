@@ -1,4 +1,4 @@
-"""Pictures of networks: what is to be looked at, and the arrays that it gives; a writer draws them."""
+"""Images of models: what is to be looked at, and the arrays that it gives; a writer draws them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# Channels of a picture in colour.
+# Channels of an image in colour.
 COLOURS = 3
 
 # Pixels to the right and down; negative: to the left and up.
@@ -18,10 +18,10 @@ Move = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisualRequest:
-    """What is to be seen of a network: its kernels, its features of a picture, or pictures with the classes it gives.
+    """What is to be seen of a model: its kernels, its features of an image, or images with the classes it gives.
 
-    `layers`: names of modules, or the numbers of convolutions from 1 on; empty: the first ones. The picture is the file
-    `image`, or else number `index` of the test pictures; it is seen at each of `moves`. `count` pictures have
+    `layers`: names of modules, or the numbers of convolutions from 1 on; empty: the first ones. The image is the file
+    `image`, or else number `index` of the test images; it is seen at each of `moves`. `count` images have
     predicted classes, with `wrong` those that are wrong.
     """
 
@@ -36,7 +36,7 @@ class VisualRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ImageGrid:
-    """Pictures of one kind, to be drawn side by side under one title.
+    """Images of one kind, to be drawn side by side under one title.
 
     `images` are float32 of (N, H, W), or of (N, H, W, 3) for colours: `pixels` lie between 0 (black) and 1, `values`
     are numbers of one scale. `names` of a line or two belong to the images (none: they are only counted), `wrong` marks

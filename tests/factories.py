@@ -132,13 +132,13 @@ def judged(
     weights: str = "none",
 ) -> Record:
     found = [once("correct", correct), once("tested", tested), once("top1", correct / tested)]
-    how = f"Trained on 100 pictures of {dataset}."
+    how = f"Trained on 100 images of {dataset}."
     what = case(model, task="accuracy", dataset=dataset, shape=shape, weights=weights)
     return record(what, *found, notes=(how,))
 
 
 def run(**options: object) -> Run:
-    start = Run(title="Two networks", command="cnnbench compare a b", started="2026-01-02T03:04:00Z")
+    start = Run(title="Two models", command="cnnbench compare a b", started="2026-01-02T03:04:00Z")
     return replace(start, **options)  # type: ignore[arg-type]  # the fields of Run, checked by its constructor
 
 
@@ -207,7 +207,7 @@ def ceilings(flop_per_s: float = 1.5e11) -> Record:
 
 
 COST = {"weight_bytes": 46_758_048.0, "activation_bytes": 40_000_000.0, "operator_calls": 70.0}
-"""What the roofline needs to know of a network beside its multiply-adds."""
+"""What the roofline needs to know of a model beside its multiply-adds."""
 
 
 def step(latency_s: float, *, jitter: bool = False) -> tuple[Measurement, ...]:
@@ -306,7 +306,7 @@ LAYERS = (
 
 
 def an_expectation(*, params: int = 400) -> Expectation:
-    """Return what is expected of a network of two layers: its counts."""
+    """Return what is expected of a model of two layers: its counts."""
     return Expectation(
         input_shape=(3, 4, 4),
         params=params,

@@ -26,7 +26,7 @@ INFO = CheckpointInfo(
 
 
 def load_into(model: nn.Module, path: Path) -> None:
-    spec = ModelSpec(name="small", family="", source="", input_shape=(1, 2, 2), build=network)
+    spec = ModelSpec(name="small", family="", source="", input_shape=(1, 2, 2), build=make_model)
     load_weights(model, spec, str(path))
 
 
@@ -38,13 +38,13 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return all(map(torch.equal, values(one), values(other)))
 
 
-def network(outputs: int = 2, *, normalised: bool = True) -> nn.Sequential:
+def make_model(outputs: int = 2, *, normalised: bool = True) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(4, outputs), *([nn.BatchNorm1d(outputs)] if normalised else []))
 
 
 def test_weights_buffers_and_info_come_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "small.safetensors"
-    one, other = network(), network()
+    one, other = make_model(), make_model()
     one(torch.rand(5, 1, 2, 2))  # moves the batch statistics
     save(path, one, INFO)
     assert load(path) == INFO
@@ -66,7 +66,7 @@ def test_unusual_weights_are_kept(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "small.safetensors"
-    save(path, network(), INFO)
+    save(path, make_model(), INFO)
     old = path.read_bytes()
 
     def half(tensors: object, file: Path, metadata: object) -> None:
@@ -75,7 +75,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
 
     monkeypatch.setattr(safetensors.torch, "save_file", half)
     with pytest.raises(UsageError) as caught:
-        save(path, network(), INFO)
+        save(path, make_model(), INFO)
     assert str(caught.value) == f"Cannot write the checkpoint {path}: No space left on device."
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
@@ -85,7 +85,7 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     path = tmp_path / "taken" / "small.safetensors"
     with pytest.raises(UsageError) as caught:
-        save(path, network(), INFO)
+        save(path, make_model(), INFO)
     assert str(caught.value).startswith(f"Cannot write the checkpoint {path}: ")
 
 
@@ -95,7 +95,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         load(path)
     assert str(caught.value) == f"There is no checkpoint file {path}."
     with pytest.raises(UsageError) as caught:
-        load_into(network(), path)
+        load_into(make_model(), path)
     assert str(caught.value) == f"There is no weight file '{path}'. Give 'none', 'default' or the path of a file."
 
 
@@ -110,21 +110,21 @@ def test_another_kind_of_file_is_told(tmp_path: Path, content: bytes) -> None:
 
 def test_weights_from_elsewhere_load_but_say_nothing_of_themselves(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
-    theirs, ours = network(), network()
+    theirs, ours = make_model(), make_model()
     safetensors.torch.save_file(theirs.state_dict(), path)
     load_into(ours, path)
     assert same(theirs, ours)
     with pytest.raises(UsageError) as caught:
         load(path)
     assert str(caught.value) == (
-        f"{path} is a safetensors file, but does not say which network it is for: cnnbench did not write it. "
-        "Name the network, and give the file as its weights."
+        f"{path} is a safetensors file, but does not say which model it is for: cnnbench did not write it. "
+        "Name the model, and give the file as its weights."
     )
 
 
 def test_info_of_another_form_is_told_with_its_field(tmp_path: Path) -> None:
     path = tmp_path / "odd.safetensors"
-    safetensors.torch.save_file(network().state_dict(), path, metadata={"cnnbench": '{"model": 3}'})
+    safetensors.torch.save_file(make_model().state_dict(), path, metadata={"cnnbench": '{"model": 3}'})
     with pytest.raises(UsageError) as caught:
         load(path)
     assert str(caught.value) == (
@@ -134,13 +134,13 @@ def test_info_of_another_form_is_told_with_its_field(tmp_path: Path) -> None:
 
 def test_weights_that_do_not_fit_are_told_as_a_run_tells_it(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
-    save(path, network(3, normalised=False), INFO)
-    model = network()
+    save(path, make_model(3, normalised=False), INFO)
+    model = make_model()
     before = values(model)
     with pytest.raises(UsageError) as caught:
         load_into(model, path)
     assert str(caught.value) == (
-        f"The weights {path} do not fit the network: 2.weight is missing; 2.bias is missing; "
+        f"The weights {path} do not fit the model: 2.weight is missing; 2.bias is missing; "
         "2.running_mean is missing, and 4 more."
     )
     assert all(map(torch.equal, before, values(model)))

@@ -27,7 +27,7 @@ latency_p99_s, throughput_img_per_s, forward_s, backward_s, optimizer_s, referen
 verdict, minimum_detectable_effect, peak_memory_bytes, compile_s, break_even_calls, peak_flops_utilisation, bound_by,
 max_relative_error, top1_agreement, samples, rounds, warnings, error """
 
-NETWORKS = """
+MODEL_FILE = """
 import os
 from torch import nn
 
@@ -66,8 +66,8 @@ class NaN(Good):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return an empty folder to work in, but for a file of networks."""
-    (tmp_path / "nets.py").write_text(NETWORKS, encoding="utf-8")
+    """Return an empty folder to work in, but for a file of models."""
+    (tmp_path / "nets.py").write_text(MODEL_FILE, encoding="utf-8")
     return tmp_path
 
 
@@ -96,9 +96,9 @@ def test_a_comparison_and_its_report(folder: Path) -> None:
     assert (out / "report.csv").read_text(encoding="utf-8") == done.stdout
     assert done.stderr.endswith("Records and reports: out\n")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    pictures = ["report-latencies.png", "report-speedups.png"]
-    assert sorted(before) == ["records.jsonl", *pictures, "report.csv", "report.html", "report.md"]
-    for name in (*pictures, "report.csv", "report.html", "report.md"):
+    images = ["report-latencies.png", "report-speedups.png"]
+    assert sorted(before) == ["records.jsonl", *images, "report.csv", "report.html", "report.md"]
+    for name in (*images, "report.csv", "report.html", "report.md"):
         (out / name).unlink()
     again = run("report out", folder)
     assert (again.returncode, again.stdout, again.stderr) == (0, "out/report.md\nout/report.csv\nout/report.html\n", "")
@@ -110,7 +110,7 @@ def test_bad_networks_among_good_ones_are_rows_of_their_own(folder: Path) -> Non
     line = f"compare {' '.join(names)} --variants eager --input-shape 1x28x28 --budget 20s --format csv"
     done = run(line, folder)
     assert done.returncode == 1, done.stderr
-    rows = table(done.stdout)  # what the networks print is not in it
+    rows = table(done.stdout)  # what the models print is not in it
     assert {row["model"]: (row["status"], row["error"]) for row in rows} == {
         "nets.py:Raises": ("failed", "ValueError: no such layer (nets.py:24)"),
         "nets.py:Good": ("ok", ""),
@@ -311,7 +311,7 @@ def test_training_on_a_folder_of_photographs(folder: Path) -> None:
     line = "train ./nets.py:Coloured --dataset folder:own --epochs 3 --output out --format csv"
     done = run(f"{line} --input-shape 3x8x8", folder)
     assert done.returncode == 2  # only `compare` takes a shape
-    net = NETWORKS.replace("3 * 8 * 8", "3 * 224 * 224")
+    net = MODEL_FILE.replace("3 * 8 * 8", "3 * 224 * 224")
     (folder / "nets.py").write_text(net, encoding="utf-8")
     done = run(line, folder)
     assert done.returncode == 0, done.stderr
@@ -319,7 +319,7 @@ def test_training_on_a_folder_of_photographs(folder: Path) -> None:
     assert (row["status"], row["epochs"]) == ("ok", "3")
     (record,) = Store(folder / "out").load().records
     assert record.notes[1:] == (
-        "The validation pictures are the test pictures, a fixed fifth; nothing is chosen by them.",
+        "The validation images are the test images, a fixed fifth; nothing is chosen by them.",
         "Left out because they cannot be decoded: rose/bad.jpg (the file is empty, or cannot be read).",
     )
     assert record.samples("tested") == (8.0,)

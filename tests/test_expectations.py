@@ -15,8 +15,8 @@ from tests.factories import a_layer, an_expectation
 
 ROOT = Path(__file__).parent.parent
 HEAD = (
-    "# What counting, compiling and a short training of each network must give with this torch. `cnnbench expect` "
-    "compares,\n# and `cnnbench expect MODEL --accept` writes a network's entry anew.\n"
+    "# What counting, compiling and a short training of each model must give with this torch. `cnnbench expect` "
+    "compares,\n# and `cnnbench expect MODEL --accept` writes a model's entry anew.\n"
     'format = 1\ntorch = "2.15"\n'
 )
 DEEP = msgspec.structs.replace(

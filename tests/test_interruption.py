@@ -66,7 +66,7 @@ COMMAND = "compare perceptron lenet --variants eager --budget 60s"
 
 
 def rounds_of(out: Path) -> dict[str, list[int]]:
-    """Return the rounds in which each network was timed, in the order of the records."""
+    """Return the rounds in which each model was timed, in the order of the records."""
     found: dict[str, list[int]] = {}
     for record in timed(out):
         found.setdefault(record.case.model, []).append(record.round)

@@ -129,7 +129,7 @@ def test_the_options_are_explained(runs: Runs) -> None:
     result = runs(report(FINE), "--help")
     result.stdout.fnmatch_lines(
         [
-            "networks that must not get slower (fixture cnnbench):",
+            "models that must not get slower (fixture cnnbench):",
             "*--cnnbench-budget=TIME*",
             "*--cnnbench-threshold=SHARE*",
             "*slowdown that fails (5%)*",

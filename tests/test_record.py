@@ -82,7 +82,7 @@ EVERY_RECORD = Record(
 )
 
 EVERY_RUN = Run(
-    title="Two networks",
+    title="Two models",
     command="cnnbench compare a b",
     started="2026-01-02T03:04:00Z",
     reference="a/eager",
@@ -121,7 +121,7 @@ def test_a_line_of_a_run_is_this() -> None:
     assert json.loads(to_json(run())) == {
         "run": {
             "format": FORMAT_VERSION,
-            "title": "Two networks",
+            "title": "Two models",
             "command": "cnnbench compare a b",
             "started": "2026-01-02T03:04:00Z",
             "reference": None,

@@ -97,7 +97,7 @@ def test_a_file_is_gone_on_with_and_each_run_is_a_line(
     file = tmp_path / "slower.jsonl"
     file.write_text('{"verdict": "SAME", "speedup": 0.98, "wall_s": 30.0}\n', encoding="utf-8")
     trust.measure(Namespace(what="slower", percent=10, runs=3, output=file))
-    assert ["Repeated(100 + 10)" in networks for networks in asked] == [True, True]
+    assert ["Repeated(100 + 10)" in models for models in asked] == [True, True]
     kept = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert [one["speedup"] for one in kept] == [0.98, 0.91, 0.92]
     assert capsys.readouterr().out.splitlines()[-2:] == [

@@ -1,4 +1,4 @@
-"""Variants: what their names stand for, what a machine does of them, and what they do to a network."""
+"""Variants: what their names stand for, what a machine does of them, and what they do to a model."""
 
 from __future__ import annotations
 

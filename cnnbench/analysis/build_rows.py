@@ -145,7 +145,7 @@ def _with_accuracy(row: Row, cell: Cell, facts: RowInputs) -> Row:
 def judged_for(cell: Cell, facts: RowInputs) -> Cell | None:
     """Return the accuracy that belongs to `cell`: of its input shape, weights and data set, best of its variant.
 
-    None if there is none: other weights or pictures of another size give another accuracy. A cell without data set
+    None if there is none: other weights or images of another size give another accuracy. A cell without data set
     takes that of any.
     """
     case = cell.case

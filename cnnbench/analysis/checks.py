@@ -42,7 +42,7 @@ def _wrong(cell: Cell, controls: Controls) -> RecordedWarning | None:
         facts.append(found.error or "its numerical check was invalid")
     if not facts:
         return None
-    advice = "Its speed-up is not shown: a network that computes something else is not a faster one."
+    advice = "Its speed-up is not shown: a model that computes something else is not a faster one."
     return RecordedWarning(code=NUMERICS_FAILED, fact=facts[0], advice=advice)
 
 

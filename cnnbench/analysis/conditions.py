@@ -9,7 +9,7 @@ from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.record import Environment, Record
 from cnnbench.spec import UsageError
 
-# The variant that a reference without a variant means: a network as PyTorch runs it when nothing is asked.
+# The variant that a reference without a variant means: a model as PyTorch runs it when nothing is asked.
 DEFAULT_VARIANT = "eager"
 
 

@@ -1,4 +1,4 @@
-"""Trainings as curves: a quantity by epoch or by step, over the seeds of one network; and tests of moved pictures."""
+"""Trainings as curves: a quantity by epoch or by step, over the seeds of one model; and tests of moved images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PREFIXES: tuple[tuple[Part, str], ...] = (("training", "train"), ("validation",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """One quantity on one part of a dataset, over the trainings of one network.
+    """One quantity on one part of a dataset, over the trainings of one model.
 
-    `name` is the network's, with what tells it from the others. At each of `xs` (epoch or step) `middle` is the mean
+    `name` is the model's, with what tells it from the others. At each of `xs` (epoch or step) `middle` is the mean
     over the `seeds`, `low` and `high` the least and the most of them.
     """
 
@@ -34,7 +34,7 @@ class Curve:
 
 
 def trained(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Return the trainings that ended well by network; where one was trained in several ways, by these too."""
+    """Return the trainings that ended well by model; where one was trained in several ways, by these too."""
     found = [record for record in records if record.status == "ok" and record.samples("train_loss")]
     names = {record.case.model for record in found}
     ways: tuple[Callable[[Case], str], ...] = (
@@ -54,7 +54,7 @@ def trained(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def by_epoch(groups: dict[str, list[Record]], what: Literal["loss", "top1"]) -> tuple[Curve, ...]:
-    """Return the curves of `what` by epoch on the training and the validation pictures of each group."""
+    """Return the curves of `what` by epoch on the training and the validation images of each group."""
     return _curves(groups, [(part, f"{prefix}_{what}") for part, prefix in _PREFIXES], "")
 
 
@@ -88,14 +88,14 @@ def _curves(groups: dict[str, list[Record]], quantities: Sequence[tuple[Part, st
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moved:
-    """The share of test pictures that are right when all are moved by so many pixels (from 0 on), with its interval."""
+    """The share of test images that are right when all are moved by so many pixels (from 0 on), with its interval."""
 
     direction: str
     shares: tuple[stats.Interval, ...]
 
 
 def moved(record: Record) -> tuple[Moved, ...]:
-    """Return how a network does on moved pictures, by direction; nothing where that was not tested."""
+    """Return how a model does on moved images, by direction; nothing where that was not tested."""
     correct, tested = record.samples("shift_correct"), record.samples("tested")
     most = len(correct) // len(DIRECTIONS)
     if not most:

@@ -19,7 +19,7 @@ from cnnbench.record import Record, Run
 # choice: nothing tells their noise, and repeated compile times differ by some per cent.
 LEAST_CHANGE = 0.05
 
-# How a quantity is judged: `exact` changes by any difference (top-1 counts pictures), `interval` where the interval of
+# How a quantity is judged: `exact` changes by any difference (top-1 counts images), `interval` where the interval of
 # the ratio excludes 1, `single` from `LEAST_CHANGE` on.
 Kind = Literal["exact", "interval", "single"]
 
@@ -30,7 +30,7 @@ _COMPARED: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
         "single": ("peak_memory_bytes", "compile_s", "max_relative_error", "top1_agreement"),
     }
 )
-_OF_THE_NETWORK = frozenset({"params", "trainable_params", "macs", "classes"})
+_OF_THE_MODEL = frozenset({"params", "trainable_params", "macs", "classes"})
 _SHOWN: Mapping[str, Shown] = MappingProxyType({"top1_agreement": "share"})
 
 
@@ -179,11 +179,11 @@ def _changes(one: Row, two: Row) -> Iterator[Change]:
 
 
 def _once(changes: Sequence[Change]) -> list[Change]:
-    """Return the changes with what holds for several rows of a network once: its counts, and the accuracy it shares."""
+    """Return the changes with what holds for several rows of a model once: its counts, and the accuracy it shares."""
     found: dict[object, Change] = {}
     for at, change in enumerate(changes):
         row, key = change.row, (change.row.model, change.row.input_shape, change.quantity, change.base, change.head)
-        if change.quantity in _OF_THE_NETWORK:
+        if change.quantity in _OF_THE_MODEL:
             alone = replace(row, variant=None, device=None, batch_size=None, task=None)
             found.setdefault(key, replace(change, row=alone))
         elif change.quantity == "top1":

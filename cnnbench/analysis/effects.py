@@ -14,7 +14,7 @@ from cnnbench.spec import Case, Device
 from cnnbench.stats import Effect, Prior, Verdict
 
 # Smallest relative difference that counts: on a shared processor, on a quiet one, below which lies what a new process
-# shifts a network by, and on a CUDA device, whose own clock times the work (docs/measurement.md).
+# shifts a model by, and on a CUDA device, whose own clock times the work (docs/measurement.md).
 DELTA_SHARED = 0.03
 DELTA_QUIET = 0.01
 DELTA_CUDA = 0.005

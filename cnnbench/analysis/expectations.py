@@ -1,4 +1,4 @@
-"""What was found of a network beside what is expected of it: every quantity and layer that differs, by name."""
+"""What was found of a model beside what is expected of it: every quantity and layer that differs, by name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cnnbench.record import Layer, Record
 from cnnbench.spec import Shape
 from cnnbench.text import one_line
 
-# Right test pictures by which a short training may differ from what is expected: rounding differs between processors,
-# and a picture on the border may fall to either side. Our choice; docs/ci.md says what was seen.
-PICTURES_APART = 2
+# Right test images by which a short training may differ from what is expected: rounding differs between processors,
+# and an image on the border may fall to either side. Our choice; docs/ci.md says what was seen.
+IMAGES_APART = 2
 
 COUNTS = ("params", "trainable_params", "macs", "operator_calls", "weight_bytes")
 
@@ -24,7 +24,7 @@ _LAYER_FIELDS = ("name", "kind", "output_shape", "params", "macs")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
-    """What came of one network: `found` is None where it could not be counted.
+    """What came of one model: `found` is None where it could not be counted.
 
     `broken` are the parts that failed (counts, compiled, trained), each with its reason. `impossible` is why this
     machine cannot compile, None where it can or where that was not asked.
@@ -38,7 +38,7 @@ class Observed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """One quantity that is not as expected; `layer` is None for the whole network.
+    """One quantity that is not as expected; `layer` is None for the whole model.
 
     `expected` and `found` are numbers or texts, None where there is nothing: a layer that only one side has.
     """
@@ -51,7 +51,7 @@ class Difference:
 
 
 def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) -> Observed:
-    """Return what the records of one network say; `seed` and `epochs` are those of its training, if there was one."""
+    """Return what the records of one model say; `seed` and `epochs` are those of its training, if there was one."""
     parts = {_part(record): record for record in records}
     broken = [
         (name, f"{record.status}: {one_line(record.error or 'no reason was recorded')}")
@@ -114,7 +114,7 @@ def _trained(record: Record, seed: int, epochs: int) -> Trained:
 
 
 def differences(expected: Expectation, seen: Observed) -> tuple[Difference, ...]:
-    """Return all that differs: parts that failed, then the whole network's quantities, then its layers.
+    """Return all that differs: parts that failed, then the whole model's quantities, then its layers.
 
     What was not looked at, or cannot be had on this machine, does not differ. A part that is new is one row.
     """
@@ -154,11 +154,11 @@ def accepted(expected: Expectation | None, found: Expectation) -> Expectation:
 
 
 def _as_good(expected: Compiled | Trained | None, found: Compiled | Trained) -> bool:
-    """Return whether a part is as expected; right pictures may be some more or less."""
+    """Return whether a part is as expected; right images may be some more or less."""
     if not isinstance(expected, Trained) or not isinstance(found, Trained):
         return expected == found
     same = msgspec.structs.replace(found, correct=expected.correct) == expected
-    return same and abs(found.correct - expected.correct) <= PICTURES_APART
+    return same and abs(found.correct - expected.correct) <= IMAGES_APART
 
 
 def _row(model: str, layer: str | None, quantity: str, expected: object, found: object) -> Difference:

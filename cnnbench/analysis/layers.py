@@ -1,4 +1,4 @@
-"""Where the time goes: the layers of a network with their shares of multiply-adds, parameters and measured time."""
+"""Where the time goes: the layers of a model with their shares of multiply-adds, parameters and measured time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMED = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerRow:
-    """A layer, its median seconds within a pass, and its shares of the network's time, multiply-adds and parameters."""
+    """A layer, its median seconds within a pass, and its shares of the model's time, multiply-adds and parameters."""
 
     layer: Layer
     seconds: float
@@ -28,9 +28,9 @@ class LayerRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerTable:
-    """The layers of one network in the order of their calls, timed in passes of `pass_s` (median) over a batch.
+    """The layers of one model in the order of their calls, timed in passes of `pass_s` (median) over a batch.
 
-    `between_share` is the share of the pass that was outside all layers: what the network does itself, and the clock.
+    `between_share` is the share of the pass that was outside all layers: what the model does itself, and the clock.
     """
 
     model: str
@@ -51,7 +51,7 @@ class LayerTable:
 
 
 def layer_tables(controls: Controls) -> tuple[LayerTable, ...]:
-    """Return a table for each network whose layers were timed."""
+    """Return a table for each model whose layers were timed."""
     cells = (cell for cell in controls.by_case.values() if cell.case.role == "layers" and cell.status == "ok")
     return tuple(_table(cell) for cell in cells)
 

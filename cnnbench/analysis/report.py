@@ -38,9 +38,9 @@ class Report:
     `started` is UTC in ISO 8601; `reference` is what was asked for (`MODEL`, `MODEL/VARIANT`, or None: each model's
     own `eager`); `threads` are pairs of device and threads; `noise` is None where nothing was timed. `differences` are
     the sentences of `summary` that compare rows with their reference. `tested` names the variants that top-1 was
-    tested with, if rows of other variants show it too. `training` is what was noted while networks were trained for
+    tested with, if rows of other variants show it too. `training` is what was noted while models were trained for
     that test, `counting` while parameters and multiply-adds were counted; `notes` are other facts without advice.
-    `layers` say where the time of networks goes. `lineups` rank the models. `partial` is how far the run got, if it did
+    `layers` say where the time of models goes. `lineups` rank the models. `partial` is how far the run got, if it did
     not end by itself.
     """
 

@@ -18,7 +18,7 @@ Verdict = Literal["reproduced", "differs", "not run"]
 # Ends the name of a figure of after the epochs in which all layers are trained.
 UNFROZEN = "_unfrozen"
 
-# Ends the name of a figure that a page prints for pictures of 244x244 instead of the network's own size.
+# Ends the name of a figure that a page prints for images of 244x244 instead of the model's own size.
 OTHER_SIZE = "_244"
 
 # Figures that follow from training by the recipe, by epoch but for the last one.
@@ -34,16 +34,16 @@ FEWEST_SEEDS = 2
 _TWO_DECIMALS = ("mult_adds_m", "mult_adds_g", "input_mb", "forward_mb", "params_mb", "total_mb")
 _TRAINED_DECIMALS = 3
 
-# What is said of figures whose corrected reading is that of held-out pictures, so that is what stands beside them.
+# What is said of figures whose corrected reading is that of held-out images, so that is what stands beside them.
 _DIVIDED = "divided by the batch once too often"
 _FIRST_ONLY = "first epoch only"
-_CALLED_VALIDATION = "called validation on the page, but on the training pictures"
+_CALLED_VALIDATION = "called validation on the page, but on the training images"
 
 # Parts of the names of figures that nothing measures, and why.
 _NOT_MEASURED = {
-    "by_step": "running means within an epoch of the page's own 20,000 pictures",
+    "by_step": "running means within an epoch of the page's own 20,000 images",
     "first": "a first call outside the run by epochs is not made",
-    "predicted_class": "needs the page's picture and published weights",
+    "predicted_class": "needs the page's image and published weights",
 }
 
 
@@ -120,7 +120,7 @@ def _rows(spec: ModelSpec, figure: Published, evidence: Evidence) -> list[Reprod
     return [_not_run(spec, figure.quantity, _words(figure.values, None), why)]
 
 
-# Figures of the network as it is written
+# Figures of the model as it is written
 
 
 def _first(record: Record, quantity: str) -> float:
@@ -145,7 +145,7 @@ def _blocks(record: Record) -> Mapping[str, list[Layer]]:
 
 _SIZES = ("torchinfo_input_bytes", "torchinfo_output_bytes", "torchinfo_param_bytes")
 
-# Figures that follow from a network as it is written: how each is had from its complexity record.
+# Figures that follow from a model as it is written: how each is had from its complexity record.
 _COUNTED: Mapping[str, Callable[[Record, str], tuple[float, ...]]] = {
     "params": lambda r, _: (_first(r, "params"),),
     "trainable_params": lambda r, _: (_first(r, "trainable_params"),),
@@ -167,7 +167,7 @@ def _counted_row(spec: ModelSpec, figure: Published, base: str, record: Record |
     decimals = 2 if base in _TWO_DECIMALS else 0
     printed = _words(figure.values, decimals)
     if record is None:
-        return _not_run(spec, figure.quantity, printed, "the network was not counted")
+        return _not_run(spec, figure.quantity, printed, "the model was not counted")
 
     found = tuple(round(value, decimals) for value in _COUNTED[base](record, figure.note))
     same = found == figure.values
@@ -233,8 +233,8 @@ def _trained_row(  # a row's parts
     low, high = prediction_interval(values)
     half_digit = 0.5 * 10.0**-decimals
     inside = low - half_digit <= printed <= high + half_digit
-    pictures = round(evidence.trained[0].samples("trained")[0])
-    about = "; ".join(filter(None, (note, f"{len(values)} seeds on {pictures:,} pictures")))
+    images = round(evidence.trained[0].samples("trained")[0])
+    about = "; ".join(filter(None, (note, f"{len(values)} seeds on {images:,} images")))
 
     return Reproduced(
         model=spec.name,

@@ -74,7 +74,7 @@ def ceilings_of(record: Record) -> Ceilings | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What one forward pass costs on paper: multiply-adds, activations and input of one picture, bytes in fp32."""
+    """What one forward pass costs on paper: multiply-adds, activations and input of one image, bytes in fp32."""
 
     macs: float
     weight_bytes: float
@@ -156,8 +156,8 @@ def roofline(case: Case, latency_s: float | None, cost: Cost | None, ceilings: C
 
 def _bytes(case: Case, cost: Cost) -> float:
     """Return the bytes that a forward pass over a batch moves; tensors of 16 bits are half as large."""
-    a_picture = _PASSES_OF_ACTIVATIONS * cost.activation_bytes + cost.input_bytes
-    whole = cost.weight_bytes + case.batch_size * a_picture
+    an_image = _PASSES_OF_ACTIVATIONS * cost.activation_bytes + cost.input_bytes
+    whole = cost.weight_bytes + case.batch_size * an_image
     return whole / 2 if case.variant.precision in _HALF else whole
 
 

@@ -93,13 +93,13 @@ def _with_break_even(row: Row, cell: Cell, around: RowContext) -> Row:
 
 
 def _break_even(cell: Cell, around: RowContext) -> Interval | None:
-    """Return compile time over what a call saves against the same network's eager, by blocks that both have."""
+    """Return compile time over what a call saves against the same model's eager, by blocks that both have."""
     compile_s, case = cell.middle("compile_s"), cell.case
     eager = around.timed.get(replace(case, variant=Variant(name=DEFAULT_VARIANT, threads=case.variant.threads)))
     if compile_s is None or eager is None or eager.status != "ok" or scores_wrong(cell) or scores_wrong(eager):
         return None
     # the same rounds as for the speed-up, of differences in seconds where that has logarithms; how rounds scatter is
-    # this cell's own, since seconds of one network tell nothing of another's
+    # this cell's own, since seconds of one model tell nothing of another's
     pairs = pairs_by_round(eager.rounds, cell.rounds)
     saved = compare_rounds([[slow - fast for slow, fast in blocks] for blocks in pairs])
     if saved is None:
@@ -108,6 +108,6 @@ def _break_even(cell: Cell, around: RowContext) -> Interval | None:
 
 
 def _agreement(numerics: Cell) -> float | None:
-    """Return the share of real pictures whose top class is that of fp64."""
+    """Return the share of real images whose top class is that of fp64."""
     agreed, compared = sum(numerics.samples("top1_agreed")), sum(numerics.samples("top1_compared"))
     return agreed / compared if compared else None

@@ -61,7 +61,7 @@ class Percent(click.ParamType[float]):
 
 
 class ShapeType(click.ParamType[tuple[int, ...]]):
-    """One picture's shape, channels x height x width, such as 3x32x32."""
+    """One image's shape, channels x height x width, such as 3x32x32."""
 
     name = "CxHxW"
 
@@ -76,7 +76,7 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
 
 
 class Size(click.ParamType[tuple[int, int]]):
-    """Height and width of a picture: 224 or 224x244."""
+    """Height and width of an image: 224 or 224x244."""
 
     name = "size"
 

@@ -33,7 +33,7 @@ class Options:
 
     `command` is kept in the records; `typed` is what the user can type again here, where that is another. `delta` is
     the smallest relative difference that counts, None for the machine's default.
-    `lenient_accuracy`: a network that cannot learn the dataset is no failure, because a plan named the networks.
+    `lenient_accuracy`: a model that cannot learn the dataset is no failure, because a plan named the models.
     """
 
     command: str

@@ -224,7 +224,7 @@ def _finish(store: Store, folder: Path, request: Request, options: Options, ende
 def _fine(case: Case, status: Status, request: Request, options: Options) -> bool:
     """Return whether a cell, by the status that the report shows, is no failure of what was asked for.
 
-    A network that cannot be counted, or whose memory cannot be measured, has dashes in its rows and a note; its cells
+    A model that cannot be counted, or whose memory cannot be measured, has dashes in its rows and a note; its cells
     may be fine all the same.
     """
     if case.task == "complexity" or case.role != "timed" or case.model not in names_of(request):

@@ -22,14 +22,14 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "run": ("run", "Measure a named plan, such as 'quick' or 'full'."),
         "train": ("train", "Train a model and save a checkpoint."),
         "evaluate": ("evaluate", "Test a checkpoint."),
-        "predict": ("predict", "Name what is on pictures."),
-        "show": ("show", "Draw pictures of datasets, networks and trainings."),
+        "predict": ("predict", "Name what is on images."),
+        "show": ("show", "Draw images of datasets, models and trainings."),
         "reproduce": ("reproduce", "Measure every figure that the tutorials print."),
         "expect": ("expect", "Compare counts, compilation and short trainings with a committed file, exactly."),
         "diff": ("diff", "Show what changed between two runs, without a verdict."),
         "data": ("data", "Show, check, fetch and take over datasets."),
         "report": ("report", "Rebuild reports from records, without measuring."),
-        "gate": ("gate", "Say whether a change makes a network slower, for CI."),
+        "gate": ("gate", "Say whether a change makes a model slower, for CI."),
         "doctor": ("doctor", "Show the machine: threads, limits, versions, native variants."),
         "selftest": ("selftest", "Prove on this machine that cnnbench measures rightly."),
     }
@@ -69,7 +69,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="cnnbench")
 def cli() -> None:
-    """Benchmark and compare PyTorch image classifiers: which network, on which device, with which settings?
+    """Benchmark and compare PyTorch image classifiers: which model, on which device, with which settings?
 
     \b
     Examples:

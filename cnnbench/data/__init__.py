@@ -52,7 +52,7 @@ def find(name: str) -> DatasetSpec:
         return folder.spec_of(name)
     if name not in DATASETS:
         raise unknown_name(
-            "dataset", name, DATASETS, more=f"A folder with a folder of pictures for each class: {folder.PREFIX}PATH."
+            "dataset", name, DATASETS, more=f"A folder with a folder of images for each class: {folder.PREFIX}PATH."
         )
     return DATASETS[name]
 

@@ -1,4 +1,4 @@
-"""Pictures as tensors in memory: splits, how a network wants to see them, seeded minibatches and augmentation."""
+"""Images as tensors in memory: splits, how a model wants to see them, seeded minibatches and augmentation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cnnbench.data.dataset import Pictures, Read
-from cnnbench.spec import Shape, UnsupportedError, UsageError, is_picture
+from cnnbench.data.dataset import LabelledImages, Read
+from cnnbench.spec import Shape, UnsupportedError, UsageError, is_image
 
-# A split whose adapted pictures take at most this is adapted once; a larger one batch by batch.
+# A split whose adapted images take at most this is adapted once; a larger one batch by batch.
 #
-# Our choice: 1,797 pictures of 3x32x32 take 21 MiB, of 3x224x224 more than 1 GiB. Bytes that need no resizing are
+# Our choice: 1,797 images of 3x32x32 take 21 MiB, of 3x224x224 more than 1 GiB. Bytes that need no resizing are
 # always adapted by batch: that takes a few microseconds, and whole they would take four times the memory.
 HELD_BYTES = 64 * 2**20
 
@@ -25,7 +25,7 @@ _BYTES_PER_FLOAT = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """How a network sees pictures: (channels, height, width), then (x - mean) / std per channel, empty: not at all."""
+    """How a model sees images: (channels, height, width), then (x - mean) / std per channel, empty: not at all."""
 
     input_shape: Shape
     mean: tuple[float, ...] = ()
@@ -38,7 +38,7 @@ class View:
         channels.
         """
         channels, height, width = self.input_shape
-        seen = images.to(torch.float32, copy=True)  # so that what follows, and the network, may work in place
+        seen = images.to(torch.float32, copy=True)  # so that what follows, and the model, may work in place
         if images.dtype == torch.uint8:
             seen.div_(255)
 
@@ -72,17 +72,17 @@ def _columns(mean: tuple[float, ...], std: tuple[float, ...], device: torch.devi
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """What is done to training pictures at random, each time that they are seen.
+    """What is done to training images at random, each time that they are seen.
 
     `flip`: mirrored left to right, every second one. `padding`: so many black pixels around, then a window of the
-    picture's own size at a random place.
+    image's own size at a random place.
     """
 
     flip: bool = False
     padding: int = 0
 
-    def __call__(self, images: Tensor, draw: torch.Generator) -> Tensor:
-        """Return `images` (N, C, H, W; bytes, or floats before normalising) changed; `draw` is a generator on the CPU.
+    def __call__(self, images: Tensor, augment_rng: torch.Generator) -> Tensor:
+        """Return `images` (N, C, H, W; bytes, or floats before normalising) changed; `augment_rng` lives on the CPU.
 
         What is drawn are whole numbers on the CPU, so every device does the same.
         """
@@ -91,19 +91,19 @@ class Augmentation:
             height, width = images.shape[2:]
             padded = functional.pad(images, [self.padding] * 4)
             windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, places, places, H, W), nothing is copied
-            top, left = torch.randint(2 * self.padding + 1, (2, count), generator=draw).to(device)
+            top, left = torch.randint(2 * self.padding + 1, (2, count), generator=augment_rng).to(device)
             images = windows[torch.arange(count, device=device), :, top, left]
         if self.flip:
-            mirrored = torch.randint(2, (count, 1, 1, 1), generator=draw).to(device=device, dtype=torch.bool)
+            mirrored = torch.randint(2, (count, 1, 1, 1), generator=augment_rng).to(device=device, dtype=torch.bool)
             images = torch.where(mirrored, images.flip(3), images)
         return images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Split:
-    """Pictures (N, C, H, W; uint8, or float in [0, 1]) with labels (N, int64) below `classes`.
+    """Images (N, C, H, W; uint8, or float in [0, 1]) with labels (N, int64) below `classes`.
 
-    `view` is applied to every batch; `None` means that the pictures are as the network wants them. `augmentation` comes
+    `view` is applied to every batch; `None` means that the images are as the model wants them. `augmentation` comes
     before it.
     """
 
@@ -114,11 +114,11 @@ class Split:
     augmentation: Augmentation | None = None
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels_N)
 
     def part(self, which: slice) -> Split:
-        """Return some of the pictures, over the same memory."""
+        """Return some of the images, over the same memory."""
         return replace(self, images_NCHW=self.images_NCHW[which], labels_N=self.labels_N[which])
 
 
@@ -138,26 +138,26 @@ def splits_of(read: Read, classes: int) -> Splits:
     return Splits(train=_split(read.train, classes), val=val, test=test)
 
 
-def _split(pictures: Pictures, classes: int) -> Split:
+def _split(part: LabelledImages, classes: int) -> Split:
     with warnings.catch_warnings():
-        # pictures that are mapped from a file cannot be written, and nothing here does
+        # images that are mapped from a file cannot be written, and nothing here does
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        images, labels = (torch.from_numpy(values) for values in (pictures.images_NCHW, pictures.labels_N))
+        images, labels = (torch.from_numpy(values) for values in (part.images_NCHW, part.labels_N))
     return Split(images_NCHW=images, labels_N=labels, classes=classes)
 
 
 def view_for(input_shape: Shape, stored: Shape, mean: tuple[float, ...], std: tuple[float, ...]) -> View:
-    """Return how a network with `input_shape` sees pictures of shape `stored`, both (channels, height, width).
+    """Return how a model with `input_shape` sees images of shape `stored`, both (channels, height, width).
 
     Raises:
-        UnsupportedError: the input is no picture, or it is grey and the pictures are in colour.
+        UnsupportedError: the input is no image, or it is grey and the images are in colour.
         UsageError: mean and std are not given for each channel.
     """
     text = "x".join(map(str, input_shape))
-    if not is_picture(input_shape):
-        raise UnsupportedError(f"The network's input {text} is no picture: a picture has 1 or 3 channels.")
+    if not is_image(input_shape):
+        raise UnsupportedError(f"The model's input {text} is no image: an image has 1 or 3 channels.")
     if input_shape[0] < stored[0]:
-        raise UnsupportedError(f"The network's input {text} is grey, and the dataset's pictures are in colour.")
+        raise UnsupportedError(f"The model's input {text} is grey, and the dataset's images are in colour.")
     if len(mean) != len(std) or len(mean) not in (0, 1, input_shape[0]):
         raise UsageError(
             f"The recipe gives {len(mean)} means and {len(std)} deviations for {input_shape[0]} channels; "
@@ -169,7 +169,7 @@ def view_for(input_shape: Shape, stored: Shape, mean: tuple[float, ...], std: tu
 def adapted(
     splits: Splits, view: View, device: str, augmentation: Augmentation | None = None, *, augments_all: bool = False
 ) -> Splits:
-    """Return `splits` on `device` as `view` shows them, training pictures (or all) with `augmentation`.
+    """Return `splits` on `device` as `view` shows them, training images (or all) with `augmentation`.
 
     Small ones (`HELD_BYTES`) that must be resized are adapted now, others by batch.
     """
@@ -198,9 +198,9 @@ def adapt(split: Split, view: View, device: str, augmentation: Augmentation | No
 
 
 def shifted(split: Split, *, right: int, down: int) -> Split:
-    """Return the pictures moved by so many pixels (negative: left, up), black where they came from.
+    """Return the images moved by so many pixels (negative: left, up), black where they came from.
 
-    For pictures as they are stored, before any view.
+    For images as they are stored, before any view.
     """
     height, width = split.images_NCHW.shape[2:]
     moved = torch.zeros_like(split.images_NCHW)
@@ -213,9 +213,9 @@ def shifted(split: Split, *, right: int, down: int) -> Split:
     return replace(split, images_NCHW=moved)
 
 
-def batch_count(pictures: int, batch_size: int, *, keep_single: bool = True) -> int:
-    """Return how many batches `batches` gives for so many pictures."""
-    whole, rest = divmod(pictures, batch_size)
+def batch_count(images: int, batch_size: int, *, keep_single: bool = True) -> int:
+    """Return how many batches `batches` gives for so many images."""
+    whole, rest = divmod(images, batch_size)
     dropped = rest == 1 and whole > 0 and not keep_single
     return whole + (1 if rest and not dropped else 0)
 
@@ -224,20 +224,20 @@ def batches(
     split: Split,
     batch_size: int,
     *,
-    order: torch.Generator | None = None,
-    draw: torch.Generator | None = None,
+    shuffle_rng: torch.Generator | None = None,
+    augment_rng: torch.Generator | None = None,
     keep_single: bool = True,
     first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pictures (N, C, H, W; as the split's view shows them) and labels (N), N at most `batch_size`.
+    """Yield images (N, C, H, W; as the split's view shows them) and labels (N), N at most `batch_size`.
 
-    `order` draws a new permutation for this pass (a generator on the CPU, so that every device sees the same order);
-    None keeps the stored order. `draw` is what the split's augmentation draws from; without it nothing is augmented,
-    as when training pictures are scored. Without `keep_single` a last batch of a single picture is left out, unless it
-    is the only one. The batches before `first` are left out, and nothing is drawn for their augmentation.
+    `shuffle_rng` draws a new permutation for this pass (a generator on the CPU, so that every device sees the same
+    order); None keeps the stored order. `augment_rng` is what the split's augmentation draws from; without it nothing
+    is augmented, as when training images are scored. Without `keep_single` a last batch of a single image is left out,
+    unless it is the only one. The batches before `first` are left out, and nothing is drawn for their augmentation.
     """
     count = len(split)
-    places = None if order is None else torch.randperm(count, generator=order).to(split.labels_N.device)
+    places = None if shuffle_rng is None else torch.randperm(count, generator=shuffle_rng).to(split.labels_N.device)
     for index in range(first, batch_count(count, batch_size, keep_single=keep_single)):
         chosen = slice(index * batch_size, (index + 1) * batch_size)
         if places is None:
@@ -245,12 +245,12 @@ def batches(
         else:
             images, labels = split.images_NCHW[places[chosen]], split.labels_N[places[chosen]]
 
-        if split.augmentation is not None and draw is not None:
-            images = split.augmentation(images, draw)
+        if split.augmentation is not None and augment_rng is not None:
+            images = split.augmentation(images, augment_rng)
 
         if split.view is not None:
             images = split.view(images)
         elif places is None:
-            images = images.clone()  # a network may work in place on its input
+            images = images.clone()  # a model may work in place on its input
 
         yield images, labels

@@ -1,4 +1,4 @@
-"""Decoded pictures on the disk, in the user's cache folder: written whole or not at all, and mapped into memory."""
+"""Decoded images on the disk, in the user's cache folder: written whole or not at all, and mapped into memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import psutil
 
 from cnnbench.spec import CnnbenchError, Shape
 
-# The file of a folder that holds the pixels of all pictures, one after the other.
+# The file of a folder that holds the pixels of all images, one after the other.
 PIXELS = "pixels.bin"
 
 _PART = ".part-"
@@ -24,13 +24,13 @@ _VERSION = 2
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where decoded pictures are kept: `cnnbench/pictures` in the user's cache folder (XDG base directories)."""
+    """Return where decoded images are kept: `cnnbench/images` in the user's cache folder (XDG base directories)."""
     folder = environ.get("XDG_CACHE_HOME", "")
-    return (Path(folder) if folder else Path("~/.cache").expanduser()) / "cnnbench" / "pictures"
+    return (Path(folder) if folder else Path("~/.cache").expanduser()) / "cnnbench" / "images"
 
 
 def key_of(parts: Iterable[bytes]) -> str:
-    """Return the name of a folder of the cache: a checksum of `parts`, and of what decodes pictures."""
+    """Return the name of a folder of the cache: a checksum of `parts`, and of what decodes images."""
     found = hashlib.blake2b(f"{_VERSION} {PIL.__version__}".encode(), digest_size=16)
     for part in parts:
         found.update(len(part).to_bytes(8, "big") + part)
@@ -58,7 +58,7 @@ def whole(folder: Path, needed_bytes: int) -> Iterator[Path]:
         part.replace(folder)
     except OSError as error:
         raise CnnbenchError(
-            f"The decoded pictures cannot be kept in {folder.parent}: {error.strerror or error}. They need "
+            f"The decoded images cannot be kept in {folder.parent}: {error.strerror or error}. They need "
             f"{needed_bytes / 1e6:.0f} MB; make room, or name another cache folder with XDG_CACHE_HOME."
         ) from error
     finally:

@@ -24,9 +24,9 @@ def look(where: Places) -> Source | None:
 
 def read(source: Source, wanted: Shape, on_progress: OnProgress) -> Read:
     """Return the photographs (N, 3, height, width; uint8), class 0 for cats."""
-    from cnnbench.data.image_folder import read_pictures
+    from cnnbench.data.image_folder import read_images
 
-    return read_pictures("cats_dogs", source, CLASS_NAMES, (3, *wanted[1:]), on_progress, top=_TOP)
+    return read_images("cats_dogs", source, CLASS_NAMES, (3, *wanted[1:]), on_progress, top=_TOP)
 
 
 # As mobilenet_v2_transfer is trained, for more epochs, which cost nearly nothing on features. Not looked for.
@@ -40,7 +40,7 @@ SPEC = DatasetSpec(
     shape=(3, 224, 224),
     counts=None,
     source="J. Elson, J. Douceur, J. Howell and J. Saul, Asirra (2007), the part published as Kaggle's cats and dogs",
-    description="photographs of cats and dogs, resized and cut to each network's input; a fifth held out",
+    description="photographs of cats and dogs, resized and cut to each model's input; a fifth held out",
     look=look,
     read=read,
     fast=FAST,

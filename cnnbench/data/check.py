@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnbench.data.dataset import DatasetSpec, LeftOut, OnProgress, Pictures, Source
+from cnnbench.data.dataset import DatasetSpec, LabelledImages, LeftOut, OnProgress, Source
 from cnnbench.data.locations import md5_of
 from cnnbench.spec import Shape
 
@@ -23,10 +23,10 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartFacts:
-    """One part of a dataset: pictures, shape of one, smallest and largest pixel, pictures by class."""
+    """One part of a dataset: images, shape of one, smallest and largest pixel, images by class."""
 
     name: str
-    pictures: int
+    images: int
     shape: Shape
     low: float
     high: float
@@ -35,7 +35,7 @@ class PartFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetSummary:
-    """All that was found about a dataset; parts that are the same pictures stand once.
+    """All that was found about a dataset; parts that are the same images stand once.
 
     Without parts it was not read, because a file is not the one that was published.
     """
@@ -66,7 +66,7 @@ def inspect(spec: DatasetSpec, source: Source, on_progress: OnProgress) -> Datas
     return DatasetSummary(
         source=source,
         files=files,
-        parts=tuple(_facts(name, pictures, spec.classes) for name, pictures in named),
+        parts=tuple(_facts(name, images, spec.classes) for name, images in named),
         notes=read.notes,
         left_out=read.left_out,
         misnamed=read.misnamed,
@@ -80,15 +80,15 @@ def _checked(path: Path, published: str | None) -> Checked:
     return Checked(path=path, md5=found, as_published=None if published is None else found == published)
 
 
-def _facts(name: str, pictures: Pictures, classes: int) -> PartFacts:
+def _facts(name: str, part: LabelledImages, classes: int) -> PartFacts:
     import numpy as np
 
-    images = pictures.images_NCHW
+    images = part.images_NCHW
     return PartFacts(
         name=name,
-        pictures=len(pictures),
+        images=len(part),
         shape=tuple(images.shape[1:]),
         low=float(images.min()),
         high=float(images.max()),
-        by_class=tuple(np.bincount(pictures.labels_N, minlength=classes).tolist()),
+        by_class=tuple(np.bincount(part.labels_N, minlength=classes).tolist()),
     )

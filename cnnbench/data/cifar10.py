@@ -1,4 +1,4 @@
-"""CIFAR-10: the published archive, its batches, or JPEG archives of the same pictures."""
+"""CIFAR-10: the published archive, its batches, or JPEG archives of the same images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cnnbench.data.mnist import SAME_NOTE
 from cnnbench.spec import Shape, UsageError
 
 if TYPE_CHECKING:
-    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.dataset import LabelledImages
 
 CLASS_NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHAPE = (3, 32, 32)
@@ -47,7 +47,7 @@ _JPEG_FILES = ("cifar10_jpeg_train.npz", "cifar10_jpeg_test.npz")
 
 JPEG_FORM = "JPEG-compressed CIFAR-10"
 JPEG_NOTE = (
-    "JPEG-compressed CIFAR-10: the pictures of CIFAR-10 after lossy compression, so accuracies are near to those on "
+    "JPEG-compressed CIFAR-10: the images of CIFAR-10 after lossy compression, so accuracies are near to those on "
     "CIFAR-10 and not the same."
 )
 
@@ -100,7 +100,7 @@ def read(source: Source, _: Shape, on_progress: OnProgress) -> Read:
     for file in source.files:
         check_md5(file, "cifar10")
 
-    parts: dict[str, Pictures] = {}
+    parts: dict[str, LabelledImages] = {}
     for name, content in _contents(source):
         on_progress(f"reading cifar10: {name}", len(parts) / len(_BATCHES))
         parts[name] = _batch(content, f"{source.files[0].path.parent.name}/{name}")
@@ -135,10 +135,10 @@ def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
         raise UsageError(f"{path} is damaged: {error}") from error
 
 
-def _batch(content: bytes, where: str) -> Pictures:
+def _batch(content: bytes, where: str) -> LabelledImages:
     import numpy as np
 
-    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.dataset import LabelledImages
     from cnnbench.data.unpickle import load_pickle
 
     held: Any = load_pickle(content, where)
@@ -149,34 +149,34 @@ def _batch(content: bytes, where: str) -> Pictures:
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * 32 * 32):
         raise UsageError(f"{where} holds no array of bytes with 3,072 for each of its {len(labels)} labels.")
     check_labels(labels, len(CLASS_NAMES), Path(where))
-    return Pictures(images_NCHW=pixels.reshape(-1, *SHAPE), labels_N=np.array(labels, dtype=np.int64))
+    return LabelledImages(images_NCHW=pixels.reshape(-1, *SHAPE), labels_N=np.array(labels, dtype=np.int64))
 
 
-def _joined(parts: list[Pictures]) -> Pictures:
+def _joined(parts: list[LabelledImages]) -> LabelledImages:
     import numpy as np
 
-    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.dataset import LabelledImages
 
     images = np.concatenate([part.images_NCHW for part in parts])
-    return Pictures(images_NCHW=images, labels_N=np.concatenate([part.labels_N for part in parts]))
+    return LabelledImages(images_NCHW=images, labels_N=np.concatenate([part.labels_N for part in parts]))
 
 
-def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> Pictures:
-    """Return the pictures of one archive: `jpeg` holds all streams end to end, picture k from offsets[k] on.
+def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledImages:
+    """Return the images of one archive: `jpeg` holds all streams end to end, image k from offsets[k] on.
 
     They are decoded once and kept in the user's cache folder.
     """
     import numpy as np
 
     from cnnbench.data.cache import PIXELS, cache_folder, key_of, mapped
-    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.dataset import LabelledImages
 
     count = (COUNTS.train, COUNTS.test)[at]
     try:
         with np.load(file.path, allow_pickle=False) as held:
             stream, offsets, labels = (held[name] for name in ("jpeg", "offsets", "labels"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{file.path} is damaged, or no archive of JPEG pictures: {error}") from error
+        raise UsageError(f"{file.path} is damaged, or no archive of JPEG images: {error}") from error
     _check_streams(file.path, stream, offsets, labels, count)
     check_labels(labels.tolist(), len(CLASS_NAMES), file.path)
     folder = cache_folder() / key_of([b"cifar10", md5_of(file.path).encode(), str(count).encode()])
@@ -188,11 +188,11 @@ def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> Pictures:
             folder,
             lambda share: on_progress(f"decoding {file.path.name}", (at + share) / 2),
         )
-    return Pictures(images_NCHW=mapped(folder, count, SHAPE), labels_N=labels.astype(np.int64))
+    return LabelledImages(images_NCHW=mapped(folder, count, SHAPE), labels_N=labels.astype(np.int64))
 
 
 def _decode(path: Path, stream: Any, offsets: Any, folder: Path, on_progress: Callable[[float], None]) -> None:
-    """Decode all pictures of an archive into a folder of the cache."""
+    """Decode all images of an archive into a folder of the cache."""
     from cnnbench.data.cache import PIXELS, whole
     from cnnbench.data.decode import decode_all
 
@@ -201,7 +201,7 @@ def _decode(path: Path, stream: Any, offsets: Any, folder: Path, on_progress: Ca
     with whole(folder, count * math.prod(SHAPE)) as part, (part / PIXELS).open("wb") as out:
         wrong = decode_all(contents, count, SHAPE, lambda _, pixels: out.write(pixels.tobytes()), on_progress)
         if wrong:
-            raise UsageError(f"{path}: picture {wrong[0].name} cannot be decoded: {wrong[0].reason}")
+            raise UsageError(f"{path}: image {wrong[0].name} cannot be decoded: {wrong[0].reason}")
 
 
 def _check_streams(path: Path, stream: Any, offsets: Any, labels: Any, count: int) -> None:  # any array
@@ -209,10 +209,10 @@ def _check_streams(path: Path, stream: Any, offsets: Any, labels: Any, count: in
     if not fits or str(stream.dtype) != "uint8" or offsets.dtype.kind not in "iu" or labels.dtype.kind not in "iu":
         raise UsageError(f"{path} does not hold bytes, {count + 1} offsets and {count} labels, as whole numbers.")
     if offsets[0] != 0 or offsets[-1] != len(stream) or (offsets[1:] < offsets[:-1]).any():
-        raise UsageError(f"{path}: the offsets do not divide the {len(stream)} bytes of its pictures.")
+        raise UsageError(f"{path}: the offsets do not divide the {len(stream)} bytes of its images.")
 
 
-# Found on the first five sixths of the training pictures, scored on the last sixth (`bench/training.py fast
+# Found on the first five sixths of the training images, scored on the last sixth (`bench/training.py fast
 # --held-out`, three seeds): `lenet` 53.5 to 55.8 %, 56.8 to 58.2 % after three epochs.
 FAST = Fast(optimizer="adam", learning_rate=0.004, batch_size=128, epochs=2, channels_last=True, amp=True)
 
@@ -223,7 +223,7 @@ SPEC = DatasetSpec(
     shape=SHAPE,
     counts=COUNTS,
     source="A. Krizhevsky, Learning multiple layers of features from tiny images (2009)",
-    description="60,000 colour pictures of ten kinds of things, 32x32",
+    description="60,000 colour images of ten kinds of things, 32x32",
     look=look,
     read=read,
     fast=FAST,

@@ -22,7 +22,7 @@ OnProgress = Callable[[str, float], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """How many pictures each split holds."""
+    """How many images each split holds."""
 
     train: int
     val: int
@@ -50,20 +50,20 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Pictures:
-    """Pictures (N, C, H, W; uint8, or float32 in [0, 1]) and their labels (N, int64)."""
+class LabelledImages:
+    """Images (N, C, H, W; uint8, or float32 in [0, 1]) and their labels (N, int64)."""
 
     images_NCHW: npt.NDArray[np.uint8] | npt.NDArray[np.float32]  # noqa: N815  # a tensor's axes are part of its name
     labels_N: npt.NDArray[np.int64]  # noqa: N815
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels_N)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """A picture that cannot be used, by its name in the dataset, and why."""
+    """An image that cannot be used, by its name in the dataset, and why."""
 
     name: str
     reason: str
@@ -74,13 +74,13 @@ class Read:
     """A dataset in memory: `val` is looked at during training, `test` once at the end.
 
     `val` and `test` are one and the same where the publisher gives no third part: the tutorials look at the test
-    pictures after every epoch, and choose nothing by them. `notes` are facts that belong beside every result.
-    `misnamed` are pictures in another format than their names say, which are used.
+    images after every epoch, and choose nothing by them. `notes` are facts that belong beside every result.
+    `misnamed` are images in another format than their names say, which are used.
     """
 
-    train: Pictures
-    val: Pictures
-    test: Pictures
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     misnamed: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fast:
-    """What a dataset's fast recipe sets in that of a network, so that good accuracy comes soon."""
+    """What a dataset's fast recipe sets in that of a model, so that good accuracy comes soon."""
 
     optimizer: Literal["adam", "sgd"]
     learning_rate: float
@@ -114,9 +114,9 @@ class Fast:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetSpec:
-    """One dataset: `shape` is (channels, height, width) of a picture as stored.
+    """One dataset: `shape` is (channels, height, width) of an image as stored.
 
-    `look` returns where the dataset lies, or None, without reading it. `read` reads what was found; pictures without a
+    `look` returns where the dataset lies, or None, without reading it. `read` reads what was found; images without a
     size of their own come in the wanted shape (channels, height, width), the third argument is told how far it is.
     `counts` None: they depend on the files. `downloads` belong into `home` below a data folder, and `needs` says in
     words what is looked for.

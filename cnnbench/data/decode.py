@@ -1,4 +1,4 @@
-"""Picture files to bytes: decoded and resized in parallel, those that cannot be used named and left out."""
+"""Image files to bytes: decoded and resized in parallel, those that cannot be used named and left out."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cnnbench import machine
 from cnnbench.data.dataset import LeftOut
 from cnnbench.spec import Shape
 
-# The shorter side before the centre is cut out, in sides of the cut: what ImageNet's networks are tested with.
+# The shorter side before the centre is cut out, in sides of the cut: what ImageNet's models are tested with.
 RESIZE = 256 / 224
 
-# Pictures that wait for a thread or for their turn: enough to keep all cores busy, few enough to hold. Our choice.
+# Images that wait for a thread or for their turn: enough to keep all cores busy, few enough to hold. Our choice.
 AHEAD = 256
 
-# Takes a picture's number in the order given, and its pixels (C, H, W).
+# Takes an image's number in the order given, and its pixels (C, H, W).
 Place = Callable[[int, npt.NDArray[np.uint8]], object]
 
 
@@ -35,9 +35,9 @@ def decode_all(
     place: Place,
     on_progress: Callable[[float], None],
 ) -> tuple[LeftOut, ...]:
-    """Decode pictures, hand over their pixels in order, and return those that cannot be decoded.
+    """Decode images, hand over their pixels in order, and return those that cannot be decoded.
 
-    `contents` are names and files, `count` of them. A picture that is not of the height and width in `shape` is
+    `contents` are names and files, `count` of them. An image that is not of the height and width in `shape` is
     resized, bilinear as torchvision does, until its shorter side is `RESIZE` times that of the shape, and its centre is
     cut out. `on_progress` hears the share that is done.
     """
@@ -61,7 +61,7 @@ _Found = npt.NDArray[np.uint8] | str
 def _in_order(
     pool: ThreadPoolExecutor, contents: Iterable[tuple[str, bytes | memoryview]], shape: Shape
 ) -> Iterator[tuple[str, _Found]]:
-    """Yield name and pixels of every picture in order, or why there are none."""
+    """Yield name and pixels of every image in order, or why there are none."""
     coming = iter(contents)
     waiting: deque[tuple[str, Future[_Found]]] = deque()
     while True:
@@ -84,25 +84,25 @@ def _decode(content: bytes | memoryview, shape: Shape) -> _Found:
 
 
 def decode(content: bytes | memoryview, shape: Shape) -> npt.NDArray[np.uint8]:
-    """Return the pixels (channels, height, width) of one picture file in the height and width of `shape`.
+    """Return the pixels (channels, height, width) of one image file in the height and width of `shape`.
 
     Raises:
-        OSError: it is no picture, or damaged; Pillow may raise others too.
+        OSError: it is no image, or damaged; Pillow may raise others too.
     """
     channels, height, width = shape
     with Image.open(io.BytesIO(content)) as opened:
-        picture: Image.Image = opened.convert("L" if channels == 1 else "RGB")
-    if picture.size != (width, height):
-        picture = _centre(picture, height, width)
-    pixels = np.asarray(picture)
+        image: Image.Image = opened.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = _centre(image, height, width)
+    pixels = np.asarray(image)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _centre(picture: Image.Image, height: int, width: int) -> Image.Image:
-    """Return the centre of `picture`, resized first; sizes are rounded as torchvision rounds them."""
+def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Return the centre of `image`, resized first; sizes are rounded as torchvision rounds them."""
     short = round(max(height, width) * RESIZE)
-    long = int(short * max(picture.size) / min(picture.size))
-    size = (short, long) if picture.width <= picture.height else (long, short)
-    picture = picture.resize(size, Image.Resampling.BILINEAR)
-    left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
-    return picture.crop((left, top, left + width, top + height))
+    long = int(short * max(image.size) / min(image.size))
+    size = (short, long) if image.width <= image.height else (long, short)
+    image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))

@@ -1,4 +1,4 @@
-"""Edges in pictures, as two fixed filters of 3x3 see them."""
+"""Edges in images, as two fixed filters of 3x3 see them."""
 
 from __future__ import annotations
 

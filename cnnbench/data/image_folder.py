@@ -18,22 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnbench.data.cache import PIXELS, cache_folder, key_of, mapped, whole
-from cnnbench.data.dataset import LeftOut, OnProgress, Pictures, Read, Source
+from cnnbench.data.dataset import LabelledImages, LeftOut, OnProgress, Read, Source
 from cnnbench.data.decode import RESIZE, decode_all
 from cnnbench.spec import Shape, UsageError
 
-# One of so many pictures of each class is held out as a test, always the same ones.
+# One of so many images of each class is held out as a test, always the same ones.
 FOLDS = 5
 
-# Names that are taken for pictures; what is in the file decides how it is read.
+# Names that are taken for images; what is in the file decides how it is read.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
-SAME_NOTE = "The validation pictures are the test pictures, a fixed fifth; nothing is chosen by them."
+SAME_NOTE = "The validation images are the test images, a fixed fifth; nothing is chosen by them."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A picture of the dataset: its name with `/`, the number of its class, and whether it is held out as a test."""
+    """An image of the dataset: its name with `/`, the number of its class, and whether it is held out as a test."""
 
     name: str
     label: int
@@ -51,7 +51,7 @@ class Kept:
 
 
 class Folder:
-    """Pictures below a folder."""
+    """Images below a folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -67,7 +67,7 @@ class Folder:
         ]
 
     def content(self, name: str) -> bytes:
-        """Return the bytes of a picture."""
+        """Return the bytes of an image."""
         return (self._root / name).read_bytes()
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class Folder:
 
 
 class Zip:
-    """Pictures in a zip, below `PetImages` or a folder of another name; nothing is ever unpacked to the disk."""
+    """Images in a zip, below `PetImages` or a folder of another name; nothing is ever unpacked to the disk."""
 
     def __init__(self, path: Path, top: str) -> None:
         self._top = top
@@ -87,7 +87,7 @@ class Zip:
         return [f"{path.parts[1]}/{path.parts[2]}" for path in paths if path.parts[:-2] == (self._top,)]
 
     def content(self, name: str) -> bytes:
-        """Return the bytes of a picture."""
+        """Return the bytes of an image."""
         return self._zip.read(f"{self._top}/{name}")
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Zip:
 
 @contextmanager
 def opened(source: Source, top: str = "") -> Iterator[Folder | Zip]:
-    """Have the pictures of `source`, which is one folder, or one zip that holds them below `top`.
+    """Have the images of `source`, which is one folder, or one zip that holds them below `top`.
 
     Raises:
         UsageError: the zip is damaged, or has a password.
@@ -105,16 +105,16 @@ def opened(source: Source, top: str = "") -> Iterator[Folder | Zip]:
     path = source.files[0].path
     try:
         held: AbstractContextManager[Folder | Zip] = closing(Folder(path) if path.is_dir() else Zip(path, top))
-        with held as pictures:
-            yield pictures
+        with held as images:
+            yield images
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last one: it has a password
         raise UsageError(f"{path} is damaged: {error}. Delete it and fetch it anew.") from error
 
 
 def entries(names: Sequence[str], classes: Sequence[str]) -> tuple[Entry, ...]:
-    """Return the pictures among `names` (CLASS/FILE) in an order that mixes the classes and never changes.
+    """Return the images among `names` (CLASS/FILE) in an order that mixes the classes and never changes.
 
-    Of each class every fifth picture is held out, counted in the order of the numbers in its name; the order of all is
+    Of each class every fifth image is held out, counted in the order of the numbers in its name; the order of all is
     that of a checksum of their names, which is like a shuffled one.
     """
     found: list[Entry] = []
@@ -131,7 +131,7 @@ def _by_number(name: str) -> tuple[int, str]:
     return (int(number[0]) if number else 0, name)
 
 
-def read_pictures(  # what is read, as what, and where it is kept
+def read_images(  # what is read, as what, and where it is kept
     dataset: str,
     source: Source,
     classes: Sequence[str],
@@ -141,26 +141,26 @@ def read_pictures(  # what is read, as what, and where it is kept
     top: str = "",
     cache: Path | None = None,
 ) -> Read:
-    """Return the pictures of `classes` in `source` as bytes (N, C, H, W) of `shape`, decoded now or by an earlier run.
+    """Return the images of `classes` in `source` as bytes (N, C, H, W) of `shape`, decoded now or by an earlier run.
 
     The pixels are mapped from a file in `cache` (None: the user's cache folder), whose name is a checksum of all files
     and of how they are resized.
 
     Raises:
-        UsageError: there are no pictures that can be read of some class.
+        UsageError: there are no images that can be read of some class.
         CnnbenchError: the cache cannot be written.
     """
-    with opened(source, top) as pictures:
-        wanted = entries(pictures.names(), classes)
+    with opened(source, top) as files:
+        wanted = entries(files.names(), classes)
         on_progress(f"looking at the files of {dataset}", 0.0)
-        folder = (cache or cache_folder()) / _key(pictures, wanted, shape)
+        folder = (cache or cache_folder()) / _key(files, wanted, shape)
         if not (folder / "index.json").is_file():
             _fill(
                 folder,
-                pictures,
+                files,
                 wanted,
                 shape,
-                lambda share: on_progress(f"decoding {len(wanted)} pictures once", share),
+                lambda share: on_progress(f"decoding {len(wanted)} images once", share),
             )
 
     kept = msgspec.json.decode((folder / "index.json").read_bytes(), type=Kept)
@@ -170,48 +170,48 @@ def read_pictures(  # what is read, as what, and where it is kept
 
     if few:
         raise UsageError(
-            f"{source.files[0].path} holds too few pictures that can be read of {', '.join(few)}: one of {FOLDS} is "
+            f"{source.files[0].path} holds too few images that can be read of {', '.join(few)}: one of {FOLDS} is "
             f"held out as a test, so a class needs {FOLDS} at least."
         )
 
     images = mapped(folder, len(labels), shape)
-    train = Pictures(images_NCHW=images[:count], labels_N=labels[:count])
-    test = Pictures(images_NCHW=images[count:], labels_N=labels[count:])
+    train = LabelledImages(images_NCHW=images[:count], labels_N=labels[:count])
+    test = LabelledImages(images_NCHW=images[count:], labels_N=labels[count:])
     return Read(train=train, val=test, test=test, notes=_notes(kept), left_out=kept.left_out, misnamed=kept.misnamed)
 
 
 def _notes(kept: Kept) -> tuple[str, ...]:
     if not kept.left_out:
         return (SAME_NOTE,)
-    shown = ", ".join(f"{picture.name} ({picture.reason})" for picture in kept.left_out[:3])
+    shown = ", ".join(f"{image.name} ({image.reason})" for image in kept.left_out[:3])
     more = f" and {len(kept.left_out) - 3} more" if len(kept.left_out) > 3 else ""  # noqa: PLR2004  # as shown
     return (SAME_NOTE, f"Left out because they cannot be decoded: {shown}{more}.")
 
 
-def _key(pictures: Folder | Zip, wanted: Sequence[Entry], shape: Shape) -> str:
-    """Return a checksum of the content of all pictures, their names and parts, and of how they are resized."""
+def _key(images: Folder | Zip, wanted: Sequence[Entry], shape: Shape) -> str:
+    """Return a checksum of the content of all images, their names and parts, and of how they are resized."""
 
     def parts() -> Iterator[bytes]:
         yield f"{shape} {RESIZE}".encode()
         for entry in wanted:
             yield os.fsencode(entry.name) + f"\0{entry.label}\0{entry.test}".encode()
-            yield hashlib.blake2b(_content(pictures, entry.name)).digest()
+            yield hashlib.blake2b(_content(images, entry.name)).digest()
 
     return key_of(parts())
 
 
-def _content(pictures: Folder | Zip, name: str) -> bytes:
-    """Return the bytes of a picture, none where the file cannot be read: then it is left out like an empty one."""
+def _content(images: Folder | Zip, name: str) -> bytes:
+    """Return the bytes of an image, none where the file cannot be read: then it is left out like an empty one."""
     try:
-        return pictures.content(name)
+        return images.content(name)
     except OSError:
         return b""
 
 
 def _fill(
-    folder: Path, pictures: Folder | Zip, wanted: Sequence[Entry], shape: Shape, on_progress: Callable[[float], None]
+    folder: Path, images: Folder | Zip, wanted: Sequence[Entry], shape: Shape, on_progress: Callable[[float], None]
 ) -> None:
-    """Decode all pictures into `folder`, whole or not at all, training pictures first."""
+    """Decode all images into `folder`, whole or not at all, training images first."""
     ordered = sorted(wanted, key=lambda entry: entry.test)  # stable: the order within each part stays
     good: list[Entry] = []
     misnamed: list[str] = []
@@ -222,7 +222,7 @@ def _fill(
                 file.write(pixels.tobytes())
                 good.append(ordered[at])
 
-            contents = ((entry.name, _content(pictures, entry.name)) for entry in ordered)
+            contents = ((entry.name, _content(images, entry.name)) for entry in ordered)
             left_out = decode_all(_watched(contents, misnamed), len(ordered), shape, place, on_progress)
         kept = Kept(
             labels=tuple(entry.label for entry in good),

@@ -50,7 +50,7 @@ def locate(spec: DatasetSpec, where: Places) -> Source:
 def read(
     spec: DatasetSpec, wanted: Shape, *, data_dir: str | None = None, on_progress: OnProgress = no_progress
 ) -> Read:
-    """Return the dataset, found as `places` and `locate` do; `wanted` is the (channels, height, width) of a picture.
+    """Return the dataset, found as `places` and `locate` do; `wanted` is the (channels, height, width) of an image.
 
     Raises:
         MissingError: it is not there.

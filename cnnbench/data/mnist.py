@@ -22,14 +22,14 @@ from cnnbench.data.locations import check_md5, md5_of
 from cnnbench.spec import Shape
 
 if TYPE_CHECKING:
-    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.dataset import LabelledImages
 
 CLASSES = 10
 SHAPE = (1, 28, 28)
 COUNTS = Counts(train=60_000, val=10_000, test=10_000)
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
-SAME_NOTE = "The validation pictures are the test pictures, as in the tutorials; nothing is chosen by them."
+SAME_NOTE = "The validation images are the test images, as in the tutorials; nothing is chosen by them."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,22 +109,22 @@ def _is_own(labels: File, published: Published) -> bool:
 
 
 def read_files(name: str, source: Source, on_progress: OnProgress) -> Read:
-    """Return the pictures (N, 1, 28, 28; uint8) of the dataset called `name`.
+    """Return the images (N, 1, 28, 28; uint8) of the dataset called `name`.
 
     Raises:
         UsageError: a file is damaged, or not the one that was published.
     """
-    parts: list[Pictures] = []
+    parts: list[LabelledImages] = []
     for at, (count, part) in enumerate(((COUNTS.train, "training"), (COUNTS.test, "test"))):
-        on_progress(f"reading {name}: {part} pictures", at / 2)
+        on_progress(f"reading {name}: {part} images", at / 2)
         parts.append(_part(name, source.files[2 * at], source.files[2 * at + 1], count))
     return Read(train=parts[0], val=parts[1], test=parts[1], notes=(SAME_NOTE,))
 
 
-def _part(name: str, images: File, labels: File, count: int) -> Pictures:
+def _part(name: str, images: File, labels: File, count: int) -> LabelledImages:
     import numpy as np
 
-    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.dataset import LabelledImages
     from cnnbench.data.idx import read_idx
 
     for file in (images, labels):
@@ -132,7 +132,7 @@ def _part(name: str, images: File, labels: File, count: int) -> Pictures:
     classes = read_idx(labels.path, (count,)).astype(np.int64)
     check_labels(classes.tolist(), CLASSES, labels.path)
     pixels = read_idx(images.path, (count, *SHAPE[1:]))
-    return Pictures(images_NCHW=pixels.reshape(count, *SHAPE), labels_N=classes)
+    return LabelledImages(images_NCHW=pixels.reshape(count, *SHAPE), labels_N=classes)
 
 
 def _downloads(published: Published, mirrors: tuple[str, ...]) -> tuple[Download, ...]:
@@ -150,7 +150,7 @@ def _fashion(source: Source, _: Shape, on_progress: OnProgress) -> Read:
     return read_files("fashion_mnist", source, on_progress)
 
 
-# Found on the first five sixths of the training pictures, scored on the last sixth (`bench/training.py fast
+# Found on the first five sixths of the training images, scored on the last sixth (`bench/training.py fast
 # --held-out`, three seeds): `one_conv` 97.9 to 98.2 %, `simple_cnn` 99.0 to 99.2 %. In fp32 it takes twice as long;
 # with batches of 64 and 128 it is alike. Fashion-MNIST, which was not at hand, takes the same.
 FAST = Fast(optimizer="adam", learning_rate=0.0035, batch_size=96, epochs=2, channels_last=True, amp=True)

@@ -1,4 +1,4 @@
-"""Made-up pictures of ten classes: no file, no download, for trying things out."""
+"""Made-up images of ten classes: no file, no download, for trying things out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from cnnbench.data.dataset import Counts, DatasetSpec, OnProgress, Read, Source,
 from cnnbench.spec import Shape
 
 if TYPE_CHECKING:
-    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.dataset import LabelledImages
 
-# Standard deviation of the noise in steps of 255, beside patterns that span half of them: hard enough that a network
+# Standard deviation of the noise in steps of 255, beside patterns that span half of them: hard enough that a model
 # must learn, easy enough that it does within seconds. Our choice.
 CLASSES = 10
 SHAPE = (3, 32, 32)
@@ -21,19 +21,19 @@ _GRID = 4
 
 
 def read(_source: Source, _wanted: Shape, _on_progress: OnProgress) -> Read:
-    """Return pictures (N, 3, 32, 32; uint8): a coarse pattern for each class, under noise; always the same ones."""
+    """Return images (N, 3, 32, 32; uint8): a coarse pattern for each class, under noise; always the same ones."""
     import numpy as np
 
-    from cnnbench.data.dataset import Pictures
+    from cnnbench.data.dataset import LabelledImages
 
     draw = np.random.RandomState(0)  # the old generator's stream is promised never to change
     coarse = draw.uniform(64, 192, size=(CLASSES, SHAPE[0], _GRID, _GRID))
     patterns = coarse.repeat(SHAPE[1] // _GRID, axis=2).repeat(SHAPE[2] // _GRID, axis=3)
 
-    def part(count: int) -> Pictures:
+    def part(count: int) -> LabelledImages:
         labels = draw.randint(0, CLASSES, size=count)
         noisy = patterns[labels] + draw.normal(0, NOISE, size=(count, *SHAPE))
-        return Pictures(images_NCHW=noisy.clip(0, 255).astype(np.uint8), labels_N=labels.astype(np.int64))
+        return LabelledImages(images_NCHW=noisy.clip(0, 255).astype(np.uint8), labels_N=labels.astype(np.int64))
 
     return Read(train=part(COUNTS.train), val=part(COUNTS.val), test=part(COUNTS.test))
 
@@ -45,7 +45,7 @@ SPEC = DatasetSpec(
     shape=SHAPE,
     counts=COUNTS,
     source="made up",
-    description="7,000 made-up colour pictures, 32x32: a pattern for each of ten classes under noise",
+    description="7,000 made-up colour images, 32x32: a pattern for each of ten classes under noise",
     look=built_in,
     read=read,
 )

@@ -1,4 +1,4 @@
-"""A folder of one's own, with a folder of pictures for each class."""
+"""A folder of one's own, with a folder of images for each class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def spec_of(name: str) -> DatasetSpec:
     if len(classes) < FEWEST_CLASSES:
         there = f"only '{classes[0]}'" if classes else "none"
         raise UsageError(
-            f"Dataset '{name}': the folder must hold a folder of pictures for each of two classes or more, "
+            f"Dataset '{name}': the folder must hold a folder of images for each of two classes or more, "
             f"there is {there}."
         )
 
@@ -37,7 +37,7 @@ def spec_of(name: str) -> DatasetSpec:
         shape=(3, 224, 224),
         counts=None,
         source=str(root),
-        description="pictures of one's own, a folder a class; a fifth held out",
+        description="images of one's own, a folder a class; a fifth held out",
         look=partial(_look, root),
         read=partial(_read, classes),
     )
@@ -48,6 +48,6 @@ def _look(root: Path, _: Places) -> Source:
 
 
 def _read(classes: tuple[str, ...], source: Source, wanted: Shape, on_progress: OnProgress) -> Read:
-    from cnnbench.data.image_folder import read_pictures
+    from cnnbench.data.image_folder import read_images
 
-    return read_pictures(f"folder {source.files[0].path.name}", source, classes, (3, *wanted[1:]), on_progress)
+    return read_images(f"folder {source.files[0].path.name}", source, classes, (3, *wanted[1:]), on_progress)

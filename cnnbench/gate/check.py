@@ -22,16 +22,16 @@ from cnnbench.gate.verdict import GateReport
 from cnnbench.models.user_object import called, save_model
 from cnnbench.spec import Shape, UsageError
 
-# Time for one check's first measurement: enough for tens of rounds of a network of some milliseconds.
+# Time for one check's first measurement: enough for tens of rounds of a model of some milliseconds.
 DEFAULT_BUDGET = "30s"
 
-_ONE_PICTURE = 3
+_ONE_IMAGE = 3
 _BATCH = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a check is told beside its networks, as it is written on the command line of pytest or in its file."""
+    """What a check is told beside its models, as it is written on the command line of pytest or in its file."""
 
     budget: object = DEFAULT_BUDGET
     threshold: object = DEFAULT_THRESHOLD
@@ -43,7 +43,7 @@ class Settings:
 def check(model: object, example: object, baseline: object, settings: Settings) -> GateReport:
     """Measure `model` against `baseline` and return the report.
 
-    `model` is a function that makes a network, or a network; so is `baseline`, or it is the name of a git revision. Of
+    `model` is a function that makes a model, or a model; so is `baseline`, or it is the name of a git revision. Of
     `example`, a batch or its shape, only the shape counts.
 
     Raises:
@@ -84,26 +84,26 @@ def _check_alone() -> None:
 
 
 def shape_of(example: object) -> tuple[int, Shape]:
-    """Return the batch size and one picture's shape of `example`: a batch, its shape (4 numbers), or a picture's (3).
+    """Return the batch size and one image's shape of `example`: a batch, its shape (4 numbers), or an image's (3).
 
     Raises:
         UsageError: it is none of these.
     """
     if isinstance(example, (tuple, list)):
         numbers = tuple(example)
-        if len(numbers) in (_ONE_PICTURE, _BATCH) and all(isinstance(n, int) and n > 0 for n in numbers):
-            return (1, numbers) if len(numbers) == _ONE_PICTURE else (numbers[0], numbers[1:])
+        if len(numbers) in (_ONE_IMAGE, _BATCH) and all(isinstance(n, int) and n > 0 for n in numbers):
+            return (1, numbers) if len(numbers) == _ONE_IMAGE else (numbers[0], numbers[1:])
         raise UsageError(f"The example {example!r} is no shape. Write (batch, channels, height, width).")
 
     tensor: Any = example
     if not (hasattr(tensor, "is_floating_point") and hasattr(tensor, "shape")):
         raise UsageError(
-            f"The example is a {type(example).__name__}. Give the batch that the network takes, a tensor, or its shape."
+            f"The example is a {type(example).__name__}. Give the batch that the model takes, a tensor, or its shape."
         )
     if not tensor.is_floating_point() or len(tensor.shape) < 2:  # noqa: PLR2004  # the batch, and what it is made of
         raise UsageError(
-            f"The example is a tensor of {tensor.dtype} with the shape {tuple(tensor.shape)}. Networks are measured on "
-            "batches of pictures: floating-point numbers, the batch first."
+            f"The example is a tensor of {tensor.dtype} with the shape {tuple(tensor.shape)}. Models are measured on "
+            "batches of images: floating-point numbers, the batch first."
         )
 
     return int(tensor.shape[0]), tuple(int(n) for n in tensor.shape[1:])
@@ -163,7 +163,7 @@ def _place(model: object) -> tuple[Path, str]:
     if file is None or getattr(module, name, None) is not model:
         raise UsageError(
             f"{called(model)} cannot be found in another revision: a function or class at the top level of a module is "
-            "needed that makes the network. A network or a lambda can be compared with a baseline that is a callable."
+            "needed that makes the model. A model or a lambda can be compared with a baseline that is a callable."
         )
     if "site-packages" in Path(file).parts:
         raise UsageError(

@@ -110,7 +110,7 @@ def _row(cell: GateCell) -> tuple[str, ...]:
 
 
 def _names(one: GateCell | Past) -> tuple[str, str, str]:
-    """Return what the first three columns of both tables say: which network, how, and at which batch size."""
+    """Return what the first three columns of both tables say: which model, how, and at which batch size."""
     return one.model, one.variant or DASH, DASH if one.batch_size is None else str(one.batch_size)
 
 

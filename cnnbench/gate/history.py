@@ -24,7 +24,7 @@ class Past:
     """What an earlier gate said of a cell, on the machine and at the time that it names.
 
     `slowdown` is a share, None where there was none. `variant` and `batch_size` are None where a side lacks the
-    network.
+    model.
     """
 
     started: str

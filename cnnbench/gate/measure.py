@@ -1,4 +1,4 @@
-"""Two sides of the same networks, such as two revisions, measured side by side: each network one group of two cells."""
+"""Two sides of the same models, such as two revisions, measured side by side: each model one group of two cells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnbench.record import Environment
 from cnnbench.spec import Case, MissingError, Request, Variant
 from cnnbench.variants import REFERENCE, native_variants, parse_variant, split_variants, support
 from cnnbench.workers.calls import (
-    Given,
+    HasOutcome,
     as_record,
     do_job,
     environment_of,
@@ -37,7 +37,7 @@ LATE = "the budget was spent before its turn; give a larger --budget"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SidePair:
-    """One network on both sides: the names that build it."""
+    """One model on both sides: the names that build it."""
 
     base: str
     head: str
@@ -208,7 +208,7 @@ class _Measuring:
         self._hooks.on_progress(Progress(text=text, elapsed_s=now - self._times.begin, remaining_s=left_s))
 
     def _on_record(  # whose, of what, with which result, since when, in which round
-        self, group: GroupRounds, case: Case, got: Given | Failure, started: float, number: int = 0
+        self, group: GroupRounds, case: Case, got: HasOutcome | Failure, started: float, number: int = 0
     ) -> None:
         """Hand over the record of what `case` gave."""
         record = as_record(case, self._environment_of(group, case), got, started=started, number=number)

@@ -45,7 +45,7 @@ class GateOptions:
 
 @contextmanager
 def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: GateOptions, here: Path) -> Iterator[Gate]:
-    """Have the gate of the networks `names` in two revisions of the repository around `here`.
+    """Have the gate of the models `names` in two revisions of the repository around `here`.
 
     Without `head` it is the working tree. The revisions lie in folders as long as this lasts.
 
@@ -94,7 +94,7 @@ def of_files(base: str, head: str, wishes: GateOptions) -> Gate:
 
 
 def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: GateOptions) -> Gate:
-    """Return the gate of one network in two models; `sides` are what BASE and HEAD are called."""
+    """Return the gate of one model in two models; `sides` are what BASE and HEAD are called."""
     return Gate(
         question=_question(*sides, wishes),
         request=_request(title, wishes),
@@ -128,7 +128,7 @@ def _request(title: str, wishes: GateOptions) -> Request:
 def _inside(top: Path, here: Path, name: str) -> str:
     """Return `name` with its file as a path from `top` on; as it is given it starts there, or in the folder `here`."""
     if name.endswith(".py"):
-        raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a network.")
+        raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a model.")
     if ".py:" not in name:
         return name
     source, _, factory = name.rpartition(":")
@@ -142,13 +142,13 @@ def _check_built_ins(names: Sequence[str], before: Revision, after: Revision, to
     """Refuse the name of a built-in where it would mean the installed package on both sides.
 
     Raises:
-        UsageError: names it, and how networks of another repository are named.
+        UsageError: names it, and how models of another repository are named.
     """
     built_in = next((name for name in names if not is_outside(name)), None)
     if built_in is None or any((one.folder / OURS / "models").is_dir() for one in (before, after)):
         return
     raise UsageError(
-        f"'{built_in}' is a built-in of {OURS}, and {top} is another repository. Name its networks with --models "
+        f"'{built_in}' is a built-in of {OURS}, and {top} is another repository. Name its models with --models "
         "path/in/it.py:FACTORY, and what they take with --input-shape 3x32x32 (default: 3x224x224)."
     )
 

@@ -33,7 +33,7 @@ FILES = {"markdown": "gate.md", "csv": "gate.csv", "json": "gate.json"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A network on both sides: what builds it, and what the records call it."""
+    """A model on both sides: what builds it, and what the records call it."""
 
     built: SidePair
     recorded: Compared
@@ -44,7 +44,7 @@ class Gate:
     """All that is asked of a gate.
 
     `request` has what is not about the sides: variants, batch sizes, input shape, threads, seed, budget. `folders` are
-    those that stand for a side, with what a person calls them; without any, a network that a side lacks is a mistake.
+    those that stand for a side, with what a person calls them; without any, a model that a side lacks is a mistake.
     `output` None: a new folder in results. `history` is the file of earlier gates, which are shown.
     """
 
@@ -63,7 +63,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
     """Measure, judge, write the run folder, and return the report and the folder.
 
     Raises:
-        UsageError: neither side has a network, the folder holds a run, or the history is none.
+        UsageError: neither side has a model, the folder holds a run, or the history is none.
         MissingError: a variant or a package cannot be had here.
         KeyboardInterrupt: it was interrupted; the records until then are kept.
     """
@@ -217,7 +217,7 @@ class _Measuring:
         return text
 
     def _lacking(self, entry: Entry, sides: Sides) -> GateCell | None:
-        """Return the cell of a network that a side lacks, None where both have it.
+        """Return the cell of a model that a side lacks, None where both have it.
 
         Raises:
             UsageError: neither has it, or one that was named itself.
@@ -235,7 +235,7 @@ class _Measuring:
 
 
 def _shape_note(entry: Entry, sides: Sides, request: Request) -> str | None:
-    """Return the note on a network whose input is another in HEAD, None where it is the same or was given."""
+    """Return the note on a model whose input is another in HEAD, None where it is the same or was given."""
     shapes = [sides.known[name].input_shape for name in (entry.built.base, entry.built.head)]
     if request.input_shape is not None or None in shapes or shapes[0] == shapes[1]:
         return None

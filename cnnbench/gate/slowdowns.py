@@ -34,7 +34,7 @@ _STATES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """One network on both sides: what it is called, and the names that stand for its sides in the records."""
+    """One model on both sides: what it is called, and the names that stand for its sides in the records."""
 
     name: str
     base: str

@@ -48,7 +48,7 @@ def unclear_sentence(label: str, look: SideComparison, threshold: float) -> str:
 
 
 def lack_sentence(name: str, *, in_base: str | None, in_head: str | None, absent: bool) -> str:
-    """Return the sentence on a network that one side lacks, given the error of naming it there."""
+    """Return the sentence on a model that one side lacks, given the error of naming it there."""
     if in_head is not None:
         what = "does not have it any more" if absent else "cannot make it any more"
         return f"{name}: HEAD {what}: FAIL. {in_head}"

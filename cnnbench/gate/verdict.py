@@ -24,7 +24,7 @@ MOST_PAST = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateCell:
-    """What came of one network under one variant at one batch size; both are None where a side lacks the network.
+    """What came of one model under one variant at one batch size; both are None where a side lacks the model.
 
     `first` and `again` are the slowdowns of HEAD in the two measurements, None where there is none. Latencies are the
     medians of the first, in seconds. `sentence` says it all to a person.
@@ -78,7 +78,7 @@ class GateReport:
 
 
 def lacking(name: str, *, in_base: str | None, in_head: str | None, absent: bool) -> GateCell:
-    """Return the cell of a network that one side lacks, given the error that naming it there gave, None on the other.
+    """Return the cell of a model that one side lacks, given the error that naming it there gave, None on the other.
 
     `absent`: it is not there at all, rather than broken. Gone from HEAD or broken there fails. New in HEAD passes, as
     there is nothing to be slower than. What BASE has but cannot make in the environment of now is not judged.
@@ -146,7 +146,7 @@ def gate_report(
 
 
 def _past_of(cell: GateCell, past: Sequence[Past]) -> list[Past]:
-    """Return what `past` has of the same network under the same variant at the same batch size."""
+    """Return what `past` has of the same model under the same variant at the same batch size."""
     key = (cell.model, cell.variant, cell.batch_size)
     return [one for one in past if (one.model, one.variant, one.batch_size) == key]
 

@@ -25,7 +25,7 @@ LONGEST_S = 0.5
 # Rows and columns of the matrices: on a CPU 512 fill the caches, a large GPU is not full before some thousands.
 SIZES: Mapping[Device, tuple[int, ...]] = MappingProxyType({"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)})
 
-# Channels and batch of the 3x3 convolution at 56x56, the layer that residual networks repeat most.
+# Channels and batch of the 3x3 convolution at 56x56, the layer that residual models repeat most.
 CONVOLUTIONS: Mapping[Device, tuple[int, int]] = MappingProxyType({"cpu": (64, 4), "cuda": (256, 64)})
 
 # Of the three arrays together: eight times a last-level cache of 32 MB. STREAM asks for four times (McCalpin 1995).

@@ -1,4 +1,4 @@
-"""What torch.compile made of a network: graphs, breaks, recompilations; and a guard against recompiling in a sample."""
+"""What torch.compile made of a model: graphs, breaks, recompilations; and a guard against recompiling in a sample."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def no_recompiles() -> Iterator[None]:
     """Be where nothing may be compiled any more: around a measured sample of a compiled variant.
 
     It looks at torch's counter before and after, so it costs the passes nothing; torch's own guard, the stance
-    fail_on_recompile, adds a microsecond to each call, 4 % of a small network. The first use imports the compiler, so
+    fail_on_recompile, adds a microsecond to each call, 4 % of a small model. The first use imports the compiler, so
     it is not for other variants.
 
     Raises:
@@ -56,7 +56,7 @@ def no_recompiles() -> Iterator[None]:
     before = _compilations()
     yield
     if _compilations() != before:
-        raise InvalidError(f"the network was compiled again while it was measured{_last_reason()}")
+        raise InvalidError(f"the model was compiled again while it was measured{_last_reason()}")
 
 
 def _compilations() -> int:

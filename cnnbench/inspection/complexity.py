@@ -1,4 +1,4 @@
-"""Counts what a network costs on paper: parameters, multiply-adds, bytes, and its table of layers."""
+"""Counts what a model costs on paper: parameters, multiply-adds, bytes, and its table of layers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _ZeroFill(TorchFunctionMode):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counted:
-    """A network that was counted, where, and the picture it was given."""
+    """A model that was counted, where, and the image it was given."""
 
     model: nn.Module
     images: torch.Tensor
@@ -44,20 +44,20 @@ class Counted:
 
 
 def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Outcome:
-    """Return counts and layer table of a fresh eager fp32 network for one picture (channels, height, width).
+    """Return counts and layer table of a fresh eager fp32 model for one image (channels, height, width).
 
     Nothing is timed. `build` is called two or three times: on the meta device, where shapes suffice and no arithmetic
     is done, and on the CPU where that fails and for fvcore, which traces values. Random state, the attention fast
     path, warning filters and logging are left as they were.
 
     Raises:
-        CnnbenchError: the network does not take such a picture, or returns no tensor.
+        CnnbenchError: the model does not take such an image, or returns no tensor.
     """
     counted = count_pass(build, input_shape)
     model, count = counted.model, counted.count
     output = next(tensors(count.output), None)
     if output is None:
-        raise CnnbenchError(f"The network returned a {type(count.output).__name__} that holds no tensor.")
+        raise CnnbenchError(f"The model returned a {type(count.output).__name__} that holds no tensor.")
 
     layers = count.watch.layers()
     by_fvcore, about_fvcore = _fvcore(build, input_shape, count.macs)
@@ -87,9 +87,9 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
 
 
 def count_pass(build: Callable[[], nn.Module], input_shape: Shape) -> Counted:
-    """Return what torch counts in a pass of one picture, on the meta device where the network allows it.
+    """Return what torch counts in a pass of one image, on the meta device where the model allows it.
 
-    Some networks compute with tensors while they are built: these are built on the CPU and then moved. What fails
+    Some models compute with tensors while they are built: these are built on the CPU and then moved. What fails
     there too, because it looks at values, is run on the CPU; errors are those of `measure_complexity`.
     """
     for built_on in ("meta", "cpu"):
@@ -110,9 +110,7 @@ def _count(build: Callable[[], nn.Module], input_shape: Shape, *, built_on: str,
         except Exception as error:
             shape = "x".join(map(str, input_shape))
             first = str(error).strip().partition("\n")[0]
-            raise CnnbenchError(
-                f"The network fails on one picture of {shape}: {type(error).__name__}: {first}"
-            ) from error
+            raise CnnbenchError(f"The model fails on one image of {shape}: {type(error).__name__}: {first}") from error
 
 
 def _fvcore(build: Callable[[], nn.Module], input_shape: Shape, macs: int) -> tuple[int | None, str]:
@@ -130,13 +128,13 @@ _Count = TypeVar("_Count")
 
 
 def _attempt(counter: str, count: Callable[[], tuple[_Count, str]]) -> tuple[_Count | None, str]:
-    """Return what a second counter says; where it cannot follow the network, None and a note."""
+    """Return what a second counter says; where it cannot follow the model, None and a note."""
     try:
         return count()
     except Exception as error:
         cause = error.__cause__ or error
         first = str(cause).strip().partition("\n")[0]
-        return None, f"{counter} cannot count this network ({type(cause).__name__}: {first})."
+        return None, f"{counter} cannot count this model ({type(cause).__name__}: {first})."
 
 
 @contextmanager
@@ -175,5 +173,5 @@ def _about_unused(unused: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Count the assignment's network; see `measure_complexity`."""
+    """Count the assignment's model; see `measure_complexity`."""
     return measure_complexity(assignment.spec.build, assignment.spec.input_shape)

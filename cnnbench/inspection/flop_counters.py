@@ -58,7 +58,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
-    """Run `model` once on one picture (1, C, H, W) and return what torch's own counter says.
+    """Run `model` once on one image (1, C, H, W) and return what torch's own counter says.
 
     `no_grad` and not `inference_mode`: under the latter, composite operators reach the counter whole and count as
     nothing. Attention's fast path is one operator without a formula, so it is off meanwhile.
@@ -97,7 +97,7 @@ def count_fvcore(model: nn.Module, images: torch.Tensor, macs: int) -> tuple[int
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchinfoCount:
-    """What torchinfo says of a network: multiply-adds, and the bytes of its input, of all outputs, of parameters."""
+    """What torchinfo says of a model: multiply-adds, and the bytes of its input, of all outputs, of parameters."""
 
     macs: int
     input_bytes: int
@@ -114,7 +114,7 @@ def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer,
         try:
             summary = torchinfo.summary(model, input_data=images, verbose=0, mode="eval", device=images.device)
         finally:
-            clear_cached_forward_pass()  # it would keep the network alive
+            clear_cached_forward_pass()  # it would keep the model alive
     theirs: Counter[str] = Counter()
     for layer in summary.summary_list:
         if layer.is_leaf_layer:

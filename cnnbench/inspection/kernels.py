@@ -1,4 +1,4 @@
-"""The kernels of a network's convolutions, as pictures."""
+"""The kernels of a model's convolutions, as images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def kernel_sheets(model: nn.Module, name: str, layers: Sequence[str]) -> list[Im
     full; others as numbers, one tile for each pair of input and output.
 
     Raises:
-        UnsupportedError: the network has no convolutions.
+        UnsupportedError: the model has no convolutions.
         UsageError: a layer is none of them.
     """
     return [_kernel_sheet(*convolution(model, name, layer)) for layer in layers or ("1",)]

@@ -1,4 +1,4 @@
-"""Where the time of a forward pass goes: each layer by itself, in passes of the whole network as it is written."""
+"""Where the time of a forward pass goes: each layer by itself, in passes of the whole model as it is written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENOUGH_S = 0.5
 
 @dataclass(kw_only=True, slots=True)
 class _Stopwatch:
-    """Times the calls of all modules of a network; `own_ns` is by call in the order of their starts.
+    """Times the calls of all modules of a model; `own_ns` is by call in the order of their starts.
 
     A call's own time is its own without that of the calls inside it.
     """
@@ -66,13 +66,13 @@ class _Stopwatch:
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Return the layers of the network in the order of their calls, and the median time of each over many passes.
+    """Return the layers of the model in the order of their calls, and the median time of each over many passes.
 
     `layer_s` has a value for each layer, without the calls inside it; `layered_pass_s` are the passes, hooks included.
-    On CUDA each layer is waited for. What networks do between layers is in neither of them but in the pass.
+    On CUDA each layer is waited for. What models do between layers is in neither of them but in the pass.
 
     Raises:
-        UnsupportedError: the network does not call the same layers in every pass.
+        UnsupportedError: the model does not call the same layers in every pass.
         InvalidError: the output holds NaN or infinity.
     """
     case, clock = assignment.case, assignment.clock
@@ -88,7 +88,7 @@ def run(assignment: Assignment) -> Outcome:
         passes_s, own_s = timed_passes(lambda at: model(images[at % len(images)]), model, clock)
 
     if any(at >= len(own_s) for at, _ in placed):
-        raise UnsupportedError("The network does not call the same layers in every pass.")
+        raise UnsupportedError("The model does not call the same layers in every pass.")
 
     return Outcome(
         measurements=(
@@ -124,6 +124,6 @@ def timed_passes(
         own.append(watch.own_ns)
 
     if len({len(calls) for calls in own}) > 1:
-        raise UnsupportedError("The network does not call the same layers in every pass.")
+        raise UnsupportedError("The model does not call the same layers in every pass.")
 
     return tuple(passes), tuple(statistics.median(times) * 1e-9 for times in zip(*own, strict=True))

@@ -11,8 +11,8 @@ from torch import nn
 
 from cnnbench.record import Layer
 
-# Name of the row for what the network itself does outside its submodules.
-ROOT = "(network)"
+# Name of the row for what the model itself does outside its submodules.
+ROOT = "(model)"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,7 +38,7 @@ class _Call:
 
 @dataclass(kw_only=True, slots=True)
 class LayerHooks:
-    """Watches the modules of a network; `macs_so_far` is asked when a module starts and when it ends."""
+    """Watches the modules of a model; `macs_so_far` is asked when a module starts and when it ends."""
 
     macs_so_far: Callable[[], int]
     calls: list[_Call] = field(default_factory=list)  # in the order of their starts
@@ -77,7 +77,7 @@ class LayerHooks:
     def layers(self) -> tuple[Layer, ...]:
         """Return a row for each leaf call, and for other modules that compute or hold parameters themselves.
 
-        MACs and parameters add up to those of the network, less `unused`. A parameter counts in the first row that
+        MACs and parameters add up to those of the model, less `unused`. A parameter counts in the first row that
         uses it. The parameters of submodules that are never called belong to the module that does their work, as
         the output projection of nn.MultiheadAttention does.
         """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Passes, or steps, whose peak is taken: a second one finds what the first left behind. Our choice.
 MEASURED_PASSES = 2
 
-# More passes before those measured on CUDA: of a network with CUDA graphs the second one still records.
+# More passes before those measured on CUDA: of a model with CUDA graphs the second one still records.
 CUDA_PASSES_BEFORE = 2
 
 _RESET_HIGH_WATER = "5"  # to /proc/PID/clear_refs, see proc(5)
@@ -39,8 +39,8 @@ def run(assignment: Assignment) -> Outcome:
     Taken when it runs: building, reading weights and compiling come before, and what they needed at their height does
     not count, nor what the compiler keeps. What stays for the passes does: weights, state of the optimiser, caches.
 
-    On a CPU a tiny network makes the same passes first, because first ones load libraries (an optimiser imports 80 MB).
-    What a network left after an eager pass is added to the peak of further passes, of the compiled network where it is
+    On a CPU a tiny model makes the same passes first, because first ones load libraries (an optimiser imports 80 MB).
+    What a model left after an eager pass is added to the peak of further passes, of the compiled model where it is
     one. On CUDA `peak_memory_bytes` is what was allocated at most and `reserved_memory_bytes` what was reserved.
 
     Raises:
@@ -105,7 +105,7 @@ def _ready(spec: ModelSpec, case: Case, model: nn.Module) -> Iterator[tuple[Work
 
 
 def _tiny() -> nn.Module:
-    """Return a network that loads what networks use: convolution, normalisation, pooling, matrix product."""
+    """Return a model that loads what models use: convolution, normalisation, pooling, matrix product."""
     return nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 2)
     )

@@ -1,4 +1,4 @@
-"""How far a variant's scores are from those of fp64 with the same weights, on real pictures."""
+"""How far a variant's scores are from those of fp64 with the same weights, on real images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cnnbench.inspection.compile_stats import CompileFacts, compile_facts
-from cnnbench.inspection.sample_images import real_pictures
+from cnnbench.inspection.sample_images import real_images
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
 from cnnbench.spec import Case, InvalidError, Precision, Shape, UnsupportedError
@@ -21,18 +21,18 @@ from cnnbench.training.evaluate import main_logits
 from cnnbench.variants import Prepared, prepare
 
 # A variant's error may be so many times that of eager in its own precision, by precision. Our choice, twice what was
-# seen over 20 networks on a CPU: with channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to
-# 1.8 times as far where 3x3 convolutions prevail; 16-bit variants up to 1.3 times. A wrong network is off by far more.
+# seen over 20 models on a CPU: with channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to
+# 1.8 times as far where 3x3 convolutions prevail; 16-bit variants up to 1.3 times. A wrong model is off by far more.
 ALLOWED_TIMES = {"fp32": 4.0, "tf32": 2.0, "amp_bf16": 3.0, "amp_fp16": 3.0, "bf16": 3.0}
 
 # An error of so many machine epsilons of the precision is always allowed: eager may happen to be exact. Our choice.
 FLOOR_EPSILONS = 4.0
 
-# Pictures are compared until there are 64 or fp64 took 1 s, and at least one. Our choice.
-MOST_PICTURES = 64
+# Images are compared until there are 64 or fp64 took 1 s, and at least one. Our choice.
+MOST_IMAGES = 64
 FP64_S = 1.0
 
-# BatchNorm's statistics are taken of as many pictures as hold so many pixels, 4 to 64. Our choice: 8 of 224 x 224.
+# BatchNorm's statistics are taken of as many images as hold so many pixels, 4 to 64. Our choice: 8 of 224 x 224.
 CALIBRATION_PIXELS = 8 * 224 * 224
 LEAST_CALIBRATION = 4
 
@@ -52,15 +52,15 @@ _WEIGHT_DIMENSIONS = 4
 def run(assignment: Assignment) -> Outcome:
     """Return how the case's scores differ from eager fp64 with the same weights.
 
-    `max_relative_error` is the largest ||y - y64|| / ||y64|| (2-norm over a picture's scores) of all pictures compared;
-    `numerics_allowed` is `ALLOWED_TIMES` that of plain eager in the variant's precision (for autocast: the network cast
+    `max_relative_error` is the largest ||y - y64|| / ||y64|| (2-norm over an image's scores) of all images compared;
+    `numerics_allowed` is `ALLOWED_TIMES` that of plain eager in the variant's precision (for autocast: the model cast
     to its 16-bit type), at least `FLOOR_EPSILONS`. A compiled variant also tells its first call, graphs, breaks and
-    recompilations. Without trained weights BatchNorm's statistics are taken from real pictures first: with those that a
-    network starts with, scores of a deep one are far from what they ever are in use.
+    recompilations. Without trained weights BatchNorm's statistics are taken from real images first: with those that a
+    model starts with, scores of a deep one are far from what they ever are in use.
 
     Raises:
         InvalidError: scores are not finite, or the variant's weights or input are not laid out as it says.
-        UnsupportedError: the network cannot run in fp64, or has no pictures as input. Where only the comparison fails,
+        UnsupportedError: the model cannot run in fp64, or has no images as input. Where only the comparison fails,
             a compiled variant still tells what compiling made, and the reason as a note.
     """
     case = assignment.case
@@ -88,30 +88,30 @@ def run(assignment: Assignment) -> Outcome:
     found = _compile_measurements(first_call_s, compile_facts().since(before)) if before else ()
     del prepared, model
     own = _scores(_eager(original, case), batches)[: len(scores_64)]
-    if not bool(scores_64.any()):  # networks whose last layer starts at zero; any error would seem infinite or none
+    if not bool(scores_64.any()):  # models whose last layer starts at zero; any error would seem infinite or none
         return Outcome(measurements=found, notes=("every score is 0 with these weights, so there is no error to tell",))
 
     return Outcome(measurements=(*found, *_compared(case.variant.precision, scores_64, scores, own)))
 
 
 def calibrate(model: nn.Module, shape: Shape, seed: int) -> None:
-    """Set BatchNorm's running statistics to those of real pictures; all else stays in evaluation mode."""
+    """Set BatchNorm's running statistics to those of real images; all else stays in evaluation mode."""
     parts = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     if not parts:
         return
 
-    count = min(MOST_PICTURES, max(LEAST_CALIBRATION, CALIBRATION_PIXELS // (shape[-2] * shape[-1])))
+    count = min(MOST_IMAGES, max(LEAST_CALIBRATION, CALIBRATION_PIXELS // (shape[-2] * shape[-1])))
     first = next(model.parameters())
-    pictures = real_pictures(shape, count, seed).to(device=first.device, dtype=first.dtype)
+    images = real_images(shape, count, seed).to(device=first.device, dtype=first.dtype)
     momenta = [part.momentum for part in parts]
 
     for part in parts:
         part.reset_running_stats()
-        part.momentum = None  # a mean over all pictures instead of a moving one
+        part.momentum = None  # a mean over all images instead of a moving one
         part.train()
 
     with torch.no_grad():
-        model(pictures)
+        model(images)
 
     for part, momentum in zip(parts, momenta, strict=True):
         part.momentum = momentum
@@ -154,33 +154,33 @@ def _first_call_s(assignment: Assignment, prepared: Prepared) -> float:
 
 
 def _batches(case: Case, count: int) -> Iterator[Tensor]:
-    """Yield `count` batches of real pictures, (batch, C, H, W), fp32 on the CPU; all of one size for the compiler."""
+    """Yield `count` batches of real images, (batch, C, H, W), fp32 on the CPU; all of one size for the compiler."""
     for at in range(count):
-        yield real_pictures(case.input_shape, case.batch_size, case.seed + at)
+        yield real_images(case.input_shape, case.batch_size, case.seed + at)
 
 
 def _scores_fp64(model: nn.Module, assignment: Assignment) -> Tensor:
-    """Return the scores (pictures, classes) of as many pictures as time allows, one picture at a time."""
+    """Return the scores (images, classes) of as many images as time allows, one image at a time."""
     case, clock = assignment.case, assignment.clock
     seen: list[Tensor] = []
     start = clock.now_ns()
     with torch.no_grad():
-        for batch in _batches(case, max(1, MOST_PICTURES // case.batch_size)):
+        for batch in _batches(case, max(1, MOST_IMAGES // case.batch_size)):
             for at in range(len(batch)):
-                picture = batch[at : at + 1].to(device=case.device, dtype=torch.float64)
-                seen.append(_in_fp64(model, picture).cpu())
-                if len(seen) == MOST_PICTURES or (clock.now_ns() - start) * 1e-9 > FP64_S:
+                image = batch[at : at + 1].to(device=case.device, dtype=torch.float64)
+                seen.append(_in_fp64(model, image).cpu())
+                if len(seen) == MOST_IMAGES or (clock.now_ns() - start) * 1e-9 > FP64_S:
                     return torch.cat(seen)
     return torch.cat(seen)
 
 
-def _in_fp64(model: nn.Module, picture: Tensor) -> Tensor:
+def _in_fp64(model: nn.Module, image: Tensor) -> Tensor:
     try:
-        return main_logits(model(picture))
+        return main_logits(model(image))
     except RuntimeError as error:
         if "double" not in str(error).lower():  # "expected scalar type Double but found Float", and others like it
             raise
-        raise UnsupportedError(f"The network does not run in fp64, so nothing tells its error: {error}") from error
+        raise UnsupportedError(f"The model does not run in fp64, so nothing tells its error: {error}") from error
 
 
 def _eager(model: nn.Module, case: Case) -> Prepared:
@@ -194,7 +194,7 @@ def _eager(model: nn.Module, case: Case) -> Prepared:
 
 
 def _scores(prepared: Prepared, batches: tuple[Tensor, ...]) -> Tensor:
-    """Return the scores of all pictures, (pictures, classes), as fp64 on the CPU."""
+    """Return the scores of all images, (images, classes), as fp64 on the CPU."""
     with _mode(prepared):
         # CUDA graphs write every output to the same place, so each is taken away before the next call
         return torch.cat([main_logits(prepared.call(prepared.place(batch))).double().cpu() for batch in batches])
@@ -215,14 +215,14 @@ def _compared(precision: Precision, scores_64: Tensor, scores: Tensor, own: Tens
 
 
 def largest_error(whose: str, scores: Tensor, scores_64: Tensor) -> float:
-    """Return the largest ||y - y64|| / ||y64|| over the pictures; both are (pictures, classes) in fp64.
+    """Return the largest ||y - y64|| / ||y64|| over the images; both are (images, classes) in fp64.
 
     Raises:
         InvalidError: scores are not finite; the message names `whose`.
     """
     for name, given in (("fp64", scores_64), (whose, scores)):
         if not bool(given.isfinite().all()):
-            raise InvalidError(f"the scores of {name} hold NaN or infinity on real pictures")
+            raise InvalidError(f"the scores of {name} hold NaN or infinity on real images")
     norms = scores_64.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     return float(((scores - scores_64).norm(dim=1) / norms).max())
 

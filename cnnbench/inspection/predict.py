@@ -1,4 +1,4 @@
-"""What a network takes pictures for: the classes with the highest scores, and their names."""
+"""What a model takes images for: the classes with the highest scores, and their names."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.models.weights import PUBLISHED_CLASSES
 from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
-from cnnbench.spec import ModelSpec, UnsupportedError, is_picture
+from cnnbench.spec import ModelSpec, UnsupportedError, is_image
 from cnnbench.training.evaluate import main_logits
 from cnnbench.training.recipes import recipe_of
 from cnnbench.variants import prepare
 
-# Pictures at once: large networks need some 100 MB for each. Our choice.
+# Images at once: large models need some 100 MB for each. Our choice.
 BATCH = 16
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Return for each of the assignment's pictures the `top` classes with the highest scores, best first.
+    """Return for each of the assignment's images the `top` classes with the highest scores, best first.
 
-    `top_class` are the classes, picture after picture, `top_share` the network's confidence in them (softmax), and the
-    notes the names of these classes, "" where none is known. Pictures are resized and cut as photographs of a dataset
-    are. They are normalised as in training, where the case names the dataset of it or the network has a recipe, and
+    `top_class` are the classes, image after image, `top_share` the model's confidence in them (softmax), and the
+    notes the names of these classes, "" where none is known. Images are resized and cut as photographs of a dataset
+    are. They are normalised as in training, where the case names the dataset of it or the model has a recipe, and
     else as torchvision's published weights expect.
 
     Raises:
-        UnsupportedError: the network's input is no picture, or a file cannot be decoded; the message names it.
+        UnsupportedError: the model's input is no image, or a file cannot be decoded; the message names it.
     """
     case, spec = assignment.case, assignment.spec
-    check_takes_pictures(spec)
+    check_takes_images(spec)
     prepared = prepare(assignment.build(), case.variant, case.device)
     prepared.model.eval()
     view = view_of_files(spec, trained_here=case.dataset is not None)
@@ -63,23 +63,23 @@ def run(assignment: Assignment) -> Outcome:
     )
 
 
-def check_takes_pictures(spec: ModelSpec) -> None:
-    """Check that the network takes pictures.
+def check_takes_images(spec: ModelSpec) -> None:
+    """Check that the model takes images.
 
     Raises:
         UnsupportedError: it does not.
     """
     if spec.features_of is not None:
         raise UnsupportedError(
-            f"{spec.name} takes the features of {spec.features_of} and no picture: 'cnnbench evaluate CHECKPOINT' "
+            f"{spec.name} takes the features of {spec.features_of} and no image: 'cnnbench evaluate CHECKPOINT' "
             "tests both together on a dataset."
         )
-    if not is_picture(spec.input_shape):
-        raise UnsupportedError(f"The input of {spec.name} is no picture, which has 1 or 3 channels.")
+    if not is_image(spec.input_shape):
+        raise UnsupportedError(f"The input of {spec.name} is no image, which has 1 or 3 channels.")
 
 
 def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
-    """Return the bytes (C, H, W) of a picture file, resized and cut to the network's input.
+    """Return the bytes (C, H, W) of an image file, resized and cut to the model's input.
 
     Raises:
         UnsupportedError: it cannot be decoded.
@@ -87,11 +87,11 @@ def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
     try:
         return decode(Path(path).read_bytes(), spec.input_shape)
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise UnsupportedError(f"{path} is no picture that can be decoded: {type(error).__name__}.") from error
+        raise UnsupportedError(f"{path} is no image that can be decoded: {type(error).__name__}.") from error
 
 
 def view_of_files(spec: ModelSpec, *, trained_here: bool) -> View:
-    """Return how the network sees picture files: as in training, or as published weights expect."""
+    """Return how the model sees image files: as in training, or as published weights expect."""
     if spec.recipe is None and spec.pretrained is not None and not trained_here:
         return View(input_shape=spec.input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     recipe = recipe_of(spec)
@@ -99,7 +99,7 @@ def view_of_files(spec: ModelSpec, *, trained_here: bool) -> View:
 
 
 def class_names(outputs: int) -> tuple[str, ...]:
-    """Return the names of ImageNet's classes for a network with as many outputs, none for others."""
+    """Return the names of ImageNet's classes for a model with as many outputs, none for others."""
     if outputs != PUBLISHED_CLASSES:
         return ()
     from torchvision.models import get_model_weights

@@ -1,4 +1,4 @@
-"""Real pictures that come with scikit-learn, cut and resized to any input: for agreement, not for accuracy."""
+"""Real images that come with scikit-learn, cut and resized to any input: for agreement, not for accuracy."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ SMALLEST_CROP = 0.25
 DIGITS_READ = 256
 
 _DIGIT_SIDE = 8
-_PICTURE_DIMENSIONS = 3
+_IMAGE_DIMENSIONS = 3
 
 
-def real_pictures(shape: Shape, count: int, seed: int) -> Tensor:
-    """Return `count` real pictures, float32 of (count, C, H, W), the same ones for the same seed.
+def real_images(shape: Shape, count: int, seed: int) -> Tensor:
+    """Return `count` real images, float32 of (count, C, H, W), the same ones for the same seed.
 
     `shape` is (C, H, W). One channel: scanned digits; otherwise crops of two photographs at several scales, red, green
     and blue in turn where there are more than three channels. All are normalised together to mean 0 and variance 1.
 
     Raises:
-        UnsupportedError: the shape is not that of a picture.
+        UnsupportedError: the shape is not that of an image.
     """
-    if len(shape) != _PICTURE_DIMENSIONS:
+    if len(shape) != _IMAGE_DIMENSIONS:
         text = "x".join(map(str, shape))
-        raise UnsupportedError(f"The network's input {text} is no picture, which has channels, height and width.")
+        raise UnsupportedError(f"The model's input {text} is no image, which has channels, height and width.")
     generator = torch.Generator().manual_seed(seed)
     channels = shape[0]
-    pictures = _digits(shape, count, generator) if channels == 1 else _crops(shape, count, generator)
-    pictures = pictures[:, [at % pictures.shape[1] for at in range(channels)]]
-    return (pictures - pictures.mean()) / pictures.std()
+    images = _digits(shape, count, generator) if channels == 1 else _crops(shape, count, generator)
+    images = images[:, [at % images.shape[1] for at in range(channels)]]
+    return (images - images.mean()) / images.std()
 
 
 def _digits(shape: Shape, count: int, generator: torch.Generator) -> Tensor:

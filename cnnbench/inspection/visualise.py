@@ -1,4 +1,4 @@
-"""What a network looks like inside: its kernels, what its layers make of a picture, the classes that pictures get."""
+"""What a model looks like inside: its kernels, what its layers make of an image, the classes that images get."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnbench.data.batches import Split, View, adapt, batches, shifted
 from cnnbench.data.dataset import DatasetSpec
 from cnnbench.inspection.kernels import MOST_TILES, first_of, kernel_sheets
 from cnnbench.inspection.layers import tensors
-from cnnbench.inspection.predict import check_takes_pictures, class_names, pixels_of, view_of_files
+from cnnbench.inspection.predict import check_takes_images, class_names, pixels_of, view_of_files
 from cnnbench.inspection.sample_images import photograph
 from cnnbench.models.convolutions import convolution, convolutions, module_name
 from cnnbench.record import Outcome
@@ -37,16 +37,16 @@ _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Ha
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Return the sheets that the assignment's look asks for; the network is in evaluation mode, in fp32.
+    """Return the sheets that the assignment's look asks for; the model is in evaluation mode, in fp32.
 
     Raises:
-        UnsupportedError: the network has nothing of that kind, or takes no pictures.
-        UsageError: a layer or a test picture that is asked for does not exist.
+        UnsupportedError: the model has nothing of that kind, or takes no images.
+        UsageError: a layer or a test image that is asked for does not exist.
         CnnbenchError: wrong predictions are asked for, and there are none.
     """
     look = assignment.look
     assert look is not None
-    check_takes_pictures(assignment.spec)
+    check_takes_images(assignment.spec)
     model = assignment.build().eval()
     with torch.no_grad():
         if look.kind == "kernels":
@@ -59,8 +59,8 @@ def run(assignment: Assignment) -> Outcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Picture:
-    """A picture as a dataset holds it, how the network sees it, and what is known of it."""
+class _ShownImage:
+    """An image as a dataset holds it, how the model sees it, and what is known of it."""
 
     split: Split
     view: View
@@ -70,30 +70,30 @@ class _Picture:
 
 
 def _feature_sheets(assignment: Assignment, look: VisualRequest, model: nn.Module) -> list[ImageGrid]:
-    picture = _picture(assignment, look)
+    image = _image(assignment, look)
     layers = _layers(model, assignment.spec.name, look.layers)
     sheets: list[ImageGrid] = []
     for move in look.moves:
         right, down = move
-        moved = shifted(picture.split, right=right, down=down) if any(move) else picture.split
-        seen = picture.view(moved.images_NCHW)
+        moved = shifted(image.split, right=right, down=down) if any(move) else image.split
+        seen = image.view(moved.images_NCHW)
         scores, maps = outputs_of(model, seen, layers)
-        sheets.append(_seen_sheet(picture, moved, scores, move))
+        sheets.append(_seen_sheet(image, moved, scores, move))
         sheets += [_map_sheet(name, maps[name]) for name in layers]
     return sheets
 
 
-def _picture(assignment: Assignment, look: VisualRequest) -> _Picture:
+def _image(assignment: Assignment, look: VisualRequest) -> _ShownImage:
     spec, case = assignment.spec, assignment.case
     if look.image is None and case.dataset is not None:
         dataset, shown = _dataset(assignment)
         test = shown.splits.test
         if not 0 <= look.index < len(test):
-            raise UsageError(f"There is no test picture {look.index} in {dataset.name}: 0 to {len(test) - 1}.")
+            raise UsageError(f"There is no test image {look.index} in {dataset.name}: 0 to {len(test) - 1}.")
         one = test.part(slice(look.index, look.index + 1))
         label = int(one.labels_N[0])
-        says = f"test picture {look.index} of {dataset.name}"
-        return _Picture(split=one, view=shown.view, says=says, label=label, names=dataset.class_names)
+        says = f"test image {look.index} of {dataset.name}"
+        return _ShownImage(split=one, view=shown.view, says=says, label=label, names=dataset.class_names)
 
     view = view_of_files(spec, trained_here=case.dataset is not None)
     if look.image is not None:
@@ -101,15 +101,15 @@ def _picture(assignment: Assignment, look: VisualRequest) -> _Picture:
     else:
         pixels, says = photograph((COLOURS, *spec.input_shape[1:])), "a photograph that comes with scikit-learn"
         if spec.input_shape[0] < COLOURS:
-            raise UsageError(f"{spec.name} takes grey pictures. Name one with --image, or a dataset with --dataset.")
+            raise UsageError(f"{spec.name} takes grey images. Name one with --image, or a dataset with --dataset.")
 
     names = data.find(case.dataset).class_names if case.dataset else class_names(spec.classes or 0)
     split = Split(images_NCHW=pixels[None], labels_N=torch.zeros(1, dtype=torch.int64), classes=1)
-    return _Picture(split=split, view=view, says=says, names=names)
+    return _ShownImage(split=split, view=view, says=says, names=names)
 
 
 def _dataset(assignment: Assignment) -> tuple[DatasetSpec, Wanted]:
-    """Return the case's dataset, and it as the network wants it."""
+    """Return the case's dataset, and it as the model wants it."""
     case = assignment.case
     dataset = data.find(case.dataset or "")
     recipe = recipe_for(assignment.spec, dataset, case.recipe)
@@ -122,14 +122,14 @@ def _dataset(assignment: Assignment) -> tuple[DatasetSpec, Wanted]:
     )
 
 
-def _layers(model: nn.Module, network: str, asked: Sequence[str]) -> list[str]:
+def _layers(model: nn.Module, model_name: str, asked: Sequence[str]) -> list[str]:
     """Return the names of the modules whose outputs are shown: of a convolution that is numbered, what activates it."""
     every = dict(model.named_modules())
     found: list[str] = []
     for layer in asked or FIRST_LAYERS[: max(1, len(convolutions(model)))]:
         name = module_name(layer)
         if layer.isdigit():
-            found.append(_activated(model, convolution(model, network, layer)[0]))
+            found.append(_activated(model, convolution(model, model_name, layer)[0]))
         elif name and name in every:
             found.append(name)
         else:
@@ -150,10 +150,10 @@ def _activated(model: nn.Module, name: str) -> str:
 
 
 def outputs_of(model: nn.Module, images_NCHW: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: N803  # a tensor's axes are part of its name
-    """Return the scores (pictures, classes), and the outputs of the modules called `layers` when first called.
+    """Return the scores (images, classes), and the outputs of the modules called `layers` when first called.
 
     Raises:
-        UnsupportedError: one of them is not called, or gives no maps (pictures, maps, height, width).
+        UnsupportedError: one of them is not called, or gives no maps (images, maps, height, width).
     """
     found: dict[str, Tensor] = {}
     modules = dict(model.named_modules())
@@ -181,12 +181,12 @@ def outputs_of(model: nn.Module, images_NCHW: Tensor, layers: Sequence[str]) -> 
     return scores, found
 
 
-def _seen_sheet(picture: _Picture, moved: Split, scores: Tensor, move: Move) -> ImageGrid:
+def _seen_sheet(image: _ShownImage, moved: Split, scores: Tensor, move: Move) -> ImageGrid:
     share, best = (value.item() for value in scores.softmax(dim=1).max(dim=1))
-    right = picture.label is None or int(best) == picture.label
-    is_ = "" if picture.label is None else f", it is {_name(picture.label, picture.names)}"
-    title = f"{picture.says}{_moved(move)}: predicted {_name(int(best), picture.names)} ({100 * share:.1f} %){is_}"
-    pixels = View(input_shape=picture.view.input_shape)(moved.images_NCHW)
+    right = image.label is None or int(best) == image.label
+    is_ = "" if image.label is None else f", it is {_name(image.label, image.names)}"
+    title = f"{image.says}{_moved(move)}: predicted {_name(int(best), image.names)} ({100 * share:.1f} %){is_}"
+    pixels = View(input_shape=image.view.input_shape)(moved.images_NCHW)
     return ImageGrid(title=title, images=drawable(pixels), wrong=(not right,))
 
 
@@ -214,7 +214,7 @@ def _map_sheet(name: str, maps: Tensor) -> ImageGrid:
 
 
 def drawable(images_NCHW: Tensor) -> npt.NDArray[np.float32]:  # noqa: N803
-    """Return pictures (bytes, or floats in [0, 1]) as a sheet holds them: (N, H, W), or (N, H, W, 3) for colours."""
+    """Return images (bytes, or floats in [0, 1]) as a sheet holds them: (N, H, W), or (N, H, W, 3) for colours."""
     shown = images_NCHW.to(torch.float32)
     if images_NCHW.dtype == torch.uint8:
         shown = shown / 255
@@ -228,7 +228,7 @@ def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Mod
     test = shown.splits.test
     chosen, predicted = _predicted(model, adapt(test, shown.view, "cpu"), look, assignment)
     if not chosen:
-        raise CnnbenchError(f"All {len(test)} test pictures of {dataset.name} are predicted rightly: none is wrong.")
+        raise CnnbenchError(f"All {len(test)} test images of {dataset.name} are predicted rightly: none is wrong.")
 
     labels = [int(test.labels_N[at]) for at in chosen]
     wrong = tuple(a != b for a, b in zip(predicted, labels, strict=True))
@@ -239,7 +239,7 @@ def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Mod
     said = "wrong" if look.wrong else f"{sum(wrong)} of {len(wrong)} wrong"
 
     return ImageGrid(
-        title=f"test pictures of {dataset.name} and their predicted classes: {said}",
+        title=f"test images of {dataset.name} and their predicted classes: {said}",
         images=drawable(test.images_NCHW[chosen]),
         names=names,
         wrong=wrong,
@@ -249,7 +249,7 @@ def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Mod
 def _predicted(
     model: nn.Module, split: Split, look: VisualRequest, assignment: Assignment
 ) -> tuple[list[int], list[int]]:
-    """Return the first `count` pictures of a part by their numbers, or the first wrong ones, and their classes."""
+    """Return the first `count` images of a part by their numbers, or the first wrong ones, and their classes."""
     chosen: list[int] = []
     predicted: list[int] = []
     at = 0
@@ -261,7 +261,7 @@ def _predicted(
                 chosen.append(at)
                 predicted.append(found)
             at += 1
-        assignment.on_message(f"{at} test pictures", at / len(split))
+        assignment.on_message(f"{at} test images", at / len(split))
         if len(chosen) == look.count:
             break
 

@@ -1,4 +1,4 @@
-"""Convolutional classifiers of CIFAR-10 pictures, each a plain sequence of layers."""
+"""Convolutional classifiers of CIFAR-10 images, each a plain sequence of layers."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ SPECS = (
         errata=(
             Erratum(
                 where="cifar-cnn, transform",
-                mistake="the random flip and crop are applied to the test pictures too",
-                corrected="test pictures are only normalised",
+                mistake="the random flip and crop are applied to the test images too",
+                corrected="test images are only normalised",
             ),
             Erratum(
                 where="cifar-cnn, curves",
@@ -118,8 +118,8 @@ SPECS = (
         errata=(
             Erratum(
                 where="tudui, data",
-                mistake="trains on the test pictures and evaluates nowhere",
-                corrected="trains on the training pictures, evaluates on the test pictures",
+                mistake="trains on the test images and evaluates nowhere",
+                corrected="trains on the training images, evaluates on the test images",
             ),
             Erratum(
                 where="tudui, training",

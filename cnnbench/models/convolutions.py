@@ -22,11 +22,11 @@ def kept_kernels(model: nn.Module) -> torch.Tensor | None:
 
 
 def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
-    """Return all convolutions over two dimensions by their names in the network, in the order of its modules."""
+    """Return all convolutions over two dimensions by their names in the model, in the order of its modules."""
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
 
 
-def convolution(model: nn.Module, network: str, layer: str) -> tuple[str, nn.Conv2d]:
+def convolution(model: nn.Module, model_name: str, layer: str) -> tuple[str, nn.Conv2d]:
     """Return name and module of the convolution that `layer` names, or counts from 1 on if it is a number.
 
     Raises:
@@ -35,10 +35,10 @@ def convolution(model: nn.Module, network: str, layer: str) -> tuple[str, nn.Con
     """
     known = convolutions(model)
     if not known:
-        raise UnsupportedError(f"{network} has no convolution, and so no kernels.")
+        raise UnsupportedError(f"{model_name} has no convolution, and so no kernels.")
     if layer.isdigit():
         if not 1 <= int(layer) <= len(known):
-            raise UsageError(f"There is no convolution {layer} in {network}, which has 1 to {len(known)}.")
+            raise UsageError(f"There is no convolution {layer} in {model_name}, which has 1 to {len(known)}.")
         return list(known.items())[int(layer) - 1]
     name = module_name(layer)
     if name not in known:

@@ -1,4 +1,4 @@
-"""The network of `digit_cnn`: a module of its own, because it also gives its feature maps (needs torch)."""
+"""The model of `digit_cnn`: a module of its own, because it also gives its feature maps (needs torch)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class DigitCNN(nn.Module):
         )
 
     def feature_maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return both ReLU feature maps of (N, 1, 28, 28) pictures: (N, 4, 28, 28) and (N, 8, 14, 14)."""
+        """Return both ReLU feature maps of (N, 1, 28, 28) images: (N, 4, 28, 28) and (N, 8, 14, 14)."""
         first = self.stage1(images)
         return first, self.stage2(self.pool1(first))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return log-probabilities (N, 10) of (N, 1, 28, 28) pictures."""
+        """Return log-probabilities (N, 10) of (N, 1, 28, 28) images."""
         scores: torch.Tensor = self.classifier(self.pool2(self.feature_maps(images)[1]))
         return scores

@@ -69,10 +69,8 @@ LOSS_DIVIDED_TWICE = Erratum(
 )
 
 _DATA_ERRATA = (
-    Erratum(
-        where="mslearn 2.1", mistake="6,000 training and 1,000 test pictures", corrected="60,000 and 10,000 pictures"
-    ),
-    Erratum(where="mslearn 2", mistake="announces the first 8 pictures and draws seven", corrected="seven pictures"),
+    Erratum(where="mslearn 2.1", mistake="6,000 training and 1,000 test images", corrected="60,000 and 10,000 images"),
+    Erratum(where="mslearn 2", mistake="announces the first 8 images and draws seven", corrected="seven images"),
     Erratum(
         where="mslearn 3.1",
         mistake="prints softmax([-1, 1, 2]) as [0.035, 0.25, 0.705]",
@@ -84,7 +82,7 @@ _DATA_ERRATA = (
 _MLP_ERRATA = (
     Erratum(
         where="mslearn 3.5, 3.6",
-        mistake="log-softmax over dimension 0, the pictures of a batch",
+        mistake="log-softmax over dimension 0, the images of a batch",
         corrected="dimension 1, the classes",
     ),
     Erratum(
@@ -165,7 +163,7 @@ SPECS = (
         mult_adds=203_530,
         recipe=replace(MNIST_RECIPE, loss="cross_entropy"),
         deviations=(
-            "a Flatten comes first, so that it takes pictures; the page gives it vectors of 784",
+            "a Flatten comes first, so that it takes images; the page gives it vectors of 784",
             "the page trains it nowhere: the recipe is that of the mslearn MLP with cross-entropy on the scores",
         ),
     ),

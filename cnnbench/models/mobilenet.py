@@ -44,7 +44,7 @@ _BLOCK_PARAMS = (
 
 _SIZE = "summary at 244x244"
 _STEPS = "minibatches 0, 90, 180, 270, 360, 450, 540 of 625, rounded to four places"
-_TRAINING_PICTURES = "called validation on the page, but on the training pictures"
+_TRAINING_IMAGES = "called validation on the page, but on the training images"
 
 _PRINTED = (
     *printed(params=2_226_434, trainable_params=2_562, non_trainable_params=2_223_872),
@@ -53,8 +53,8 @@ _PRINTED = (
     *printed("summary at 244x244; the sum holds forward_mb of an older counter", total_mb_244=29.74),
     *printed(block_params=_BLOCK_PARAMS),
     *printed(_SIZE, block_shapes_244=(*(n for k, c, s in _BLOCKS for n in (c, s, s) * k), 2)),
-    *printed(_TRAINING_PICTURES, train_top1=0.98245),
-    *printed(f"{_TRAINING_PICTURES}; divided by the batch once too often", train_loss=0.002347727584838867),
+    *printed(_TRAINING_IMAGES, train_top1=0.98245),
+    *printed(f"{_TRAINING_IMAGES}; divided by the batch once too often", train_loss=0.002347727584838867),
     *printed(_STEPS, train_top1_by_step=(0.5, 0.9444, 0.9489, 0.9493, 0.9501, 0.9495, 0.9521)),
     *printed(
         f"{_STEPS}; divided by the batch once too often",
@@ -87,8 +87,8 @@ SPECS = (
         trainable_params=3_504_872,
         macs=300_774_272,
         mult_adds=300_809_384,
-        printed=printed("of the first cat picture", predicted_class=281),
-        deviations=("built by torchvision; the page loads the same network through torch.hub",),
+        printed=printed("of the first cat image", predicted_class=281),
+        deviations=("built by torchvision; the page loads the same model through torch.hub",),
         pretrained="mobilenet_v2",
     ),
     ModelSpec(
@@ -107,9 +107,9 @@ SPECS = (
         errata=(
             Erratum(
                 where="mslearn 7.1",
-                mistake="the loader of chapter 7 takes the training pictures for its test set: 0.98245 is training"
+                mistake="the loader of chapter 7 takes the training images for its test set: 0.98245 is training"
                 " accuracy (19,649 of 20,000)",
-                corrected="held-out pictures",
+                corrected="held-out images",
             ),
             Erratum(
                 where="mslearn 7.3",

@@ -129,7 +129,7 @@ class _Tree:
     """What is imported from a folder; of the package cnnbench a tree may have its own, which is put aside in between.
 
     The folder, its `src` and the folder of `file` come first on the path, for as long as the process lives: what a
-    network imports later is the tree's too. The current folder goes, because it may be another revision of the same.
+    model imports later is the tree's too. The current folder goes, because it may be another revision of the same.
     """
 
     def __init__(self, folder: Path, file: Path | None = None) -> None:

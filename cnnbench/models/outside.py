@@ -98,7 +98,7 @@ def load_plugins(reserved: Container[str]) -> Plugins:
 def _split(name: str) -> tuple[str, str]:
     """Return source and rest of an outside name: (`torchvision`, NAME), (`timm`, NAME) or (FILE.py, FACTORY)."""
     if name.endswith(".py"):
-        raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a network.")
+        raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a model.")
     source, _, rest = name.rpartition(":") if ".py:" in name else name.partition(":")
     if source in _PACKAGES:
         return source, rest
@@ -197,7 +197,7 @@ def factory_spec(name: str, path: Path, factory: str, module: ModuleType, input_
     make = getattr(module, factory)
     if not callable(make):
         kind = type(make).__name__
-        raise UsageError(f"'{factory}' in {path} is of type {kind}, not a function or class that makes a network.")
+        raise UsageError(f"'{factory}' in {path} is of type {kind}, not a function or class that makes a model.")
 
     return ModelSpec(
         name=name,

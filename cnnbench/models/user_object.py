@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PREFIX = "saved:"
-MAKE_IT = "Give a function that makes the network, at the top level of a module."
+MAKE_IT = "Give a function that makes the model, at the top level of a module."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,19 +41,19 @@ def is_saved(name: str) -> bool:
 
 
 def save_model(file: Path, model: object) -> str:
-    """Write a network, or what makes one, into `file`, and return the name of the model, within a run.
+    """Write a model, or what makes one, into `file`, and return the name of the model, within a run.
 
-    What another process cannot find by its name, such as a lambda, is called here, and its network written.
+    What another process cannot find by its name, such as a lambda, is called here, and its model written.
 
     Raises:
-        UsageError: what is given makes no network, or neither it nor its network can be written.
+        UsageError: what is given makes no model, or neither it nor its model can be written.
     """
     from torch import nn
 
     made = model
     if not isinstance(model, nn.Module):
         if not callable(model):
-            raise UsageError(f"The model is a {type(model).__name__}, neither a network nor a function that makes one.")
+            raise UsageError(f"The model is a {type(model).__name__}, neither a model nor a function that makes one.")
         if not _by_name(model):
             made = model()
             if not isinstance(made, nn.Module):
@@ -61,7 +61,7 @@ def save_model(file: Path, model: object) -> str:
     try:
         written = pickle.dumps(made)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UsageError(f"The network cannot be handed to another process: {error}. {MAKE_IT}") from error
+        raise UsageError(f"The model cannot be handed to another process: {error}. {MAKE_IT}") from error
     names = {type(part).__module__ for part in made.modules()} if isinstance(made, nn.Module) else {made.__module__}
     saved = _Saved(path=tuple(sys.path), modules=tuple(_files(names)), model=written)
     file.write_bytes(pickle.dumps(saved))
@@ -69,7 +69,7 @@ def save_model(file: Path, model: object) -> str:
 
 
 def called(model: object) -> str:
-    """Return what a person calls a network, or what makes one."""
+    """Return what a person calls a model, or what makes one."""
     return str(getattr(model, "__name__", type(model).__name__))
 
 
@@ -96,18 +96,18 @@ def find_saved(name: str, input_shape: Shape | None) -> ModelSpec:
         family="saved",
         source="another process",
         input_shape=input_shape or FILE_INPUT_SHAPE,
-        build=lambda: _network(made),
+        build=lambda: _model(made),
     )
 
 
-def _network(made: object) -> nn.Module:
+def _model(made: object) -> nn.Module:
     from torch import nn
 
-    # a network may be built more than once, and changed each time
-    network = made() if callable(made) and not isinstance(made, nn.Module) else copy.deepcopy(made)
-    if not isinstance(network, nn.Module):
-        raise CnnbenchError(f"{called(made)}() returned a {type(network).__name__}, not a torch.nn.Module.")
-    return network
+    # a model may be built more than once, and changed each time
+    model = made() if callable(made) and not isinstance(made, nn.Module) else copy.deepcopy(made)
+    if not isinstance(model, nn.Module):
+        raise CnnbenchError(f"{called(made)}() returned a {type(model).__name__}, not a torch.nn.Module.")
+    return model
 
 
 def _by_name(model: Callable[[], object]) -> bool:

@@ -76,11 +76,11 @@ _VGG16_PRINTED = (
         values=(*_feature_shapes(224), 512, 7, 7, *(4096,) * 6, 1000),
         note=_LISTED,
     ),
-    *printed("of the first cat picture", predicted_class=282),
+    *printed("of the first cat image", predicted_class=282),
 )
 
 _DIVIDED = "divided by the batch once too often"
-_UNFROZEN = "held-out pictures, one more epoch with all layers trainable, Adam 0.0001"
+_UNFROZEN = "held-out images, one more epoch with all layers trainable, Adam 0.0001"
 _STEPS = "minibatches 180, 270, 360 ... 1170 of 1250, rounded to four places"
 _STEPS_UNFROZEN = "minibatches 90, 180, 270 ... 1170 of 1250, rounded to four places"
 _STEP_TOP1 = (
@@ -110,8 +110,8 @@ _TRANSFER_PRINTED = (
         values=(*_feature_shapes(244), 512, 7, 7, 2),
         note="Conv2d ReLU MaxPool2d AdaptiveAvgPool2d Linear",
     ),
-    *printed("held-out pictures, head trained", val_top1=0.9671868747499),
-    *printed(f"held-out pictures, head trained; {_DIVIDED}", val_loss=0.25287964306816474),
+    *printed("held-out images, head trained", val_top1=0.9671868747499),
+    *printed(f"held-out images, head trained; {_DIVIDED}", val_loss=0.25287964306816474),
     *printed(_STEPS, train_top1_by_step=_STEP_TOP1),
     *printed(f"{_STEPS}; {_DIVIDED}", train_loss_by_step=_STEP_LOSS),
     *printed(_UNFROZEN, val_top1_unfrozen=0.974389755902361),
@@ -122,7 +122,7 @@ _TRANSFER_PRINTED = (
 
 SUMMARY_SIZE = Erratum(
     where="mslearn 6.6, 7.3",
-    mistake="the layer table is printed for 244x244 pictures while the data is 224x224",
+    mistake="the layer table is printed for 244x244 images while the data is 224x224",
     corrected="224x224 is used; both are shown",
 )
 
@@ -131,8 +131,8 @@ _TRANSFER_ERRATA = (
     SUMMARY_SIZE,
     Erratum(
         where="mslearn 6.6",
-        mistake="saves and loads the whole network by pickle, which today's torch.load refuses",
-        corrected="weights in safetensors, the network built by name",
+        mistake="saves and loads the whole model by pickle, which today's torch.load refuses",
+        corrected="weights in safetensors, the model built by name",
     ),
     Erratum(
         where="mslearn 6.7",
@@ -157,7 +157,7 @@ _VGG16_ERRATA = (
 
 _LINEAR_RECIPE = Recipe(
     dataset="cats_dogs",
-    transform=f"{RESIZE_AND_CROP}; features of 800 pictures by VGG-16 in batches of 8, split 700 to 100",
+    transform=f"{RESIZE_AND_CROP}; features of 800 images by VGG-16 in batches of 8, split 700 to 100",
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
     loss="nll",

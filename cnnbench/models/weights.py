@@ -1,4 +1,4 @@
-"""Trained weights for a built network: none, torchvision's default ones, or a file."""
+"""Trained weights for a built model: none, torchvision's default ones, or a file."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import nn
 
 from cnnbench.spec import MissingError, ModelSpec, UsageError
 
-# Classes of ImageNet, for which torchvision's networks are published.
+# Classes of ImageNet, for which torchvision's models are published.
 PUBLISHED_CLASSES = 1000
 
 _SHOWN_KEYS = 3
 
 
 def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
-    """Load weights into `model`, a network built from `spec`.
+    """Load weights into `model`, a model built from `spec`.
 
     `choice` is `none` (nothing is done), `default` (torchvision's, downloaded where torch.hub does not have them yet)
-    or the path of a file: safetensors, or what `torch.save` makes of a state dict. Where a network has another head
-    than the published one, default weights leave the head as it is, and so does a file of the published network's.
+    or the path of a file: safetensors, or what `torch.save` makes of a state dict. Where a model has another head
+    than the published one, default weights leave the head as it is, and so does a file of the published model's.
 
     Raises:
-        UsageError: the model has no default weights, there is no such file, or it does not fit the network.
+        UsageError: the model has no default weights, there is no such file, or it does not fit the model.
         MissingError: the weights cannot be downloaded.
     """
     if choice == "none":
@@ -48,12 +48,12 @@ def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
 
 
 def _has_another_head(spec: ModelSpec) -> bool:
-    """Return whether the network is a published one under another head."""
+    """Return whether the model is a published one under another head."""
     return spec.pretrained is not None and spec.name.removeprefix("torchvision:") != spec.pretrained
 
 
 def _is_published(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
-    """Return whether the head in `state` is that of a published network, by its number of classes."""
+    """Return whether the head in `state` is that of a published model, by its number of classes."""
     head = _head(model)
     return any(key.startswith(head) and value.shape[:1] == (PUBLISHED_CLASSES,) for key, value in state.items())
 
@@ -139,13 +139,13 @@ def _fit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> No
     own = model.state_dict()
     differing = (
         *(f"{key} is missing" for key in own if key not in state),
-        *(f"{key} is not in the network" for key in state if key not in own),
+        *(f"{key} is not in the model" for key in state if key not in own),
         *(
-            f"{key} is {tuple(state[key].shape)} where the network has {tuple(own[key].shape)}"
+            f"{key} is {tuple(state[key].shape)} where the model has {tuple(own[key].shape)}"
             for key in own
             if key in state and state[key].shape != own[key].shape
         ),
     )
     if differing:
         more = f", and {len(differing) - _SHOWN_KEYS} more" if len(differing) > _SHOWN_KEYS else ""
-        raise UsageError(f"The weights {origin} do not fit the network: {'; '.join(differing[:_SHOWN_KEYS])}{more}.")
+        raise UsageError(f"The weights {origin} do not fit the model: {'; '.join(differing[:_SHOWN_KEYS])}{more}.")

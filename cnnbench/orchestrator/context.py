@@ -12,7 +12,7 @@ from cnnbench.spec import Case
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Done
 
-# Longest wait for one network's counts, memory or error: torchvision's largest takes ten seconds.
+# Longest wait for one model's counts, memory or error: torchvision's largest takes ten seconds.
 WHOLE_S = 60.0
 
 
@@ -26,7 +26,7 @@ class RunContext:
     scratch: str
 
 
-def patience_s(context: RunContext, case: Case) -> float:
+def timeout_of(context: RunContext, case: Case) -> float:
     """Return how long to wait for a piece of work: not long where it is emulated."""
     emulated = replace(case, role="timed") in context.plan.emulated
     return min(EMULATED_TIMEOUT_S if emulated else WHOLE_S, case.budget.timeout_s)

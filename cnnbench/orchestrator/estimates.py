@@ -10,7 +10,7 @@ from cnnbench.orchestrator.plan import Plan
 from cnnbench.spec import Case, Request, UsageError
 from cnnbench.variants import REFERENCE
 
-# Expected seconds to fork, build and warm up a cell of a small network: 0.7 to 0.9 were seen on two cores.
+# Expected seconds to fork, build and warm up a cell of a small model: 0.7 to 0.9 were seen on two cores.
 SETUP_S = 0.9
 
 # Expected seconds to start the control workload; seen on two cores. For the ETA only.
@@ -22,7 +22,7 @@ EXTRA_S = 0.3
 ERROR_S_PER_MAC = 0.4e-9
 MEMORY_S_PER_MAC = 0.1e-9
 
-# Expected seconds of a cold torch.compile of a mid-sized network; seen on two cores. For the ETA only.
+# Expected seconds of a cold torch.compile of a mid-sized model; seen on two cores. For the ETA only.
 COMPILE_S = 35.0
 COMPILE_AUTOTUNE_S = 150.0
 
@@ -34,7 +34,7 @@ CHECK_COMPILED_S = 15.0
 # Expected seconds of blocks for a cell until the width of its interval stops it. For the ETA only.
 SAMPLING_S = 6.0
 
-# Expected multiply-adds a second, to guess the time of a pass where a network declares its MACs. For the ETA only.
+# Expected multiply-adds a second, to guess the time of a pass where a model declares its MACs. For the ETA only.
 MACS_PER_S = 60e9
 
 # Passes that a cell makes at least, warm-up and blocks together. For the ETA only.
@@ -49,7 +49,7 @@ TRAINING_COST = 3
 # Share of a run's budget that trainings may take where an accuracy is asked for.
 TRAINING_SHARE = 0.3
 
-# Expected seconds to count one network, and to start the fork server. For the ETA only.
+# Expected seconds to count one model, and to start the fork server. For the ETA only.
 COMPLEXITY_S = 0.7
 START_S = 5.0
 

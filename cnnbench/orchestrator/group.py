@@ -30,7 +30,7 @@ FEWEST_TO_END = 6
 FEWEST_COMPILED = 4
 COMPILED_SHARE = 0.25
 
-# Rounds that a cell may fail in after it went well in one; a network that fails at random is not worth more.
+# Rounds that a cell may fail in after it went well in one; a model that fails at random is not worth more.
 MOST_FAILURES = 2
 
 # All models are measured in one environment.

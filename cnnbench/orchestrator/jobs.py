@@ -10,7 +10,7 @@ from typing import Literal
 from cnnbench import machine
 from cnnbench.machine import threads_of
 from cnnbench.orchestrator.blocks import OnProgress
-from cnnbench.orchestrator.context import RunContext, conditions_of, left_of, patience_s
+from cnnbench.orchestrator.context import RunContext, conditions_of, left_of, timeout_of
 from cnnbench.orchestrator.estimates import COMPILED_EXTRA_S, COMPLEXITY_S, TRAINING_SHARE, extra_s, work_of
 from cnnbench.orchestrator.machine_limits import cache_file, ceilings_case, find_ceilings, measured_ceilings
 from cnnbench.spec import Case, Device
@@ -207,7 +207,7 @@ class Beside:
 
         failed = False
         for worker, case in zip(workers, cases, strict=True):
-            reply = worker.receive(patience_s(self._context, case))
+            reply = worker.receive(timeout_of(self._context, case))
             worker.close()
             assert isinstance(reply, Done | Failure)
             failed = failed or isinstance(reply, Failure)

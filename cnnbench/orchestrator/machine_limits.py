@@ -122,19 +122,19 @@ def examine(device: Device, threads: int, *, measure: bool, on_progress: Callabl
 
 def watch_control_workload(host: Host, case: Case, *, scratch: str) -> WatchedWorkload | Failure:
     """Sample the fixed work of every run `CONTROL_WORKLOAD_SAMPLES` times, and read the machine's counters."""
-    worker, patience = host.start(), case.budget.timeout_s
+    worker, timeout_s = host.start(), case.budget.timeout_s
     samples = []
     try:
         for request, expected in ((Job(case=case, scratch=scratch), Built), (Warm(), Ready)):
             worker.send(request)
-            reply = worker.receive(patience)
+            reply = worker.receive(timeout_s)
             if isinstance(reply, Failure):
                 return reply
             assert isinstance(reply, expected)
         before = machine.read_counters(time.monotonic())
         for _ in range(CONTROL_WORKLOAD_SAMPLES):
             worker.send(Take())
-            reply = worker.receive(patience)
+            reply = worker.receive(timeout_s)
             if isinstance(reply, Failure):
                 return reply
             assert isinstance(reply, Taken)

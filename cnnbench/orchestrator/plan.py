@@ -88,7 +88,7 @@ def _emulated(judged: Mapping[Case, Support]) -> Mapping[Case, str]:
 
 
 def _numerics(groups: Iterable[Group]) -> tuple[Case, ...]:
-    """Return one case for each model and variant whose scores may differ from the network's as it is written.
+    """Return one case for each model and variant whose scores may differ from the model's as it is written.
 
     They are those of inference at the same batch size. A variant that is compiled for training only is not among them:
     to compile it for inference as well would take longer than measuring it.

@@ -21,7 +21,7 @@ from cnnbench.workers.messages import Built, Failure, Job, News, Tried, Try
 # For work that is one answer of one worker.
 ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0)
 
-# Longest wait for the classes of pictures, or pictures of a network, whose weights may be downloaded first. Our choice.
+# Longest wait for the classes of images, or images of a model, whose weights may be downloaded first. Our choice.
 PREDICTION_S = 3600.0
 
 
@@ -45,7 +45,7 @@ def _counting(model: str) -> Request:
     return Request(title="describe", sections=(Section(models=(model,), variants=("eager",)),), budget=ONE_ANSWER)
 
 
-def predict_classes(  # which network, with which weights, where, of what
+def predict_classes(  # which model, with which weights, where, of what
     model: str, weights: str, device: Device, images: tuple[str, ...], *, top: int, dataset: str | None
 ) -> Outcome | str:
     """Return what `runners.predict` gives for the files `images`, or why it cannot."""
@@ -75,7 +75,7 @@ def look_into(request: Request, look: VisualRequest, on_message: Callable[[News]
 
 @contextmanager
 def _one_job(request: Request) -> Iterator[tuple[Host, Job]]:
-    """Have a host, and a job for the first case of `request` as its network is built."""
+    """Have a host, and a job for the first case of `request` as its model is built."""
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, request.sections[0].models)
         case = make_plan(request, environment, shapes).groups[0].cases[0]

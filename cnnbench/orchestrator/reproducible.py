@@ -21,16 +21,16 @@ from cnnbench.workers.messages import Failure, Job
 # training ends with.
 ONE_THREAD = 1
 
-# Longest wait for a network's counts, its compilation, or an epoch: minutes for the largest. Our choice.
+# Longest wait for a model's counts, its compilation, or an epoch: minutes for the largest. Our choice.
 ANSWER_S = 600.0
 
-# Expected seconds of a short training of a small network; 2 to 6 were seen on two cores. For the ETA only.
+# Expected seconds of a short training of a small model; 2 to 6 were seen on two cores. For the ETA only.
 TRAINING_S = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckOptions:
-    """One network to look at: at which input (None: its own), compiled or not, and trained for how many epochs, if any.
+    """One model to look at: at which input (None: its own), compiled or not, and trained for how many epochs, if any.
 
     `dataset` and `seed` are those of the training.
     """
@@ -52,7 +52,7 @@ class _Piece:
 
 
 def examine(asked: Sequence[CheckOptions], on_progress: Callable[[Progress], None]) -> Iterator[Record]:
-    """Yield what came of each network: a record of its counts, one of compiling it, one of training it, as asked.
+    """Yield what came of each model: a record of its counts, one of compiling it, one of training it, as asked.
 
     The counts of torch.compile are of the role `numerics`; where the machine cannot compile, that record is
     `unsupported` and says why. As many workers are at work at once as there are cores, the longest pieces first.
@@ -98,7 +98,7 @@ def _request(*asked: CheckOptions) -> Request:
 def _planned(
     one: CheckOptions, environment: Environment, shapes: Mapping[str, Shape], scratch: str
 ) -> tuple[list[_Piece], list[Record]]:
-    """Return the pieces of work for a network, and records of what the machine cannot do."""
+    """Return the pieces of work for a model, and records of what the machine cannot do."""
     plan = make_plan(_request(one), environment, shapes)
     pieces = [_piece(case, scratch, COMPLEXITY_S) for case in plan.complexity]
     pieces += [_piece(case, scratch, COMPILE_S) for case in plan.numerics]

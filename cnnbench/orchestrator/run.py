@@ -21,7 +21,7 @@ from cnnbench.record import Environment, Record
 from cnnbench.spec import Case, Device, Request, Shape
 from cnnbench.variants import REFERENCE
 from cnnbench.workers.calls import (
-    Given,
+    HasOutcome,
     as_record,
     ask,
     check_environment,
@@ -143,9 +143,9 @@ class BenchmarkRun:
         return record is not None and record.status in _SETTLED[case.task == "accuracy"]
 
     def _is_broken(self, case: Case) -> bool:
-        """Return whether the network was seen to hang, or to fail where it was timed, so that it is not asked again.
+        """Return whether the model was seen to hang, or to fail where it was timed, so that it is not asked again.
 
-        Ceilings are broken where no network was timed: there is nothing to hold under them.
+        Ceilings are broken where no model was timed: there is nothing to hold under them.
         """
         if case.role == "ceilings":
             return not self._timed
@@ -216,13 +216,13 @@ class BenchmarkRun:
             self._on_record(context.environment, seen.case, started, seen, number=number, group=group)
 
     def _note(self, case: Case, failure: Failure) -> None:
-        """Remember what a cell met, so that nothing beside it meets it again; a hang is the whole network's."""
+        """Remember what a cell met, so that nothing beside it meets it again; a hang is the whole model's."""
         self._failed.add(conditions_of(case))
         if failure.status == "timeout" and case.variant.name == REFERENCE:
             self._hung.setdefault(case.model, failure)
 
     def _give_up(self, context: RunContext, groups: Sequence[GroupRounds], model: str) -> None:
-        """Leave out all cells of a network that hangs: they would hang too, each for as long."""
+        """Leave out all cells of a model that hangs: they would hang too, each for as long."""
         failure = self._hung[model]
         for group in groups:
             for case in group.give_up(failure, model):
@@ -233,7 +233,7 @@ class BenchmarkRun:
         environment: Environment,
         case: Case,
         started: float,
-        got: Given | Failure,
+        got: HasOutcome | Failure,
         *,
         number: int = 0,
         group: GroupRounds | None = None,

@@ -1,4 +1,4 @@
-"""Start the workers of a round: build the networks side by side, then warm them up one after the other."""
+"""Start the workers of a round: build the models side by side, then warm them up one after the other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def start(
     """Start workers for `cells` and warm them up; `shapes` are those of the samples of earlier rounds.
 
     In the first round the first cell of each model from outside goes ahead: what stops it would stop the others too,
-    and a network that hangs costs one timeout and not one a variant.
+    and a model that hangs costs one timeout and not one a variant.
     """
     firsts = {cell.case.model: cell for cell in reversed(cells)}
     new = [cell for cell in cells if cell.case.model not in MODELS and cell.case not in shapes]
@@ -65,7 +65,7 @@ def start(
 def _start_all(
     cells: Sequence[RunningCell], shapes: Mapping[Case, SampleShape], limits: WorkerLimits, on_progress: OnProgress
 ) -> None:
-    """Build the networks of `cells` at once: nothing is timed yet, so they may share the cores. Then warm each up."""
+    """Build the models of `cells` at once: nothing is timed yet, so they may share the cores. Then warm each up."""
     for cell in cells:
         cell.start()
         cell.at_work().send(
@@ -97,12 +97,12 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
     compiles = bool(case.variant.compile_mode) and case.role != "control_workload"
     if compiles and cell.first:
         on_progress(f"{case.label()}: compiling (a minute or so)")
-    patience = EMULATED_TIMEOUT_S if emulated is not None else case.budget.timeout_s
+    timeout_s = EMULATED_TIMEOUT_S if emulated is not None else case.budget.timeout_s
     if compiles:
-        patience = max(patience, COMPILE_TIMEOUT_S)
+        timeout_s = max(timeout_s, COMPILE_TIMEOUT_S)
 
     cell.at_work().send(Warm(shape=shape))
-    reply = cell.receive(patience)
+    reply = cell.receive(timeout_s)
     if isinstance(reply, Ready):
         cell.ready = reply
         cell.warnings += reply.warnings
@@ -113,9 +113,9 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
 
     assert isinstance(reply, Failure)
     if emulated is not None and reply.status == "timeout":
-        cell.failure = Failure(status="unsupported", error=f"{emulated}; given up after {patience:.0f} s of warm-up")
+        cell.failure = Failure(status="unsupported", error=f"{emulated}; given up after {timeout_s:.0f} s of warm-up")
     else:
-        cell.failure = with_option(reply, patience)
+        cell.failure = with_option(reply, timeout_s)
 
 
 def _emulated(cell: RunningCell, limits: WorkerLimits) -> str | None:

@@ -98,7 +98,7 @@ def test_weights(
 ) -> Iterator[Record]:
     """Test the weights of `request` on a part of its dataset under each of `variants`, and yield the records.
 
-    With `shift`, under the first variant also on pictures that are moved by up to so many pixels.
+    With `shift`, under the first variant also on images that are moved by up to so many pixels.
     """
     model = request.sections[0].models[0]
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:

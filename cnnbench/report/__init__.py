@@ -18,7 +18,7 @@ class Writer:
     """One format: the name of its file in a run folder, and the function from a report to the file's text.
 
     `printed`: it is offered for standard output, too. `illustrated`, where there is one, gives the files of a run
-    folder instead: text and the pictures beside it.
+    folder instead: text and the images beside it.
     """
 
     file_name: str
@@ -34,13 +34,13 @@ class Writer:
 
 
 def _markdown(report: Report) -> Mapping[str, bytes]:
-    """Return the report as Markdown, and its charts as pictures beside it."""
+    """Return the report as Markdown, and its charts as images beside it."""
     from cnnbench.report.drawing import draw_chart
 
     drawn = charts(report)
-    pictures = {f"report-{chart.name}.png": draw_chart(chart, "png") for chart in drawn}
-    text = to_markdown(report, pictures=dict(zip(pictures, drawn, strict=True)))
-    return {"report.md": text.encode(), **pictures}
+    images = {f"report-{chart.name}.png": draw_chart(chart, "png") for chart in drawn}
+    text = to_markdown(report, images=dict(zip(images, drawn, strict=True)))
+    return {"report.md": text.encode(), **images}
 
 
 # Every format by the name that the command line takes.

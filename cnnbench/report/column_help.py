@@ -27,7 +27,7 @@ def reading(report: Report) -> list[str]:
         lines += _comparing(report)
 
     if any(row.top1_low is not None for row in rows):
-        lines.append("Top-1 is the share of test pictures classified correctly, with its 95 % Wilson interval.")
+        lines.append("Top-1 is the share of test images classified correctly, with its 95 % Wilson interval.")
 
     if report.tested:
         lines.append(f"Top-1 was tested with {listed(report.tested)} only: a model's other rows repeat its value.")
@@ -76,6 +76,6 @@ def _beside(rows: Sequence[Row]) -> list[str]:
             "longest.",
         ),
         ("max_relative_error", "Error is the largest relative error of the scores against fp64 with the same weights."),
-        ("top1_agreement", "Agreement is the share of real pictures whose top class is that of fp64."),
+        ("top1_agreement", "Agreement is the share of real images whose top class is that of fp64."),
     )
     return [text for name, text in texts if any(getattr(row, name) is not None for row in rows)]

@@ -11,9 +11,9 @@ from cnnbench.text import one_line
 LAYER_HEADINGS = ("Layer", "Type", "Output", "Time", "MACs", "Params")
 
 WHERE_TIME_GOES = (
-    "Each layer's own time within a pass of the network as it is written (eager), median over many passes, with its "
+    "Each layer's own time within a pass of the model as it is written (eager), median over many passes, with its "
     "share of the pass; a clock in every layer adds some microseconds to each. Multiply-adds and parameters are of one "
-    "picture, with their shares of the network's."
+    "image, with their shares of the model's."
 )
 
 

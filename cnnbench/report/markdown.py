@@ -29,7 +29,7 @@ MOST_OPEN_ROWS = 3
 # Words at the start of a warning's facts that are worth saying once for all of them. Our choice.
 FEWEST_SHARED_WORDS = 4
 
-# Signs of the bar of a layer that has all of a network's time. Our choice.
+# Signs of the bar of a layer that has all of a model's time. Our choice.
 BAR_SIGNS = 20
 
 _BAR = "\N{FULL BLOCK}"
@@ -39,10 +39,10 @@ _BACKSLASHED = r"\1\\\2"
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
-def to_markdown(report: Report, *, pictures: Mapping[str, Chart] = MappingProxyType({})) -> str:
+def to_markdown(report: Report, *, images: Mapping[str, Chart] = MappingProxyType({})) -> str:
     """Return the report as Markdown; texts from records are escaped, so they show as they are.
 
-    `pictures` are the charts that lie beside it, by the names of their files.
+    `images` are the charts that lie beside it, by the names of their files.
     """
     below = report.differences if len(report.summary) > MOST_SENTENCES else ()
     sections = [
@@ -54,7 +54,7 @@ def to_markdown(report: Report, *, pictures: Mapping[str, Chart] = MappingProxyT
         *_section("Noise", "" if report.noise is None else bullets(card_lines(report.noise))),
         "## Results",
         _tabled(main_table(report.rows)) or "No rows.",
-        *(_illustration(file, chart) for file, chart in pictures.items()),
+        *(_illustration(file, chart) for file, chart in images.items()),
         *_section(f"What differs from {escape(report.reference or 'eager')}", bullets(below)),
         *_section("Where the time goes", _layers(report)),
         *_failures(report.rows),

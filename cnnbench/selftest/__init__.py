@@ -119,7 +119,7 @@ _ALL = (
     ),
     Experiment(
         id="V10",
-        title="warm-up of a network that starts slowly, and of one that never settles",
+        title="warm-up of a model that starts slowly, and of one that never settles",
         holds_if="the first sample lies behind the slow start, within 1 %; the other's warm-up ends at its cap",
         module="fake_time",
         function="warming",

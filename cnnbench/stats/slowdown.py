@@ -1,4 +1,4 @@
-"""How much longer one network takes than another, with one-sided bounds: what a gate asks."""
+"""How much longer one model takes than another, with one-sided bounds: what a gate asks."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def keep_to_cores(threads: int) -> None:
 def one_thread() -> Iterator[None]:
     """Compute with the calling thread alone meanwhile, so that torch starts no others.
 
-    Workers are built side by side on the same cores; and threads that were there before, as after a large network was
+    Workers are built side by side on the same cores; and threads that were there before, as after a large model was
     put into channels_last, `start_threads` would not know for torch's, and they would be left without cores.
     """
     import torch

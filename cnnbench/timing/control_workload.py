@@ -1,4 +1,4 @@
-"""The control workload: fixed work that is sampled beside the networks, so that what changes in it is the machine."""
+"""The control workload: fixed work that is sampled beside the models, so that what changes in it is the machine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ControlWorkload:
 
 
 def control_workload(case: Case) -> ControlWorkload:
-    """Return the control workload for the device of `case`, with matrices from its seed; no network is built.
+    """Return the control workload for the device of `case`, with matrices from its seed; no model is built.
 
     Products run with the threads and the device of the process, outside of any variant's context.
     """

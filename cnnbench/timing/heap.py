@@ -1,4 +1,4 @@
-"""Memory of a worker: its limit, where a network comes to lie, and that what a pass frees is kept for the next."""
+"""Memory of a worker: its limit, where a model comes to lie, and that what a pass frees is kept for the next."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def randomise_heap(rng: random.Random) -> list[Tensor]:
     """Take blocks of memory of random sizes, give half of them back, and return those that must be held on to.
 
     What is built afterwards falls into the holes, so at other offsets within pages and cache lines in each process.
-    Without it all workers that build one network lie alike, since they are forked from one server, and a copy of it
+    Without it all workers that build one model lie alike, since they are forked from one server, and a copy of it
     under another name lies otherwise: that shifts a comparison of equals by 1 % or so, the same way in all
     rounds, and no interval knows of it (Mytkowicz et al. 2009, Producing Wrong Data Without Doing Anything Obviously
     Wrong; Curtsinger and Berger 2013, Stabilizer).

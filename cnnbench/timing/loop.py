@@ -21,7 +21,7 @@ REWARM_CPU_S = 0.005
 REWARM_CUDA_S = 0.020
 
 # Iterations on a CPU that take longer are not repeated before a sample. The first one after an idle time takes 1 ms to
-# 2 ms longer (MobileNetV2: 4 % of 27 ms), for large networks too: VGG16 0.3 to 0.6 %, MobileNetV2 at batch 8 in three
+# 2 ms longer (MobileNetV2: 4 % of 27 ms), for large models too: VGG16 0.3 to 0.6 %, MobileNetV2 at batch 8 in three
 # series 0.2, 0.9 and 1.6 % (two shared cores). All cells of a group pay it alike, and a re-warm would double what a
 # sample costs.
 REWARM_BELOW_S = 0.100
@@ -111,7 +111,7 @@ class Sample:
 
 
 def reading_cost_s(clock: Clock, rounds: int = 2001) -> float:
-    """Return the seconds that an empty timed region reads, the median of `rounds`: what is not the network's."""
+    """Return the seconds that an empty timed region reads, the median of `rounds`: what is not the model's."""
     costs = []
     for _ in range(rounds):
         start = clock.now_ns()

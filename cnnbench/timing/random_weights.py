@@ -20,7 +20,7 @@ def quick_weights() -> Iterator[None]:
     All initialisers of `torch.nn.init` that draw come down to these two; what `torch.randn` and the like make is drawn
     as always. Mean, spread and bounds are the same, and the time of a pass does not depend on which finite numbers it
     multiplies; drawing the 138 million of VGG16 takes over a second in each worker. The seed decides about the numbers
-    as it always does. Not for networks that are trained.
+    as it always does. Not for models that are trained.
 
     The two methods of all tensors are other ones meanwhile; a `TorchDispatchMode` would go through Python in every
     operation of building. Processor time of building VGG16: 0.55 s for 2.2 s, ResNet-18: 0.11 s for 0.16 s, and of what

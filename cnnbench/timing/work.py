@@ -12,7 +12,7 @@ from cnnbench.timing.loop import Timed
 if TYPE_CHECKING:
     import torch
 
-# Different inputs that take turns: a network fed the same numbers again and again runs faster on some devices.
+# Different inputs that take turns: a model fed the same numbers again and again runs faster on some devices.
 INPUTS = 4
 
 
@@ -26,7 +26,7 @@ class InferencePasses:
         self._inputs = cycle(inputs)
 
     def first(self) -> object:
-        """Do one pass and return what the network returned."""
+        """Do one pass and return what the model returned."""
         return self._call(next(self._inputs))
 
     def repeat(self, count: int) -> None:

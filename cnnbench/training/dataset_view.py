@@ -1,4 +1,4 @@
-"""A dataset as a network and its recipe want it: its parts, how pictures are shown, what is done to them at random."""
+"""A dataset as a model and its recipe want it: its parts, how images are shown, what is done to them at random."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cnnbench.models import MODELS
 from cnnbench.spec import ModelSpec, Recipe
 from cnnbench.training.recipes import recipe_of
 
-HALVES_NOTE = "The first half of the test pictures validates, the second half tests, as in the tutorial."
+HALVES_NOTE = "The first half of the test images validates, the second half tests, as in the tutorial."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """A dataset's parts as they were read, how the network sees them, and what belongs beside every result."""
+    """A dataset's parts as they were read, how the model sees them, and what belongs beside every result."""
 
     splits: Splits
     view: View
@@ -25,10 +25,10 @@ class Wanted:
 
 
 def view_of(spec: ModelSpec, dataset: DatasetSpec) -> View:
-    """Return how the network sees the pictures of a dataset; one that takes features, as the network before it does.
+    """Return how the model sees the images of a dataset; one that takes features, as the model before it does.
 
     Raises:
-        UnsupportedError: the pictures do not fit the network.
+        UnsupportedError: the images do not fit the model.
     """
     recipe = recipe_of(spec)
     shape = MODELS[spec.features_of].input_shape if spec.features_of else spec.input_shape
@@ -43,12 +43,12 @@ def wanted(
     recipe: Recipe | None = None,
     on_progress: OnProgress = no_progress,
 ) -> Wanted:
-    """Return the dataset for the network of `spec`, found in `data_dir` or where `data.places` says.
+    """Return the dataset for the model of `spec`, found in `data_dir` or where `data.places` says.
 
-    `recipe` is the one to train by, None: the network's own.
+    `recipe` is the one to train by, None: the model's own.
 
     Raises:
-        UnsupportedError: the pictures do not fit the network; found out before anything is read.
+        UnsupportedError: the images do not fit the model; found out before anything is read.
         MissingError: the dataset is not there.
         UsageError: a file of it is damaged, or not what it must be.
     """
@@ -76,15 +76,15 @@ def _notes(read: Read, recipe: Recipe, dataset: DatasetSpec) -> tuple[str, ...]:
         return read.notes
     said = (
         HALVES_NOTE if recipe.halves else "",
-        "Trained on the test pictures, as the page does." if recipe.trains_on_test else "",
-        "Validated on the training pictures, as the page does." if recipe.validates_on_train else "",
+        "Trained on the test images, as the page does." if recipe.trains_on_test else "",
+        "Validated on the training images, as the page does." if recipe.validates_on_train else "",
     )
     changed = tuple(filter(None, said))
     return (*changed, *(note for note in read.notes if not changed or note != SAME_NOTE))
 
 
 def augmentation_of(recipe: Recipe, dataset: DatasetSpec) -> Augmentation | None:
-    """Return what the recipe does to pictures of its own dataset at random: a digit that is mirrored is none."""
+    """Return what the recipe does to images of its own dataset at random: a digit that is mirrored is none."""
     if dataset.name != recipe.dataset or not (recipe.flip or recipe.crop_padding) or recipe.cache_features:
         return None
     return Augmentation(flip=recipe.flip, padding=recipe.crop_padding)

@@ -24,16 +24,16 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessGroup:
-    """The processes that train one network together, of which this is number `rank` of `size`."""
+    """The processes that train one model together, of which this is number `rank` of `size`."""
 
     rank: int
     size: int
 
     def share(self, images: Tensor, labels: Tensor) -> Share:
-        """Return every `size`-th picture of a batch that all processes have, from picture number `rank` on.
+        """Return every `size`-th image of a batch that all processes have, from image number `rank` on.
 
-        Gradients are averaged over processes, and parts may differ by a picture: the weight makes the average that of
-        the whole batch. A process without a picture takes the first one with weight 0, because all must take part.
+        Gradients are averaged over processes, and parts may differ by an image: the weight makes the average that of
+        the whole batch. A process without an image takes the first one with weight 0, because all must take part.
         """
         own = labels[self.rank :: self.size]
         if not len(own):
@@ -46,7 +46,7 @@ class ProcessGroup:
         return values
 
     def wrap(self, model: Callable[[Tensor], object]) -> nn.Module:
-        """Return `model`, a network, so that its gradients are averaged over all processes in every backward pass."""
+        """Return `model`, a model, so that its gradients are averaged over all processes in every backward pass."""
         assert isinstance(model, nn.Module)
         return nn.parallel.DistributedDataParallel(model)
 

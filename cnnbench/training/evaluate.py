@@ -1,4 +1,4 @@
-"""Score a network on labelled pictures: top-1, top-5, per class, and which class is taken for which."""
+"""Score a model on labelled images: top-1, top-5, per class, and which class is taken for which."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.data.batches import Split, batches
-from cnnbench.spec import UnsupportedError, is_picture
+from cnnbench.spec import UnsupportedError, is_image
 
-# Pictures and pixels that a batch holds at most where the caller has no wish: 256 pictures of 64x64, 20 of 224x224, of
+# Images and pixels that a batch holds at most where the caller has no wish: 256 images of 64x64, 20 of 224x224, of
 # which VGG-16's first layers are half a gigabyte. It changes speed and memory only. Our choice.
 EVALUATION_BATCH = 256
 EVALUATION_PIXELS = 2**20
@@ -25,13 +25,13 @@ _LOGITS_DIMENSIONS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """How a network did on a split.
+    """How a model did on a split.
 
-    `top5_correct` is None where there are no more than five classes, `loss` (the mean over the pictures) where none was
+    `top5_correct` is None where there are no more than five classes, `loss` (the mean over the images) where none was
     asked for. `class_correct` and `class_total` are by class. `calibration_error` is how far the share of right
-    predictions is from the confidence in them: the mean over `BINS` equal ranges of confidence, by pictures (expected
-    calibration error; Guo et al. 2017, arXiv:1706.04599). `predicted` is the class given to each picture, in order.
-    `confusion` has a row for each true class and a column for each predicted one; a network with more outputs than
+    predictions is from the confidence in them: the mean over `BINS` equal ranges of confidence, by images (expected
+    calibration error; Guo et al. 2017, arXiv:1706.04599). `predicted` is the class given to each image, in order.
+    `confusion` has a row for each true class and a column for each predicted one; a model with more outputs than
     the dataset has classes gets one more column, for all the outputs beyond.
     """
 
@@ -52,9 +52,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def main_logits(output: object) -> Tensor:
-    """Return the classifier's scores (pictures, outputs) from what a network returned.
+    """Return the classifier's scores (images, outputs) from what a model returned.
 
-    Networks with auxiliary outputs return a tuple: the entry called `logits` counts, or else the first one.
+    Models with auxiliary outputs return a tuple: the entry called `logits` counts, or else the first one.
 
     Raises:
         UnsupportedError: there is no tensor of that shape.
@@ -64,12 +64,12 @@ def main_logits(output: object) -> Tensor:
         logits = logits[0]
     if not isinstance(logits, Tensor):
         raise UnsupportedError(
-            f"The network returns {type(output).__name__}; needed are a tensor, or a tuple that holds one as `logits` "
+            f"The model returns {type(output).__name__}; needed are a tensor, or a tuple that holds one as `logits` "
             "or first."
         )
     if logits.ndim != _LOGITS_DIMENSIONS:
         shape = "x".join(map(str, logits.shape))
-        raise UnsupportedError(f"The network's output has the shape {shape}; a classifier's is pictures x classes.")
+        raise UnsupportedError(f"The model's output has the shape {shape}; a classifier's is images x classes.")
     return logits
 
 
@@ -79,12 +79,12 @@ def score(
     *,
     batch_size: int | None = None,
     loss: Loss | None = None,
-    draw: torch.Generator | None = None,
+    augment_rng: torch.Generator | None = None,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> Scores:
     """Return the scores of `model` on `split`, which lies on the model's device as the model wants to see it.
 
-    Pictures are not augmented without `draw`. The network is left in evaluation mode. `on_progress` is told
+    Images are not augmented without `augment_rng`. The model is left in evaluation mode. `on_progress` is told
     the share that is done after every batch.
     """
     size = batch_size or fitting_batch(split)
@@ -98,7 +98,7 @@ def score(
     predictions: list[Tensor] = []
 
     with torch.no_grad():
-        for at, (images, labels) in enumerate(batches(split, size, draw=draw), start=1):
+        for at, (images, labels) in enumerate(batches(split, size, augment_rng=augment_rng), start=1):
             logits = main_logits(model(images))
             width = logits.shape[1]
             best = logits.argmax(dim=1)
@@ -131,9 +131,9 @@ def score(
 
 
 def fitting_batch(split: Split) -> int:
-    """Return how many pictures make a batch of at most `EVALUATION_BATCH` pictures and `EVALUATION_PIXELS` pixels."""
+    """Return how many images make a batch of at most `EVALUATION_BATCH` images and `EVALUATION_PIXELS` pixels."""
     shape = split.images_NCHW.shape[1:] if split.view is None else split.view.input_shape
-    height, width = shape[1:] if is_picture(tuple(shape)) else (1, 1)  # features are small
+    height, width = shape[1:] if is_image(tuple(shape)) else (1, 1)  # features are small
     return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (height * width)))
 
 

@@ -1,4 +1,4 @@
-"""Test weights that are already trained: top-1 and top-5, by class, what is taken for what, and moved pictures."""
+"""Test weights that are already trained: top-1 and top-5, by class, what is taken for what, and moved images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 
 class _Under(nn.Module):
-    """A network under a variant, seen from outside as a network in fp32."""
+    """A model under a variant, seen from outside as a model in fp32."""
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__()
@@ -28,20 +28,20 @@ class _Under(nn.Module):
         self._prepared = prepared
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the scores (pictures, classes) in fp32."""
+        """Return the scores (images, classes) in fp32."""
         with self._prepared.context():
             return main_logits(self._prepared.call(self._prepared.place(images))).float()
 
 
 def measure_scores(assignment: Assignment) -> Outcome:
-    """Return how the network does on the named part of the case's dataset, shown as its recipe shows pictures.
+    """Return how the model does on the named part of the case's dataset, shown as its recipe shows images.
 
     `class_correct` and `class_total` are by class; `confusion` is (class, predicted), row by row, with one column more
-    where the network has outputs beyond the dataset's classes; `predicted` is by picture. With a `shift`,
+    where the model has outputs beyond the dataset's classes; `predicted` is by image. With a `shift`,
     `shift_correct` holds for each of the directions in turn how many are right when all are moved by 1, 2 ... pixels.
 
     Raises:
-        UnsupportedError: the pictures do not fit the network.
+        UnsupportedError: the images do not fit the model.
     """
     case, spec, part = assignment.case, assignment.spec, assignment.part or "test"
     prepared = prepare(assignment.build(), case.variant, case.device)
@@ -63,7 +63,7 @@ def measure_scores(assignment: Assignment) -> Outcome:
             found["shift_correct"] = _moved(model, split, shown.view, assignment)
 
     measurements = tuple(Measurement(quantity=quantity, samples=samples) for quantity, samples in found.items())
-    return Outcome(measurements=measurements, notes=(f"Tested on the {part} pictures of {dataset.name}.", *shown.notes))
+    return Outcome(measurements=measurements, notes=(f"Tested on the {part} images of {dataset.name}.", *shown.notes))
 
 
 def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
@@ -85,7 +85,7 @@ def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
 
 
 def _moved(model: nn.Module, split: Split, view: View, assignment: Assignment) -> tuple[float, ...]:
-    """Return how many pictures are right for each direction and number of pixels."""
+    """Return how many images are right for each direction and number of pixels."""
     found: list[float] = []
     for at, (right, down) in enumerate(STEPS[name] for name in DIRECTIONS):
         for pixels in range(1, assignment.shift + 1):

@@ -1,4 +1,4 @@
-"""What the frozen part of a network makes of pictures, computed once, so that a head can be trained on it alone."""
+"""What the frozen part of a model makes of images, computed once, so that a head can be trained on it alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LEAVE_OUT = "Leave --cache-features out."
 
 
 def head_of(model: nn.Module, advice: str = LEAVE_OUT) -> nn.Module:
-    """Return the last child of a network, if it alone is trained; `advice` says what to do where not.
+    """Return the last child of a model, if it alone is trained; `advice` says what to do where not.
 
     Raises:
-        UsageError: another part of the network is trained, too, or nothing is.
+        UsageError: another part of the model is trained, too, or nothing is.
     """
     children = list(model.children())
     trained = {id(p) for p in model.parameters() if p.requires_grad}
@@ -42,13 +42,13 @@ def features_of(
     stop: Callable[[], bool] = lambda: False,
     test: bool = True,
 ) -> Splits:
-    """Return `splits` with what the head of `model` is given for each picture, float32 on the pictures' device.
+    """Return `splits` with what the head of `model` is given for each image, float32 on the images' device.
 
-    The network is in evaluation mode, so features are those that a frozen network gives in training, too. Without
-    `test` that split stays as it is: another network will be tested.
+    The model is in evaluation mode, so features are those that a frozen model gives in training, too. Without
+    `test` that split stays as it is: another model will be tested.
 
     Raises:
-        UsageError: the network has no head that alone is trained, does more than its head with the features, or gives
+        UsageError: the model has no head that alone is trained, does more than its head with the features, or gives
             the head something else than one tensor.
         StoppedError: `stop` said so after a batch.
     """
@@ -57,11 +57,11 @@ def features_of(
     done: dict[int, Split] = {}
 
     def once(split: Split, name: str) -> Split:
-        """Return the features of a part; parts may be of the same pictures."""
+        """Return the features of a part; parts may be of the same images."""
         at = id(split.images_NCHW)
         if at not in done:
             done[at] = _features(
-                model, head, split, lambda far: on_message(f"features of {name} pictures {far}", 0.0), stop
+                model, head, split, lambda far: on_message(f"features of {name} images {far}", 0.0), stop
             )
         return done[at]
 
@@ -104,12 +104,12 @@ def _features(
 
 
 def _check_all_is_head(head: nn.Module, taken: list[Tensor], scores: Tensor) -> None:
-    """Check that the network is its head on the features and nothing more."""
+    """Check that the model is its head on the features and nothing more."""
     if len(taken) == 1:
         alone = main_logits(head.forward(taken[0]))  # not called, so that the hook takes nothing
         if alone.shape == scores.shape and torch.allclose(alone, scores, rtol=1e-4, atol=1e-5):
             return
     raise UsageError(
-        "Features can be computed once only where the network's scores are those of its last layer, called once. "
+        "Features can be computed once only where the model's scores are those of its last layer, called once. "
         f"{LEAVE_OUT}"
     )

@@ -1,4 +1,4 @@
-"""Accuracy of a network on a dataset: train it by its recipe within a time limit, test once, keep the weights."""
+"""Accuracy of a model on a dataset: train it by its recipe within a time limit, test once, keep the weights."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def measure_accuracy(
     prepared: Prepared | None = None,
     team: ProcessGroup | None = None,
 ) -> Outcome:
-    """Train `model` on `dataset` as the assignment says, by its network's recipe, and return how it does on the test.
+    """Train `model` on `dataset` as the assignment says, by its model's recipe, and return how it does on the test.
 
     Training starts from the weights that `model` has. Within a limit its time is predicted first, from steps that leave
     no trace. With a checkpoint, the weights are written there, and beside it training in progress. With `prepared`
     steps are made under its variant. In a `team` all processes train; the first one validates, tests and writes.
 
     Raises:
-        UnsupportedError: the pictures do not fit the network, it has too few outputs, or it would exceed the limit.
+        UnsupportedError: the images do not fit the model, it has too few outputs, or it would exceed the limit.
         DivergedError: the loss became infinite or no number.
         MissingError: the dataset is not there.
         UsageError: a file of it is damaged, the checkpoint cannot be written, every parameter is frozen, the dataset
@@ -72,7 +72,7 @@ def measure_accuracy(
         variant=REFERENCE if prepared is None else prepared.variant.name,
         pooled=pool_first(model, first_batch(splits.val, 1)[0]),
         processes=1 if team is None else team.size,
-        pictures=len(splits.train),
+        images=len(splits.train),
         notes=notes,
     )
 
@@ -94,7 +94,7 @@ def measure_accuracy(
 
     scores = _tested(phases[-1], seed=case.seed)
     _save(assignment, model, keeper, account.info(classes=width, top1=scores.top1))
-    measured = (*_measurements(fitted, scores, account.pictures, features_s), *_kernels(fitted, phases[-1].model))
+    measured = (*_measurements(fitted, scores, account.images, features_s), *_kernels(fitted, phases[-1].model))
     return Outcome(measurements=measured, notes=account.told())
 
 
@@ -109,12 +109,12 @@ def _save(assignment: Assignment, model: nn.Module, keeper: FileKeeper | None, i
 
 
 def _tested(phase: Phase, *, seed: int) -> Scores:
-    draw = torch.Generator().manual_seed(seed) if phase.recipe.augments_all else None
-    return score(phase.model, phase.splits.test, draw=draw)
+    augment_rng = torch.Generator().manual_seed(seed) if phase.recipe.augments_all else None
+    return score(phase.model, phase.splits.test, augment_rng=augment_rng)
 
 
 def _data(assignment: Assignment, dataset: DatasetSpec, recipe: Recipe) -> tuple[Splits, tuple[str, ...]]:
-    """Return the dataset as the network is to see it, and what is said of it."""
+    """Return the dataset as the model is to see it, and what is said of it."""
     found = wanted(
         assignment.spec,
         dataset,
@@ -146,7 +146,7 @@ def _phases(
     *,
     begun: int,
 ) -> tuple[Phase, ...]:
-    """Return the parts of the training: the network as it is, or its head on features; then all layers, if wanted.
+    """Return the parts of the training: the model as it is, or its head on features; then all layers, if wanted.
 
     `begun` is the epoch that the training is in: where that trains all layers already, features are not computed again.
     """
@@ -171,15 +171,15 @@ def _phases(
 
 
 def _width(model: nn.Module, split: Split) -> int:
-    """Return the number of the network's outputs."""
+    """Return the number of the model's outputs."""
     return forward(model, first_batch(split, 1)[0]).shape[1]
 
 
 def check_suits(spec: ModelSpec, dataset: DatasetSpec) -> None:
-    """Check what is known of a network before it is built.
+    """Check what is known of a model before it is built.
 
     Raises:
-        UnsupportedError: the pictures do not fit it, or it has too few outputs.
+        UnsupportedError: the images do not fit it, or it has too few outputs.
     """
     _check_outputs(spec.classes, dataset)
     view_of(spec, dataset)
@@ -188,7 +188,7 @@ def check_suits(spec: ModelSpec, dataset: DatasetSpec) -> None:
 def _check_outputs(outputs: int | None, dataset: DatasetSpec) -> None:
     if outputs is not None and outputs < dataset.classes:
         raise UnsupportedError(
-            f"The network's output is {outputs} wide, and {dataset.name} has {dataset.classes} classes."
+            f"The model's output is {outputs} wide, and {dataset.name} has {dataset.classes} classes."
         )
 
 
@@ -225,7 +225,7 @@ def _kernels(fitted: FitResult, model: nn.Module) -> tuple[Measurement, ...]:
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Train and test the assignment's network, or only test it where a part of the dataset is named."""
+    """Train and test the assignment's model, or only test it where a part of the dataset is named."""
     if assignment.part is not None:
         return measure_scores(assignment)
     case = assignment.case
@@ -240,7 +240,7 @@ def run(assignment: Assignment) -> Outcome:
         assignment.on_message(text, seen.epoch / seen.epochs, True)  # noqa: FBT003 - lasting
 
     dataset = data.find(case.dataset or "")
-    check_suits(assignment.spec, dataset)  # before a large network is built in vain
+    check_suits(assignment.spec, dataset)  # before a large model is built in vain
     prepared = prepare(assignment.build(), case.variant, case.device)
     return measure_accuracy(
         assignment,

@@ -1,4 +1,4 @@
-"""Train a network by a recipe, epoch by epoch, seeded, so that it can be stopped anywhere and gone on with."""
+"""Train a model by a recipe, epoch by epoch, seeded, so that it can be stopped anywhere and gone on with."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def fit_phases(
     keeper: Checkpointer | None = None,
     team: ProcessGroup | None = None,
 ) -> FitResult:
-    """Train the networks of `phases` in turn, from the weights that they have; pictures lie on the networks' device.
+    """Train the models of `phases` in turn, from the weights that they have; images lie on the models' device.
 
-    The seed fixes dropout, the order of the pictures and their augmentation; the first weights are the caller's. Loss,
+    The seed fixes dropout, the order of the images and their augmentation; the first weights are the caller's. Loss,
     optimiser, rate, batch size and shuffling are the recipe's. Frozen layers stay in evaluation mode, so that their
-    batch statistics do not move, but where the recipe says that they do. A last batch of a single picture is left out
-    where the recipe's batches are larger, because batch normalisation cannot take it. Networks are left in evaluation
-    mode. With a phase's `prepared` steps are made under its variant; validation is always in the network's own
+    batch statistics do not move, but where the recipe says that they do. A last batch of a single image is left out
+    where the recipe's batches are larger, because batch normalisation cannot take it. Models are left in evaluation
+    mode. With a phase's `prepared` steps are made under its variant; validation is always in the model's own
     precision. With `log_every`, loss and accuracy are recorded every so many steps and at the end of every epoch, too.
 
     A `keeper` restores what an earlier part left, keeps every finished epoch, and may stop training after any step;
@@ -113,7 +113,7 @@ def fit_phases(
             _record_steps(fitting, validated)
         fitting.seen.append(_seen(fitting, validated))
         fitting.sums = EpochTotals()
-        fitting.order_state = None if fitting.order is None else fitting.order.get_state()
+        fitting.shuffle_state = None if fitting.shuffle_rng is None else fitting.shuffle_rng.get_state()
         fitting.go_to(fitting.epoch + 1)
         if keeper is not None:
             keeper.save(fitting)
@@ -131,11 +131,11 @@ def _to_training(fitting: TrainingState) -> None:
 
 
 def _validated(fitting: TrainingState) -> tuple[float, float]:
-    """Return mean loss and share of right predictions on the validation pictures; zeros where another process does."""
+    """Return mean loss and share of right predictions on the validation images; zeros where another process does."""
     if fitting.team is not None and fitting.team.rank > 0:
         return 0.0, 0.0
-    draw = torch.Generator().manual_seed(fitting.epoch) if fitting.phase.recipe.augments_all else None
-    scores = score(fitting.phase.model, fitting.phase.splits.val, loss=fitting.trainer.loss, draw=draw)
+    augment_rng = torch.Generator().manual_seed(fitting.epoch) if fitting.phase.recipe.augments_all else None
+    scores = score(fitting.phase.model, fitting.phase.splits.val, loss=fitting.trainer.loss, augment_rng=augment_rng)
     return scores.loss or 0.0, scores.top1
 
 
@@ -174,18 +174,18 @@ def _seen(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
     return EpochSeen(
         epoch=fitting.epoch,
         epochs=fitting.epochs,
-        train_loss=scale * sums.loss / sums.pictures,
-        train_top1=sums.correct / sums.pictures,
+        train_loss=scale * sums.loss / sums.images,
+        train_top1=sums.correct / sums.images,
         val_loss=scale * loss,
         val_top1=top1,
         epoch_s=sums.spent_s,
-        train_img_per_s=sums.pictures / spent_s,
+        train_img_per_s=sums.images / spent_s,
         data_share=min(1.0, sums.data_s / spent_s),
         learning_rate=fitting.trainer.learning_rate(),
     )
 
 
-# Mean loss, right predictions (both on the device) and pictures of a step; in a team, of this process's part.
+# Mean loss, right predictions (both on the device) and images of a step; in a team, of this process's part.
 _Step = tuple[Tensor, Tensor, int]
 
 
@@ -199,8 +199,8 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, lo
     coming = batches(
         fitting.phase.splits.train,
         trainer.recipe.batch_size,
-        order=fitting.order,
-        draw=fitting.draw,
+        shuffle_rng=fitting.shuffle_rng,
+        augment_rng=fitting.augment_rng,
         keep_single=False,
         first=sums.steps,
     )
@@ -260,7 +260,7 @@ def _add(fitting: TrainingState, steps: list[_Step]) -> None:
             )
         sums.loss += lost
         sums.correct += int(correct)
-        sums.pictures += int(count)
+        sums.images += int(count)
         sums.interval_steps += 1
         sums.interval_loss += lost
         sums.interval_correct += int(correct)

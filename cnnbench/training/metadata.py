@@ -32,7 +32,7 @@ class TrainingMetadata:
     variant: str
     pooled: int
     processes: int
-    pictures: int
+    images: int
     notes: tuple[str, ...]
 
     @property
@@ -52,7 +52,7 @@ class TrainingMetadata:
         identity = Identity(
             model=self.spec.name,
             dataset=self.dataset.name,
-            data=(f"{self.pictures} pictures", *self.notes),
+            data=(f"{self.images} images", *self.notes),
             # with a constant rate more epochs than were begun with only go on
             recipe=self.recipe if self._fixed else replace(self.recipe, epochs=0),
             variant=self.variant,
@@ -93,11 +93,11 @@ class TrainingMetadata:
         )
 
     def told(self) -> tuple[str, ...]:
-        """Return what belongs beside the result: how the network was trained, and what is said of the dataset."""
+        """Return what belongs beside the result: how the model was trained, and what is said of the dataset."""
         return self.sentence(), *self.notes
 
     def sentence(self) -> str:
-        """Return the sentence that says how the network was trained."""
+        """Return the sentence that says how the model was trained."""
         recipe = self.recipe
         parts = (
             recipe.loss.replace("_", "-") + (", divided by the batch size" if recipe.divides_losses else ""),
@@ -121,7 +121,7 @@ class TrainingMetadata:
         under = "" if self.variant == REFERENCE else f", under {self.variant}"
         under += f", by {self.processes} processes" if self.processes > 1 else ""
         under += ", by deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""
-        on = f"Trained on {self.pictures} pictures of {self.dataset.name} by {self._whose()}"
+        on = f"Trained on {self.images} images of {self.dataset.name} by {self._whose()}"
         return f"{on}: {', '.join(filter(None, parts))}{under}."
 
     def _augmented(self) -> str:

@@ -15,8 +15,8 @@ def pool_first(model: nn.Module, images_NCHW: Tensor) -> int:  # noqa: N803 - a 
     the gradient reaches the same number: the largest of each window (the first of equal ones), or none where all of a
     window are cut off. The convolutions keep their names, so weights fit as before.
 
-    Networks that look at what is between the two, or take only a part of a Sequential, would be changed by that: all
-    stays as it is where the scores of `images_NCHW` (a batch as the network wants it) are not the same bits afterwards.
+    Models that look at what is between the two, or take only a part of a Sequential, would be changed by that: all
+    stays as it is where the scores of `images_NCHW` (a batch as the model wants it) are not the same bits afterwards.
     """
     pairs = [
         (part, at)

@@ -1,4 +1,4 @@
-"""Which recipe a network is trained by: its tutorial's, the page's with its mistakes, or the dataset's fast one."""
+"""Which recipe a model is trained by: its tutorial's, the page's with its mistakes, or the dataset's fast one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ UNFROZEN_SHARE = 0.01
 
 
 def recipe_of(spec: ModelSpec) -> Recipe:
-    """Return the recipe of a network, the default one where no tutorial trains it."""
+    """Return the recipe of a model, the default one where no tutorial trains it."""
     return spec.recipe or DEFAULT_RECIPE
 
 
 def recipe_for(spec: ModelSpec, dataset: DatasetSpec, name: RecipeName) -> Recipe:
-    """Return the recipe `name` of a network on a dataset.
+    """Return the recipe `name` of a model on a dataset.
 
-    `fast` is the network's own with what the dataset sets: pictures are shown and losses computed as before.
-    `as-published` is the network's own where its page does not err.
+    `fast` is the model's own with what the dataset sets: images are shown and losses computed as before.
+    `as-published` is the model's own where its page does not err.
 
     Raises:
         UsageError: the dataset has no fast recipe.

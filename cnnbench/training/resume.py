@@ -24,7 +24,7 @@ _KEY = "cnnbench-training"
 class Identity:
     """What a training is of: another one cannot go on with it. `torch` and `threads` decide about the last bits.
 
-    `data` says in words which pictures they are; `frozen_weights` is a checksum of what features are computed with.
+    `data` says in words which images they are; `frozen_weights` is a checksum of what features are computed with.
     """
 
     model: str
@@ -181,9 +181,9 @@ def _taken(fitting: TrainingState) -> dict[str, Tensor]:
     found = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     for at, values in trainer.optimizer.state_dict()["state"].items():
         found |= {f"optimizer.{at}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
-    found |= {"random.torch": torch.get_rng_state(), "random.draw": fitting.draw.get_state()}
-    if fitting.order_state is not None:
-        found["random.order"] = fitting.order_state
+    found |= {"random.torch": torch.get_rng_state(), "random.augment": fitting.augment_rng.get_state()}
+    if fitting.shuffle_state is not None:
+        found["random.shuffle"] = fitting.shuffle_state
     if next(trainer.model.parameters()).device.type == "cuda":
         found["random.cuda"] = torch.cuda.get_rng_state()
     return found
@@ -201,11 +201,11 @@ def _put_back(fitting: TrainingState, tensors: Mapping[str, Tensor]) -> None:
 
     trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": state})
     torch.set_rng_state(tensors["random.torch"])
-    fitting.draw.set_state(tensors["random.draw"])
+    fitting.augment_rng.set_state(tensors["random.augment"])
 
-    if fitting.order is not None:
-        fitting.order_state = tensors["random.order"]
-        fitting.order.set_state(fitting.order_state)
+    if fitting.shuffle_rng is not None:
+        fitting.shuffle_state = tensors["random.shuffle"]
+        fitting.shuffle_rng.set_state(fitting.shuffle_state)
 
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -21,7 +21,7 @@ RISING = 0.3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochSeen:
-    """What one epoch (counted from 1) gave: means over its pictures as they were trained on, then on the validation's.
+    """What one epoch (counted from 1) gave: means over its images as they were trained on, then on the validation's.
 
     `epoch_s` is the seconds of its steps and data path, without validation; `data_share` is the data path's share of
     them as the host sees it. `learning_rate` is that of its last step.
@@ -41,7 +41,7 @@ class EpochSeen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSeen:
-    """What was seen after step number `step` of the training: means over the pictures since the record before.
+    """What was seen after step number `step` of the training: means over the images since the record before.
 
     The validation is that of the weights after the step, and `kernels` are numbers of its first convolution.
     """
@@ -90,7 +90,7 @@ class EpochTotals:
 
     loss: float = 0.0
     correct: int = 0
-    pictures: int = 0
+    images: int = 0
     steps: int = 0
     spent_s: float = 0.0
     data_s: float = 0.0
@@ -103,8 +103,8 @@ class EpochTotals:
 class TrainingState:
     """A training between two steps: all that a later one depends on.
 
-    `order` and `draw` are where the order of the pictures (None: as stored) and their augmentation come from;
-    `order_state` is what `order` was before this epoch's pictures were put in order.
+    `shuffle_rng` and `augment_rng` are where the order of the images (None: as stored) and their augmentation come
+    from; `shuffle_state` is what `shuffle_rng` was before this epoch's images were put in order.
     """
 
     def __init__(self, phases: Sequence[Phase], seed: int, team: ProcessGroup | None = None) -> None:
@@ -116,9 +116,9 @@ class TrainingState:
         torch.manual_seed(seed)
         self.team = team
         self._phases = phases
-        self.order = torch.Generator().manual_seed(seed) if phases[0].recipe.shuffled else None
-        self.draw = torch.Generator().manual_seed(seed)
-        self.order_state = None if self.order is None else self.order.get_state()
+        self.shuffle_rng = torch.Generator().manual_seed(seed) if phases[0].recipe.shuffled else None
+        self.augment_rng = torch.Generator().manual_seed(seed)
+        self.shuffle_state = None if self.shuffle_rng is None else self.shuffle_rng.get_state()
         self.sums = EpochTotals()
         self.seen: list[EpochSeen] = []
         self.seen_by_step: list[StepSeen] = []

@@ -1,4 +1,4 @@
-"""One training step by a recipe: its loss, its optimiser, and which parts of the network are trained."""
+"""One training step by a recipe: its loss, its optimiser, and which parts of the model are trained."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cnnbench.variants import Prepared
 
 
 class Trainer:
-    """A network, its recipe's loss and its optimiser, ready to make steps.
+    """A model, its recipe's loss and its optimiser, ready to make steps.
 
-    Parameters that need no gradient are not given to the optimiser. `prepared` is the network under a variant, None for
+    Parameters that need no gradient are not given to the optimiser. `prepared` is the model under a variant, None for
     as it is; autocast is entered in every step anew, because a cast that is kept would be of the weights before.
     """
 
@@ -42,7 +42,7 @@ class Trainer:
         self.loss: Loss = functional.nll_loss if recipe.loss == "nll" else functional.cross_entropy
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Make one step on a batch; return its mean loss, its right predictions (on the device) and its pictures.
+        """Make one step on a batch; return its mean loss, its right predictions (on the device) and its images.
 
         In a team these are of this process's part of the batch.
         """
@@ -104,7 +104,7 @@ def optimizer_for(model: nn.Module, recipe: Recipe, *, fused: bool = False) -> t
     """
     chosen = [p for p in model.parameters() if p.requires_grad]
     if not chosen:
-        raise UsageError("Every parameter of the network is frozen, so there is nothing to train.")
+        raise UsageError("Every parameter of the model is frozen, so there is nothing to train.")
     one_kernel = True if fused else None
     if recipe.optimizer == "adam":
         return torch.optim.Adam(chosen, lr=recipe.learning_rate, fused=one_kernel)

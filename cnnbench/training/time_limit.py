@@ -17,12 +17,12 @@ from cnnbench.training.step import Trainer, training_mode
 
 # How many times over the limit a rough estimate must be before training is refused on it alone.
 #
-# The rough ones are one picture's forward pass and a first training step. Batches and warm caches make later steps
-# faster, but for networks slow enough to matter not tenfold. Our choice.
+# The rough ones are one image's forward pass and a first training step. Batches and warm caches make later steps
+# faster, but for models slow enough to matter not tenfold. Our choice.
 HOPELESS = 10.0
 
 # Training steps that the prediction is made from, after a first one to warm up: three, or more until half a second; the
-# median of the later half counts. A fresh process gets faster over dozens of steps of a small network: LeNet's took 24
+# median of the later half counts. A fresh process gets faster over dozens of steps of a small model: LeNet's took 24
 # ms at first and 3 ms later (two cores). Our choice.
 TIMED_STEPS = 3
 TIMED_S = 0.5
@@ -37,18 +37,18 @@ _SHOW_MINUTES_BELOW_S = 2.0 * _HOUR_S
 def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: float, clock: Clock) -> None:
     """Return if the recipe's training with validation is predicted to take at most `limit_s`; weights stay as they are.
 
-    It looks as briefly as it can: one picture's forward pass and then a first training step may show that the limit is
+    It looks as briefly as it can: one image's forward pass and then a first training step may show that the limit is
     out of reach, each repeated once because the first may be slow; only then are more steps made, and a batch
-    validated. Where features are computed once, all pictures pass once and steps of the head do not count.
+    validated. Where features are computed once, all images pass once and steps of the head do not count.
 
     Raises:
         UnsupportedError: it would take longer; the message says about how long.
     """
     epochs = recipe.epochs + recipe.unfrozen_epochs
-    picture, _ = first_batch(splits.train, 1)
-    forward(model, picture)  # the first calls of a process are slow: code is read from the disk, kernels are chosen
+    image, _ = first_batch(splits.train, 1)
+    forward(model, image)  # the first calls of a process are slow: code is read from the disk, kernels are chosen
     passes = recipe.unfrozen_epochs + (1 if recipe.cache_features else recipe.epochs)
-    rough_s = _seconds(clock, lambda: forward(model, picture)) * len(splits.train) * passes
+    rough_s = _seconds(clock, lambda: forward(model, image)) * len(splits.train) * passes
     if rough_s > HOPELESS * limit_s:
         raise _too_long(rough_s * (1.0 if recipe.cache_features else _STEP_PER_FORWARD), epochs, limit_s)
 
@@ -96,11 +96,11 @@ def _epoch_s(model: nn.Module, splits: Splits, recipe: Recipe, hopeless_s: float
 
 
 def _features_s(model: nn.Module, splits: Splits, recipe: Recipe, clock: Clock) -> float:
-    """Return the predicted seconds of passing all pictures once."""
+    """Return the predicted seconds of passing all images once."""
     images, _ = first_batch(splits.train, recipe.batch_size)
     forward(model, images)
-    pictures = len(splits.train) + len(splits.val) + len(splits.test)
-    return _seconds(clock, lambda: forward(model, images)) * pictures / len(images)
+    count = len(splits.train) + len(splits.val) + len(splits.test)
+    return _seconds(clock, lambda: forward(model, images)) * count / len(images)
 
 
 def _seconds(clock: Clock, act: Callable[[], object]) -> float:
@@ -113,7 +113,7 @@ def _seconds(clock: Clock, act: Callable[[], object]) -> float:
 
 
 def first_batch(split: Split, size: int) -> tuple[Tensor, Tensor]:
-    """Return the first pictures of a split as the network wants to see them, and their labels."""
+    """Return the first images of a split as the model wants to see them, and their labels."""
     return next(batches(split, size))
 
 

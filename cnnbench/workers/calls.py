@@ -32,7 +32,7 @@ STOP_S = 60.0
 _ASK_S = 120.0
 
 
-class Given(Protocol):
+class HasOutcome(Protocol):
     """Something that holds an outcome, and why it must not be used, if so."""
 
     @property
@@ -119,20 +119,20 @@ def shape_of(known: Known) -> Shape:
 
 
 def do_job(
-    host: Host, job: Job, patience_s: float, on_message: Callable[[News], None] = lambda _: None
+    host: Host, job: Job, timeout_s: float, on_message: Callable[[News], None] = lambda _: None
 ) -> Done | Failure:
-    """Return what a worker of its own gives for `job`; wait for each of its messages `patience_s` at most."""
+    """Return what a worker of its own gives for `job`; wait for each of its messages `timeout_s` at most."""
     worker = host.start()
     try:
         worker.send(job)
-        return reply_of(worker, patience_s, on_message)
+        return reply_of(worker, timeout_s, on_message)
     finally:
         worker.close()
 
 
-def reply_of(worker: Worker, patience_s: float, on_message: Callable[[News], None] = lambda _: None) -> Done | Failure:
-    """Return what `worker` gives for its job; `on_message` gets its news, each waited for `patience_s` at most."""
-    while isinstance(reply := worker.receive(patience_s), News):
+def reply_of(worker: Worker, timeout_s: float, on_message: Callable[[News], None] = lambda _: None) -> Done | Failure:
+    """Return what `worker` gives for its job; `on_message` gets its news, each waited for `timeout_s` at most."""
+    while isinstance(reply := worker.receive(timeout_s), News):
         on_message(reply)
     assert isinstance(reply, Done | Failure)
     return reply
@@ -174,7 +174,9 @@ def limit_of(case: Case) -> int | None:
     return memory_limit() if case.device == "cpu" else None
 
 
-def as_record(case: Case, environment: Environment, got: Given | Failure, *, started: float, number: int = 0) -> Record:
+def as_record(
+    case: Case, environment: Environment, got: HasOutcome | Failure, *, started: float, number: int = 0
+) -> Record:
     """Return the record of what `case` gave in round `number`; `started` is seconds since 1970, and it ends now."""
     wrong = None if isinstance(got, Failure) else _no_number(got.outcome)
     outcome = Outcome() if isinstance(got, Failure) or wrong else got.outcome

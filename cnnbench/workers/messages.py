@@ -19,8 +19,8 @@ class Job:
     `limit_s` and `checkpoint` are for training: what it changes in the recipe, None for no limit, None for no file;
     `resume`: training in progress that lies beside the checkpoint is gone on with; `deterministic`: with algorithms
     that give the same bits again. With `part` the weights are tested on that part of the dataset and not trained, with
-    `shift` on pictures moved by up to so many pixels, too. `data_dir` is looked through for datasets. `images`: files
-    to predict the `top` classes of. `look`: what is to be seen of the network. `warm_cap_s` ends a warm-up that does
+    `shift` on images moved by up to so many pixels, too. `data_dir` is looked through for datasets. `images`: files
+    to predict the `top` classes of. `look`: what is to be seen of the model. `warm_cap_s` ends a warm-up that does
     not settle.
     """
 
@@ -82,7 +82,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """From a worker: the network is in memory under its variant; nothing has been called yet."""
+    """From a worker: the model is in memory under its variant; nothing has been called yet."""
 
     warnings: tuple[RecordedWarning, ...] = ()
     notes: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ def work(connection: Connection) -> None:
     """Serve one job or question over `connection`; every exception becomes a `Failure`."""
     try:
         _serve(connection)
-    except BaseException as error:  # whatever a user's network raises is a result, EOFError too
+    except BaseException as error:  # whatever a user's model raises is a result, EOFError too
         release_memory_limit()
         with suppress(OSError):  # the coordinator may have gone
             connection.send(describe(error))
@@ -161,7 +161,7 @@ def _whole(connection: Connection, job: Job) -> Outcome:
 
 
 def build(spec: ModelSpec, case: Case) -> nn.Module:
-    """Return the case's network with the weights asked for; where it takes features, under what computes them."""
+    """Return the case's model with the weights asked for; where it takes features, under what computes them."""
     made = spec.printed_build if case.recipe == "as-published" and spec.printed_build is not None else spec.build
     model = made()
     if case.task == "accuracy" and spec.features_of is not None:
@@ -171,7 +171,7 @@ def build(spec: ModelSpec, case: Case) -> nn.Module:
 
 
 def _built_quickly(spec: ModelSpec, case: Case) -> nn.Module:
-    """Return the network for a job to which any random weights will do: nothing is learnt or recognised with them."""
+    """Return the model for a job to which any random weights will do: nothing is learnt or recognised with them."""
     with quick_weights() if case.weights == "none" else nullcontext():
         return build(spec, case)
 
@@ -290,5 +290,5 @@ def make_ready(
 def _notes(case: Case, prepared: Prepared) -> tuple[str, ...]:
     convolutions = any(p.dim() > 3 for p in prepared.model.parameters())  # noqa: PLR2004  # out, in, height, width
     if case.variant.channels_last and not convolutions:
-        return ("the network has no convolution, so channels_last has nothing to speed up",)
+        return ("the model has no convolution, so channels_last has nothing to speed up",)
     return ()

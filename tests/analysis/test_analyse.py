@@ -218,7 +218,7 @@ def test_a_note_that_holds_for_several_is_said_once_with_their_names() -> None:
         "b has no accuracy on d (unsupported): too slow",
         "a eager cpu infer batch 1 and b eager cpu infer batch 1: It spun.",
     )
-    assert report.training == ("e and f: Trained on 100 pictures of fashion_mnist.",)
+    assert report.training == ("e and f: Trained on 100 images of fashion_mnist.",)
     assert report.counting == ("g and h: Both agree.", "g: Only g.", "h: Only h.")
 
 

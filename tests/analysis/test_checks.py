@@ -43,7 +43,7 @@ def test_a_variant_whose_scores_are_wrong_has_no_speed_up_and_is_never_the_best(
     warning = RecordedWarning(
         code="numerics_failed",
         fact="its largest relative error against fp64 is 0.25, and 0.024 is allowed",
-        advice="Its speed-up is not shown: a network that computes something else is not a faster one.",
+        advice="Its speed-up is not shown: a model that computes something else is not a faster one.",
     )
     assert report.warnings == (RowWarning(row="a bf16 cpu infer batch 1", warning=warning),)
     (best,) = report.summary

@@ -1,4 +1,4 @@
-"""What joins a row: counts of its input shape, and the accuracy of its weights and pictures."""
+"""What joins a row: counts of its input shape, and the accuracy of its weights and images."""
 
 import pytest
 

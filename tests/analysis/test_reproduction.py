@@ -116,7 +116,7 @@ def test_figures_of_training_must_lie_where_one_more_would() -> None:
     assert first.high == pytest.approx(0.61986, abs=1e-4)
     assert (first.verdict, second.verdict) == ("reproduced", "differs" if second.high < 0.3 else "reproduced")  # type: ignore[operator]
     assert second.high == pytest.approx(0.25 + 0.04968 + 0.0005, abs=1e-4)
-    assert first.note == "3 seeds on 1,234 pictures; JPEG."
+    assert first.note == "3 seeds on 1,234 images; JPEG."
 
 
 def test_a_loss_that_the_page_divides_twice_is_compared_as_the_page_has_it() -> None:
@@ -126,7 +126,7 @@ def test_a_loss_that_the_page_divides_twice_is_compared_as_the_page_has_it() -> 
         "train_loss epoch 1": ("0.0500", "reproduced"),
         "train_loss epoch 2": ("0.0250", "reproduced"),
     }
-    assert rows[0].note == "divided by the batch once too often; 3 seeds on 1,234 pictures; JPEG."
+    assert rows[0].note == "divided by the batch once too often; 3 seeds on 1,234 images; JPEG."
 
 
 def test_the_test_s_accuracy_is_the_last_one() -> None:
@@ -150,10 +150,10 @@ def test_figures_of_the_head_and_of_all_layers_are_those_of_their_last_epochs() 
 
 
 def test_what_the_page_calls_validation_is_compared_with_held_out_pictures() -> None:
-    note = "called validation on the page, but on the training pictures"
+    note = "called validation on the page, but on the training images"
     (row,) = only(printed(note, train_top1=0.98245), trained(0), trained(1))
     assert (row.quantity, row.printed, row.measured, row.verdict) == ("train_top1", "0.98245", "0.700000", "differs")
-    assert row.note == f"{note}; 2 seeds on 1,234 pictures; JPEG."
+    assert row.note == f"{note}; 2 seeds on 1,234 images; JPEG."
 
 
 def test_one_seed_is_shown_and_gives_no_verdict() -> None:
@@ -174,7 +174,7 @@ def test_one_seed_is_shown_and_gives_no_verdict() -> None:
         replace(trained(1), case=case("other", task="accuracy", dataset="mnist", seed=1)),
         replace(trained(1), case=replace(trained(1).case, recipe="fast")),
     ],
-    ids=["fewer epochs", "failed", "another dataset", "another network", "another recipe"],
+    ids=["fewer epochs", "failed", "another dataset", "another model", "another recipe"],
 )
 def test_only_whole_trainings_on_the_recipe_s_dataset_count(other: Record) -> None:
     (row,) = only(printed(test_top1=0.9), trained(0), other)
@@ -189,14 +189,14 @@ def test_what_was_not_measured_says_why() -> None:
     rows = only(figures, missing="no data here")
     assert [(row.quantity, row.printed, row.verdict, row.note) for row in rows] == [
         ("test_top1", "0.900", "not run", "no data here"),
-        ("predicted_class", "282", "not run", "needs the page's picture and published weights"),
+        ("predicted_class", "282", "not run", "needs the page's image and published weights"),
         ("val_top1_unfrozen", "0.970", "not run", "no data here"),
         (
             "train_top1_by_step",
             "0.5 0.9",
             "not run",
-            "running means within an epoch of the page's own 20,000 pictures",
+            "running means within an epoch of the page's own 20,000 images",
         ),
         ("val_top1_first", "0.8942", "not run", "a first call outside the run by epochs is not made"),
-        ("params", "122", "not run", "the network was not counted"),
+        ("params", "122", "not run", "the model was not counted"),
     ]

@@ -100,12 +100,12 @@ FORMS = "A model is a built-in, one from a plugin, torchvision:NAME, timm:NAME o
         (
             "compare lenet --accuracy digit",
             "Unknown dataset 'digit'. Did you mean digits? "
-            "A folder with a folder of pictures for each class: folder:PATH.",
+            "A folder with a folder of images for each class: folder:PATH.",
         ),
         (
             "train lenet --dataset digit",
             "Unknown dataset 'digit'. Did you mean digits? "
-            "A folder with a folder of pictures for each class: folder:PATH.",
+            "A folder with a folder of images for each class: folder:PATH.",
         ),
         ("run quik", "Unknown plan 'quik'. Did you mean quick? A plan file's path may be given as well."),
         (

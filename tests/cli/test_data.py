@@ -56,7 +56,7 @@ def test_what_a_dataset_holds_is_told(
     assert out.startswith("mnist: gzipped files\nSource: Y. LeCun")
     assert [str(tmp_path / "d" / f"{FILES[0]}.gz"), mnist.MNIST.gzipped[0], "yes"] in lines
     assert ["train", "6", "1x28x28", "0", "to", "255"] in lines
-    assert out.endswith("nothing is chosen by them.\n0 corrupt pictures are left out.\n")
+    assert out.endswith("nothing is chosen by them.\n0 corrupt images are left out.\n")
     assert "[0:00" in errors  # progress
 
 
@@ -79,7 +79,7 @@ def test_corrupt_pictures_are_named_and_stay(tmp_path: Path, capsys: pytest.Capt
     bad.write_bytes(b"")
     code, out, _ = call(f"data verify folder:{tmp_path / 'own'}", capsys)
     assert code == 0
-    assert out.endswith("1 corrupt pictures are left out:\n  rose/666.jpg: the file is empty, or cannot be read\n")
+    assert out.endswith("1 corrupt images are left out:\n  rose/666.jpg: the file is empty, or cannot be read\n")
     assert bad.exists()
     code, out, _ = call(f"data verify folder:{tmp_path / 'own'} --format json", capsys)
     found = json.loads(out)

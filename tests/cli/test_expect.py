@@ -32,7 +32,7 @@ Ran = tuple[int, str, str]
 
 
 class World:
-    """Networks that all have the same two layers, but for what a test changes; `asked` is what was looked at."""
+    """Models that all have the same two layers, but for what a test changes; `asked` is what was looked at."""
 
     def __init__(self) -> None:
         self.asked: list[CheckOptions] = []
@@ -114,7 +114,7 @@ def test_a_difference_fails_and_is_named(world: World, cli: Cli) -> None:
         "lenet    -        correct            340      330",
         "mlp      -        params             400    1,401",
         "",
-        "2 differences in 2 of 2 networks, torch 2.15. Right test pictures may differ by 2.",
+        "2 differences in 2 of 2 models, torch 2.15. Right test images may differ by 2.",
     ]
     assert err == "Where that is meant, accept it with:\n  cnnbench expect lenet mlp --accept\n"
     code, out, _ = cli("expect --format json")
@@ -128,7 +128,7 @@ def test_a_difference_fails_and_is_named(world: World, cli: Cli) -> None:
         "| --- | --- | --- | ---: | ---: |",
         "| mlp | - | params | 400 | 1,401 |",
         "",
-        "1 difference in 1 of 1 network, torch 2.15.",
+        "1 difference in 1 of 1 model, torch 2.15.",
     ]
 
 
@@ -159,7 +159,7 @@ def test_another_torch_is_answered_with_the_command_that_makes_its_file(world: W
         3,
         "",
         "Error: There are no expectations for torch 2.15: no 'bench/expected/torch-2.15.toml' with entries. Where the "
-        "networks are as they should be, make it with:\n  cnnbench expect --accept\n",
+        "models are as they should be, make it with:\n  cnnbench expect --accept\n",
     )
     assert cli("expect --file bench/expected/torch-2.14.toml") == (
         3,

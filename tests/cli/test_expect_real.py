@@ -1,4 +1,4 @@
-"""`cnnbench expect` on a real network of a user's: green as it is, red when it changes, with what changed."""
+"""`cnnbench expect` on a real model of a user's: green as it is, red when it changes, with what changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.program import run, table
 
 pytestmark = pytest.mark.slow
 
-NETWORK = """
+MODEL = """
 import torch
 from torch import nn
 
@@ -41,7 +41,7 @@ LINE = "expect net.py:small --file expected"
 
 def test_one_convolution_more_is_found_with_its_layer_macs_and_parameters(tmp_path: Path) -> None:
     net = tmp_path / "net.py"
-    net.write_text(NETWORK, encoding="utf-8")
+    net.write_text(MODEL, encoding="utf-8")
     made = run(f"{LINE} --input-shape 1x8x8 --with trained --accept --format csv", tmp_path)
     assert made.returncode == 0, made.stderr
     (file,) = (tmp_path / "expected").iterdir()
@@ -51,7 +51,7 @@ def test_one_convolution_more_is_found_with_its_layer_macs_and_parameters(tmp_pa
     again = run(LINE, tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout.endswith(": 1 counted, 1 trained.\n")
-    net.write_text(NETWORK.replace("# more", "nn.Conv2d(8, 8, 3, padding=1),"), encoding="utf-8")
+    net.write_text(MODEL.replace("# more", "nn.Conv2d(8, 8, 3, padding=1),"), encoding="utf-8")
     changed = run(f"{LINE} --counts-only --format csv", tmp_path)
     assert changed.returncode == 1
     rows = {(row["layer"], row["quantity"]): (row["expected"], row["found"]) for row in table(changed.stdout)}
@@ -68,12 +68,12 @@ def test_one_convolution_more_is_found_with_its_layer_macs_and_parameters(tmp_pa
 
 def test_a_graph_break_is_found(tmp_path: Path) -> None:
     net = tmp_path / "net.py"
-    net.write_text(NETWORK, encoding="utf-8")
+    net.write_text(MODEL, encoding="utf-8")
     made = run(f"{LINE} --input-shape 1x8x8 --with compiled --accept", tmp_path)
     assert made.returncode == 0, made.stderr
     if "was not compiled" in made.stderr:
         pytest.skip("torch.compile needs a compiler")
-    net.write_text(NETWORK.replace("# break", "torch._dynamo.graph_break()"), encoding="utf-8")
+    net.write_text(MODEL.replace("# break", "torch._dynamo.graph_break()"), encoding="utf-8")
     changed = run(f"{LINE} --format csv", tmp_path)
     assert changed.returncode == 1
     rows = {row["quantity"]: (row["expected"], row["found"]) for row in table(changed.stdout)}
@@ -82,10 +82,10 @@ def test_a_graph_break_is_found(tmp_path: Path) -> None:
 
 def test_a_training_that_learns_less_is_found(tmp_path: Path) -> None:
     net = tmp_path / "net.py"
-    net.write_text(NETWORK, encoding="utf-8")
+    net.write_text(MODEL, encoding="utf-8")
     made = run(f"{LINE} --input-shape 1x8x8 --with trained --accept", tmp_path)
     assert made.returncode == 0, made.stderr
-    net.write_text(NETWORK.replace("nn.ReLU()", "nn.Hardtanh(0.0, 0.0001)"), encoding="utf-8")
+    net.write_text(MODEL.replace("nn.ReLU()", "nn.Hardtanh(0.0, 0.0001)"), encoding="utf-8")
     changed = run(f"{LINE} --format csv", tmp_path)
     assert changed.returncode == 1
     (row,) = [row for row in table(changed.stdout) if row["quantity"] == "correct"]

@@ -23,12 +23,12 @@ FOUND = Outcome(
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
-    """Have two pictures and a weight file to name, and return what was asked of the network."""
+    """Have two images and a weight file to name, and return what was asked of the model."""
     asked: list[tuple[object, ...]] = []
 
     def predict_classes(*arguments: object, **options: object) -> Outcome | str:
         asked.append((*arguments, *options.values()))
-        return "b.jpg is no picture" if "bad.pth" in arguments else FOUND
+        return "b.jpg is no image" if "bad.pth" in arguments else FOUND
 
     monkeypatch.setattr(module, "predict_classes", predict_classes)
     monkeypatch.chdir(tmp_path)
@@ -66,7 +66,7 @@ def test_classes_are_shown_by_picture(files: list[tuple[object, ...]], capsys: p
         ("predict lenet none.jpg --weights w.pth", 2, "Error: There is no file none.jpg.\n"),
         ("predict lenet a.jpg --weights gone.pth", 2, "Error: Weights 'gone.pth': no such file. Take default, or"),
         ("predict gone.safetensors a.jpg", 2, "Error: There is no checkpoint file gone.safetensors.\n"),
-        ("predict lenet a.jpg --weights bad.pth", 1, "Error: b.jpg is no picture\n"),
+        ("predict lenet a.jpg --weights bad.pth", 1, "Error: b.jpg is no image\n"),
     ],
 )
 @pytest.mark.usefixtures("files")

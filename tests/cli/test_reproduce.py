@@ -1,4 +1,4 @@
-"""`cnnbench reproduce`: which networks are done, what is trained, what is gone on with, and how it is shown."""
+"""`cnnbench reproduce`: which models are done, what is trained, what is gone on with, and how it is shown."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def test_an_empty_listing(output_format: str, expected: str) -> None:
 
 
 def scores(*, top5: bool = True, predicted: tuple[float, ...] = (0, 1, 1, 0), shift: tuple[float, ...] = ()) -> Record:
-    """Return a test of a network with three outputs on 100 pictures of two classes."""
+    """Return a test of a model with three outputs on 100 images of two classes."""
     found = [
         once("correct", 90.0),
         once("tested", 100.0),
@@ -291,7 +291,7 @@ def test_moved_pictures_are_a_table_of_their_own() -> None:
     moved = scores(shift=(90.0, 80.0, 70.0, 60.0, 50.0, 40.0, 30.0, 20.0))
     assert evaluate._text([moved], "table").endswith(
         table(
-            "With all pictures moved by so many pixels:",
+            "With all images moved by so many pixels:",
             "  pixels  right    left    down    up",
             "--------  -------  ------  ------  ------",
             "       1  90.0 %   70.0 %  50.0 %  30.0 %",
@@ -340,7 +340,7 @@ def trained(seed: int, correct: int) -> Record:
         once("top1", correct / 100),
     )
     made = case("mine.py:f", task="accuracy", dataset="digits", seed=seed)
-    return record(made, *found, notes=("Trained on 10 pictures.",))
+    return record(made, *found, notes=("Trained on 10 images.",))
 
 
 BROKEN = record(case("mine.py:f", task="accuracy", seed=2), status="failed", error="Boom.")
@@ -360,7 +360,7 @@ def test_trainings_in_a_table() -> None:
         "top-1 over 2 seeds: mean 85.0 %, standard deviation 7.1 %",
         "",
         "seed 2: Boom.",
-        "Trained on 10 pictures.",
+        "Trained on 10 images.",
     )
 
 

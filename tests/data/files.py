@@ -105,16 +105,16 @@ def put_archive(path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, 
         monkeypatch.setattr(cifar10, "ARCHIVE_MD5", md5(path.read_bytes()))
 
 
-def picture(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30), kind: str = "JPEG") -> bytes:
-    """Return a picture file of one colour; `size` is width and height."""
+def image(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30), kind: str = "JPEG") -> bytes:
+    """Return an image file of one colour; `size` is width and height."""
     held = io.BytesIO()
     Image.new("RGB", size, colour).save(held, kind, **({"quality": 95} if kind == "JPEG" else {}))
     return held.getvalue()
 
 
 def put_pictures(root: Path, classes: dict[str, tuple[int, int, int]], count: int = 10) -> None:
-    """Write a folder of `count` pictures for each class, all of the class's colour."""
+    """Write a folder of `count` images for each class, all of the class's colour."""
     for name, colour in classes.items():
         (root / name).mkdir(parents=True)
         for k in range(count):
-            (root / name / f"{k}.jpg").write_bytes(picture(colour, size=(40 + k, 30 + k)))
+            (root / name / f"{k}.jpg").write_bytes(image(colour, size=(40 + k, 30 + k)))

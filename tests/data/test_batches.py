@@ -10,15 +10,15 @@ from cnnbench.spec import UnsupportedError, UsageError
 
 
 def numbered(count: int) -> Split:
-    """Pictures of 1x2x2 that are filled with their own label, a quarter of it in brightness."""
+    """Images of 1x2x2 that are filled with their own label, a quarter of it in brightness."""
     labels = torch.arange(count)
     images = (labels / 4).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
     return Split(images_NCHW=images, labels_N=labels, classes=count)
 
 
 def labels_of(split: Split, size: int, seed: int | None = None, *, keep_single: bool = True) -> list[list[int]]:
-    order = None if seed is None else torch.Generator().manual_seed(seed)
-    return [labels.tolist() for _, labels in batches(split, size, order=order, keep_single=keep_single)]
+    shuffle_rng = None if seed is None else torch.Generator().manual_seed(seed)
+    return [labels.tolist() for _, labels in batches(split, size, shuffle_rng=shuffle_rng, keep_single=keep_single)]
 
 
 def test_enlarging_is_bilinear_without_smoothing() -> None:
@@ -51,13 +51,13 @@ def test_normalising_is_per_channel() -> None:
 def test_an_input_that_is_no_picture_is_refused(shape: tuple[int, ...], text: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         view_for(shape, (1, 8, 8), (), ())
-    assert str(caught.value) == f"The network's input {text} is no picture: a picture has 1 or 3 channels."
+    assert str(caught.value) == f"The model's input {text} is no image: an image has 1 or 3 channels."
 
 
 def test_colour_does_not_fit_a_grey_network() -> None:
     with pytest.raises(UnsupportedError) as caught:
         view_for((1, 28, 28), (3, 32, 32), (), ())
-    assert str(caught.value) == "The network's input 1x28x28 is grey, and the dataset's pictures are in colour."
+    assert str(caught.value) == "The model's input 1x28x28 is grey, and the dataset's images are in colour."
 
 
 def test_means_must_fit_the_channels() -> None:
@@ -77,11 +77,11 @@ def test_small_splits_are_adapted_at_once_and_large_ones_by_batch(monkeypatch: p
     assert (held.train.view, mixed.train.view, mixed.val.view, mixed.test.view) == (None, view, None, None)
     assert mixed.train.images_NCHW.shape == (6, 1, 2, 2)
 
-    def pictures(split: Split) -> list[Tensor]:
+    def batches_of(split: Split) -> list[Tensor]:
         return [images for images, _ in batches(split, 4)]
 
-    assert all(map(torch.equal, pictures(held.train), pictures(mixed.train)))
-    assert [tuple(images.shape) for images in pictures(mixed.train)] == [(4, 3, 5, 7), (2, 3, 5, 7)]
+    assert all(map(torch.equal, batches_of(held.train), batches_of(mixed.train)))
+    assert [tuple(images.shape) for images in batches_of(mixed.train)] == [(4, 3, 5, 7), (2, 3, 5, 7)]
 
 
 def test_stored_order_is_kept_without_a_generator() -> None:
@@ -89,7 +89,7 @@ def test_stored_order_is_kept_without_a_generator() -> None:
 
 
 def test_pictures_stay_with_their_labels() -> None:
-    for images, labels in batches(numbered(9), 4, order=torch.Generator().manual_seed(1)):
+    for images, labels in batches(numbered(9), 4, shuffle_rng=torch.Generator().manual_seed(1)):
         assert torch.equal(images[:, 0, 0, 0] * 4, labels.to(torch.float32))
 
 
@@ -97,9 +97,9 @@ def test_shuffling_follows_the_seed_and_changes_with_each_pass() -> None:
     split = numbered(20)
     assert labels_of(split, 6, seed=3) == labels_of(split, 6, seed=3)
     assert labels_of(split, 6, seed=3) != labels_of(split, 6, seed=4)
-    order = torch.Generator().manual_seed(3)
-    first = [label for _, labels in batches(split, 6, order=order) for label in labels.tolist()]
-    second = [label for _, labels in batches(split, 6, order=order) for label in labels.tolist()]
+    shuffle_rng = torch.Generator().manual_seed(3)
+    first = [label for _, labels in batches(split, 6, shuffle_rng=shuffle_rng) for label in labels.tolist()]
+    second = [label for _, labels in batches(split, 6, shuffle_rng=shuffle_rng) for label in labels.tolist()]
     assert first != second
     assert sorted(first) == sorted(second) == list(range(20))
 
@@ -117,8 +117,8 @@ def test_a_single_last_picture_can_be_left_out(count: int, size: int, kept: list
 
 
 def bytes_of(count: int, side: int = 6) -> Split:
-    draw = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (count, 3, side, side), generator=draw, dtype=torch.uint8)
+    augment_rng = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, side, side), generator=augment_rng, dtype=torch.uint8)
     return Split(images_NCHW=images, labels_N=torch.arange(count), classes=count)
 
 
@@ -138,8 +138,8 @@ def test_bytes_of_the_right_size_stay_bytes_and_are_normalised_by_batch() -> Non
 @pytest.mark.parametrize("seed", [None, 1])
 def test_what_a_network_does_to_a_batch_does_not_reach_the_pictures(split: Split, seed: int | None) -> None:
     before = split.images_NCHW.clone()
-    order = None if seed is None else torch.Generator().manual_seed(seed)
-    for images, _ in batches(split, 4, order=order):
+    shuffle_rng = None if seed is None else torch.Generator().manual_seed(seed)
+    for images, _ in batches(split, 4, shuffle_rng=shuffle_rng):
         images.fill_(1)
     assert torch.equal(split.images_NCHW, before)
 
@@ -166,8 +166,8 @@ def test_augmentation_follows_its_seed_and_is_for_training_only() -> None:
     split = adapted(raw, View(input_shape=(3, 6, 6)), "cpu", Augmentation(flip=True, padding=2)).train
 
     def seen(seed: int | None) -> list[Tensor]:
-        draw = None if seed is None else torch.Generator().manual_seed(seed)
-        return [images for images, _ in batches(split, 4, draw=draw)]
+        augment_rng = None if seed is None else torch.Generator().manual_seed(seed)
+        return [images for images, _ in batches(split, 4, augment_rng=augment_rng)]
 
     plain = [View(input_shape=(3, 6, 6))(images) for images in torch.split(raw.train.images_NCHW, 4)]
     assert all(map(torch.equal, seen(1), seen(1)))

@@ -15,7 +15,7 @@ from cnnbench.data.cifar10 import SPEC
 from cnnbench.data.dataset import Counts, Read, no_progress
 from cnnbench.data.unpickle import load_pickle
 from cnnbench.spec import UsageError
-from tests.data.files import cifar_batches, pickled, picture, put_archive, put_batches
+from tests.data.files import cifar_batches, image, pickled, put_archive, put_batches
 
 
 def read(place: Path) -> Read:
@@ -149,9 +149,9 @@ def test_a_pickle_of_something_else_is_refused(held: object, said: str) -> None:
 
 
 def put_jpeg(folder: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
-    """Write archives of three pictures in red, green and blue."""
+    """Write archives of three images in red, green and blue."""
     folder.mkdir(parents=True)
-    streams = [picture(colour, size=(32, 32)) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
+    streams = [image(colour, size=(32, 32)) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
     held: dict[str, Any] = {
         "jpeg": np.frombuffer(b"".join(streams), dtype=np.uint8),
         "offsets": np.cumsum([0, *map(len, streams)]),
@@ -211,5 +211,5 @@ def test_wrong_archives_are_refused(
 def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.zeros(30, dtype=np.uint8)
     put_jpeg(tmp_path / "cifar-10-jpeg", monkeypatch, jpeg=noise, offsets=np.array([0, 10, 20, 30]))
-    with pytest.raises(UsageError, match=r"picture 0 cannot be decoded: cannot identify image file$"):
+    with pytest.raises(UsageError, match=r"image 0 cannot be decoded: cannot identify image file$"):
         read(tmp_path)

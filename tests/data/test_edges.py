@@ -1,11 +1,11 @@
-"""Edges of hand-made pictures."""
+"""Edges of hand-made images."""
 
 import numpy as np
 
 from cnnbench.data.edges import horizontal_edges, vertical_edges
 
 STEP = np.array([[[0, 0, 1, 1]] * 4], dtype=np.float32)
-"""A picture that is dark on the left and bright on the right."""
+"""An image that is dark on the left and bright on the right."""
 
 
 def test_a_step_to_the_right_is_a_vertical_edge_and_no_horizontal_one() -> None:
@@ -21,7 +21,7 @@ def test_a_step_down_is_a_horizontal_edge_and_its_sign_says_which_way() -> None:
 
 
 def test_the_filter_is_the_sum_of_its_nine_products() -> None:
-    picture = np.random.default_rng(0).random((1, 3, 3)).astype(np.float32)
+    image = np.random.default_rng(0).random((1, 3, 3)).astype(np.float32)
     weights = np.array([[-1, 0, 1]] * 3)
-    np.testing.assert_allclose(vertical_edges(picture)[0, 0, 0], (picture[0] * weights).sum(), rtol=1e-6)
-    np.testing.assert_allclose(horizontal_edges(picture)[0, 0, 0], (picture[0] * weights.T).sum(), rtol=1e-6)
+    np.testing.assert_allclose(vertical_edges(image)[0, 0, 0], (image[0] * weights).sum(), rtol=1e-6)
+    np.testing.assert_allclose(horizontal_edges(image)[0, 0, 0], (image[0] * weights.T).sum(), rtol=1e-6)

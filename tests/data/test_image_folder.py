@@ -19,9 +19,9 @@ from cnnbench.data import image_folder as photographs
 from cnnbench.data.batches import Augmentation, View, adapted, batches, splits_of
 from cnnbench.data.dataset import File, LeftOut, Read, Source, no_progress
 from cnnbench.data.decode import decode, decode_all
-from cnnbench.data.image_folder import entries, read_pictures
+from cnnbench.data.image_folder import entries, read_images
 from cnnbench.spec import CnnbenchError, UsageError
-from tests.data.files import picture, put_pictures
+from tests.data.files import image, put_pictures
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 CLASSES = ("Cat", "Dog")
@@ -30,7 +30,7 @@ CLASSES = ("Cat", "Dog")
 def read(root: Path, cache: Path, shape: tuple[int, int, int] = (3, 16, 16), told: list[float] | None = None) -> Read:
     source = Source(form="a folder", files=(File(path=root),))
     on_progress = no_progress if told is None else (lambda _, share: told.append(share))
-    return read_pictures("pets", source, CLASSES, shape, on_progress, top="PetImages", cache=cache)
+    return read_images("pets", source, CLASSES, shape, on_progress, top="PetImages", cache=cache)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_zip_gives_the_same_as_the_folder(pets: Path, tmp_path: Path) -> None:
     path = tmp_path / "kagglecatsanddogs_5340.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "x")
-        archive.writestr("../PetImages/Cat/evil.jpg", picture(BLUE))
+        archive.writestr("../PetImages/Cat/evil.jpg", image(BLUE))
         for file in pets.rglob("*.jpg"):
             archive.write(file, file.relative_to(tmp_path).as_posix())
     before = {p.name for p in tmp_path.parent.iterdir()}
@@ -68,13 +68,13 @@ def test_a_zip_gives_the_same_as_the_folder(pets: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_decoded_is_left_out_by_name_and_never_deleted(pets: Path, tmp_path: Path) -> None:
     bad = {
         "Cat/20.jpg": b"",
-        "Dog/21.jpg": b"no picture",
-        "Dog/22.jpg": picture(BLUE)[:400],
+        "Dog/21.jpg": b"no image",
+        "Dog/22.jpg": image(BLUE)[:400],
     }
     for name, content in bad.items():
         (pets / name).write_bytes(content)
-    (pets / "Cat" / "Thumbs.db").write_bytes(b"not a picture, and not named like one")
-    (pets / "Cat" / "23.jpg").write_bytes(picture(RED, kind="PNG"))
+    (pets / "Cat" / "Thumbs.db").write_bytes(b"not an image, and not named like one")
+    (pets / "Cat" / "23.jpg").write_bytes(image(RED, kind="PNG"))
     found = read(pets, tmp_path / "cache")
     assert len(found.train) + len(found.test) == 21
     assert {p.name: p.reason for p in found.left_out} == {
@@ -103,7 +103,7 @@ def test_pictures_are_decoded_once_until_a_file_changes(
     first, second = read(pets, tmp_path / "cache"), read(pets, tmp_path / "cache")
     assert (decoded, (first.train.images_NCHW == second.train.images_NCHW).all()) == ([20], True)
     read(pets, tmp_path / "cache", shape=(3, 8, 8))
-    (pets / "Cat" / "0.jpg").write_bytes(picture(RED, size=(50, 50)))
+    (pets / "Cat" / "0.jpg").write_bytes(image(RED, size=(50, 50)))
     read(pets, tmp_path / "cache")
     assert decoded == [20, 20, 20]
     assert len(list((tmp_path / "cache").iterdir())) == 3
@@ -141,7 +141,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(pets: Path, tmp_path: Pa
     with pytest.raises(CnnbenchError) as caught:
         read(pets, tmp_path / "file")
     assert str(caught.value) == (
-        f"The decoded pictures cannot be kept in {tmp_path / 'file'}: File exists. They need 0 MB; make room, or name "
+        f"The decoded images cannot be kept in {tmp_path / 'file'}: File exists. They need 0 MB; make room, or name "
         "another cache folder with XDG_CACHE_HOME."
     )
 
@@ -162,7 +162,7 @@ def test_a_class_without_enough_pictures_is_refused(pets: Path, tmp_path: Path) 
     with pytest.raises(UsageError) as caught:
         read(pets, tmp_path / "cache")
     assert str(caught.value) == (
-        f"{pets} holds too few pictures that can be read of Dog: one of 5 is held out as a test, so a class needs 5 at "
+        f"{pets} holds too few images that can be read of Dog: one of 5 is held out as a test, so a class needs 5 at "
         "least."
     )
 
@@ -221,7 +221,7 @@ def test_a_folder_of_one_s_own_is_a_dataset(tmp_path: Path, monkeypatch: pytest.
     assert (spec.classes, spec.class_names) == (2, ("iris", "rose"))
     found = data.read(spec, (3, 32, 32))
     assert found.train.images_NCHW.shape == (16, 3, 32, 32)
-    assert [path.name for path in (tmp_path / "cache" / "cnnbench").iterdir()] == ["pictures"]
+    assert [path.name for path in (tmp_path / "cache" / "cnnbench").iterdir()] == ["images"]
 
 
 @pytest.mark.parametrize(
@@ -237,8 +237,7 @@ def test_a_folder_with_fewer_than_two_classes_is_refused(tmp_path: Path, made: t
     with pytest.raises(UsageError) as caught:
         data.find(f"folder:{tmp_path}")
     assert str(caught.value) == (
-        f"Dataset 'folder:{tmp_path}': the folder must hold a folder of pictures for each of two classes or more, "
-        f"{said}."
+        f"Dataset 'folder:{tmp_path}': the folder must hold a folder of images for each of two classes or more, {said}."
     )
 
 

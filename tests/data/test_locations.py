@@ -60,20 +60,20 @@ class Network:
     def __call__(self, url: str, root: str, filename: str, md5: str | None) -> None:
         self.asked.append(url)
         if self.contents is None:
-            raise URLError("no network")
+            raise URLError("no model")
         if "lecun" not in url:
             raise RuntimeError("File not found or corrupted.")
         (Path(root) / filename).write_bytes(self.contents[filename])
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+def make_model(monkeypatch: pytest.MonkeyPatch) -> Network:
     found = Network({f"{name}.gz": name.encode() for name in FILES})
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", found)
     return found
 
 
-def test_fetching_tries_the_mirrors_and_skips_what_is_there(tmp_path: Path, network: Network) -> None:
+def test_fetching_tries_the_mirrors_and_skips_what_is_there(tmp_path: Path, make_model: Network) -> None:
     home = tmp_path / "MNIST" / "raw"
     home.mkdir(parents=True)
     (home / f"{FILES[0]}.gz").write_bytes(b"here already")
@@ -81,17 +81,17 @@ def test_fetching_tries_the_mirrors_and_skips_what_is_there(tmp_path: Path, netw
     assert [path.name for path in new] == [f"{name}.gz" for name in FILES[1:]]
     assert [path.read_bytes() for path in new] == [name.encode() for name in FILES[1:]]
     assert (home / f"{FILES[0]}.gz").read_bytes() == b"here already"
-    assert len(network.asked) == 6
+    assert len(make_model.asked) == 6
     assert sorted(path.name for path in home.iterdir()) == sorted(f"{name}.gz" for name in FILES)
 
 
-def test_without_a_network_it_says_what_to_put_where(tmp_path: Path, network: Network) -> None:
-    network.contents = None
+def test_without_a_network_it_says_what_to_put_where(tmp_path: Path, make_model: Network) -> None:
+    make_model.contents = None
     with pytest.raises(MissingError) as caught:
         fetch(mnist.FASHION_SPEC, tmp_path)
     address = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz"
     assert str(caught.value).startswith(
-        f"'train-images-idx3-ubyte.gz' could not be downloaded ({address}: <urlopen error no network>). "
+        f"'train-images-idx3-ubyte.gz' could not be downloaded ({address}: <urlopen error no model>). "
         "Get it with 'cnnbench data fetch fashion_mnist', or put these files into "
         f"{tmp_path / 'FashionMNIST' / 'raw'}: train-images-idx3-ubyte.gz (md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d), "
     )
@@ -114,7 +114,7 @@ def test_what_needs_no_files_cannot_be_fetched(tmp_path: Path) -> None:
         fetch(data.find("digits"), tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path, network: Network) -> None:
+def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path, make_model: Network) -> None:
     (tmp_path / "MNIST").write_text("a file")
     with pytest.raises(CnnbenchError, match=f"^Cannot write into '{tmp_path / 'MNIST' / 'raw'}': Not a directory\\.$"):
         fetch(mnist.SPEC, tmp_path)
@@ -157,7 +157,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.Monkey
         Checked(path=tmp_path / f"{name}.gz", md5=mnist.MNIST.gzipped[at], as_published=True)
         for at, name in enumerate(FILES)
     )
-    assert [(part.name, part.pictures, part.shape) for part in facts.parts] == [
+    assert [(part.name, part.images, part.shape) for part in facts.parts] == [
         ("train", 6, (1, 28, 28)),
         ("test", 4, (1, 28, 28)),
     ]

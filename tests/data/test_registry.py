@@ -22,7 +22,7 @@ def test_an_unknown_name_is_answered_with_close_ones() -> None:
     with pytest.raises(UsageError) as caught:
         data.find("digit")
     assert str(caught.value) == (
-        "Unknown dataset 'digit'. Did you mean digits? A folder with a folder of pictures for each class: folder:PATH."
+        "Unknown dataset 'digit'. Did you mean digits? A folder with a folder of images for each class: folder:PATH."
     )
 
 

@@ -31,7 +31,7 @@ def sides(name: str = "net", variant: Variant = EAGER, *, time: int = 0) -> tupl
 def two(
     factor: float, *, name: str = "net", time: int = 0, variant: Variant = EAGER, rounds: int = ROUNDS
 ) -> list[Record]:
-    """Return the records of a network whose HEAD takes `factor` times as long on a wandering machine, by round."""
+    """Return the records of a model whose HEAD takes `factor` times as long on a wandering machine, by round."""
     found = []
     for at in range(rounds):
         base = [0.010 * w for w in WAVE[at % 2 * BLOCKS :][:BLOCKS]]
@@ -47,7 +47,7 @@ def two(
 def broken(
     side: str, *, time: int = 0, status: Status = "failed", error: str = "ValueError: boom (net.py:3)"
 ) -> list[Record]:
-    """Return the records of a network of which one side, `base` or `head`, gives no times."""
+    """Return the records of a model of which one side, `base` or `head`, gives no times."""
     gone = sides(time=time)[side == "head"]
     return [
         replace(one, measurements=(), status=status, error=error) if one.case == gone else one

@@ -97,17 +97,17 @@ def test_the_shape_of_an_example(example: object, expected: tuple[int, tuple[int
         ((1, 3, 8, 0), "The example (1, 3, 8, 0) is no shape. Write (batch, channels, height, width)."),
         (
             "lenet",
-            "The example is a str. Give the batch that the network takes, a tensor, or its shape.",
+            "The example is a str. Give the batch that the model takes, a tensor, or its shape.",
         ),
         (
             torch.zeros(1, 3, dtype=torch.int64),
-            "The example is a tensor of torch.int64 with the shape (1, 3). Networks are measured on batches of "
-            "pictures: floating-point numbers, the batch first.",
+            "The example is a tensor of torch.int64 with the shape (1, 3). Models are measured on batches of "
+            "images: floating-point numbers, the batch first.",
         ),
         (
             torch.zeros(3),
-            "The example is a tensor of torch.float32 with the shape (3,). Networks are measured on batches of "
-            "pictures: floating-point numbers, the batch first.",
+            "The example is a tensor of torch.float32 with the shape (3,). Models are measured on batches of "
+            "images: floating-point numbers, the batch first.",
         ),
     ],
 )
@@ -176,7 +176,7 @@ def test_what_another_revision_cannot_have(model: object, pretended: Pretended) 
         check(model, SHAPE, "main", Settings())
     assert str(caught.value) == (
         f"{called(model)} cannot be found in another revision: a function or class at the top level of a "
-        "module is needed that makes the network. A network or a lambda can be compared with a baseline that is a "
+        "module is needed that makes the model. A model or a lambda can be compared with a baseline that is a "
         "callable."
     )
 

@@ -262,14 +262,14 @@ ALIKE = "BASE and HEAD must be alike: two git revisions, or two model files FILE
         ("gate net.py:make net.py:mak", "Unknown factory in net.py 'mak'. Did you mean make?"),
         (
             "gate net.py:make deep/net.py:make --models net.py:make",
-            "--models names networks of two revisions; two model files name theirs themselves.",
+            "--models names models of two revisions; two model files name theirs themselves.",
         ),
         ("gate main --models net.py", "'net.py' names no factory: write net.py:FACTORY"),
         ("gate main --models ../x.py:make", "'../x.py' is not in the repository {top}, so there are no"),
         ("gate main --variants amd --models net.py:make", "Unknown variant 'amd'. Did you mean amp?"),
         (
             "gate main",
-            "'lenet' is a built-in of cnnbench, and {top} is another repository. Name its networks with --models "
+            "'lenet' is a built-in of cnnbench, and {top} is another repository. Name its models with --models "
             "path/in/it.py:FACTORY, and what they take with --input-shape 3x32x32 (default: 3x224x224).",
         ),
     ],

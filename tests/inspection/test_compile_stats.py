@@ -84,14 +84,14 @@ def test_a_recompilation_makes_the_cell_invalid() -> None:
     with pytest.raises(InvalidError) as caught, no_recompiles():
         call(torch.ones(4, 3))
     assert str(caught.value) == (
-        "the network was compiled again while it was measured: tensor 'args[0]' size mismatch at index 0. "
+        "the model was compiled again while it was measured: tensor 'args[0]' size mismatch at index 0. "
         "expected 2, actual 4"
     )
 
 
 def test_after_the_samples_networks_compile_again() -> None:
     call = compiled(nn.ReLU())
-    with pytest.raises(InvalidError, match=r"^the network was compiled again while it was measured$"), no_recompiles():
+    with pytest.raises(InvalidError, match=r"^the model was compiled again while it was measured$"), no_recompiles():
         call(torch.ones(2, 3))
     assert torch.equal(call(torch.ones(4, 3)), torch.ones(4, 3))
 

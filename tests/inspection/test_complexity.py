@@ -188,7 +188,7 @@ def test_shared_parameters_count_once_and_unused_ones_are_named() -> None:
     assert values(outcome)["params"] == 20 + 4 + 4 + 35 + 15
     assert values(outcome)["macs"] == 48
     assert [(row.name, row.params, row.macs) for row in outcome.layers] == [
-        ("(network)", 8, 0),
+        ("(model)", 8, 0),
         ("twice", 20, 16),
         ("twice", 0, 16),
         ("tied", 0, 16),
@@ -237,14 +237,14 @@ def test_the_first_tensor_of_an_output_counts(wrap: Callable[[torch.Tensor], obj
 
 
 def test_a_network_without_a_tensor_in_its_output_is_refused() -> None:
-    with pytest.raises(CnnbenchError, match=r"^The network returned a dict that holds no tensor\.$"):
+    with pytest.raises(CnnbenchError, match=r"^The model returned a dict that holds no tensor\.$"):
         measure_complexity(lambda: Returns(lambda x: {"logits": None}), (4,))
 
 
 def test_a_network_that_does_not_take_the_picture_is_refused() -> None:
     with pytest.raises(CnnbenchError) as refused:
         measure_complexity(MODELS["lenet"].build, (1, 28, 28))
-    assert str(refused.value).startswith("The network fails on one picture of 1x28x28: RuntimeError: Given groups=1, ")
+    assert str(refused.value).startswith("The model fails on one image of 1x28x28: RuntimeError: Given groups=1, ")
 
 
 class LooksAtValues(nn.Module):
@@ -284,8 +284,8 @@ def test_a_counter_that_fails_is_left_out_with_a_note(monkeypatch: pytest.Monkey
         *("params", "trainable_params", "macs", "classes", "weight_bytes", "activation_bytes", "operator_calls")
     }
     assert outcome.notes[1:] == (
-        "fvcore cannot count this network (RuntimeError: cannot trace).",
-        "torchinfo cannot count this network (RuntimeError: cannot trace).",
+        "fvcore cannot count this model (RuntimeError: cannot trace).",
+        "torchinfo cannot count this model (RuntimeError: cannot trace).",
     )
 
 

@@ -55,7 +55,7 @@ def test_a_network_that_changes_its_mind_is_told() -> None:
     model = nn.ModuleList([one, two])
     with pytest.raises(UnsupportedError) as error:
         timed_passes(lambda _: model[next(calls) % 2](torch.zeros(1)), model, still(now))
-    assert str(error.value) == "The network does not call the same layers in every pass."
+    assert str(error.value) == "The model does not call the same layers in every pass."
 
 
 def test_rows_are_those_of_the_layer_table_with_a_time_each() -> None:

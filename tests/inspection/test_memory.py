@@ -149,7 +149,7 @@ def test_weights_in_bf16_take_half() -> None:
 
 
 def test_one_input_counts_and_not_the_four_that_take_turns() -> None:
-    batch_size = 250_000  # pictures of 256 bytes: 64 MB; the scores are 2 MB, the labels 2 MB
+    batch_size = 250_000  # images of 256 bytes: 64 MB; the scores are 2 MB, the labels 2 MB
     assert peak(asked(batch_size=batch_size), Known) == close_to((64 + 96 + 64) * MB)
 
 

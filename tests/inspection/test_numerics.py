@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cnnbench.clock import FakeTime
 from cnnbench.inspection import numerics
 from cnnbench.inspection.numerics import calibrate, largest_error
-from cnnbench.inspection.sample_images import real_pictures
+from cnnbench.inspection.sample_images import real_images
 from cnnbench.record import Outcome
 from cnnbench.runners import Assignment
 from cnnbench.spec import Case, Device, InvalidError, ModelSpec, UnsupportedError, Variant
@@ -22,7 +22,7 @@ from tests.factories import case
 SHAPE = (3, 12, 12)
 
 
-def network() -> nn.Module:
+def make_model() -> nn.Module:
     torch.manual_seed(5)
     return nn.Sequential(
         nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, groups=16), nn.Conv2d(16, 8, 1),
@@ -35,9 +35,9 @@ def asked(variant: str = "eager", *, batch_size: int = 4) -> Case:
     return replace(case("small", parsed, batch_size=batch_size, shape=SHAPE), role="numerics")
 
 
-def assignment(what: Case, build: Callable[[], nn.Module] = network) -> Assignment:
+def assignment(what: Case, build: Callable[[], nn.Module] = make_model) -> Assignment:
     spec = ModelSpec(name="small", family="none", source="made here", input_shape=SHAPE, build=build)
-    clock = FakeTime(tick_ns=1_000_000).clock()  # a slow machine must not end the pictures early
+    clock = FakeTime(tick_ns=1_000_000).clock()  # a slow machine must not end the images early
     return Assignment(spec=spec, case=what, build=build, clock=clock, on_message=lambda *_: None)
 
 
@@ -101,7 +101,7 @@ def test_one_weight_that_is_off_by_one_per_cent_is_rejected(monkeypatch: pytest.
 
 
 def test_pictures_end_when_fp64_has_taken_its_time() -> None:
-    slow = FakeTime(tick_ns=400_000_000)  # a look at the clock after each picture
+    slow = FakeTime(tick_ns=400_000_000)  # a look at the clock after each image
     outcome = numerics.run(replace(assignment(asked()), clock=slow.clock()))
     assert values(outcome)["top1_compared"] == 3.0
 
@@ -110,7 +110,7 @@ def test_the_first_output_of_a_tuple_counts() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = network()
+            self.inner = make_model()
 
         def forward(self, images: Tensor) -> tuple[Tensor, None]:
             return self.inner(images), None
@@ -149,9 +149,9 @@ def test_an_input_in_another_layout_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_scores_that_are_no_numbers_name_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = torch.ones(2, 3, dtype=torch.float64)
-    with pytest.raises(InvalidError, match=r"^the scores of eager in bf16 hold NaN or infinity on real pictures$"):
+    with pytest.raises(InvalidError, match=r"^the scores of eager in bf16 hold NaN or infinity on real images$"):
         largest_error("eager in bf16", scores / 0, scores)
-    with pytest.raises(InvalidError, match=r"^the scores of fp64 hold NaN or infinity on real pictures$"):
+    with pytest.raises(InvalidError, match=r"^the scores of fp64 hold NaN or infinity on real images$"):
         largest_error("the variant", scores, scores * float("nan"))
 
 
@@ -162,7 +162,7 @@ def test_the_worst_picture_is_the_error() -> None:
 
 
 class Stubborn(nn.Module):
-    """A network that takes fp32 whatever it is cast to."""
+    """A model that takes fp32 whatever it is cast to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class Stubborn(nn.Module):
 
 
 def test_a_network_that_insists_on_fp32_is_unsupported() -> None:
-    with pytest.raises(UnsupportedError, match=r"^The network does not run in fp64, so nothing tells its error: "):
+    with pytest.raises(UnsupportedError, match=r"^The model does not run in fp64, so nothing tells its error: "):
         numerics.run(assignment(asked(), Stubborn))
 
 
@@ -182,10 +182,10 @@ def test_a_network_that_insists_on_fp32_is_unsupported() -> None:
 
 
 def test_calibrated_statistics_are_those_of_the_pictures_and_all_else_stays() -> None:
-    model = network().eval()
+    model = make_model().eval()
     before = {name: value.clone() for name, value in model.named_parameters()}
     calibrate(model, SHAPE, 7)
-    inner = model.get_submodule("0")(real_pictures(SHAPE, 64, 7))
+    inner = model.get_submodule("0")(real_images(SHAPE, 64, 7))
     part = model.get_submodule("1")
     assert isinstance(part, nn.BatchNorm2d)
     torch.testing.assert_close(part.running_mean, inner.mean(dim=(0, 2, 3)))
@@ -196,7 +196,7 @@ def test_calibrated_statistics_are_those_of_the_pictures_and_all_else_stays() ->
 
 
 def test_trained_statistics_are_left_alone() -> None:
-    kept = network()
+    kept = make_model()
     numerics.run(assignment(replace(asked(), weights="default"), lambda: kept))
     assert torch.equal(kept.get_buffer("1.running_mean"), torch.zeros(16))
 
@@ -232,7 +232,7 @@ def test_what_compiling_made_is_told_also_of_a_network_that_insists_on_fp32(monk
     assert list(found) == ["compile_warm_s", "graphs", "graph_breaks", "recompiles"]
     assert (found["graphs"], found["graph_breaks"], found["recompiles"]) == (1, 0, 0)
     (note,) = outcome.notes
-    assert note.startswith("The network does not run in fp64, so nothing tells its error: ")
+    assert note.startswith("The model does not run in fp64, so nothing tells its error: ")
 
 
 # Scores of nothing

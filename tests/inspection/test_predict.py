@@ -1,4 +1,4 @@
-"""What a network takes pictures for, with hand-made networks whose answers are known."""
+"""What a model takes images for, with hand-made models whose answers are known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnbench.inspection import predict
 from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.runners import Assignment
 from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Shape, UnsupportedError
-from tests.data.files import picture
+from tests.data.files import image
 from tests.factories import case
 
 SHAPE = (3, 16, 16)
@@ -50,8 +50,8 @@ def assigned(model: nn.Module, images: list[Path], *, top: int = 2, shape: Shape
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / "blue.jpg", tmp_path / "green.png"]
-    paths[0].write_bytes(picture((60, 10, 200)))
-    paths[1].write_bytes(picture((10, 200, 60), kind="PNG"))
+    paths[0].write_bytes(image((60, 10, 200)))
+    paths[1].write_bytes(image((10, 200, 60), kind="PNG"))
     return paths
 
 
@@ -107,10 +107,10 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"nothing")
     with pytest.raises(UnsupportedError) as caught:
         predict.run(assigned(Brightest(), [tmp_path / "x.jpg"]))
-    assert str(caught.value) == (f"{tmp_path / 'x.jpg'} is no picture that can be decoded: UnidentifiedImageError.")
+    assert str(caught.value) == (f"{tmp_path / 'x.jpg'} is no image that can be decoded: UnidentifiedImageError.")
 
 
 def test_a_network_of_features_takes_no_pictures(files: list[Path]) -> None:
     with pytest.raises(UnsupportedError) as caught:
         predict.run(assigned(Brightest(), files, shape=(512, 7, 7)))
-    assert str(caught.value) == "The input of m is no picture, which has 1 or 3 channels."
+    assert str(caught.value) == "The input of m is no image, which has 1 or 3 channels."

@@ -1,4 +1,4 @@
-"""Looks into hand-made networks, whose kernels, features and answers are known."""
+"""Looks into hand-made models, whose kernels, features and answers are known."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cnnbench.models.convolutions import kept_kernels
 from cnnbench.runners import Assignment
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UnsupportedError, UsageError
 from cnnbench.visuals import ImageGrid, VisualRequest
-from tests.data.files import picture
+from tests.data.files import image
 from tests.factories import case
 
 
 def small(channels: int = 1, second: int = 3) -> nn.Sequential:
-    """Return a network of two convolutions, whose weights are 0, 1, 2 ... over a hundred."""
+    """Return a model of two convolutions, whose weights are 0, 1, 2 ... over a hundred."""
     model = nn.Sequential(
         nn.Conv2d(channels, 2, 3),
         nn.BatchNorm2d(2),
@@ -115,12 +115,12 @@ def test_a_training_keeps_the_first_kernels() -> None:
 
 def test_features_are_those_after_activation_of_the_picture_as_the_network_sees_it() -> None:
     model = small()
-    picture, first, second = seen(model, VisualRequest(kind="features", index=2), dataset="digits")
-    assert picture.title.startswith("test picture 2 of digits: predicted ")
-    assert (picture.images.shape, picture.kind) == ((1, 8, 8), "pixels")
+    image, first, second = seen(model, VisualRequest(kind="features", index=2), dataset="digits")
+    assert image.title.startswith("test image 2 of digits: predicted ")
+    assert (image.images.shape, image.kind) == ((1, 8, 8), "pixels")
     assert (first.title, second.title) == ("2: 2 feature maps of 6x6", "3: 3 feature maps of 5x5")
     with torch.no_grad():
-        expected = model.eval()[:3](torch.from_numpy(picture.images)[None])[0]
+        expected = model.eval()[:3](torch.from_numpy(image.images)[None])[0]
     np.testing.assert_allclose(first.images, expected.numpy(), rtol=1e-5)
     assert first.images.min() >= 0
 
@@ -134,9 +134,9 @@ def test_modules_are_taken_by_name_as_they_are() -> None:
 def test_a_moved_picture_comes_after_the_picture() -> None:
     sheets = seen(small(), VisualRequest(kind="features", layers=("1",), moves=((0, 0), (-2, 1))), dataset="digits")
     assert [sheet.title.partition(":")[0] for sheet in sheets] == [
-        "test picture 0 of digits",
+        "test image 0 of digits",
         "2",
-        "test picture 0 of digits, moved 2 to the left 1 down",
+        "test image 0 of digits, moved 2 to the left 1 down",
         "2",
     ]
     still, moved = sheets[0].images[0], sheets[2].images[0]
@@ -146,7 +146,7 @@ def test_a_moved_picture_comes_after_the_picture() -> None:
 
 def test_a_file_is_a_picture_too(tmp_path: Path) -> None:
     file = tmp_path / "red.png"
-    file.write_bytes(picture((200, 0, 0), kind="PNG"))
+    file.write_bytes(image((200, 0, 0), kind="PNG"))
     sheet, _ = seen(small(3), VisualRequest(kind="features", layers=("1",), image=str(file)), shape=(3, 8, 8))
     assert sheet.title.startswith("red.png: predicted class ")
     np.testing.assert_allclose(sheet.images[0].mean(axis=(0, 1)), [200 / 255, 0, 0], atol=0.01)
@@ -157,13 +157,13 @@ def test_without_dataset_or_file_there_is_a_photograph_for_colours_only() -> Non
     assert sheet.title.startswith("a photograph that comes with scikit-learn: predicted class ")
     with pytest.raises(UsageError) as error:
         seen(small(), VisualRequest(kind="features"))
-    assert str(error.value) == "m takes grey pictures. Name one with --image, or a dataset with --dataset."
+    assert str(error.value) == "m takes grey images. Name one with --image, or a dataset with --dataset."
 
 
 def test_pictures_and_layers_that_do_not_exist_are_told() -> None:
     with pytest.raises(UsageError) as error:
         seen(small(), VisualRequest(kind="features", index=359), dataset="digits")
-    assert str(error.value) == "There is no test picture 359 in digits: 0 to 358."
+    assert str(error.value) == "There is no test image 359 in digits: 0 to 358."
     with pytest.raises(UsageError) as error:
         seen(small(), VisualRequest(kind="features", layers=("conv",)), dataset="digits")
     assert str(error.value).startswith("Unknown layer 'conv'. ")
@@ -172,11 +172,11 @@ def test_pictures_and_layers_that_do_not_exist_are_told() -> None:
     assert str(unsupported.value) == "The layer '4' gives 75 and no maps of height and width."
     with pytest.raises(UnsupportedError) as unsupported:
         seen(MODELS["vgg16_linear"].build(), VisualRequest(kind="kernels"), shape=(512, 7, 7))
-    assert str(unsupported.value) == "The input of m is no picture, which has 1 or 3 channels."
+    assert str(unsupported.value) == "The input of m is no image, which has 1 or 3 channels."
 
 
 class Always(nn.Module):
-    """Takes every picture for the same class."""
+    """Takes every image for the same class."""
 
     def __init__(self, label: int) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ def test_predictions_name_the_class_and_mark_the_wrong_ones() -> None:
     assert len(sheet.images) == 9
     labels = [4 if name == "4" else int(name.removeprefix("4\nis ")) for name in sheet.names]
     assert sheet.wrong == tuple(label != 4 for label in labels)
-    assert sheet.title == f"test pictures of digits and their predicted classes: {sum(sheet.wrong)} of 9 wrong"
+    assert sheet.title == f"test images of digits and their predicted classes: {sum(sheet.wrong)} of 9 wrong"
 
 
 def test_wrong_predictions_only_go_on_until_there_are_enough() -> None:
@@ -201,7 +201,7 @@ def test_wrong_predictions_only_go_on_until_there_are_enough() -> None:
 
 
 class Knows(nn.Module):
-    """Is always right, because it looks the picture up."""
+    """Is always right, because it looks the image up."""
 
     def forward(self, images: Tensor) -> Tensor:
         from cnnbench.data.digits import SPEC
@@ -215,4 +215,4 @@ class Knows(nn.Module):
 def test_where_none_is_wrong_that_is_said() -> None:
     with pytest.raises(CnnbenchError) as error:
         seen(Knows(), VisualRequest(kind="predictions", count=5, wrong=True), dataset="digits")
-    assert str(error.value) == "All 359 test pictures of digits are predicted rightly: none is wrong."
+    assert str(error.value) == "All 359 test images of digits are predicted rightly: none is wrong."

@@ -38,7 +38,7 @@ def fails():
     raise RuntimeError("no such width: 4")
 
 def gives_text():
-    return "network"
+    return "model"
 """
 
 
@@ -82,7 +82,7 @@ def test_an_unknown_source_is_answered_with_the_forms() -> None:
 
 def test_a_file_without_a_factory_is_refused(model_file: Path) -> None:
     assert message_of("nets.py") == (
-        "'nets.py' names no factory: write nets.py:FACTORY, a function that returns a network."
+        "'nets.py' names no factory: write nets.py:FACTORY, a function that returns a model."
     )
 
 
@@ -128,7 +128,7 @@ def test_a_star_import_leaves_the_question_to_the_worker(tmp_path: Path) -> None
 def test_a_thing_that_cannot_be_called_is_no_factory(tmp_path: Path) -> None:
     file = tmp_path / "numbers_only.py"
     file.write_text("WIDTH = 3\n")
-    expected = f"'WIDTH' in {file} is of type int, not a function or class that makes a network."
+    expected = f"'WIDTH' in {file} is of type int, not a function or class that makes a model."
     assert message_of(f"{file}:WIDTH", checks=False) == expected
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.data
 
 
 def photograph(path: Path) -> torch.Tensor:
-    """Return a photograph as ImageNet's networks see it, (1, 3, 224, 224)."""
+    """Return a photograph as ImageNet's models see it, (1, 3, 224, 224)."""
     with Image.open(path) as opened:
         pixels = np.array(opened.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
     small = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
@@ -30,8 +30,8 @@ def test_weights_from_a_file_know_dogs() -> None:
     spec = find_model("mobilenet_v2")
     model = spec.build().eval()
     load_weights(model, spec, str(DATA / "weights" / "mobilenet_v2-keras-int8-dequant-tvnorm.pth"))
-    pictures = sorted((DATA / "PetImages" / "Dog").glob("*.jpg"))[:40]
+    images = sorted((DATA / "PetImages" / "Dog").glob("*.jpg"))[:40]
     with torch.no_grad():
-        found = [int(model(photograph(path)).argmax()) for path in pictures]
+        found = [int(model(photograph(path)).argmax()) for path in images]
     assert len(found) == 40
     assert sum(label in DOGS for label in found) >= 30  # 59 of 60 with the usual resize and crop

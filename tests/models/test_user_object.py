@@ -1,4 +1,4 @@
-"""Models written into a file for another process: found by name where that is possible, else as networks."""
+"""Models written into a file for another process: found by name where that is possible, else as models."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def make() -> nn.Module:
 
 
 def makes_text() -> str:
-    return "network"
+    return "model"
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +71,9 @@ def test_another_process_finds_a_module_that_its_path_does_not_lead_to(tmp_path:
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         save_model(tmp_path / "one", 3)
-    assert str(caught.value) == "The model is a int, neither a network nor a function that makes one."
+    assert str(caught.value) == "The model is a int, neither a model nor a function that makes one."
     with pytest.raises(UsageError) as caught:
-        save_model(tmp_path / "one", lambda: "network")
+        save_model(tmp_path / "one", lambda: "model")
     assert str(caught.value) == "<lambda>() returned a str, not a torch.nn.Module."
     spec = find_model(save_model(tmp_path / "one", makes_text))
     with pytest.raises(CnnbenchError) as broken:
@@ -87,7 +87,7 @@ def test_a_network_of_a_local_class_cannot_be_handed_over(tmp_path: Path) -> Non
 
     with pytest.raises(UsageError) as caught:
         save_model(tmp_path / "one", Local(3, 4))
-    assert str(caught.value).startswith("The network cannot be handed to another process: ")
+    assert str(caught.value).startswith("The model cannot be handed to another process: ")
     assert str(caught.value).endswith(f". {MAKE_IT}")
 
 

@@ -72,8 +72,8 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     state["0.bias"] = torch.zeros(7)
     torch.save(state, path)
     assert refusal(str(path)) == (
-        f"The weights {path} do not fit the network: 0.weight is missing; extra is not in the network;"
-        " 0.bias is (7,) where the network has (6,)."
+        f"The weights {path} do not fit the model: 0.weight is missing; extra is not in the model;"
+        " 0.bias is (7,) where the model has (6,)."
     )
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     assert refusal(str(tmp_path / "a.safetensors")).endswith(
@@ -171,14 +171,14 @@ def test_a_transfer_network_s_own_weights_are_loaded_whole_and_another_head_is_r
     load_weights(model, spec, str(tmp_path / "own.pth"))
     assert same(model, state)
     torch.save(state | {"fc.weight": torch.zeros(3, 512), "fc.bias": torch.zeros(3)}, tmp_path / "three.pth")
-    with pytest.raises(UsageError, match=r"fc\.weight is \(3, 512\) where the network has \(2, 512\)"):
+    with pytest.raises(UsageError, match=r"fc\.weight is \(3, 512\) where the model has \(2, 512\)"):
         load_weights(model, spec, str(tmp_path / "three.pth"))
 
 
 def test_another_network_than_the_published_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, MODELS["resnet18"].build().state_dict())
     spec = replace(LENET, pretrained="resnet18")
-    with pytest.raises(UsageError, match=r"^The weights ResNet18_Weights\.IMAGENET1K_V1 do not fit the network: "):
+    with pytest.raises(UsageError, match=r"^The weights ResNet18_Weights\.IMAGENET1K_V1 do not fit the model: "):
         load_weights(LENET.build(), spec, "default")
 
 

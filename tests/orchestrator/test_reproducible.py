@@ -22,7 +22,7 @@ OUTSIDE = "./net.py:make"
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> World:
-    """Return a machine with two cores on which networks are looked at."""
+    """Return a machine with two cores on which models are looked at."""
     made = World()
 
     @contextmanager

@@ -34,7 +34,7 @@ FILES = {"table": "diff.txt", "markdown": "diff.md", "csv": "diff.csv", "json": 
 
 
 def side(*, slower: float = 1.0, params: int = 61_706, correct: int = 9_123, breaks: int = 0) -> list[Record | Run]:
-    """Return a run of two networks, one of them compiled as well."""
+    """Return a run of two models, one of them compiled as well."""
     net, last = case("lenet"), case("lenet", LAST)
     return [
         run(started="2026-01-02T03:04:00+00:00"),

@@ -1,4 +1,4 @@
-"""Pictures: files of the right form, the same for the same content, with every text and number in its place."""
+"""Images: files of the right form, the same for the same content, with every text and number in its place."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ def test_a_terminal_s_table_fits_120_columns_and_keeps_the_verdict() -> None:
 
 
 def test_names_are_cut_before_intervals_are_left_out() -> None:
-    name = "examples/networks/residual.py:ResidualNetwork"
+    name = "examples/models/residual.py:ResidualNetwork"
     sped = Variant(name="compile+channels_last", channels_last=True, compile_mode="default")
     tasks: tuple[Task, ...] = ("infer", "train")
     items = [

@@ -202,7 +202,7 @@ def test_a_group_is_kept_round_by_round_and_its_effect_is_widened_by_what_equal_
 @pytest.mark.parametrize("percent", slowdown.PERCENTS)
 def test_the_slowed_networks_do_that_much_more_of_the_same_work(percent: int) -> None:
     slower, base = (
-        find_model(f"{slowdown.NETWORKS}:{name}", (3, 32, 32)).build() for name in (f"slowed_{percent}", "reference")
+        find_model(f"{slowdown.MODEL_FILE}:{name}", (3, 32, 32)).build() for name in (f"slowed_{percent}", "reference")
     )
     assert slower.times / base.times == pytest.approx(1 + percent / 100)  # type: ignore[arg-type, operator]
     images = torch.randn(2, 3, 32, 32)
@@ -244,4 +244,4 @@ def test_it_holds_on_this_machine(name: str, part: str) -> None:
 
 
 def test_the_networks_are_part_of_the_package() -> None:
-    assert slowdown.NETWORKS.is_file()
+    assert slowdown.MODEL_FILE.is_file()

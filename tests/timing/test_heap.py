@@ -1,4 +1,4 @@
-"""Memory of a worker: where networks lie, and whether what is freed stays."""
+"""Memory of a worker: where models lie, and whether what is freed stays."""
 
 import os
 import random

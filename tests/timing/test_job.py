@@ -1,4 +1,4 @@
-"""What a latency cell times: the network's mode, its loss and its casts, and a look at the first output."""
+"""What a latency cell times: the model's mode, its loss and its casts, and a look at the first output."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ RECIPE = Recipe(
 )
 
 
-def network() -> nn.Sequential:
-    """Return a small network; its second layer's bias is frozen, and it holds a whole number."""
+def make_model() -> nn.Sequential:
+    """Return a small model; its second layer's bias is frozen, and it holds a whole number."""
     torch.manual_seed(3)
     made = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3), nn.LogSoftmax(dim=1))
     made[3].bias.requires_grad = False
@@ -41,7 +41,9 @@ def network() -> nn.Sequential:
 
 
 def spec_with(recipe: Recipe | None) -> ModelSpec:
-    return ModelSpec(name="small", family="none", source="made here", input_shape=SHAPE, build=network, recipe=recipe)
+    return ModelSpec(
+        name="small", family="none", source="made here", input_shape=SHAPE, build=make_model, recipe=recipe
+    )
 
 
 def asked(variant: str = "eager", *, task: Task = "infer", device: Device = "cpu", seed: int = 0) -> Case:
@@ -57,7 +59,7 @@ def first_loss(work: Any) -> float:
 
 
 def test_inference_is_in_evaluation_mode_and_every_weight_may_get_a_gradient() -> None:
-    prepared = prepare(network().train(), asked().variant, "cpu")
+    prepared = prepare(make_model().train(), asked().variant, "cpu")
     inference(spec_with(None), asked(), prepared)
     assert not any(part.training for part in prepared.model.modules())
     flags = {name: p.requires_grad for name, p in prepared.model.named_parameters()}
@@ -70,7 +72,7 @@ def test_inference_is_in_evaluation_mode_and_every_weight_may_get_a_gradient() -
 def test_inference_is_given_the_case_s_inputs_as_the_variant_lays_them_out(variant: str, dtype: torch.dtype) -> None:
     what = asked(variant, seed=9)
     seen: list[Tensor] = []
-    prepared = replace(prepare(network(), what.variant, "cpu"), call=seen.append)
+    prepared = replace(prepare(make_model(), what.variant, "cpu"), call=seen.append)
     inference(spec_with(None), what, prepared).repeat(5)
     expected = [images.to(dtype) for images in random_inputs((8, *SHAPE), 9)]
     assert all(map(torch.equal, seen, [*expected, expected[0]]))
@@ -92,7 +94,7 @@ class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
 
 
 def test_under_autocast_weights_are_cast_once_for_all_passes_frozen_ones_too() -> None:
-    prepared = prepare(network(), asked("amp").variant, "cpu")
+    prepared = prepare(make_model(), asked("amp").variant, "cpu")
     work = inference(spec_with(None), asked("amp"), prepared)
     with torch.no_grad(), prepared.context(), Casts() as casts:
         work.repeat(1)
@@ -108,7 +110,7 @@ def test_under_autocast_weights_are_cast_once_for_all_passes_frozen_ones_too() -
 
 @pytest.mark.parametrize("loss", ["nll", "cross_entropy", None])
 def test_training_has_the_recipe_s_loss_on_labels_that_take_turns(loss: Literal["nll", "cross_entropy"] | None) -> None:
-    raw = network()[:-1]  # without its last layer, after which both losses are the same
+    raw = make_model()[:-1]  # without its last layer, after which both losses are the same
     scores = raw(random_inputs((8, *SHAPE), 0)[0])
     recipe = None if loss is None else replace(RECIPE, loss=loss)
     what = asked(task="train")
@@ -119,7 +121,7 @@ def test_training_has_the_recipe_s_loss_on_labels_that_take_turns(loss: Literal[
 
 def by_hand(variant: str, recipe: Recipe, steps: int) -> list[float]:
     """Return the losses of `steps` steps, in which nothing is kept from one to the next but the weights."""
-    prepared = prepare(network(), asked(variant).variant, "cpu")
+    prepared = prepare(make_model(), asked(variant).variant, "cpu")
     chosen = [p for p in prepared.model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(chosen, lr=recipe.learning_rate)
     found = []
@@ -138,15 +140,15 @@ def by_hand(variant: str, recipe: Recipe, steps: int) -> list[float]:
 @pytest.mark.parametrize("variant", ["eager", "channels_last", "amp", "bf16"])
 def test_every_step_sees_the_weights_of_the_step_before(variant: str) -> None:
     what = asked(variant, task="train")
-    work = training(spec_with(RECIPE), what, prepare(network(), what.variant, "cpu"))
+    work = training(spec_with(RECIPE), what, prepare(make_model(), what.variant, "cpu"))
     found = [first_loss(work) for _ in range(6)]
     assert found == by_hand(variant, RECIPE, 6)
-    assert found[4] < found[0]  # the same pictures again, after four steps
+    assert found[4] < found[0]  # the same images again, after four steps
 
 
 def test_the_context_is_entered_in_every_step_anew() -> None:
     what = asked("amp", task="train")
-    prepared = prepare(network(), what.variant, "cpu")
+    prepared = prepare(make_model(), what.variant, "cpu")
     entered: list[int] = []
 
     def context() -> Any:
@@ -162,9 +164,9 @@ def test_the_context_is_entered_in_every_step_anew() -> None:
 
 def test_training_leaves_frozen_weights_alone_and_moves_the_others() -> None:
     what = asked("amp", task="train")
-    prepared = prepare(network(), what.variant, "cpu")
+    prepared = prepare(make_model(), what.variant, "cpu")
     training(spec_with(RECIPE), what, prepared).repeat(2)
-    before = dict(network().named_parameters())
+    before = dict(make_model().named_parameters())
     moved = {n: not torch.equal(p, before[n]) for n, p in prepared.model.named_parameters()}
     assert moved == {"0.weight": True, "0.bias": True, "3.weight": True, "3.bias": False, "steps": False}
     assert all(p.grad is None for p in prepared.model.parameters())
@@ -179,11 +181,11 @@ def test_parts_that_are_all_frozen_stay_in_evaluation_mode() -> None:
 
 
 def test_a_network_without_anything_to_train_is_refused() -> None:
-    made = network().requires_grad_(requires_grad=False)
+    made = make_model().requires_grad_(requires_grad=False)
     what = asked(task="train")
     with pytest.raises(UsageError) as caught:
         training(spec_with(None), what, prepare(made, what.variant, "cpu"))
-    assert str(caught.value) == "Every parameter of the network is frozen, so there is nothing to train."
+    assert str(caught.value) == "Every parameter of the model is frozen, so there is nothing to train."
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_a_network_without_anything_to_train_is_refused() -> None:
 )
 def test_only_fp16_steps_are_scaled(variant: str, device: Device, scaled: bool) -> None:  # noqa: FBT001
     what = asked(variant, task="train", device=device)  # the variant of that device, on the CPU
-    work = training(spec_with(RECIPE), what, prepare(network(), what.variant, "cpu"))
+    work = training(spec_with(RECIPE), what, prepare(make_model(), what.variant, "cpu"))
     assert isinstance(work, TrainingSteps)
     assert (work._scaler is not None) is scaled
     assert math.isfinite(first_loss(work))
@@ -202,7 +204,7 @@ class Several(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = network()
+        self.inner = make_model()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         scores = self.inner(images)
@@ -238,10 +240,10 @@ def test_a_bad_number_anywhere_is_found(bad: float, place: tuple[int, ...]) -> N
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (torch.zeros(2, 3, 4), "The network's output has the shape 2x3x4; a classifier's is pictures x classes."),
+        (torch.zeros(2, 3, 4), "The model's output has the shape 2x3x4; a classifier's is images x classes."),
         (
             None,
-            "The network returns NoneType; needed are a tensor, or a tuple that holds one as `logits` or first.",
+            "The model returns NoneType; needed are a tensor, or a tuple that holds one as `logits` or first.",
         ),
     ],
 )

@@ -18,7 +18,7 @@ from cnnbench.training.state import FitResult, Phase, StepSeen, one_cycle
 from tests.training.test_resume import IDENTITY, Counted, made, same, splits
 from tests.training.test_resume import RECIPE as SMALL_BATCHES
 
-STEPS = 5  # of an epoch of 18 pictures by fours
+STEPS = 5  # of an epoch of 18 images by fours
 ONE_CYCLE = replace(SMALL_BATCHES, one_cycle=True)
 
 

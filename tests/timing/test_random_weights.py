@@ -100,7 +100,7 @@ def test_outside_of_it_everything_is_as_before() -> None:
     assert torch.equal(filled(lambda t: t.normal_(), LARGE, quick=False), before)
 
 
-def network() -> nn.Module:
+def make_model() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2000))
 
 
@@ -108,9 +108,9 @@ def test_a_network_keeps_its_buffers_and_what_is_small() -> None:
     def made(*, quick: bool) -> dict[str, Tensor]:
         torch.manual_seed(0)
         if not quick:
-            return network().state_dict()
+            return make_model().state_dict()
         with quick_weights():
-            return network().state_dict()
+            return make_model().state_dict()
 
     quick, usual = made(quick=True), made(quick=False)
     assert quick.keys() == usual.keys()

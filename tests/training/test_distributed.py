@@ -29,8 +29,8 @@ def test_every_picture_is_in_one_part_and_weighs_the_same(count: int, size: int)
 
 @pytest.mark.parametrize(("count", "size"), [(7, 2), (3, 4)])
 def test_averaged_gradients_are_those_of_the_whole_batch(count: int, size: int) -> None:
-    draw = torch.Generator().manual_seed(0)
-    images, labels = torch.randn(count, 5, generator=draw), torch.randint(3, (count,), generator=draw)
+    augment_rng = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(count, 5, generator=augment_rng), torch.randint(3, (count,), generator=augment_rng)
     model = nn.Linear(5, 3)
     functional.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
     assert model.weight.grad is not None

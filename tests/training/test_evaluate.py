@@ -14,7 +14,7 @@ from cnnbench.training.evaluate import Scores, calibration_error, main_logits, s
 
 
 class Lookup(nn.Module):
-    """Gives class `answers[i]` the highest score for a picture of brightness i, then `answers[i] + 1` and so on."""
+    """Gives class `answers[i]` the highest score for an image of brightness i, then `answers[i] + 1` and so on."""
 
     def __init__(self, answers: list[int], outputs: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ def split_of(labels: list[int], classes: int) -> Split:
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_scores_by_hand(batch_size: int) -> None:
     scores = score(Lookup([0, 1, 1, 2, 0], 3), split_of([0, 0, 1, 2, 2], 3), batch_size=batch_size)
-    confidence = torch.tensor([0.0, -1.0, -2.0]).softmax(0)[0].item()  # the same for every picture
+    confidence = torch.tensor([0.0, -1.0, -2.0]).softmax(0)[0].item()  # the same for every image
     assert scores.calibration_error == pytest.approx(abs(0.6 - confidence))
     assert replace(scores, calibration_error=0.0) == Scores(
         correct=3,
@@ -63,7 +63,7 @@ def test_the_mean_loss_is_over_pictures_whatever_the_batches() -> None:
     [
         ([1.0, 1.0, 1.0, 1.0], [True] * 4, 0.0),
         ([1.0, 1.0, 1.0, 1.0], [True, False, False, False], 0.75),
-        # two ranges: |1 - 0.9| for one picture of three, |(1 + 0) - (0.55 + 0.58)| for two
+        # two ranges: |1 - 0.9| for one image of three, |(1 + 0) - (0.55 + 0.58)| for two
         ([0.9, 0.55, 0.58], [True, True, False], (0.1 + 0.13) / 3),
         # right and wrong in one range cancel, in two they do not
         ([0.50, 0.50], [True, False], 0.0),
@@ -108,8 +108,8 @@ def test_main_logits_refuses_what_is_no_classifier() -> None:
     with pytest.raises(UnsupportedError) as caught:
         main_logits({"out": torch.zeros(1, 2)})
     assert str(caught.value) == (
-        "The network returns dict; needed are a tensor, or a tuple that holds one as `logits` or first."
+        "The model returns dict; needed are a tensor, or a tuple that holds one as `logits` or first."
     )
     with pytest.raises(UnsupportedError) as caught:
         main_logits(torch.zeros(1, 21, 8, 8))
-    assert str(caught.value) == "The network's output has the shape 1x21x8x8; a classifier's is pictures x classes."
+    assert str(caught.value) == "The model's output has the shape 1x21x8x8; a classifier's is images x classes."

@@ -1,4 +1,4 @@
-"""Weights that are tested: scores of a part, predictions, and pictures that are moved."""
+"""Weights that are tested: scores of a part, predictions, and images that are moved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cnnbench.clock import wall_clock
 from cnnbench.data.batches import Split, shifted
-from cnnbench.data.dataset import DatasetSpec, Pictures, Read, built_in
+from cnnbench.data.dataset import DatasetSpec, LabelledImages, Read, built_in
 from cnnbench.runners import Assignment
 from cnnbench.spec import ModelSpec
 from cnnbench.training import evaluate_job as testing
@@ -51,16 +51,16 @@ def test_pictures_move_and_leave_black(right: int, down: int, expected: tuple[in
 
 
 class Where(nn.Module):
-    """Says 1 where the right half of a picture is the brighter one."""
+    """Says 1 where the right half of an image is the brighter one."""
 
     def forward(self, images: Tensor) -> Tensor:
         columns = images.mean(dim=(1, 2))
         return torch.stack([columns[:, : SIDE // 2].sum(1), columns[:, SIDE // 2 + 1 :].sum(1)], dim=1)
 
 
-def pictures() -> Pictures:
+def images() -> LabelledImages:
     images = torch.stack([bright_at(2, column) for column in (0, 1, 3, 4)]).numpy()
-    return Pictures(images_NCHW=images, labels_N=np.array([0, 0, 1, 1]))
+    return LabelledImages(images_NCHW=images, labels_N=np.array([0, 0, 1, 1]))
 
 
 TINY = DatasetSpec(
@@ -71,7 +71,7 @@ TINY = DatasetSpec(
     source="here",
     description="a bright point",
     look=built_in,
-    read=lambda *_: Read(train=pictures(), val=pictures(), test=pictures(), notes=("Made here.",)),
+    read=lambda *_: Read(train=images(), val=images(), test=images(), notes=("Made here.",)),
 )
 
 
@@ -91,7 +91,7 @@ def outcome_of(monkeypatch: pytest.MonkeyPatch, shift: int) -> dict[str, tuple[f
             shift=shift,
         )
     )
-    assert outcome.notes == ("Tested on the test pictures of tiny.", "Made here.")
+    assert outcome.notes == ("Tested on the test images of tiny.", "Made here.")
     assert sum(text.startswith("moved by") for text in told) == 4 * shift
     assert told[0] == "testing"
     return {m.quantity: m.samples for m in outcome.measurements}

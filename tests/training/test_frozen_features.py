@@ -1,4 +1,4 @@
-"""Features computed once: what the head would be given, by a frozen network only."""
+"""Features computed once: what the head would be given, by a frozen model only."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_features_are_what_the_head_is_given() -> None:
     assert torch.equal(found.train.labels_N, splits().train.labels_N)
     assert (len(found.train), len(found.test), found.train.classes) == (18, 8, 2)
     assert found.val is found.test
-    assert told == [("features of training pictures 100 %", 0.0), ("features of validation pictures 100 %", 0.0)]
+    assert told == [("features of training images 100 %", 0.0), ("features of validation images 100 %", 0.0)]
 
 
 def test_a_head_on_features_trains_as_the_whole_network() -> None:
@@ -113,7 +113,7 @@ def test_a_network_that_is_more_than_its_head_is_refused(kind: type[Frozen]) -> 
     with pytest.raises(UsageError) as caught:
         features_of(kind(), splits(), lambda *_: None)
     assert str(caught.value) == (
-        "Features can be computed once only where the network's scores are those of its last layer, called once. "
+        "Features can be computed once only where the model's scores are those of its last layer, called once. "
         "Leave --cache-features out."
     )
 
@@ -123,7 +123,7 @@ def test_computing_features_can_be_stopped_after_a_batch() -> None:
     with pytest.raises(StoppedError) as caught:
         features_of(Frozen(), splits(), lambda text, _: heard.append(text), stop=lambda: True)
     assert str(caught.value) == "Stopped while features were computed: going on computes them anew."
-    assert heard == ["features of training pictures 100 %"]
+    assert heard == ["features of training images 100 %"]
 
 
 def test_parts_of_the_same_pictures_are_computed_once_and_the_test_only_where_it_is_needed() -> None:

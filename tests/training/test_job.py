@@ -16,7 +16,7 @@ from cnnbench.checkpoint import CheckpointInfo, load
 from cnnbench.clock import Clock, FakeTime, wall_clock
 from cnnbench.data import DATASETS, Counts, DatasetSpec
 from cnnbench.data.batches import Augmentation, splits_of
-from cnnbench.data.dataset import Fast, Pictures, Read, built_in
+from cnnbench.data.dataset import Fast, LabelledImages, Read, built_in
 from cnnbench.models.weights import load_weights
 from cnnbench.quantity import BY_EPOCH, BY_STEP
 from cnnbench.record import Outcome
@@ -33,10 +33,10 @@ from tests.factories import case
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
 
-def part(count: int) -> Pictures:
+def part(count: int) -> LabelledImages:
     labels = np.arange(count) % 2
     images = (labels * 0.5 + np.arange(count) / 1000).astype(np.float32)
-    return Pictures(images_NCHW=images.reshape(-1, 1, 1, 1).repeat(2, axis=2).repeat(2, axis=3), labels_N=labels)
+    return LabelledImages(images_NCHW=images.reshape(-1, 1, 1, 1).repeat(2, axis=2).repeat(2, axis=3), labels_N=labels)
 
 
 SMALL = DatasetSpec(
@@ -52,7 +52,7 @@ SMALL = DatasetSpec(
 )
 
 
-def network(seed: int = 0, outputs: int = 2) -> nn.Module:
+def make_model(seed: int = 0, outputs: int = 2) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, outputs))
 
@@ -66,7 +66,7 @@ def spec(
         source="made here",
         input_shape=shape,
         classes=classes,
-        build=lambda: network(outputs=outputs),
+        build=lambda: make_model(outputs=outputs),
         recipe=recipe,
     )
 
@@ -113,7 +113,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
     told: list[EpochSeen] = []
     outcome = measure_accuracy(
-        network(), spec(), SMALL, seed=5, epochs=4, clock=FakeTime().clock(), on_epoch=told.append
+        make_model(), spec(), SMALL, seed=5, epochs=4, clock=FakeTime().clock(), on_epoch=told.append
     )
     found = samples(outcome)
     assert list(found) == ["trained", "correct", "tested", "top1", *BY_EPOCH]
@@ -123,7 +123,7 @@ def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
     assert found["epoch_s"] == (0.0, 0.0, 0.0, 0.0)
     assert [(seen.epoch, seen.epochs) for seen in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert outcome.notes == (
-        "Trained on 18 pictures of small by its tutorial's recipe: cross-entropy, sgd 0.1 momentum 0.9, batch 4, "
+        "Trained on 18 images of small by its tutorial's recipe: cross-entropy, sgd 0.1 momentum 0.9, batch 4, "
         "4 epochs, shuffled, not normalised, no augmentation.",
         "Made here.",
     )
@@ -131,26 +131,26 @@ def test_an_outcome_holds_test_scores_epochs_and_how() -> None:
 
 
 def test_a_network_without_recipe_gets_the_default_one() -> None:
-    outcome = measure_accuracy(network(), spec(recipe=None), SMALL, seed=5, epochs=1, clock=wall_clock())
+    outcome = measure_accuracy(make_model(), spec(recipe=None), SMALL, seed=5, epochs=1, clock=wall_clock())
     assert outcome.notes == (
-        "Trained on 18 pictures of small by the default recipe: cross-entropy, sgd 0.01 momentum 0.9, batch 64, "
+        "Trained on 18 images of small by the default recipe: cross-entropy, sgd 0.01 momentum 0.9, batch 64, "
         "1 epoch, shuffled, not normalised, no augmentation.",
         "Made here.",
     )
 
 
 def test_same_seed_gives_bit_identical_weights_with_and_without_prediction() -> None:
-    plain, again, timed = network(), network(), network()
+    plain, again, timed = make_model(), make_model(), make_model()
     outcomes = [measure(plain), measure(again), measure(timed, limit_s=1000.0)]
     assert same(plain, again)
     assert same(plain, timed)
-    assert not same(plain, network())
+    assert not same(plain, make_model())
     assert len({samples(outcome)["train_loss"] for outcome in outcomes}) == 1
 
 
 def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
-    model, other = network(), network(1)
+    model, other = make_model(), make_model(1)
     outcome = measure(model, checkpoint=path)
     assert load(path) == CheckpointInfo(
         model="tiny",
@@ -172,9 +172,9 @@ def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (spec(shape=(512, 7, 7)), "The network's input 512x7x7 is no picture: a picture has 1 or 3 channels."),
-        (spec(classes=1), "The network's output is 1 wide, and small has 2 classes."),
-        (spec(classes=None, outputs=1), "The network's output is 1 wide, and small has 2 classes."),
+        (spec(shape=(512, 7, 7)), "The model's input 512x7x7 is no image: an image has 1 or 3 channels."),
+        (spec(classes=1), "The model's output is 1 wide, and small has 2 classes."),
+        (spec(classes=None, outputs=1), "The model's output is 1 wide, and small has 2 classes."),
     ],
 )
 def test_a_network_that_the_dataset_does_not_fit_is_refused(asked: ModelSpec, message: str) -> None:
@@ -190,7 +190,7 @@ class Timed(nn.Module):
         super().__init__()
         self.time, self.one_s, self.batch_s, self.steps_s = time, one_s, batch_s, steps_s
         self.seen: list[tuple[str, int]] = []
-        self.body = network()
+        self.body = make_model()
 
     def forward(self, images: Tensor) -> Tensor:
         count = len(images)
@@ -239,7 +239,7 @@ def test_training_that_exceeds_its_limit_is_refused() -> None:
 def test_features_once_and_epochs_with_all_layers_are_predicted_for_themselves() -> None:
     head = replace(RECIPE, cache_features=True)
     message, seen = predicted(one_s=0.1, steps_s=[9.0], batch_s=4.0, limit_s=32.0, recipe=head)
-    assert (message, seen) == ("", [("forward", 1)] * 2 + [("forward", 4)] * 2)  # a second for each of 32 pictures
+    assert (message, seen) == ("", [("forward", 1)] * 2 + [("forward", 4)] * 2)  # a second for each of 32 images
     message, _ = predicted(one_s=0.1, steps_s=[9.0], batch_s=4.0, limit_s=31.0, recipe=head)
     assert message.startswith("Training 10 epochs would take about ")
     after = replace(RECIPE, epochs=1, unfrozen_epochs=1)  # 5 steps of 2 s and two validation batches of 1 s, twice
@@ -303,7 +303,7 @@ def test_a_recipe_s_augmentation_and_halves_are_for_its_own_dataset_only() -> No
 
 def test_augmentation_is_told() -> None:
     asked = spec(recipe=replace(RECIPE, dataset="small", flip=True, crop_padding=1))
-    outcome = measure_accuracy(network(), asked, SMALL, seed=5, epochs=1, clock=wall_clock())
+    outcome = measure_accuracy(make_model(), asked, SMALL, seed=5, epochs=1, clock=wall_clock())
     assert outcome.notes[0].endswith("not normalised, mirrored at random and cut out at random after padding by 1.")
 
 
@@ -324,11 +324,11 @@ def test_the_fast_recipe_is_the_dataset_s_and_keeps_how_pictures_are_shown() -> 
         channels_last=True,
     )
     outcome = measure_accuracy(
-        network(), spec(recipe=own), QUICK, seed=5, epochs=None, clock=wall_clock(), recipe="fast"
+        make_model(), spec(recipe=own), QUICK, seed=5, epochs=None, clock=wall_clock(), recipe="fast"
     )
     assert len(samples(outcome)["train_loss"]) == 7
     assert outcome.notes[0] == (
-        "Trained on 18 pictures of small by the dataset's fast recipe: cross-entropy, adam 0.02 at most, one cycle, "
+        "Trained on 18 images of small by the dataset's fast recipe: cross-entropy, adam 0.02 at most, one cycle, "
         "batch 6, 7 epochs, shuffled, normalised, no augmentation."
     )
     with pytest.raises(UsageError, match=r"^There is no fast recipe for small, only for digits, mnist, .*cats_dogs\."):
@@ -338,16 +338,16 @@ def test_the_fast_recipe_is_the_dataset_s_and_keeps_how_pictures_are_shown() -> 
 def test_the_page_s_mistakes_are_made_when_asked_for() -> None:
     wrong = replace(RECIPE, dataset="small", divides_losses=True, trains_on_test=True, validates_on_train=True)
     asked = replace(spec(recipe=replace(RECIPE, dataset="small")), printed_recipe=wrong)
-    outcome = measure_accuracy(network(), asked, SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-published")
+    outcome = measure_accuracy(make_model(), asked, SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-published")
     assert samples(outcome)["trained"] == (6.0,)
     assert outcome.notes == (
-        "Trained on 6 pictures of small by its tutorial's recipe as printed: cross-entropy, divided by the batch size, "
+        "Trained on 6 images of small by its tutorial's recipe as printed: cross-entropy, divided by the batch size, "
         "sgd 0.1 momentum 0.9, batch 4, 1 epoch, shuffled, not normalised, no augmentation.",
-        "Trained on the test pictures, as the page does.",
-        "Validated on the training pictures, as the page does.",
+        "Trained on the test images, as the page does.",
+        "Validated on the training images, as the page does.",
         "Made here.",
     )
-    usual = measure_accuracy(network(), spec(), SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-published")
+    usual = measure_accuracy(make_model(), spec(), SMALL, seed=5, epochs=1, clock=wall_clock(), recipe="as-published")
     assert "by its tutorial's recipe as printed: cross-entropy, sgd" in usual.notes[0]
 
 
@@ -403,7 +403,7 @@ def test_features_are_computed_once_by_one_process_in_fp32_only() -> None:
 
 def test_records_within_epochs_are_quantities() -> None:
     outcome = measure_accuracy(
-        network(), spec(), SMALL, seed=5, epochs=2, clock=wall_clock(), training=Training(log_every=3)
+        make_model(), spec(), SMALL, seed=5, epochs=2, clock=wall_clock(), training=Training(log_every=3)
     )
     found = samples(outcome)
     assert found["step_step"] == (3.0, 5.0, 8.0, 10.0)

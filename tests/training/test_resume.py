@@ -21,7 +21,7 @@ RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.05)
 IDENTITY = Identity(
     model="m",
     dataset="d",
-    data=("18 pictures",),
+    data=("18 images",),
     recipe=RECIPE,
     variant="eager",
     device="cpu",
@@ -32,13 +32,13 @@ IDENTITY = Identity(
     torch="2.11.0",
 )
 EPOCHS = 3
-STEPS = 5  # of an epoch of 18 pictures
+STEPS = 5  # of an epoch of 18 images
 
 
 def made(count: int, seed: int) -> Split:
-    draw = torch.Generator().manual_seed(seed)
-    labels = torch.randint(2, (count,), generator=draw)
-    images = torch.randint(256, (count, 1, 4, 4), generator=draw, dtype=torch.uint8)
+    augment_rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(2, (count,), generator=augment_rng)
+    images = torch.randint(256, (count, 1, 4, 4), generator=augment_rng, dtype=torch.uint8)
     return Split(images_NCHW=images, labels_N=labels, classes=2)
 
 
@@ -163,7 +163,7 @@ Change = Callable[[Identity], Identity]
         (lambda i: replace(i, device="cuda"), "device: cpu and not cuda"),
         (lambda i: replace(i, frozen_weights="4f"), "frozen_weights:  and not 4f"),
         (lambda i: replace(i, recipe=replace(RECIPE, batch_size=2)), "batch_size in its recipe: 4 and not 2"),
-        (lambda i: replace(i, data=("9 pictures",)), "data: ('18 pictures',) and not ('9 pictures',)"),
+        (lambda i: replace(i, data=("9 images",)), "data: ('18 images',) and not ('9 images',)"),
     ],
 )
 def test_another_training_is_not_gone_on_with(tmp_path: Path, change: Change, said: str) -> None:

@@ -21,7 +21,7 @@ RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
 
 def made(count: int, seed: int) -> Split:
-    """Two classes: dark and bright pictures of 1x2x2."""
+    """Two classes: dark and bright images of 1x2x2."""
     noise = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
     images = torch.rand(count, 1, 2, 2, generator=noise) * 0.4 + labels.reshape(-1, 1, 1, 1) * 0.6
@@ -32,7 +32,7 @@ def splits(train: int = 18) -> Splits:
     return Splits(train=made(train, 1), val=made(8, 2), test=made(8, 3))
 
 
-def network(seed: int = 0) -> nn.Sequential:
+def make_model(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
 
@@ -50,13 +50,13 @@ def run(model: nn.Module, recipe: Recipe = RECIPE, *, epochs: int = 3, seed: int
 
 
 def test_training_learns() -> None:
-    result = run(network(), epochs=30)
+    result = run(make_model(), epochs=30)
     assert result.by_epoch("val_top1")[-1] == 1.0
     assert result.by_epoch("train_loss")[-1] < 0.6 * result.by_epoch("train_loss")[0]
 
 
 def test_same_seed_gives_bit_identical_weights() -> None:
-    first, second, third = network(), network(), network()
+    first, second, third = make_model(), make_model(), make_model()
     results = [run(first), run(second)]
     run(third, seed=8)
     assert results[0].by_epoch("train_loss") == results[1].by_epoch("train_loss")
@@ -74,7 +74,7 @@ def test_an_unshuffled_recipe_keeps_the_stored_order() -> None:
 
 
 def test_training_goes_on_from_the_weights_that_are_there() -> None:
-    model = network()
+    model = make_model()
     run(model, epochs=30)
     assert run(model, epochs=1).by_epoch("val_top1") == (1.0,)
 
@@ -100,7 +100,7 @@ def test_nll_and_cross_entropy_agree_behind_log_softmax() -> None:
 
 
 def test_the_mean_loss_is_over_pictures() -> None:
-    # nothing moves at rate 0: the loss is ln 2 for every picture, whatever the batches
+    # nothing moves at rate 0: the loss is ln 2 for every image, whatever the batches
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     for value in model.parameters():
         nn.init.zeros_(value)
@@ -172,7 +172,7 @@ def test_accuracy_in_training_and_validation_loss_are_over_all_pictures() -> Non
 def test_fused_steps_end_near_the_usual_ones() -> None:
     for optimizer in ("adam", "sgd"):
         recipe = replace(RECIPE, optimizer="adam" if optimizer == "adam" else "sgd", learning_rate=0.01)
-        fused, plain = network(), network()
+        fused, plain = make_model(), make_model()
         plain.load_state_dict(fused.state_dict())
         run(fused, recipe, epochs=5)
         with pytest.MonkeyPatch.context() as patch:
@@ -214,8 +214,8 @@ def test_frozen_layers_keep_weights_and_statistics() -> None:
 
 def test_a_network_that_is_frozen_whole_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
-        run(network().requires_grad_(requires_grad=False))
-    assert str(caught.value) == "Every parameter of the network is frozen, so there is nothing to train."
+        run(make_model().requires_grad_(requires_grad=False))
+    assert str(caught.value) == "Every parameter of the model is frozen, so there is nothing to train."
 
 
 class WithAuxiliary(nn.Module):

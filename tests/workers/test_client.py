@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux has fork servers"),
 ]
 
-NETWORKS = """
+MODEL_FILE = """
 import os, pathlib, signal, subprocess, sys, time
 import torch
 from torch import nn
@@ -34,7 +34,7 @@ class Good(nn.Module):
         return self.line(images.flatten(1))
 
 
-def network(act):
+def model(act):
     class Bad(Good):
         def forward(self, images):
             return act(super().forward(images))
@@ -76,18 +76,18 @@ def prints(scores):
 
 
 good = Good
-aborts = network(lambda scores: os.abort())
-killed = network(lambda scores: os.kill(os.getpid(), signal.SIGKILL))
-ends = network(lambda scores: os._exit(7))
-exits = network(lambda scores: sys.exit("enough"))
-hangs = network(lambda scores: time.sleep(600))
-starts_another = network(start_another)
-nan = network(lambda scores: scores * float("nan"))
-threads = network(threads)
-without_end = network(without_end)
-list_without_end = network(list_without_end)
-raises = network(raises)
-prints = network(prints)
+aborts = model(lambda scores: os.abort())
+killed = model(lambda scores: os.kill(os.getpid(), signal.SIGKILL))
+ends = model(lambda scores: os._exit(7))
+exits = model(lambda scores: sys.exit("enough"))
+hangs = model(lambda scores: time.sleep(600))
+starts_another = model(start_another)
+nan = model(lambda scores: scores * float("nan"))
+threads = model(threads)
+without_end = model(without_end)
+list_without_end = model(list_without_end)
+raises = model(raises)
+prints = model(prints)
 
 
 def unbuilt():
@@ -106,23 +106,23 @@ Start = Callable[..., Worker]
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "nets.py"
-    path.write_text(NETWORKS, encoding="utf-8")
+    path.write_text(MODEL_FILE, encoding="utf-8")
     return path
 
 
 @pytest.fixture
-def start(host: ForkHost, networks: Path) -> Iterator[Start]:
-    """Return what starts a worker with a job: a factory of `NETWORKS`, threads, and a limit of private memory."""
+def start(host: ForkHost, models: Path) -> Iterator[Start]:
+    """Return what starts a worker with a job: a factory of `MODEL_FILE`, threads, and a limit of private memory."""
     workers = []
 
     def begin(factory: str, *, threads: int = 1, limit: int | None = None, channels_last: bool = False) -> Worker:
-        made = case(f"{networks}:{factory}", replace(LAST, threads=threads), shape=(3, 2, 2))
+        made = case(f"{models}:{factory}", replace(LAST, threads=threads), shape=(3, 2, 2))
         if not channels_last:
             made = replace(made, variant=replace(made.variant, name="eager", channels_last=False))
         workers.append(host.start())
-        workers[-1].send(Job(case=made, scratch=str(networks.parent), memory_limit_bytes=limit, warm_cap_s=0.01))
+        workers[-1].send(Job(case=made, scratch=str(models.parent), memory_limit_bytes=limit, warm_cap_s=0.01))
         return workers[-1]
 
     yield begin
@@ -158,8 +158,8 @@ def test_how_a_worker_ends_is_told(start: Start, factory: str, expected: Failure
     assert worker.close() is None
 
 
-def test_a_network_that_cannot_be_built_is_told(start: Start, networks: Path) -> None:
-    said = f"{networks}, line 73: unbuilt() raised RuntimeError: no weights."
+def test_a_network_that_cannot_be_built_is_told(start: Start, models: Path) -> None:
+    said = f"{models}, line 73: unbuilt() raised RuntimeError: no weights."
     assert start("unbuilt").receive(60.0) == Failure(status="failed", error=said)
 
 
@@ -169,10 +169,10 @@ def test_a_worker_that_hangs_is_killed(start: Start) -> None:
     assert gone(pid_of(worker))
 
 
-def test_what_a_worker_started_is_killed_with_it(start: Start, networks: Path) -> None:
+def test_what_a_worker_started_is_killed_with_it(start: Start, models: Path) -> None:
     worker = start("starts_another")
     assert first_call(worker, 2.0) == Failure(status="timeout", error="no answer within 2 s")
-    other = int((networks.parent / "other.pid").read_text(encoding="ascii"))
+    other = int((models.parent / "other.pid").read_text(encoding="ascii"))
     assert gone(other)
 
 
@@ -220,16 +220,16 @@ def test_a_good_worker_gives_samples_and_is_first_in_line_to_be_killed(start: St
 
 
 def test_channels_last_without_convolutions_is_pointed_out(start: Start) -> None:
-    note = "the network has no convolution, so channels_last has nothing to speed up"
+    note = "the model has no convolution, so channels_last has nothing to speed up"
     assert start("good", channels_last=True).receive(60.0) == Built(notes=(note,))
 
 
-def test_a_question_is_answered_by_the_environment_and_what_models_are(host: ForkHost, networks: Path) -> None:
+def test_a_question_is_answered_by_the_environment_and_what_models_are(host: ForkHost, models: Path) -> None:
     worker = host.start()
-    worker.send(Question(models=(f"{networks}:good", f"{networks}:goood")))
+    worker.send(Question(models=(f"{models}:good", f"{models}:goood")))
     answer = worker.receive(60.0)
     worker.close()
     assert isinstance(answer, Answer)
     assert [(known.input_shape, known.exit_code) for known in answer.models] == [((3, 224, 224), 0), (None, 2)]
-    assert (answer.models[1].error or "").startswith(f"Unknown factory in {networks} 'goood'. Did you mean good")
+    assert (answer.models[1].error or "").startswith(f"Unknown factory in {models} 'goood'. Did you mean good")
     assert answer.environment.cores == len(os.sched_getaffinity(0))

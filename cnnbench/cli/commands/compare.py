@@ -20,7 +20,7 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that `compare` and `run` share; None stands for the command's or plan's own default."""
     options = (
         click.option("--device", type=click.Choice(["cpu", "cuda", "all"]), help="Where to run.  [default: cpu]"),
-        click.option("--batch-size", "batch_sizes", type=NUMBERS, help="Pictures a pass, like 1,8.  [default: 1]"),
+        click.option("--batch-size", "batch_sizes", type=NUMBERS, help="Images a pass, like 1,8.  [default: 1]"),
         click.option("--variants", type=Words(), help="Like eager,channels_last+compile, or all that are native."),
         click.option(
             "--task", "tasks", type=Words(("infer", "train")), help="Forward passes, training steps, or both."
@@ -28,7 +28,7 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--accuracy", metavar="DATASET", help="Train on this dataset as well and report top-1: digits."),
         data_dir_option,
         click.option("--weights", help="none, default (downloads torchvision's), or a file.  [default: none]"),
-        click.option("--input-shape", type=SHAPE, help="One picture's shape, instead of the model's own: 3x32x32."),
+        click.option("--input-shape", type=SHAPE, help="One image's shape, instead of the model's own: 3x32x32."),
         click.option(
             "--reference", metavar="MODEL[/VARIANT]", help="Speed-ups against it, not each model's own eager."
         ),

@@ -63,9 +63,9 @@ def _found(source: Source | None) -> tuple[str | None, str | None]:
 @data_dir_option
 @click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="How to print.")
 def verify(name: str, *, data_dir: str | None, output_format: str) -> int:
-    """Read a dataset whole and say what it holds: counts, checksums, balance, pixels, pictures that are corrupt.
+    """Read a dataset whole and say what it holds: counts, checksums, balance, pixels, images that are corrupt.
 
-    NAME is a dataset, or folder:PATH for a folder with a folder of pictures for each class. Corrupt pictures are left
+    NAME is a dataset, or folder:PATH for a folder with a folder of images for each class. Corrupt images are left
     out of every training and named here; nothing is deleted. The exit code is 1 if a checksum is not the published one.
 
     \b
@@ -151,18 +151,18 @@ def _as_text(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
 
     names = spec.class_names or tuple(str(k) for k in range(spec.classes))
     parts = [
-        (part.name, part.pictures, "x".join(map(str, part.shape)), f"{part.low:g} to {part.high:g}")
+        (part.name, part.images, "x".join(map(str, part.shape)), f"{part.low:g} to {part.high:g}")
         for part in facts.parts
     ]
-    yield f"\n{render(('part', 'pictures', 'shape', 'pixels'), parts, 'table')}"
+    yield f"\n{render(('part', 'images', 'shape', 'pixels'), parts, 'table')}"
     balance = [(name, *(part.by_class[at] for part in facts.parts)) for at, name in enumerate(names)]
     yield f"\n{render(('class', *(part.name for part in facts.parts)), balance, 'table')}\n"
     yield from facts.notes
     if facts.misnamed:
         yield f"In another format than their names say, and used: {', '.join(facts.misnamed)}"
 
-    yield f"{len(facts.left_out)} corrupt pictures are left out{':' if facts.left_out else '.'}"
-    yield from (f"  {picture.name}: {picture.reason}" for picture in facts.left_out)
+    yield f"{len(facts.left_out)} corrupt images are left out{':' if facts.left_out else '.'}"
+    yield from (f"  {image.name}: {image.reason}" for image in facts.left_out)
 
 
 def _verdict(as_published: bool | None) -> str | None:  # noqa: FBT001  # a fact, not a switch

@@ -35,7 +35,7 @@ ANSWER_S = 600.0
     "--split", "part", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Part."
 )
 @click.option("--variants", type=Words(), default="eager", help="Like eager,amp,channels_last.  [default: eager]")
-@click.option("--shift", type=click.IntRange(1), help="Also with all pictures moved by 1 to so many pixels.")
+@click.option("--shift", type=click.IntRange(1), help="Also with all images moved by 1 to so many pixels.")
 @click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an answer.  [default: 10m]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to test.")
 @click.option(
@@ -56,8 +56,8 @@ def command(
     """Test a checkpoint: top-1 and top-5 with 95 % intervals, accuracy by class, and what is taken for what.
 
     The calibration error says how far confidence is from accuracy: 0.05 is five points on average. Under more than one
-    variant, 'agreement' is the share of pictures that get the same class as under eager. With --shift the network is
-    tested on pictures moved right, left, down and up, black where they came from.
+    variant, 'agreement' is the share of images that get the same class as under eager. With --shift the model is
+    tested on images moved right, left, down and up, black where they came from.
 
     \b
     Examples:
@@ -86,7 +86,7 @@ def command(
 
 
 def built_by(info: CheckpointInfo) -> RecipeName:
-    """Return the recipe whose network a checkpoint is of: the page's own, or the tutorial's, which fast changes not."""
+    """Return the recipe whose model a checkpoint is of: the page's own, or the tutorial's, which fast changes not."""
     return "as-published" if info.recipe_name == "as-published" else "tutorial"
 
 
@@ -124,7 +124,7 @@ def _row(record: Record, first: Record) -> tuple[object, ...]:
 
 
 def agreement(record: Record, first: Record) -> float | None:
-    """Return the share of pictures that both give the same class; None for the first itself, or where it failed."""
+    """Return the share of images that both give the same class; None for the first itself, or where it failed."""
     one, other = first.samples("predicted"), record.samples("predicted")
     if record is first or not one or len(one) != len(other):
         return None
@@ -132,7 +132,7 @@ def agreement(record: Record, first: Record) -> float | None:
 
 
 def moved(record: Record) -> list[tuple[int, tuple[float, ...]]]:
-    """Return for each number of pixels the share that is right when all pictures are moved right, left, down, up."""
+    """Return for each number of pixels the share that is right when all images are moved right, left, down, up."""
     columns = [one.shares for one in by_direction(record)]
     return [
         (pixels, tuple(share.center for share in shares))
@@ -174,7 +174,7 @@ def _moved(record: Record) -> str:
     rows = [(pixels, *(show(share, "share") for share in shares)) for pixels, shares in moved(record)]
     if not rows:
         return ""
-    return f"With all pictures moved by so many pixels:\n{render(('pixels', *DIRECTIONS), rows, 'table')}"
+    return f"With all images moved by so many pixels:\n{render(('pixels', *DIRECTIONS), rows, 'table')}"
 
 
 def _classes(record: Record) -> str:

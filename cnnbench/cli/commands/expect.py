@@ -10,7 +10,7 @@ from types import MappingProxyType
 import click
 
 from cnnbench import expectations, machine
-from cnnbench.analysis.expectations import PICTURES_APART, Difference, Observed, accepted, differences, seen_of
+from cnnbench.analysis.expectations import IMAGES_APART, Difference, Observed, accepted, differences, seen_of
 from cnnbench.app.command_line import typed_command
 from cnnbench.app.option_types import SHAPE, Words
 from cnnbench.app.progress import display, record_line
@@ -41,14 +41,14 @@ COLUMNS = ("model", "layer", "quantity", "expected", "found")
 
 HELP = """Compare what must not change by itself with what a committed file expects, and fail on any difference.
 
-Of every network in the file: parameters, MACs, operator calls, bytes of the weights and the table of layers; of some
+Of every model in the file: parameters, MACs, operator calls, bytes of the weights and the table of layers; of some
 also what torch.compile makes of it (graphs, graph breaks, recompilations) and a short training with a fixed seed, whose
-right test pictures on scikit-learn's digits may differ by two. Nothing is timed, so a busy machine changes nothing.
+right test images on scikit-learn's digits may differ by two. Nothing is timed, so a busy machine changes nothing.
 There is one file for each torch 2.X, because counts may change with it.
 
---accept writes what is found into the file, prints what changed, and leaves the entries of other networks as they are.
+--accept writes what is found into the file, prints what changed, and leaves the entries of other models as they are.
 MODEL is a built-in, torchvision:NAME, timm:NAME or FILE.py:FACTORY. Exit codes: 0 all as expected, 1 something differs,
-3 there is no expectation for this torch or this network.
+3 there is no expectation for this torch or this model.
 
 \b
 Examples:
@@ -74,7 +74,7 @@ Examples:
 @click.option("--with", "parts", type=Words(PARTS), default=(), help="With --accept, beside counts: compiled,trained.")
 @click.option("--epochs", type=click.IntRange(1), help=f"With --with trained: how long to train.  [default: {EPOCHS}]")
 @click.option("--counts-only", is_flag=True, help="Neither compile nor train: some seconds.")
-@click.option("--input-shape", type=SHAPE, help="With --accept: one picture's shape, for a model of yours: 3x32x32.")
+@click.option("--input-shape", type=SHAPE, help="With --accept: one image's shape, for a model of yours: 3x32x32.")
 @click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
 def command(
     *,
@@ -108,7 +108,7 @@ def command(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Wanted:
-    """What is asked of networks beside what their entries say: further parts, the length of a training, the input."""
+    """What is asked of models beside what their entries say: further parts, the length of a training, the input."""
 
     parts: tuple[str, ...]
     epochs: int | None
@@ -173,11 +173,11 @@ def _expected(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation |
     """Return the entries of `names`, all for none.
 
     Raises:
-        MissingError: there is no expectation for this torch, or none of a network; with the command that makes it.
+        MissingError: there is no expectation for this torch, or none of a model; with the command that makes it.
     """
     if not place.entries:
         raise MissingError(
-            f"There are no expectations for torch {place.torch}: no '{place.file}' with entries. Where the networks "
+            f"There are no expectations for torch {place.torch}: no '{place.file}' with entries. Where the models "
             f"are as they should be, make it with:\n  {place.command(names, '--accept')}"
         )
     lacking = [name for name in names if name not in place.entries]
@@ -190,7 +190,7 @@ def _expected(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation |
 
 
 def _models(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | None]:
-    """Return the networks to accept, each with the entry that says what to look at.
+    """Return the models to accept, each with the entry that says what to look at.
 
     Where there is no file for this torch, that of the newest other torch says it; where there is none, all built-ins
     are looked at.
@@ -219,7 +219,7 @@ def _asked(name: str, like: Expectation | None, wanted: _Wanted) -> CheckOptions
 
 
 def _look(asked: Sequence[CheckOptions]) -> list[Observed]:
-    """Return what came of each network, with progress on standard error."""
+    """Return what came of each model, with progress on standard error."""
     records: dict[str, list[Record]] = {one.model: [] for one in asked}
     with display() as shown, sigterm_interrupts():
         for record in examine(asked, shown.on_progress):
@@ -230,7 +230,7 @@ def _look(asked: Sequence[CheckOptions]) -> list[Observed]:
 
 
 def _rows(expected: Expectation | None, seen: Observed) -> tuple[Difference, ...]:
-    """Return what differs; of a network that nothing is expected of yet, one row."""
+    """Return what differs; of a model that nothing is expected of yet, one row."""
     if expected is not None:
         return differences(expected, seen)
     if seen.found is None or seen.broken:
@@ -249,11 +249,9 @@ def _text(rows: Sequence[Difference], seen: Sequence[Observed], place: _Place, o
     if not rows:
         return _all_well(seen, place.torch)
     models = len({row.model for row in rows})
-    said = (
-        f"{number_of(len(rows), 'difference')} in {models} of {number_of(len(seen), 'network')}, torch {place.torch}."
-    )
+    said = f"{number_of(len(rows), 'difference')} in {models} of {number_of(len(seen), 'model')}, torch {place.torch}."
     if any(row.quantity == "correct" for row in rows):
-        said += f" Right test pictures may differ by {PICTURES_APART}."
+        said += f" Right test images may differ by {IMAGES_APART}."
     return f"{render(COLUMNS, cells, output_format)}\n\n{said}"
 
 
@@ -278,7 +276,7 @@ def _conclude(place: _Place, rows: Sequence[Difference]) -> int:
 
 
 def _accept(place: _Place, seen: Sequence[Observed]) -> int:
-    """Write the entries that changed and return the exit code; a network of which a part failed keeps its entry."""
+    """Write the entries that changed and return the exit code; a model of which a part failed keeps its entry."""
     changed: dict[str, Expectation] = {}
     for one in seen:
         before = place.entries.get(one.model)

@@ -1,4 +1,4 @@
-"""`cnnbench gate`: does a change make a network slower? A verdict for CI, measured in one job on one machine."""
+"""`cnnbench gate`: does a change make a model slower? A verdict for CI, measured in one job on one machine."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FORMATS = ("table", "markdown", "csv", "json")
     help=f"Built-ins of this repository, or path/in/it.py:FACTORY.  [default: {','.join(DEFAULT_MODELS)}]",
 )
 @click.option("--variants", type=Words(), default=("eager",), help="Like eager,compile.  [default: eager]")
-@click.option("--batch-size", "batch_sizes", type=NUMBERS, default=(1,), help="Pictures a pass.  [default: 1]")
-@click.option("--input-shape", type=SHAPE, help="One picture's shape, instead of the models' own: 3x32x32.")
+@click.option("--batch-size", "batch_sizes", type=NUMBERS, default=(1,), help="Images a pass.  [default: 1]")
+@click.option("--input-shape", type=SHAPE, help="One image's shape, instead of the models' own: 3x32x32.")
 @click.option("--threshold", type=PERCENT, default=DEFAULT_THRESHOLD, help="Slowdown that fails.  [default: 5%]")
 @click.option(
     "--inconclusive",
@@ -115,5 +115,5 @@ def _asked(base: str, head: str | None, models: tuple[str, ...] | None, given: d
     if head is None or not (is_outside(base) and is_outside(head)):
         raise UsageError("BASE and HEAD must be alike: two git revisions, or two model files FILE.py:FACTORY.")
     if models is not None:
-        raise UsageError("--models names networks of two revisions; two model files name theirs themselves.")
+        raise UsageError("--models names models of two revisions; two model files name theirs themselves.")
     yield of_files(base, head, wishes)

@@ -1,4 +1,4 @@
-"""`cnnbench predict`: what a trained network takes pictures for."""
+"""`cnnbench predict`: what a trained model takes images for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADERS = ("image", "rank", "class", "name", "share")
 @click.argument("model")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--weights", help="default (downloads torchvision's), or a file.")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to show of each picture.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to show of each image.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run.")
 @click.option(
     "--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="On standard output."
@@ -39,10 +39,10 @@ def command(
     device: Literal["cpu", "cuda"],
     output_format: str,
 ) -> int:
-    """Name what is on pictures: the classes with the highest scores, and the network's confidence in them.
+    """Name what is on images: the classes with the highest scores, and the model's confidence in them.
 
-    MODEL is a network with --weights, or a checkpoint of 'cnnbench train'. Classes are named where the dataset is
-    known, and for networks with ImageNet's 1,000 classes.
+    MODEL is a model with --weights, or a checkpoint of 'cnnbench train'. Classes are named where the dataset is
+    known, and for models with ImageNet's 1,000 classes.
 
     \b
     Examples:
@@ -79,7 +79,7 @@ def _trained_on(weights: Path) -> tuple[str | None, tuple[str, ...]]:
 
 
 def text(images: Sequence[Path], found: Outcome, names: Sequence[str], output_format: str) -> str:
-    """Return the classes of all pictures, best first; `names` are those that a checkpoint knows."""
+    """Return the classes of all images, best first; `names` are those that a checkpoint knows."""
     measured = {m.quantity: m for m in found.measurements}
     classes, shares = measured["top_class"].samples, measured["top_share"].samples
     each = measured["top_class"].iterations_per_sample

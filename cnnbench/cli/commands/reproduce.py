@@ -50,9 +50,9 @@ _WIDTHS = (None, 26, 30, 30, None, None, None, 50)
 
 @click.command("reproduce")
 @click.argument("names", metavar="[TUTORIAL, MODEL...]", nargs=-1)
-@click.option("--architecture-only", is_flag=True, help="Only what follows from the networks: no data, some seconds.")
+@click.option("--architecture-only", is_flag=True, help="Only what follows from the models: no data, some seconds.")
 @data_dir_option
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each network.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each model.")
 @click.option(
     "--weights", "files", metavar="NETWORK=FILE", multiple=True, help="Published weights, like mobilenet_v2=w.pth."
 )
@@ -72,7 +72,7 @@ def command(
 
     Counts, layer tables and megabytes must be equal in the digits that are printed. A loss or an accuracy must lie
     where one more training of ours would lie with 95 %: mean +- t s sqrt(1 + 1/n) of the seeds, widened by half of the
-    last printed digit. Networks are trained by the tutorial's recipe on its own dataset, at its full epochs, if the
+    last printed digit. Models are trained by the tutorial's recipe on its own dataset, at its full epochs, if the
     dataset is there. What is not measured says so and why: figures within an epoch, and what needs published weights.
     Without names all tutorials are done.
 
@@ -144,7 +144,7 @@ def chosen(names: Sequence[str]) -> list[ModelSpec]:
 
 
 def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store) -> list[Record]:
-    """Count the networks at their own input and, where figures are printed for it, at 244x244; keep the records."""
+    """Count the models at their own input and, where figures are printed for it, at 244x244; keep the records."""
     done = {(r.case.model, r.case.input_shape) for r in completed if r.case.task == "complexity" and r.status == "ok"}
     asked: list[tuple[str, tuple[int, int] | None]] = []
     for spec in specs:
@@ -157,7 +157,7 @@ def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store
     if not asked:
         return []
 
-    click.echo(f"Counting {len(asked)} networks.", err=True)
+    click.echo(f"Counting {len(asked)} models.", err=True)
     records = count_models(asked)
     for record in records:
         store.append(record)
@@ -166,7 +166,7 @@ def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store
 
 
 def published(files: Sequence[str]) -> dict[str, str]:
-    """Return the file of each network's published weights.
+    """Return the file of each model's published weights.
 
     Raises:
         UsageError: it is not written NETWORK=FILE, or there is no such file.
@@ -181,12 +181,12 @@ def published(files: Sequence[str]) -> dict[str, str]:
 
 
 def _trained_by(spec: ModelSpec) -> Recipe | None:
-    """Return the recipe of a network with figures of training, None for one without."""
+    """Return the recipe of a model with figures of training, None for one without."""
     return spec.recipe if any(figure.quantity in TRAINED for figure in spec.printed) else None
 
 
 def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[str, str]) -> dict[str, str]:
-    """Return why networks with figures of training cannot be trained here, by name."""
+    """Return why models with figures of training cannot be trained here, by name."""
     found: dict[str, str] = {}
     for spec in specs:
         recipe = _trained_by(spec)
@@ -205,7 +205,7 @@ def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    """What is to be trained: networks but for those that lack something, from which weights, on what, how often."""
+    """What is to be trained: models but for those that lack something, from which weights, on what, how often."""
 
     specs: tuple[ModelSpec, ...]
     missing: Mapping[str, str]
@@ -215,7 +215,7 @@ class _Asked:
 
 
 def _train(asked: _Asked, completed: Sequence[Record], folder: Path) -> Iterator[Record]:
-    """Train every network that has figures of training with every missing seed, and yield the records."""
+    """Train every model that has figures of training with every missing seed, and yield the records."""
     ahead: list[tuple[ModelSpec, int, int]] = []
     for spec in asked.specs:
         if _trained_by(spec) is not None and spec.name not in asked.missing:
@@ -246,7 +246,7 @@ def stretches(seeds: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _of(progress: Progress, at: int, count: int) -> Progress:
-    """Return the progress of network number `at` of `count` as that of all; later ones may take as long."""
+    """Return the progress of model number `at` of `count` as that of all; later ones may take as long."""
     whole = progress.elapsed_s + progress.remaining_s
     return Progress(
         text=f"{at + 1} of {count}, {progress.text}",

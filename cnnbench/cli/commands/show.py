@@ -1,4 +1,4 @@
-"""`cnnbench show`: pictures of datasets, networks and trainings, as PNG or SVG files."""
+"""`cnnbench show`: images of datasets, models and trainings, as PNG or SVG files."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from typing import Literal
 import click
 
 from cnnbench.app.option_types import Words, data_dir_option
-from cnnbench.cli.show import datasets as pictures
+from cnnbench.cli.show import datasets as images
 from cnnbench.cli.show import models as looked
 from cnnbench.cli.show.datasets import Drawing, ShowOptions
 from cnnbench.report.drawing import FORMATS
 from cnnbench.spec import CnnbenchError, UsageError
 
-# Every kind of picture by the name that the command line takes; read-only.
+# Every kind of image by the name that the command line takes; read-only.
 KINDS: Mapping[str, Callable[[ShowOptions], Drawing]] = MappingProxyType(
     {
-        "samples": pictures.samples,
-        "edges": pictures.edges,
+        "samples": images.samples,
+        "edges": images.edges,
         "kernels": looked.kernels,
         "features": looked.features,
         "predictions": looked.predictions,
         "confusion": looked.shown_confusion,
         "shift": looked.shift,
-        "curves": pictures.curves,
-        "steps": pictures.steps,
+        "curves": images.curves,
+        "steps": images.steps,
     }
 )
 
-HELP = """Draw a picture and write it as a PNG or SVG file, whose name is printed.
+HELP = """Draw an image and write it as a PNG or SVG file, whose name is printed.
 
 \b
-KIND          WHAT                              the picture
-samples       a dataset (digits)                pictures of it with their classes
-edges         a dataset (digits)                what two fixed edge filters make of pictures
+KIND          WHAT                              the image
+samples       a dataset (digits)                images of it with their classes
+edges         a dataset (digits)                what two fixed edge filters make of images
 kernels       a model, checkpoint or run        kernels of a convolution; of a run: as they form
-features      a model or checkpoint             what layers make of a picture
-predictions   a checkpoint                      test pictures with predicted classes, wrong ones marked
+features      a model or checkpoint             what layers make of an image
+predictions   a checkpoint                      test images with predicted classes, wrong ones marked
 confusion     a checkpoint                      which class is taken for which
-shift         a checkpoint                      accuracy when pictures are moved, in each direction
+shift         a checkpoint                      accuracy when images are moved, in each direction
 curves        a run (results/latest)            loss and accuracy by epoch; several seeds as a band
 steps         a run (results/latest)            error rate by step ('cnnbench train --log-every')
 
@@ -69,12 +69,12 @@ Examples:
 @click.option("--checkpoint", metavar="FILE", help="Weights of 'cnnbench train'; WHAT may be this file itself.")
 @click.option("--weights", help="default (downloads torchvision's), or a file.")
 @click.option("--layer", "layers", type=Words(), default=(), help="Layers, like 1,2.  [default: see above]")
-@click.option("--image", metavar="FILE", help="The picture for features, instead of one of the dataset's.")
-@click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the test picture.")
+@click.option("--image", metavar="FILE", help="The image for features, instead of one of the dataset's.")
+@click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the test image.")
 @click.option(
-    "--move", metavar="RIGHT,DOWN", help="Features of the picture moved by so many pixels, too; -2,0 is to the left."
+    "--move", metavar="RIGHT,DOWN", help="Features of the image moved by so many pixels, too; -2,0 is to the left."
 )
-@click.option("--count", type=click.IntRange(1, 200), help="How many pictures.  [default: 24; edges: 5]")
+@click.option("--count", type=click.IntRange(1, 200), help="How many images.  [default: 24; edges: 5]")
 @click.option("--wrong", is_flag=True, help="Wrong predictions only.")
 @click.option("--max-shift", type=click.IntRange(1), default=6, show_default=True, help="How far to move for shift.")
 @click.option("--dataset", help="Instead of the one that the checkpoint was trained on.")
@@ -106,10 +106,10 @@ def command(
     part: Literal["train", "val", "test"],
     output: Path | None,
 ) -> int:
-    """Draw a picture; the help says which."""
+    """Draw an image; the help says which."""
     form = _form(output)
     if image is not None and not Path(image).is_file():
-        raise UsageError(f"There is no picture file {image}.")
+        raise UsageError(f"There is no image file {image}.")
 
     asked = ShowOptions(
         what=what,
@@ -139,7 +139,7 @@ def _form(output: Path | None) -> str:
         return FORMATS[0]
     form = output.suffix.removeprefix(".").lower()
     if form not in FORMATS:
-        raise UsageError(f"'{output}': write a picture to a file that ends in {' or '.join(f'.{f}' for f in FORMATS)}.")
+        raise UsageError(f"'{output}': write an image to a file that ends in {' or '.join(f'.{f}' for f in FORMATS)}.")
     return form
 
 
@@ -155,7 +155,7 @@ def _moves(text: str | None) -> tuple[int, int] | None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a picture, whole or not at all.
+    """Write an image, whole or not at all.
 
     Raises:
         CnnbenchError: it cannot be written.

@@ -45,13 +45,13 @@ HELP = """Train MODEL by its tutorial's recipe and test it once; writes records,
 
 --recipe tutorial is the page's recipe with its mistakes corrected, as-published has the mistakes too (`cnnbench
 describe MODEL` lists them), and fast is the dataset's own: a rate that rises and falls, and what else gives good
-accuracy soon. Networks with a frozen part train their head alone; --unfreeze goes on with all layers. --log-every
+accuracy soon. Models with a frozen part train their head alone; --unfreeze goes on with all layers. --log-every
 writes steps.csv, too.
 
 After each epoch the training is kept beside the checkpoint. Ctrl-C stops it after the step that it makes, keeps it
 too, and prints the command that goes on; on a CPU the weights end as those of a training that was never stopped.
 
-Started by torchrun, several processes train one network together: each takes its part of every batch, gradients
+Started by torchrun, several processes train one model together: each takes its part of every batch, gradients
 are averaged (gloo on a CPU, NCCL on CUDA), and the first process alone validates, tests and writes. Losses are
 those of one process but for rounding; dropout and batch statistics differ. Ctrl-C costs the epoch in flight then.
 
@@ -75,7 +75,7 @@ Examples:
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the dataset's or the recipe's own number.")
 @click.option("--unfreeze", type=click.IntRange(0), metavar="EPOCHS", help="So many more, with all layers trained.")
 @click.option("--unfrozen-lr", type=POSITIVE, help="Their learning rate.  [default: a hundredth of the recipe's]")
-@click.option("--cache-features", is_flag=True, help="Train the head on what frozen layers make of each picture once.")
+@click.option("--cache-features", is_flag=True, help="Train the head on what frozen layers make of each image once.")
 @click.option(
     "--log-every", type=click.IntRange(1), metavar="STEPS", help="Record loss and accuracy every so many steps."
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# As many pictures as in the tutorial.
+# As many images as in the tutorial.
 SAMPLES = 24
 EDGES = 5
 
@@ -56,23 +56,23 @@ class ShowOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawing:
-    """A picture that is ready to be drawn: `encode` gives the bytes of a format, `name` is for the file."""
+    """An image that is ready to be drawn: `encode` gives the bytes of a format, `name` is for the file."""
 
     name: str
     encode: Callable[[str], bytes]
 
 
 def file_name(text: str) -> str:
-    """Return what stands for `text`, a name or a path, in the name of a picture."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", Path(text).name.removesuffix(".safetensors")).strip("-.") or "picture"
+    """Return what stands for `text`, a name or a path, in the name of an image."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", Path(text).name.removesuffix(".safetensors")).strip("-.") or "image"
 
 
 def samples(asked: ShowOptions) -> Drawing:
-    """Draw pictures of a dataset, spread evenly over the part, with the names of their classes."""
-    name, images, labels = _pictures(asked, asked.count or SAMPLES)
+    """Draw images of a dataset, spread evenly over the part, with the names of their classes."""
+    name, images, labels = _images(asked, asked.count or SAMPLES)
     names = data.find(name).class_names
     sheet = ImageGrid(
-        title=f"{len(images)} of the {PARTS[asked.part]} pictures, spread evenly over them",
+        title=f"{len(images)} of the {PARTS[asked.part]} images, spread evenly over them",
         images=images,
         names=tuple(names[label] if label < len(names) else str(label) for label in labels),
     )
@@ -80,21 +80,21 @@ def samples(asked: ShowOptions) -> Drawing:
 
 
 def edges(asked: ShowOptions) -> Drawing:
-    """Draw the first pictures of a dataset as two edge filters see them."""
+    """Draw the first images of a dataset as two edge filters see them."""
     from cnnbench.data.edges import horizontal_edges, vertical_edges
 
-    name, images, _ = _pictures(asked, asked.count or EDGES, first=True)
+    name, images, _ = _images(asked, asked.count or EDGES, first=True)
     grey = images.mean(axis=3) if images.ndim == 4 else images  # noqa: PLR2004 - N, height, width, colours
     sheets = [
-        ImageGrid(title=f"the first {PARTS[asked.part]} pictures", images=images),
+        ImageGrid(title=f"the first {PARTS[asked.part]} images", images=images),
         ImageGrid(title="vertical edges: three rows of -1, 0, 1", images=vertical_edges(grey), kind="values"),
         ImageGrid(title="horizontal edges: rows of -1, 0 and 1", images=horizontal_edges(grey), kind="values"),
     ]
     return Drawing(name=file_name(name), encode=lambda form: draw_sheets(f"Edges in {name}", sheets, form))
 
 
-def _pictures(asked: ShowOptions, count: int, *, first: bool = False) -> tuple[str, npt.NDArray[np.float32], list[int]]:
-    """Return the dataset's name, pictures as sheets hold them, and their labels."""
+def _images(asked: ShowOptions, count: int, *, first: bool = False) -> tuple[str, npt.NDArray[np.float32], list[int]]:
+    """Return the dataset's name, images as sheets hold them, and their labels."""
     import numpy as np
 
     name = asked.what or asked.dataset or "digits"
@@ -134,7 +134,7 @@ def steps(asked: ShowOptions) -> Drawing:
 
 
 def _run_name(run: str) -> str:
-    """Return what stands for a run in the name of a picture: its folder's name, behind a link or above its file."""
+    """Return what stands for a run in the name of an image: its folder's name, behind a link or above its file."""
     path = Path(run).resolve()
     return file_name(str(path.parent if path.is_file() else path))
 
@@ -144,7 +144,7 @@ def _title(groups: Mapping[str, list[Record]]) -> str:
     named = {f"{record.case.model} on {record.case.dataset}" for record in records}
     recipes = {record.case.recipe for record in records}
     recipe = f", {recipes.pop()} recipe" if len(recipes) == 1 else ""
-    return f"{named.pop()}{recipe}" if len(named) == 1 else f"{len(groups)} networks{recipe}"
+    return f"{named.pop()}{recipe}" if len(named) == 1 else f"{len(groups)} models{recipe}"
 
 
 def _trained(asked: ShowOptions) -> tuple[dict[str, list[Record]], str]:
@@ -162,9 +162,7 @@ def forming(asked: ShowOptions) -> Drawing:
     groups, run = _trained(asked)
     records = [record for group in groups.values() for record in group if record.samples("step_kernels")]
     if not records:
-        raise UsageError(
-            f"{run} kept no kernels. Train a network with convolutions by 'cnnbench train --log-every 50'."
-        )
+        raise UsageError(f"{run} kept no kernels. Train a model with convolutions by 'cnnbench train --log-every 50'.")
     sheet = forming_sheet(records[0])
     title = f"How kernels form: {records[0].case.model} on {records[0].case.dataset}, seed {records[0].case.seed}"
     return Drawing(name=_run_name(run), encode=lambda form: draw_sheets(title, [sheet], form))

@@ -1,4 +1,4 @@
-"""What `cnnbench show` draws of networks, from what is asked to what is drawn."""
+"""What `cnnbench show` draws of models, from what is asked to what is drawn."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cnnbench.visuals import VisualRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Network:
-    """A network with its weights, what a checkpoint says of them, and both in words."""
+class _Model:
+    """A model with its weights, what a checkpoint says of them, and both in words."""
 
     model: str
     weights: str
@@ -33,11 +33,11 @@ class _Network:
     says: str
 
 
-def _network(asked: ShowOptions) -> _Network:
-    """Return which network is asked for, and with which weights.
+def _model(asked: ShowOptions) -> _Model:
+    """Return which model is asked for, and with which weights.
 
     Raises:
-        UsageError: none is, the file is not there, or it is of another network.
+        UsageError: none is, the file is not there, or it is of another model.
     """
     file = asked.checkpoint
     model = asked.what
@@ -48,9 +48,9 @@ def _network(asked: ShowOptions) -> _Network:
         info = checkpoints.load(Path(file))
         if model is not None and model != info.model:
             raise UsageError(f"{file} holds weights of {info.model} and not of {model}.")
-        top1 = "" if info.top1 is None else f" ({show(info.top1, 'share')} of the test pictures right)"
+        top1 = "" if info.top1 is None else f" ({show(info.top1, 'share')} of the test images right)"
         says = f"{info.model}, trained on {info.dataset}{top1}"
-        return _Network(model=info.model, weights=file, info=info, says=says)
+        return _Model(model=info.model, weights=file, info=info, says=says)
 
     if model is None:
         raise UsageError("Name a model or a checkpoint: cnnbench show kernels lenet-seed0.safetensors.")
@@ -61,7 +61,7 @@ def _network(asked: ShowOptions) -> _Network:
         raise UsageError(f"Weights '{weights}': no such file. Take default, or the path of a file.")
 
     says = f"{model}, untrained" if weights == "none" else f"{model} with weights {Path(weights).name}"
-    return _Network(model=model, weights=weights, info=None, says=says)
+    return _Model(model=model, weights=weights, info=None, says=says)
 
 
 def kernels(asked: ShowOptions) -> Drawing:
@@ -72,7 +72,7 @@ def kernels(asked: ShowOptions) -> Drawing:
 
 
 def features(asked: ShowOptions) -> Drawing:
-    """Draw what layers make of a picture, and of the same picture moved."""
+    """Draw what layers make of an image, and of the same image moved."""
     moves = ((0, 0),) if asked.move is None else ((0, 0), asked.move)
     image = None if asked.image is None else str(Path(asked.image))
     look = VisualRequest(kind="features", layers=asked.layers, image=image, index=asked.index, moves=moves)
@@ -80,18 +80,18 @@ def features(asked: ShowOptions) -> Drawing:
 
 
 def predictions(asked: ShowOptions) -> Drawing:
-    """Draw test pictures with the classes that a checkpoint gives them."""
-    network = _network(asked)
-    dataset = asked.dataset or (network.info.dataset if network.info else None)
-    if network.weights == "none" or dataset is None:
+    """Draw test images with the classes that a checkpoint gives them."""
+    model = _model(asked)
+    dataset = asked.dataset or (model.info.dataset if model.info else None)
+    if model.weights == "none" or dataset is None:
         raise UsageError("Predictions need a checkpoint of 'cnnbench train', or --weights and --dataset.")
     look = VisualRequest(kind="predictions", count=asked.count or SAMPLES, wrong=asked.wrong)
     return _looked(asked, look, "Predictions of {}", dataset=dataset)
 
 
 def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: str | None) -> Drawing:
-    network = _network(asked)
-    info = network.info
+    model = _model(asked)
+    info = model.info
     if look.kind != "kernels":
         dataset = dataset or (info.dataset if info else None)
         if dataset is not None and look.image is None:
@@ -99,11 +99,11 @@ def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: s
 
     request = Request(
         title="show",
-        sections=(Section(models=(network.model,), variants=("eager",)),),
+        sections=(Section(models=(model.model,), variants=("eager",)),),
         accuracy=dataset,
         recipe=built_by(info) if info else "tutorial",
         data_dir=asked.data_dir,
-        weights=network.weights,
+        weights=model.weights,
         input_shape=info.input_shape if info else None,
         budget=ONE_ANSWER,
     )
@@ -113,39 +113,39 @@ def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: s
             request, look, lambda news: shown.on_progress(Progress(text=news.text, elapsed_s=0.0, remaining_s=0.0))
         )
 
-    title = heading.format(network.says)
-    name = file_name(asked.what or asked.checkpoint or network.model)
+    title = heading.format(model.says)
+    name = file_name(asked.what or asked.checkpoint or model.model)
     return Drawing(name=name, encode=lambda form: draw_sheets(title, sheets, form))
 
 
 def shown_confusion(asked: ShowOptions) -> Drawing:
     """Draw which classes a checkpoint takes for which."""
-    network, record, dataset = _tested(asked, shift=0)
+    model, record, dataset = _tested(asked, shift=0)
     table = confusion(record)
     names = data.find(dataset).class_names or tuple(map(str, range(len(table))))
-    title = f"{network.says}: classes of {round(record.samples('tested')[0])} {PARTS[asked.part]} pictures of {dataset}"
-    return Drawing(name=file_name(network.weights), encode=lambda form: draw_confusion(title, table, names, form))
+    title = f"{model.says}: classes of {round(record.samples('tested')[0])} {PARTS[asked.part]} images of {dataset}"
+    return Drawing(name=file_name(model.weights), encode=lambda form: draw_confusion(title, table, names, form))
 
 
 def shift(asked: ShowOptions) -> Drawing:
-    """Draw how a checkpoint does on pictures that are moved."""
-    network, record, dataset = _tested(asked, shift=asked.max_shift)
-    title = f"{network.says}: {PARTS[asked.part]} pictures of {dataset}, moved"
+    """Draw how a checkpoint does on images that are moved."""
+    model, record, dataset = _tested(asked, shift=asked.max_shift)
+    title = f"{model.says}: {PARTS[asked.part]} images of {dataset}, moved"
     lines = moved(record)
-    return Drawing(name=file_name(network.weights), encode=lambda form: draw_shift(title, lines, form))
+    return Drawing(name=file_name(model.weights), encode=lambda form: draw_shift(title, lines, form))
 
 
-def _tested(asked: ShowOptions, *, shift: int) -> tuple[_Network, Record, str]:
-    network = _network(asked)
-    if network.info is None:
+def _tested(asked: ShowOptions, *, shift: int) -> tuple[_Model, Record, str]:
+    model = _model(asked)
+    if model.info is None:
         raise UsageError("This needs a checkpoint of 'cnnbench train': cnnbench show shift lenet-seed0.safetensors.")
 
-    dataset = asked.dataset or network.info.dataset
+    dataset = asked.dataset or model.info.dataset
     if dataset is None:
-        raise UsageError(f"{network.weights} does not say what it was trained on. Give --dataset.")
+        raise UsageError(f"{model.weights} does not say what it was trained on. Give --dataset.")
 
     data.locate(data.find(dataset), data.places(asked.data_dir))
-    request = evaluation_request(Path(network.weights), network.info, dataset, data_dir=asked.data_dir)
+    request = evaluation_request(Path(model.weights), model.info, dataset, data_dir=asked.data_dir)
     eager = parse_variant("eager", device="cpu", threads=machine.default_threads())
     with display() as shown:
         (record,) = test_weights(request, [eager], asked.part, shift=shift, on_progress=shown.on_progress)
@@ -153,4 +153,4 @@ def _tested(asked: ShowOptions, *, shift: int) -> tuple[_Network, Record, str]:
     if record.status != "ok":
         raise CnnbenchError(record.error or record.status)
 
-    return network, record, dataset
+    return model, record, dataset

@@ -15,7 +15,7 @@ SMALLEST_PX, LARGEST_PX = 9.0, 34.0
 
 
 def accuracy_charts(rows: Numbered) -> list[Chart]:
-    """Return a chart for each device and batch size at which several networks have accuracies; steps have none."""
+    """Return a chart for each device and batch size at which several models have accuracies; steps have none."""
     groups: dict[tuple[str | None, int | None], list[tuple[int, Row]]] = {}
     for at, row in rows:
         if placed(row) and row.task == "infer":
@@ -27,7 +27,7 @@ def accuracy_charts(rows: Numbered) -> list[Chart]:
 def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart:
     device, batch = condition
     best = front([row for _, row in rows])
-    named = {row.model: row for row in reversed(best)}  # the fastest of each network
+    named = {row.model: row for row in reversed(best)}  # the fastest of each model
     most = max((row.params or 0 for _, row in rows), default=0) or 1
     traces: list[Figure] = [
         {

@@ -1,4 +1,4 @@
-"""Pictures as files: sheets of a look into a network, curves of trainings, tests, and the charts of a report."""
+"""Images as files: sheets of a look into a model, curves of trainings, tests, and the charts of a report."""
 
 from cnnbench.report.drawing.charts import draw_chart
 from cnnbench.report.drawing.curves import draw_curves, draw_steps

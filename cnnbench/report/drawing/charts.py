@@ -1,4 +1,4 @@
-"""The charts of a report as pictures: the same figures that the page draws, for readers of Markdown."""
+"""The charts of a report as images: the same figures that the page draws, for readers of Markdown."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from cnnbench.report.charts import Chart
 from cnnbench.report.charts.parts import Figure as Drawn
-from cnnbench.report.drawing.parts import DPI, GREY, MARKERS, few_marks, picture, title
+from cnnbench.report.drawing.parts import DPI, GREY, MARKERS, encode_figure, few_marks, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Pixels of the page for a point of a picture.
+# Pixels of the page for a point of an image.
 PX_PER_PT = 1.25
 
 # Height in inches above which a chart of rows gets narrower lines.
@@ -43,7 +43,7 @@ def draw_chart(chart: Chart, form: str) -> bytes:
             figure.legend(loc="outside lower left", ncols=4, fontsize=7.5)
 
     height = layout["height"] / DPI
-    return picture(draw, min(LONGEST_IN, height), form)
+    return encode_figure(draw, min(LONGEST_IN, height), form)
 
 
 def _axis(axes: Axes, given: Mapping[str, Any], which: str) -> None:

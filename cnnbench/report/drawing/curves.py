@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench.analysis.curves import Curve
 from cnnbench.report.charts.parts import COLOURS
-from cnnbench.report.drawing.parts import few_marks, picture, shortened, title, whole_numbers
+from cnnbench.report.drawing.parts import encode_figure, few_marks, shortened, title, whole_numbers
 from cnnbench.text import number_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def draw_curves(heading: str, losses: Sequence[Curve], tops: Sequence[Curve], fo
             whole_numbers(axes)
         right.legend(fontsize=8)
 
-    return picture(draw, HEIGHT_IN, form)
+    return encode_figure(draw, HEIGHT_IN, form)
 
 
 def draw_steps(heading: str, tops: Sequence[Curve], form: str) -> bytes:
@@ -65,7 +65,7 @@ def draw_steps(heading: str, tops: Sequence[Curve], form: str) -> bytes:
             few_marks(axes.yaxis)
         axes.legend(fontsize=8)
 
-    return picture(draw, HEIGHT_IN, form)
+    return encode_figure(draw, HEIGHT_IN, form)
 
 
 def _seeds(curves: Sequence[Curve]) -> str:

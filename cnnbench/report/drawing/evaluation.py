@@ -1,4 +1,4 @@
-"""Pictures of a test: what is taken for what, and how much is still right when pictures are moved."""
+"""Images of a test: what is taken for what, and how much is still right when images are moved."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from cnnbench.analysis.curves import Moved
 from cnnbench.report.charts.parts import COLOURS
-from cnnbench.report.drawing.parts import picture, shortened, title, whole_numbers
+from cnnbench.report.drawing.parts import encode_figure, shortened, title, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Classes up to which each cell says its number of pictures. Our choice.
+# Classes up to which each cell says its number of images. Our choice.
 MOST_NUMBERED = 20
 
 # Share of a row from which a cell is so dark that its number is white.
@@ -25,7 +25,7 @@ SHIFT_IN = 3.4
 def draw_confusion(heading: str, table: Sequence[Sequence[int]], names: Sequence[str], form: str) -> bytes:
     """Return which classes (rows) are taken for which (columns) as a file; colours are shares of a row.
 
-    A column beyond the classes holds what else the network said.
+    A column beyond the classes holds what else the model said.
     """
     shares = [[count / max(1, sum(row)) for count in row] for row in table]
     columns = [shortened(name, LONGEST_NAME) for name in names] + ["other"] * (len(table[0]) - len(table))
@@ -53,7 +53,7 @@ def draw_confusion(heading: str, table: Sequence[Sequence[int]], names: Sequence
 
         figure.colorbar(shown, ax=axes, shrink=0.8, aspect=25, label="share of the class")
 
-    return picture(draw, side, form)
+    return encode_figure(draw, side, form)
 
 
 def draw_shift(heading: str, moved: Sequence[Moved], form: str) -> bytes:
@@ -84,4 +84,4 @@ def draw_shift(heading: str, moved: Sequence[Moved], form: str) -> bytes:
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=8)
 
-    return picture(draw, SHIFT_IN, form)
+    return encode_figure(draw, SHIFT_IN, form)

@@ -1,4 +1,4 @@
-"""Sheets: pictures side by side, with names or as tiles of one large picture."""
+"""Sheets: images side by side, with names or as tiles of one large image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnbench.report.drawing.parts import WIDTH_IN, WRONG, bare, picture, shortened, title
+from cnnbench.report.drawing.parts import WIDTH_IN, WRONG, bare, encode_figure, shortened, title
 from cnnbench.visuals import ImageGrid
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def draw_sheets(heading: str, sheets: Sequence[ImageGrid], form: str) -> bytes:
             else:
                 _draw_tiles(part, sheet)
 
-    return picture(draw, sum(heights) + TITLE_IN, form)
+    return encode_figure(draw, sum(heights) + TITLE_IN, form)
 
 
 def _columns(sheet: ImageGrid) -> int:

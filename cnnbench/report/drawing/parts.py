@@ -1,4 +1,4 @@
-"""What pictures share: their width, colours, texts without markup, and a figure as the bytes of a file."""
+"""What images share: their width, colours, texts without markup, and a figure as the bytes of a file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-# Formats of pictures, by the ends of their files' names.
+# Formats of images, by the ends of their files' names.
 FORMATS = ("png", "svg")
 
-# A picture is 935 pixels wide, about what a code host gives a page. Our choice.
+# An image is 935 pixels wide, about what a code host gives a page. Our choice.
 WIDTH_IN = 8.5
 DPI = 110
 
@@ -47,12 +47,12 @@ _STYLE: Any = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "text.parse_math": False,  # texts come from records
-    "svg.hashsalt": "cnnbench",  # the same picture gets the same bytes
+    "svg.hashsalt": "cnnbench",  # the same image gets the same bytes
     "svg.fonttype": "path",
 }
 
 
-def picture(draw: Callable[[Figure], None], height_in: float, form: str) -> bytes:
+def encode_figure(draw: Callable[[Figure], None], height_in: float, form: str) -> bytes:
     """Return what `draw` puts on a figure of `height_in` inches as a file of one of `FORMATS`."""
     with _quiet():
         import matplotlib as mpl
@@ -70,7 +70,7 @@ def picture(draw: Callable[[Figure], None], height_in: float, form: str) -> byte
 def _numbered_clips(svg: bytes) -> bytes:
     """Return an SVG whose clip paths are named by the order of their first use.
 
-    Matplotlib names them after objects that it makes anew now and then, so that the same picture would get other bytes.
+    Matplotlib names them after objects that it makes anew now and then, so that the same image would get other bytes.
     """
     known: dict[bytes, bytes] = {}
 
@@ -100,7 +100,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def bare(axes: Axes) -> None:
-    """Take marks, grid and frame from axes that hold a picture."""
+    """Take marks, grid and frame from axes that hold an image."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)

@@ -23,7 +23,7 @@ from cnnbench.timing.work import InferencePasses
 
 
 class _NeverWaits(InferencePasses):
-    """Passes that do not wait for the device, as a network does that computes where nobody looks."""
+    """Passes that do not wait for the device, as a model does that computes where nobody looks."""
 
     def timed(self, readings: int, group: int, clock: Clock) -> Timed:
         """Read the clock around passes that were only begun."""
@@ -107,7 +107,7 @@ WINDOW_S = 1.0
 
 
 def warming(part: str, setting: Setting) -> Found:
-    """V10: where warm-up ends for a slow start, and that it ends at its cap for a network that never settles."""
+    """V10: where warm-up ends for a slow start, and that it ends at its cap for a model that never settles."""
     del setting
     if part == "never settles":
         slower = _never_settles(lambda at_s: 1 + GROWTH_PER_S * at_s, WARM_CAP_S, settle=True)

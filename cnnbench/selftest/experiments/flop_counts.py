@@ -16,7 +16,7 @@ SHARE = 0.01
 # rounded: below 0.1 G they are coarser than 1 %, and a count is right that is less than one unit away.
 PUBLISHED_UNIT = 0.001
 
-# Of each kind of network one, quick to count: what the short form takes.
+# Of each kind of model one, quick to count: what the short form takes.
 HANDFUL = ("alexnet", "densenet121", "mobilenet_v3_small", "regnet_y_400mf", "resnext50_32x4d", "swin_v2_t", "vit_b_16")
 
 

@@ -1,4 +1,4 @@
-"""V5: whole runs against a network that is slower by a known share."""
+"""V5: whole runs against a model that is slower by a known share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnbench.stats import CONFIDENCE, Effect, apart_of, compare_rounds
 from cnnbench.variants import parse_variant
 
 # Seconds of the rounds of a run.
-NETWORKS = Path(__file__).parent.parent / "networks.py"
+MODEL_FILE = Path(__file__).parent.parent / "slowed_models.py"
 RUN_S = 15.0
 
 RUNS = 20
@@ -50,7 +50,7 @@ def injected(part: str, setting: Setting) -> Found:
 
 
 def case_of(model: str, seed: int) -> Case:
-    """Return the case of one network of this folder, or of lenet: batch 1, one thread, so that a core is left over."""
+    """Return the case of one model of this folder, or of lenet: batch 1, one thread, so that a core is left over."""
     return Case(
         model=model,
         variant=parse_variant("eager", device="cpu", threads=1),
@@ -65,8 +65,8 @@ def case_of(model: str, seed: int) -> Case:
 
 def _run(percent: int, *, seed: int) -> Effect | None:
     """Return the effect that a run of its own sees, with its own fork server; None where it sees none."""
-    base = case_of(f"{NETWORKS}:reference", seed)
-    slower = case_of(f"{NETWORKS}:slowed_{percent}", seed)
+    base = case_of(f"{MODEL_FILE}:reference", seed)
+    slower = case_of(f"{MODEL_FILE}:slowed_{percent}", seed)
     group = Group(
         cases=(base, slower),
         aa_control=replace(base, role="aa_control"),

@@ -1,4 +1,4 @@
-"""V2 and V3: a network compared with itself on this machine, over rounds and one worker after the other."""
+"""V2 and V3: a model compared with itself on this machine, over rounds and one worker after the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cnnbench.workers.client import start_host
 MODEL = "lenet"
 ROUNDS = 6
 
-# Comparisons of which scatter is known together, as in a run of a few networks. Our choice.
+# Comparisons of which scatter is known together, as in a run of a few models. Our choice.
 TOGETHER = 10
 
 # Share of wrong verdicts for which the short form's bound is made: that of which 3 in 100 are rarely exceeded.

@@ -73,7 +73,7 @@ def _spread(times: Sequence[float]) -> float:
     return (high - low) / middle
 
 
-def _network() -> tuple[nn.Module, Tensor]:
+def _model() -> tuple[nn.Module, Tensor]:
     from cnnbench.models import MODELS
     from cnnbench.timing.work import random_inputs
 
@@ -95,7 +95,7 @@ def _timer(setting: Setting) -> tuple[list[float], list[float]]:
     """Return our means of a sample and those of torch's Timer over as many passes, taken in turns."""
     from torch.utils.benchmark import Timer
 
-    model, images = _network()
+    model, images = _model()
     sample, passes = _sampler(model, images)
     kind = cast("Any", Timer)  # its parameters have no types
     timer = kind("model(images)", globals={"model": model, "images": images}, num_threads=1)
@@ -117,7 +117,7 @@ def _pyperf(setting: Setting) -> tuple[list[float], list[float]]:
     """Return our samples, and the values of runs of pyperf in between, each in two processes of its own."""
     if importlib.util.find_spec("pyperf") is None:
         raise NotRunHere("it needs pyperf: pip install pyperf")
-    sample, _ = _sampler(*_network())
+    sample, _ = _sampler(*_model())
     ours: list[float] = []
     theirs: list[float] = []
     runs = PYPERF_RUNS[setting.form]

@@ -12,7 +12,7 @@ from cnnbench.spec import EXIT_FAILED, CnnbenchError
 
 REPORTS = ("report.csv", "report.md")
 
-# What is measured: two networks in two variants, seconds.
+# What is measured: two models in two variants, seconds.
 MEASURED = ("compare", "lenet", "perceptron", "--reference", "perceptron", "--budget", "10s")
 
 

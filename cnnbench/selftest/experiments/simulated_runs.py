@@ -25,7 +25,7 @@ from cnnbench.stats import (
     p99,
 )
 
-# Comparisons of a simulated run, about as many as four networks in two variants with A/A controls make. Our choice.
+# Comparisons of a simulated run, about as many as four models in two variants with A/A controls make. Our choice.
 GROUPS = 10
 
 # Rounds of a simulated A/A comparison, and those after which the budget ends a run. Our choice.

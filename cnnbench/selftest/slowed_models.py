@@ -1,4 +1,4 @@
-"""Networks that are slower than another by a known share; named like a user's, as FILE.py:FACTORY."""
+"""Models that are slower than another by a known share; named like a user's, as FILE.py:FACTORY."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Repeated(nn.Module):
         self.times = times
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the images (pictures, 3, height, width) flattened (pictures, values)."""
+        """Return the images (images, 3, height, width) flattened (images, values)."""
         for _ in range(self.times):
             images = self.layer(images)
         return images.flatten(1)
@@ -39,15 +39,15 @@ def slowed_0() -> nn.Module:
 
 
 def slowed_5() -> nn.Module:
-    """Return a network that is 5 % slower."""
+    """Return a model that is 5 % slower."""
     return Repeated(TIMES + 1)
 
 
 def slowed_10() -> nn.Module:
-    """Return a network that is 10 % slower."""
+    """Return a model that is 10 % slower."""
     return Repeated(TIMES + 2)
 
 
 def slowed_15() -> nn.Module:
-    """Return a network that is 15 % slower."""
+    """Return a model that is 15 % slower."""
     return Repeated(TIMES + 3)
