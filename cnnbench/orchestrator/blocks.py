@@ -24,6 +24,12 @@ LONG_BLOCK_S = 0.5
 # Blocks of the line-up in one round: models are further apart than variants, and the next round is a new replicate.
 LINEUP_BLOCKS = 2
 
+# A cell whose sample takes so many times as long as its reference's, and so many seconds, is sampled in the first block of
+# a round alone, and in no more rounds than an interval takes: its verdict needs no precision, and the others do. bf16
+# that is emulated takes up to forty times as long.
+FAR_SLOWER = 4.0
+FAR_SLOWER_S = 0.25
+
 # Time of a round's blocks over that of starting its workers, as far as the numbers of blocks allow. With less, most of
 # a run is starting; with more, fewer rounds show what starting shifts.
 BLOCKS_PER_START = 1.5
@@ -42,7 +48,7 @@ class SamplingWindow:
 
 def turn_of(cells: Sequence[RunningCell], *, setup_s: float, rounds: int, deadline: float) -> SamplingWindow:
     """Return how many blocks `cells` take after `setup_s` of starting and `rounds` rounds before this one."""
-    block_s = sum((c.ready.shape.rewarm + c.ready.shape.iterations) * c.ready.iteration_s for c in cells if c.ready)
+    block_s = sum(_sample_s(cell) for cell in cells if not far_slower(cell, cells[0]))
     if cells[0].case.role == "lineup":
         return SamplingWindow(count=LINEUP_BLOCKS, least=1, deadline=deadline)
 
@@ -57,10 +63,26 @@ def turn_of(cells: Sequence[RunningCell], *, setup_s: float, rounds: int, deadli
     return SamplingWindow(count=count, least=least, deadline=deadline)
 
 
+def far_slower(cell: RunningCell, reference: RunningCell) -> bool:
+    """Return whether a cell is so much slower than its `reference` that few samples tell it."""
+    if cell.case.role != "timed":
+        return False
+    return _sample_s(cell) >= max(FAR_SLOWER * _sample_s(reference), FAR_SLOWER_S)
+
+
+def _sample_s(cell: RunningCell) -> float:
+    """Return the expected seconds of one sample, its re-warm included."""
+    if cell.ready is None:
+        return 0.0
+    return (cell.ready.shape.rewarm + cell.ready.shape.iterations) * cell.ready.iteration_s
+
+
 def take_blocks(cells: Sequence[RunningCell], turn: SamplingWindow, order: random.Random) -> None:
-    """Take samples of `cells`; the control workload gives one, in the first block."""
+    """Take samples of `cells`; the control workload and what is far slower than the first cell give one each."""
+    once = {c.case for c in cells if c.case.role == "control_workload" or far_slower(c, cells[0])}
+
     for block in range(turn.count):
-        wanted = [cell for cell in cells if cell.alive and (block == 0 or cell.case.role != "control_workload")]
+        wanted = [cell for cell in cells if cell.alive and (block == 0 or cell.case not in once)]
         if not any(cell.case.role in ("timed", "lineup") for cell in wanted):
             break
         if block >= turn.least and time.monotonic() >= turn.deadline:

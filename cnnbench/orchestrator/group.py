@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from cnnbench import machine, stats
-from cnnbench.orchestrator.blocks import OnProgress, take_blocks, turn_of
+from cnnbench.orchestrator.blocks import OnProgress, far_slower, take_blocks, turn_of
 from cnnbench.orchestrator.cell import CellResult, RunningCell, seen_of
 from cnnbench.orchestrator.plan import Group
 from cnnbench.orchestrator.start_round import WorkerLimits, start
@@ -41,7 +41,7 @@ NO_OTHERS: Mapping[str, Host] = MappingProxyType({})
 class Member:
     """One case over all rounds: its good records by round, the shape of its samples, and how often it failed.
 
-    `start_s` is what starting it took in the rounds in which it did not compile anew.
+    `start_s` is what starting it took in the rounds in which it did not compile anew. `far_slower`: than the reference.
     """
 
     case: Case
@@ -50,6 +50,7 @@ class Member:
     called: bool = False
     failures: int = 0
     start_s: float = 0.0
+    far_slower: bool = False
     out: Failure | None = None
 
     @property
@@ -109,6 +110,12 @@ class GroupRounds:
         return not alive or lost
 
     @property
+    def fewest(self) -> int:
+        """The rounds of the cell that has the fewest, of those that still take part."""
+        alive = [m for m in self._members if m.case.role in ("timed", "lineup") and m.out is None]
+        return min((len(m.records) for m in alive), default=self.rounds)
+
+    @property
     def device(self) -> Device:
         """Where the cells of the group run."""
         return self.group.cases[0].device
@@ -164,6 +171,7 @@ class GroupRounds:
         self.rounds += 1
         for member, cell in zip(taking, cells, strict=True):
             _note(member, cell)
+            member.far_slower = member.far_slower or (cell.ready is not None and far_slower(cell, cells[0]))
         noise = machine.between(before, machine.read_counters(time.monotonic()))
         return tuple(seen_of(cell, _noise_of(cell, noise)) for cell in cells)
 
@@ -171,14 +179,16 @@ class GroupRounds:
         return self._others.get(case.model, self._host)
 
     def _due(self, member: Member, rounds_left: float) -> bool:
-        """Return whether a member takes part in this round; one whose start is dear does so in fewer of them."""
+        """Return whether a member takes part in this round; one that is dear does so in fewer of them."""
         reference = self._members[0]
+        if member.far_slower:
+            return len(member.records) < stats.FEWEST_ROUNDS
         if not member.compiled or reference.compiled:
             return True
         if self.rounds == 0:
             return False  # the first table must not wait for a compiler
         lacking = FEWEST_COMPILED - len(member.records)
-        if lacking > 0 and rounds_left <= lacking:
+        if len(member.records) < stats.FEWEST_ROUNDS or (lacking > 0 and rounds_left <= lacking):
             return True
         return member.start_s <= COMPILED_SHARE * self.spent_s
 
@@ -218,7 +228,7 @@ class GroupRounds:
         if not judged:
             return
         reference, *rest = judged
-        others = [m for m in rest if m.out is None]
+        others = [m for m in rest if m.out is None and not m.far_slower]
         if not others:
             yield latencies_by_round(reference.records)
         for member in others:

@@ -69,17 +69,18 @@ def make_plan(request: Request, environment: Environment, shapes: Mapping[str, S
     names = tuple(dict.fromkeys(c.model for c in cells))
     single = {name: _single(request, name, shapes) for name in names}
     accuracy = request.accuracy and [_trained(single[n], request, request.accuracy, devices[0]) for n in names]
+    emulated = _emulated(judged)
 
     return Plan(
         request=request,
         complexity=tuple(single.values()),
         groups=(*groups, *lineups),
-        memory=tuple(replace(c, role="memory") for group in groups for c in group.cases),
-        numerics=_numerics(groups),
+        memory=tuple(replace(c, role="memory") for group in groups for c in group.cases if c not in emulated),
+        numerics=_numerics(groups, emulated),
         layers=_layers(groups),
         accuracy=tuple(accuracy or ()),
         refused=tuple(Refused(case=c, reason=s.reason) for c, s in judged.items() if s.status == "unsupported"),
-        emulated=_emulated(judged),
+        emulated=emulated,
     )
 
 
@@ -87,13 +88,15 @@ def _emulated(judged: Mapping[Case, Support]) -> Mapping[Case, str]:
     return {c: s.reason for c, s in judged.items() if s.status == "emulated"}
 
 
-def _numerics(groups: Iterable[Group]) -> tuple[Case, ...]:
+def _numerics(groups: Iterable[Group], emulated: Mapping[Case, str]) -> tuple[Case, ...]:
     """Return one case for each model and variant whose scores may differ from the model's as it is written.
 
     They are those of inference at the same batch size. A variant that is compiled for training only is not among them:
-    to compile it for inference as well would take longer than measuring it.
+    to compile it for inference as well would take longer than measuring it. Nor is one that is only emulated: its
+    passes take up to forty times as long, and nobody would use it here.
     """
-    cases = [c for group in groups for c in group.cases if c.variant.name != REFERENCE]
+    native = [c for group in groups for c in group.cases if c not in emulated]
+    cases = [c for c in native if c.variant.name != REFERENCE]
     found = (c for c in cases if c.task == "infer" or not c.variant.compile_mode)
     return tuple(dict.fromkeys(replace(c, task="infer", role="numerics") for c in found))
 

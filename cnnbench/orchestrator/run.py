@@ -167,7 +167,7 @@ class BenchmarkRun:
                 beside.add_compiled(group.group.cases, resumed=True)
 
         while active := self._unfinished(groups):
-            no_verdict = any(group.rounds < stats.FEWEST_ROUNDS for group in active)
+            no_verdict = any(group.fewest < stats.FEWEST_ROUNDS for group in active)
             beside.some(time.monotonic() - self._begin, needed_only=no_verdict)
             self._deadline += beside.lost_s
             beside.lost_s = 0.0
@@ -267,7 +267,7 @@ def next_of(groups: Sequence[GroupRounds]) -> GroupRounds | None:
 
     def turn(group: GroupRounds) -> tuple[bool, float]:
         weight = LINEUP_WEIGHT if group.lines_up else 1.0
-        return group.rounds >= stats.FEWEST_ROUNDS, group.rounds * math.sqrt(group.last_s) / weight
+        return group.fewest >= stats.FEWEST_ROUNDS, group.rounds * math.sqrt(group.last_s) / weight
 
     return min(groups, key=turn, default=None)
 

@@ -94,6 +94,28 @@ def test_a_dear_compiled_cell_joins_four_rounds(clock: Use) -> None:
     assert joined[1:3] == [True, True]  # the second one tells what starting it costs
 
 
+FORTY_TIMES = Script(ready=replace(READY, iteration_s=1.25))
+
+
+def test_what_is_far_slower_than_its_reference_gives_one_sample_in_three_rounds(clock: Use) -> None:
+    stage = clock(Stage(EVEN, FORTY_TIMES, aa_control=list(reversed(EVEN))))
+    rounds = stage.rounds()
+    found = stage.measure(6, rounds=rounds)
+    assert [len(seen) for seen in found] == [3, 3, 3, 2, 2, 2]
+    slow = [seen.outcome.measurements for seen in found[0] if seen.case == stage.cases[1]]
+    assert [len(m.samples) for m in slow[0] if m.quantity == "latency_s"] == [1]
+    assert rounds.fewest == 3
+    assert rounds.finished(NO_PRIOR)  # how precisely it is known does not matter
+
+
+def test_the_fewest_rounds_are_those_of_the_cell_that_joined_last(clock: Use) -> None:
+    stage = clock(Stage(STEADY, STEADY))
+    compiled(stage)
+    rounds = stage.rounds()
+    stage.measure(3, rounds=rounds)
+    assert (rounds.rounds, rounds.fewest) == (3, 2)
+
+
 def test_a_compiled_cell_without_a_second_round_never_began(clock: Use) -> None:
     stage = clock(Stage(STEADY, STEADY))
     late = compiled(stage)

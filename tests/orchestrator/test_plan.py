@@ -315,11 +315,18 @@ def numerics(*cases: Case) -> tuple[Case, ...]:
 
 
 def test_all_cells_have_a_memory_and_all_but_eager_ones_an_error() -> None:
-    variants = ("channels_last", "compile", "bf16")
+    variants = ("channels_last", "compile")
     found = plan(request(section("lenet", "mlp", variants=variants)), MACHINE)
     own = [[cell(model, variant) for variant in ("eager", *variants)] for model in ("lenet", "mlp")]
     assert found.memory == memory(*own[0], *own[1])
     assert found.numerics == numerics(*own[0][1:], *own[1][1:])
+
+
+def test_what_is_only_emulated_is_timed_and_nothing_else() -> None:
+    found = plan(request(section("lenet", variants=("channels_last", "bf16"))), MACHINE)
+    assert [case.variant.name for case in found.groups[0].cases] == ["eager", "channels_last", "bf16"]
+    assert found.memory == memory(cell("lenet"), cell("lenet", "channels_last"))
+    assert found.numerics == numerics(cell("lenet", "channels_last"))
 
 
 def test_what_is_only_trained_has_the_error_of_its_inference_unless_that_must_be_compiled() -> None:

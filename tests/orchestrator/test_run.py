@@ -148,13 +148,15 @@ def test_other_threads_are_refused(world: World, monkeypatch: pytest.MonkeyPatch
 
 
 def group(rounds: int, last_s: float, *, lines_up: bool = False) -> GroupRounds:
-    return cast("GroupRounds", SimpleNamespace(rounds=rounds, last_s=last_s, lines_up=lines_up))
+    return cast("GroupRounds", SimpleNamespace(rounds=rounds, fewest=rounds, last_s=last_s, lines_up=lines_up))
 
 
 def test_dear_groups_get_fewer_rounds_but_three_first() -> None:
     dear, cheap = group(2, 16.0), group(6, 1.0)
     assert next_of([dear, cheap]) is dear
-    dear.rounds = 3  # 3 x 4 is more than 6 x 1
+    dear.rounds = 3  # 3 x 4 is more than 6 x 1, but one of its cells joined later
+    assert next_of([dear, cheap]) is dear
+    dear = group(3, 16.0)
     assert next_of([dear, cheap]) is cheap
     cheap.rounds = 13
     assert next_of([dear, cheap]) is dear
