@@ -32,22 +32,22 @@ VARIANTS = ("eager", "channels_last", "amp", "bf16", "compile")
 """All single variants of a CPU but `compile_max_autotune`, whose compiling takes minutes."""
 
 BATCH_SIZES: dict[Task, int] = {"infer": 1, "train": 8}
-"""Images of a pass, and of a step: batch normalisation cannot be trained with one image. Our choice."""
+"""Images of a pass, and of a step: batch normalisation cannot be trained with one image."""
 
 SMALL_MACS = 20_000_000
 MEDIUM_MACS = 1_000_000_000
 """Multiply-adds of one image up to which a model is `small`, and `medium`: eleven models of the tutorials, then
-MobileNetV2; ResNet-18 and VGG-16 are `large`. Our choice."""
+MobileNetV2; ResNet-18 and VGG-16 are `large`."""
 
 PLAIN = ("eager", "channels_last")
 """Variants of the small tier: it must end in two minutes on two cores."""
 
 SMALL_WARM_S = 1.0
 """Longest warm-up of a small cell whose time does not settle, which its `extra_info` says: the tier is to end in two
-minutes on a noisy machine, too. Our choice, as for groups that have little time."""
+minutes on a noisy machine, too. As for groups that have little time."""
 
 LARGE_S = 1800
-"""Longest time for one large cell: VGG-16 compiled for training takes minutes on two cores. Our choice."""
+"""Longest time for one large cell: VGG-16 compiled for training takes minutes on two cores."""
 
 pytestmark = [
     pytest.mark.benchmark(disable_gc=True),

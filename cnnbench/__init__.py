@@ -17,6 +17,6 @@ __all__ = ["__version__", "compare"]
 
 def compare(models: list[str], **options: Any) -> PrintableReport:
     """Measure `models` side by side and return the report; `cnnbench.api.compare` lists the options."""
-    from cnnbench import api  # here, so that `cnnbench --help` does not pay for the analysis
+    from cnnbench import api  # imported here, so that `cnnbench --help` does not load the analysis
 
     return api.compare(models, **options)

@@ -1,4 +1,4 @@
-"""`python -m cnnbench` is `cnnbench`."""
+"""Run the command line with `python -m cnnbench`."""
 
 from cnnbench.cli.main import main
 

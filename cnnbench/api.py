@@ -1,4 +1,4 @@
-"""The same from Python: `compare` measures and returns a report that shows itself as a table."""
+"""The Python API: `compare` measures and returns a report that shows itself as a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnbench.spec import CnnbenchError, Request, Section, Shape, Task, UsageErr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrintableReport(Report):
-    """A report that shows itself: as a table of text, and as one of HTML in a notebook."""
+    """A report that prints as a text table, and that a notebook shows as an HTML table."""
 
     def __str__(self) -> str:
         """Return what `cnnbench compare` prints."""
@@ -51,16 +51,19 @@ def compare(
 ) -> PrintableReport:
     """Measure `models` side by side and return the report; progress goes to standard error.
 
-    The arguments are the options of `cnnbench compare`, with times in seconds, `delta` as a share, and `input_shape` as
-    (channels, height, width). Without `output` the records are kept only in the report; with it, in that run folder.
-    `print(report)` shows a table, a notebook shows it as HTML, and `report.to_dataframe()` gives the columns of
-    `report.csv`.
+    The arguments are the options of `cnnbench compare`. Times are in seconds, `delta` is a share, and `input_shape` is
+    (channels, height, width). The records are written to the run folder `output` if it is given; otherwise only the
+    report keeps them. `print(report)` shows a table, a notebook shows it as HTML, and `report.to_dataframe()` gives the
+    columns of `report.csv`.
 
     Raises:
         CnnbenchError: a name or value is wrong, something is missing, or nothing could be measured.
-        KeyboardInterrupt: it was interrupted; with `output`, what was measured is kept there.
+        KeyboardInterrupt: the run was interrupted; with `output`, the records so far are kept there.
     """
+    # This must stay the first statement: `locals()` may hold nothing but the arguments.
     command = _call(dict(locals()))
+
+    # A string is a sequence too, and each of its letters would be taken for a name.
     for name, given in (("models", models), ("variants", variants), ("tasks", tasks)):
         if isinstance(given, str):
             raise UsageError(f"'{given}' is a string where {name} must be a list. Write ['{given}'].")
@@ -89,7 +92,7 @@ def compare(
 
 
 def _call(given: Mapping[str, object]) -> str:
-    """Return the Python that calls `compare` with the arguments `given`, but for those that have their default."""
+    """Return the Python call of `compare` with the arguments `given`; arguments at their default are left out."""
     texts = []
     for name, parameter in signature(compare).parameters.items():
         value = _plain(given[name])
@@ -101,7 +104,7 @@ def _call(given: Mapping[str, object]) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return a list for a list or tuple and a string for a path, so that what means the same is written the same."""
+    """Return a list for a list or tuple and a string for a path, so that equal arguments are written alike."""
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, (list, tuple)) else value
@@ -118,4 +121,6 @@ def _measured(request: Request, options: Options) -> PrintableReport:
         raise KeyboardInterrupt
     if measured.report is None:
         raise CnnbenchError("Nothing was measured.")
+
+    # `measure` returns the base class; only the way a report shows itself is added here.
     return PrintableReport(**{field.name: getattr(measured.report, field.name) for field in fields(Report)})

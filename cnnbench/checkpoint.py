@@ -1,4 +1,4 @@
-"""Keep trained weights in safetensors files that say what they are, and put them back into models built by name."""
+"""Save trained weights in safetensors files that describe themselves, and read the description back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEY = "cnnbench"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointInfo:
-    """What a checkpoint holds: the model's name, how it was trained, its share of correct test images, versions."""
+    """Description of a checkpoint: model, training, share of correct test images (`top1`), and versions."""
 
     model: str
     input_shape: Shape
@@ -39,7 +39,7 @@ class CheckpointInfo:
 
 
 def save(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
-    """Write the weights and buffers of `model` with `info` to `path`, whole or not at all.
+    """Write the weights and buffers of `model`, and `info`, to `path`, whole or not at all.
 
     Raises:
         UsageError: the file cannot be written.
@@ -54,18 +54,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """Write `tensors` with `metadata` to a safetensors file, whole or not at all.
 
     Raises:
-        OSError, SafetensorError: it cannot be written.
+        OSError, SafetensorError: the file cannot be written.
     """
     from safetensors.torch import save_file
 
+    # safetensors refuses tensors that share memory, so each one is copied.
     plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+
+    # The process id keeps two writers of the same checkpoint apart.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(plain, part, metadata=metadata)
-        part.replace(path)  # in one folder, so a reader sees the old file or the new one
+        part.replace(path)  # same folder: a reader sees the old file or the new one
     finally:
-        with contextlib.suppress(OSError):  # the folder may not be there
+        with contextlib.suppress(OSError):  # it was renamed, or never written
             part.unlink()
 
 
@@ -73,15 +76,18 @@ def load(path: Path) -> CheckpointInfo:
     """Return what the checkpoint at `path` says about itself, without reading its weights.
 
     Raises:
-        UsageError: there is no such file, it is no safetensors file, or cnnbench did not write it.
+        UsageError: the file does not exist, is not a safetensors file, or was not written by cnnbench.
     """
     _check_exists(path)
+
+    # Only the header is read, and the framework "numpy" keeps torch from being imported.
     try:
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
 
+    # Other programs write safetensors files too; they hold weights, but not this description.
     if _KEY not in metadata:
         raise UsageError(
             f"{path} is a safetensors file, but does not say which model it is for: cnnbench did not write it. "

@@ -1,4 +1,4 @@
-"""Clocks that the timing code is given: wall time, wall time around a CUDA device, and a fake one for exact tests."""
+"""Clocks for the timing code: wall time, wall time around a CUDA device, and a fake clock for exact tests."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from typing import Any
 
 from cnnbench.spec import Device
 
-# Seconds that a device needs for what a function enqueues; see `Clock.device_span`.
+# Function (enqueue, host seconds) -> device seconds; see `Clock.device_span`.
 Span = Callable[[Callable[[], None], float], float | None]
 
-# The device is held busy for twice as long as the host needs to enqueue the work. Our choice: a host that is disturbed
-# meanwhile for as long as it works is still in time; one that is not gives None.
+# The device sleeps for this multiple of the host seconds that enqueueing needs. A disturbed host may thus take up to
+# twice as long as expected. If it takes longer, there is no result (None).
 HELD = 2.0
 
-# Cycles of the sleep that tells how many the device makes in a second: some 5 ms, so that a launch is nothing.
+# Cycles of the sleep that calibrates the cycles per second: about 5 ms, so that the launch overhead is negligible.
 SLEEP_CYCLES = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clock:
-    """A source of time and the way to wait for the device.
+    """A source of time, and a way to wait for the device.
 
-    `now_ns` returns nanoseconds of a steady clock. `synchronize` returns when all work given to the device is done; on
-    a CPU it does nothing, because operations are finished when they return.
+    `now_ns` returns nanoseconds of a steady clock. `synchronize` waits until all work given to the device is done. On a
+    CPU it does nothing, because operations are finished when they return. `asynchronous` clocks are for devices that
+    work on after an operation has returned.
 
-    `device_span` (None where the host is the device) is given a function that enqueues work, and the seconds that the
-    host needs for that; it returns the seconds that the device needs, without waiting for the host. It returns None
-    where the device could not be held busy until all was enqueued: the function waits for the device itself, or
-    enqueues more than the device's queue holds.
+    `device_span` takes a function that enqueues work, and the seconds that the host needs for that. It returns the
+    seconds that the device needs, without time spent waiting for the host. It returns None if the device could not be
+    held busy until all work was enqueued: the function waits for the device itself, or enqueues more than the device's
+    queue holds. The field is None if the host is the device.
     """
 
     now_ns: Callable[[], int]
@@ -52,7 +53,7 @@ def wall_clock() -> Clock:
 
 def cuda_clock() -> Clock:
     """Return the clock for the current CUDA device; `synchronize` waits for all its streams."""
-    import torch  # lazily, so that planning needs no torch
+    import torch  # imported here, so that planning needs no torch
 
     return Clock(
         now_ns=time.perf_counter_ns, synchronize=torch.cuda.synchronize, asynchronous=True, device_span=_cuda_span
@@ -60,18 +61,22 @@ def cuda_clock() -> Clock:
 
 
 def _cuda_span(enqueue: Callable[[], None], host_s: float) -> float | None:
-    """Measure with events behind a sleep: the device finds all of the work enqueued when it wakes up."""
+    """Return the device seconds between two events behind a sleep, during which the host enqueues all work."""
     import torch
 
     begin, end = _event(), _event()
+
+    # The device must not wake up before the host has enqueued everything.
     cycles = math.ceil(HELD * host_s * _cycles_per_s(torch.cuda.current_device()))
     torch.cuda.synchronize()
     _sleep(cycles)
     begin.record()
     enqueue()
     end.record()
-    late = begin.query()  # the device has woken up: it may have waited for the host
+    late = begin.query()  # the device woke up too early, so it may have waited for the host
     torch.cuda.synchronize()
+
+    # Events give milliseconds.
     return None if late else float(begin.elapsed_time(end)) * 1e-3
 
 
@@ -89,12 +94,12 @@ def _sleep(cycles: int) -> None:
 
 @cache
 def _cycles_per_s(device: int) -> float:
-    """Return how many cycles of the sleep kernel device number `device` makes in a second."""
+    """Return the cycles of the sleep kernel per second on device number `device`."""
     import torch
 
     begin, end = _event(), _event()
     with torch.cuda.device(device):
-        _sleep(SLEEP_CYCLES)  # once unread: the first launch loads the kernel, and an idle device is slow
+        _sleep(SLEEP_CYCLES)  # warm-up: the first launch loads the kernel, and an idle device is slow
         begin.record()
         _sleep(SLEEP_CYCLES)
         end.record()
@@ -103,14 +108,14 @@ def _cycles_per_s(device: int) -> float:
 
 
 def clock_for(device: Device) -> Clock:
-    """Return the clock that measures `device` rightly."""
+    """Return the clock that fits `device`."""
     return cuda_clock() if device == "cuda" else wall_clock()
 
 
 class FakeTime:
-    """Time that moves only when told, so that tests of timing code assert exact numbers.
+    """Time that moves only on request, so that tests of timing code can assert exact numbers.
 
-    `advance` moves the host's time. `enqueue` gives an asynchronous device work that `Clock.synchronize` waits for.
+    `advance` moves the host's time. `enqueue` gives work to an asynchronous device; `Clock.synchronize` waits for it.
     """
 
     def __init__(self, *, tick_ns: int = 0) -> None:

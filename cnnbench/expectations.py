@@ -1,4 +1,4 @@
-"""The files of expectations: what counting, compiling and a short training of each model must give, one per torch."""
+"""Expectation files, one per torch version: what counting, compiling and training each model must give."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import msgspec
 from cnnbench.record import Layer
 from cnnbench.spec import CnnbenchError, Shape, UsageError
 
-# Version of the files' format; a newer one is refused.
+# Version of the file format; files of a newer version are refused.
 FORMAT = 1
 
 _HEAD = """\
@@ -33,7 +33,7 @@ _TORCH = re.compile(r"(\d+)\.(\d+)")
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What torch.compile must make of a model: graphs, places where it leaves its graph, compilations anew."""
+    """Expected result of torch.compile: graphs, graph breaks (places where it leaves its graph), and recompilations."""
 
     graphs: int
     graph_breaks: int
@@ -41,7 +41,7 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A short training by the model's own recipe, and how many of `tested` test images must be right after it."""
+    """A short training by the model's own recipe, and how many of `tested` test images must be correct after it."""
 
     dataset: Literal["digits"]
     epochs: int
@@ -51,10 +51,10 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one model must give; `input_shape` is (channels, height, width), `weight_bytes` as stored.
+    """Expected values of one model; `input_shape` is (channels, height, width), `weight_bytes` as stored.
 
-    `compiled` and `trained` are None where that is not expected. A struct and not a dataclass, because only that
-    refuses a key that it does not know.
+    `compiled` and `trained` are None if nothing is expected of them. This is a struct and not a dataclass, because only
+    a struct refuses unknown keys.
     """
 
     input_shape: Shape
@@ -75,18 +75,18 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def minor(version: str) -> str:
-    """Return major and minor version of torch: "2.15" for "2.15.0+cpu"; others as they are."""
+    """Return the major and minor version of torch, such as "2.15" for "2.15.0+cpu"; return other texts unchanged."""
     found = _TORCH.match(version)
     return f"{found[1]}.{found[2]}" if found else version
 
 
 def file_for(path: Path, torch: str) -> Path:
-    """Return the file for `torch` (major.minor): `path` itself if it is (named like) a TOML file, else one in it."""
+    """Return the file for `torch` (major.minor): `path` itself if it ends in .toml, else a file in that folder."""
     return path if path.suffix == ".toml" else path / f"torch-{torch}.toml"
 
 
 def others_of(file: Path) -> tuple[Path, ...]:
-    """Return the files of other versions of torch beside `file`, that of the newest version first."""
+    """Return the files for other versions of torch beside `file`, newest version first."""
 
     def version(path: Path) -> tuple[int, int]:
         found = _TORCH.search(path.stem)
@@ -100,10 +100,13 @@ def load(file: Path) -> tuple[str, Mapping[str, Expectation]]:
     """Return torch's version and the expectations by model in `file`, in the file's order.
 
     Raises:
-        UsageError: it cannot be read, is no such file, or a newer cnnbench wrote it; names the bad field.
+        UsageError: the file cannot be read, is not an expectation file, or was written by a newer cnnbench. The message
+            names the bad field.
     """
     try:
         parsed = tomllib.loads(file.read_text(encoding="utf-8"))
+
+        # The version is checked first: a newer format may have fields that would only look like mistakes.
         if isinstance(version := parsed.get("format"), int) and version > FORMAT:
             raise UsageError(
                 f"'{file}' has format {version}, written by a newer cnnbench; this one reads up to {FORMAT}. "
@@ -121,12 +124,12 @@ def load(file: Path) -> tuple[str, Mapping[str, Expectation]]:
 
 
 def save(file: Path, torch: str, entries: Mapping[str, Expectation]) -> None:
-    """Write `entries` into `file`, in place of those of the same models; what else it holds stays to the letter.
+    """Write `entries` into `file` in place of those of the same models; the rest of the file stays unchanged.
 
-    The file is replaced as a whole, so that an interruption leaves the old one.
+    The file is replaced in one step, so an interruption leaves the old file.
 
     Raises:
-        CnnbenchError: it cannot be written.
+        CnnbenchError: the file cannot be written.
     """
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else _HEAD.format(format=FORMAT, torch=_string(torch))
@@ -137,6 +140,8 @@ def save(file: Path, torch: str, entries: Mapping[str, Expectation]) -> None:
 
 def _replace(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
+
+    # mkstemp makes a file that only its owner can read, so the old file's mode is set again below.
     mode = file.stat().st_mode & 0o777 if file.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
 
@@ -144,6 +149,7 @@ def _replace(file: Path, text: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as new:
             new.write(text)
             new.flush()
+            # Without fsync, a power failure after the rename could leave an empty file.
             os.fsync(new.fileno())
         Path(name).chmod(mode)
         Path(name).replace(file)
@@ -154,13 +160,15 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _spliced(text: str, entries: Mapping[str, Expectation]) -> str:
-    """Return the file's `text` with `entries` in their places, new ones at the end."""
+    """Return the file's `text` with `entries` in their places; new entries follow at the end."""
+    # Cut the text into the head, whose name is empty, and one block of lines for each entry.
     blocks: list[tuple[str, list[str]]] = [("", [])]
     for line in text.split("\n"):
         if header := _ENTRY.match(line):
             blocks.append((_name(header[1]), []))
         blocks[-1][1].append(line)
 
+    # Copy the blocks of other models. If an entry occurs twice, only its first block is replaced.
     lines: list[str] = []
     there: set[str] = set()
     for name, own in blocks:
@@ -175,7 +183,7 @@ def _spliced(text: str, entries: Mapping[str, Expectation]) -> str:
 
 
 def _tail(lines: Sequence[str]) -> Sequence[str]:
-    """Return the blank lines and comments at the end of an entry, which may be about what follows."""
+    """Return the blank lines and comments at the end of an entry, which may belong to the next entry."""
     own = next((at for at in range(len(lines), 0, -1) if lines[at - 1].strip() and lines[at - 1][0] != "#"), 0)
     return lines[own:]
 
@@ -186,7 +194,7 @@ def _name(key: str) -> str:
 
 
 def entry_text(model: str, entry: Expectation) -> str:
-    """Return the entry of `model` as TOML, with one line a layer."""
+    """Return the entry of `model` as TOML, with one line per layer."""
     shape = _numbers(entry.input_shape)
     counts = ("params", "trainable_params", "macs", "operator_calls", "weight_bytes")
     lines = [
@@ -195,6 +203,7 @@ def entry_text(model: str, entry: Expectation) -> str:
         *(f"{name} = {getattr(entry, name)}" for name in counts),
     ]
 
+    # Each part becomes an inline table; a part of which nothing is expected is left out.
     for name, part in (("compiled", entry.compiled), ("trained", entry.trained)):
         if part is not None:
             values = msgspec.structs.asdict(part).items()
@@ -223,5 +232,5 @@ def _numbers(values: Iterable[int]) -> str:
 
 
 def _string(text: str) -> str:
-    """Return `text` as a basic string of TOML: as in JSON, but that DEL is escaped as well."""
+    """Return `text` as a basic string of TOML: like JSON, with DEL escaped as well."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

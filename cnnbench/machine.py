@@ -1,4 +1,4 @@
-"""The machine as the operating system shows it: cores, quotas, memory, compiler, counters of noise; no torch."""
+"""The machine as the operating system shows it: cores, quotas, memory, compiler and noise counters, without torch."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from cnnbench.spec import Request
 
 _CGROUP = Path("/sys/fs/cgroup")
 
-# Where Linux counts the time of its cores, in ticks.
+# Linux counts the time of its cores here, in ticks.
 PROC = Path("/proc")
 STAT = PROC / "stat"
 
-# Seconds in a tick of /proc/stat: USER_HZ is 100 in the interface of every Linux (proc(5)).
+# Seconds per tick of /proc/stat: USER_HZ is 100 in the interface of every Linux (proc(5)).
 TICK_S = 0.01
 
-# user nice system idle iowait irq softirq steal; guests, which follow, are in `user` and `nice` already (proc(5)).
+# Fields: user nice system idle iowait irq softirq steal. The guest fields that follow are part of `user` and `nice`
+# already (proc(5)).
 _STEAL = 7
 _TICKS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counters:
-    """The machine's counters at `at_s` of a steady clock; None where the system has none.
+    """The machine's counters at `at_s` seconds of a steady clock; None if the system lacks a counter.
 
-    Ticks of all cores since the machine started, microseconds in which some process waited for a core, load average of
-    the last minute, mean clock of the cores in Hz.
+    `steal_ticks` and `total_ticks` are of all cores since the machine started. `pressure_us` are microseconds in which
+    some process waited for a core. `load` is the load average of the last minute, and `clock_cycles_per_s` the mean
+    clock of the cores in Hz.
     """
 
     at_s: float
@@ -49,7 +51,7 @@ class Counters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noise:
-    """What the counters say about the time between two moments, as shares of it; load and clock at its ends."""
+    """Noise between two readings of the counters: shares of the time between them, and load and clock at its ends."""
 
     steal_share: float | None = None
     pressure_share: float | None = None
@@ -72,7 +74,7 @@ def cpu_name() -> str:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Return the instruction-set flags that the kernel lists, empty where it lists none."""
+    """Return the instruction-set flags that the kernel lists, or an empty set if it lists none."""
     listed = (line.partition(":")[2].split() for line in _cpu_lines() if line.startswith(("flags", "Features")))
     return frozenset(next(listed, []))
 
@@ -102,7 +104,7 @@ def own_cgroups(root: Path = _CGROUP, membership: Path = Path("/proc/self/cgroup
 
 
 def cpu_quota(groups: tuple[Path, ...] | None = None) -> float | None:
-    """Return the smallest CPU quota on the way to the root, in cores, or None where there is none."""
+    """Return the smallest CPU quota of the control groups up to the root, in cores, or None if there is none."""
     quotas = []
     for group in own_cgroups() if groups is None else groups:
         words = _read(group / "cpu.max").split()
@@ -112,16 +114,16 @@ def cpu_quota(groups: tuple[Path, ...] | None = None) -> float | None:
 
 
 def memory_bytes(groups: tuple[Path, ...] | None = None) -> int:
-    """Return the memory that this process may use in all: the machine's, or less under a control group's limit."""
+    """Return the total bytes that this process may use: the machine's memory, or a control group's lower limit."""
     groups = own_cgroups() if groups is None else groups
     limits = [int(text) for group in groups if (text := _read(group / "memory.max")).isdigit()]
     return min([int(psutil.virtual_memory().total), *limits])
 
 
 def free_memory_bytes(groups: tuple[Path, ...] | None = None) -> int:
-    """Return the memory that is free now for a new process, within the control group's limit.
+    """Return the bytes of memory that are free now for a new process, within the control group's limit.
 
-    The kernel counts cached files as used and drops those not read lately when memory is needed, so they are free.
+    The kernel counts cached files as used. It drops those not read lately if memory is needed, so they are free.
     """
     free = [int(psutil.virtual_memory().available)]
     for group in own_cgroups() if groups is None else groups:
@@ -137,9 +139,9 @@ def _cached_bytes(group: Path) -> int:
 
 
 def default_threads(groups: tuple[Path, ...] | None = None) -> int:
-    """Return the threads that a cell gets unless asked: affinity, cut to the floor of the quota, at least one.
+    """Return the default threads of a cell: usable cores, cut to the quota rounded down, at least one.
 
-    Processes that train together on this machine share them.
+    Processes that train together on this machine share these threads.
     """
     quota = cpu_quota(groups)
     cores = usable_cores()
@@ -148,24 +150,24 @@ def default_threads(groups: tuple[Path, ...] | None = None) -> int:
 
 
 def threads_of(request: Request) -> int:
-    """Return the threads of every cell of `request`: as asked, cut to what the process may use."""
+    """Return the threads of every cell of `request`: the requested number, cut to what the process may use."""
     usable = default_threads()
     return usable if request.threads is None else min(request.threads, usable)
 
 
 def rank_and_world_size(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Return (rank, size) of the processes that torchrun has started together: (0, 1) for one alone."""
+    """Return (rank, size) of the processes that torchrun started together; (0, 1) for a single process."""
     size = int(environ.get("WORLD_SIZE", "1"))
     return (int(environ["RANK"]) if size > 1 else 0), size
 
 
 def all_cores() -> int:
-    """Return how many cores the machine has, also where this process may use fewer."""
+    """Return how many cores the machine has, even if this process may use fewer."""
     return os.cpu_count() or 1
 
 
 def cpu_ticks(stat: Path = STAT) -> tuple[int, int] | None:
-    """Return (ticks stolen by the hypervisor, ticks in all) of all cores since the machine started, None if unknown."""
+    """Return (stolen ticks, total ticks) of all cores since the machine started, or None if they are unknown."""
     try:
         with stat.open("rb") as lines:
             words = lines.readline().split()
@@ -178,9 +180,12 @@ def cpu_ticks(stat: Path = STAT) -> tuple[int, int] | None:
 def read_counters(now_s: float, proc: Path = PROC) -> Counters:
     """Return the machine's counters, read at `now_s` seconds of a steady clock."""
     ticks = cpu_ticks(proc / "stat")
+
+    # Pressure stall information: in the line "some", `total` is in microseconds since the machine started.
     some = next((line for line in _read(proc / "pressure" / "cpu").splitlines() if line.startswith("some ")), "")
     total = some.rpartition("total=")[2]
     load = _read(proc / "loadavg").split()
+
     return Counters(
         at_s=now_s,
         steal_ticks=None if ticks is None else ticks[0],
@@ -192,20 +197,21 @@ def read_counters(now_s: float, proc: Path = PROC) -> Counters:
 
 
 def _mean_clock() -> float | None:
-    """Return the mean clock of the cores in Hz; systems that hide it answer with an error, nothing, or zero."""
+    """Return the mean clock of the cores in Hz, or None if the system hides it (by an error, nothing, or zero)."""
     try:
-        found: Any = psutil.cpu_freq()  # its type says never None, its documentation and its code say otherwise
-    except (AttributeError, NotImplementedError, OSError, RuntimeError):  # psutil's: the system has no such counter
+        found: Any = psutil.cpu_freq()  # its type excludes None, but its documentation and code do not
+    except (AttributeError, NotImplementedError, OSError, RuntimeError):  # from psutil: the system has no such counter
         return None
     return float(found.current) * 1e6 if found and found.current else None
 
 
 def between(before: Counters, after: Counters) -> Noise:
-    """Return what two readings say about the time in between.
+    """Return the noise between two readings.
 
-    Stolen time is a share of all cores' time, pressure of the time that passed; load is the later one, the clock the
-    mean of the two.
+    Stolen time is a share of all cores' time, pressure a share of the time that passed. The load is that of the later
+    reading, the clock the mean of both.
     """
+    # A counter that one of the readings lacks gives no share.
     elapsed_s = after.at_s - before.at_s
     stolen, total = _gain(before.steal_ticks, after.steal_ticks), _gain(before.total_ticks, after.total_ticks)
     waited = _gain(before.pressure_us, after.pressure_us)
@@ -230,14 +236,19 @@ def _read(path: Path) -> str:
 
 
 def compiler() -> tuple[str | None, str | None]:
-    """Return (the C++ compiler's name and version, None), or (None, why torch.compile cannot work)."""
+    """Return (name and version of the C++ compiler, None), or (None, why torch.compile cannot work)."""
+    # torch.compile takes its compiler from CXX as well.
     found = os.environ.get("CXX") or next((c for c in ("g++", "clang++") if shutil.which(c)), None)
     path = shutil.which(found) if found else None
     if path is None:
         return None, "torch.compile needs a C++ compiler: install g++ (Debian: apt-get install g++)"
+
+    # The generated C++ includes Python.h, which Debian puts into a package of its own.
     include = Path(sysconfig.get_paths()["include"])
     if not (include / "Python.h").is_file():
         return None, f"torch.compile needs Python's headers, {include}/Python.h (Debian: apt-get install python3-dev)"
+
+    # A compiler that is on the path may still be broken, so it is started once.
     try:
         shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:

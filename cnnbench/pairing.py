@@ -1,4 +1,4 @@
-"""Pairs the samples of two cells: those of one round and block were taken within moments of each other."""
+"""Pair the samples of two cells: samples of one round and block were taken within moments of each other."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ Pair = tuple[float, float]
 
 
 def kept(record: Record, quantity: str) -> Iterator[tuple[int | None, float]]:
-    """Yield block (None for a quantity seen once) and value of each sample that no environment counter rejected.
+    """Yield (block, value) of each sample that was not rejected; the block is None for a quantity seen once.
 
     A block that is rejected for the latency is rejected for everything that was timed in it.
     """
     found = record.find(quantity)
     if found is None:
         return
+
+    # Positions differ between quantities, because some lack a block, so rejected samples are matched by block.
     latency = record.find("latency_s")
     rejected_blocks = {block for block, _ in _rejected(latency)} if latency else set()
     own = set(found.rejected)
@@ -39,10 +41,10 @@ def _rejected(measurement: Measurement) -> Iterator[tuple[int, float]]:
 
 
 def pairs_by_round(base: Mapping[K, Record], own: Mapping[K, Record]) -> list[list[Pair]]:
-    """Return the times by which two cells are compared, block by block, for each round that both were measured in.
+    """Return the paired times of two cells, block by block, for each round in which both were measured.
 
-    `base` and `own` hold the good records of each cell by round, in time order. Which time of a sample is compared, see
-    `quantity.COMPARED`; it is the same one in all rounds.
+    `base` and `own` hold the successful records of each cell by round, in time order. `quantity.COMPARED` says which
+    time of a sample is compared; it is the same in all rounds.
     """
     one, two = compared(lambda q: _placed(base, q), lambda q: _placed(own, q))
     return [

@@ -1,4 +1,4 @@
-"""Named plans: what `bench/plans/*.toml`, or a file of the user's, asks to be measured."""
+"""Named plans: read what to measure from `bench/plans/*.toml`, or from a file of the user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnbench.spec import Section, Task, UsageError, unknown_name
 # Stands for every built-in model in a plan's list of models.
 BUILTIN = "builtin"
 
-# A budget that is as long as the plan is expected to take.
+# Stands for a budget that is as long as the plan is expected to take.
 AUTO = "auto"
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -38,9 +38,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a plan file says; times as written (`8m30s`), `budget` may be `auto`.
+    """Content of a plan file; times are kept as written (`8m30s`), and `budget` may be `auto`.
 
-    A struct and not a dataclass, because only that refuses a key that it does not know.
+    This is a struct and not a dataclass, because only a struct refuses unknown keys.
     """
 
     description: str
@@ -56,7 +56,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed: int = 0
 
     def sections(self) -> tuple[Section, ...]:
-        """Return what to measure, with `builtin` spelt out."""
+        """Return the sections to measure, with `builtin` replaced by the names of all built-in models."""
         return tuple(
             Section(
                 models=tuple(m for name in part.models for m in (MODELS if name == BUILTIN else (name,))),
@@ -69,14 +69,16 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def seconds(text: str) -> float:
-    """Return the seconds that `20ms`, `90s`, `8m30s` or `1h` stand for; a bare number is seconds.
+    """Return the seconds of a time such as `20ms`, `90s`, `8m30s` or `1h`; a bare number is in seconds.
 
     Raises:
-        UsageError: it is not a time above zero.
+        UsageError: the text is not a time above zero.
     """
     written = text.strip().lower()
     if _NUMBER.fullmatch(written):
         written += "s"
+
+    # The whole text must consist of parts: "8m30" or "1h x" is an error, not eight minutes or an hour.
     parts = _PART.findall(written) if re.fullmatch(f"(?:{_PART.pattern})+", written) else []
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not 0 < total < math.inf:
@@ -85,22 +87,22 @@ def seconds(text: str) -> float:
 
 
 def folders() -> tuple[Path, ...]:
-    """Return where plans are looked for: the repository's `bench/plans`, or the copy inside an installed package."""
+    """Return the folders of plans: the repository's `bench/plans`, and the copy inside an installed package."""
     package = Path(__file__).parent
     return (package.parent / "bench" / "plans", package / "_plans")
 
 
 def list_plans() -> Mapping[str, Path]:
-    """Return the files of all named plans by name."""
+    """Return the files of all named plans by name; a plan of the repository wins over the installed copy."""
     found = (path for folder in reversed(folders()) if folder.is_dir() for path in sorted(folder.glob("*.toml")))
     return {path.stem: path for path in found}
 
 
 def find_plan(name: str) -> PlanFile:
-    """Return the plan called `name`, or in the file `name`.
+    """Return the plan with the name `name`, or the plan in the file `name`.
 
     Raises:
-        UsageError: there is no such plan, or the file is not one; the message names the bad field.
+        UsageError: the plan does not exist, or the file is not a plan; the message names the bad field.
     """
     plans = list_plans()
     path = plans.get(name, Path(name))
@@ -113,7 +115,7 @@ def read_plan(path: Path) -> PlanFile:
     """Return the plan in the TOML file `path`.
 
     Raises:
-        UsageError: it is no TOML, or a field is wrong.
+        UsageError: the file cannot be read, is not TOML, or has a wrong field.
     """
     try:
         return _with_checked_times(msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PlanFile))
@@ -122,6 +124,7 @@ def read_plan(path: Path) -> PlanFile:
 
 
 def _with_checked_times(plan: PlanFile) -> PlanFile:
+    # The types only say that times are strings; a wrong one is reported in the form of msgspec, with its path.
     for name, text in (("budget", plan.budget), ("timeout", plan.timeout)):
         try:
             if text is not None and (name, text) != ("budget", AUTO):

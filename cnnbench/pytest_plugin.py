@@ -1,6 +1,6 @@
-"""pytest's plugin: the fixture `cnnbench`, with which a test says that a model must not get slower.
+"""pytest plugin: the fixture `cnnbench` fails a test if a model gets slower.
 
-pytest loads this at its start, for every project that it is installed beside: it imports pytest and nothing else.
+pytest loads this module whenever it starts beside an installed cnnbench, so it imports no library but pytest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from cnnbench.gate.verdict import GateReport
 
-# What the command line and pytest's file can say: name, how its value is shown, and the help with the default.
+# Options of the command line and of pytest's configuration file: name, placeholder, and help with the default.
 _OPTIONS = (
     ("budget", "TIME", "time to measure a check; doing it once more takes as long at most (30s)"),
     ("threshold", "SHARE", "slowdown that fails (5%%)"),
@@ -24,11 +24,11 @@ _OPTIONS = (
 
 
 class NotJudgedWarning(UserWarning):
-    """A check passed though its model could not be judged: too little is known, or the baseline does not have it."""
+    """A check passed although its model could not be judged: too little is known, or the baseline lacks the model."""
 
 
 class Checker:
-    """What the fixture `cnnbench` is."""
+    """The object that the fixture `cnnbench` gives to a test."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
@@ -46,20 +46,22 @@ class Checker:
     ) -> GateReport:
         """Fail the test if `model` is slower than `baseline`, by the rules of `cnnbench gate`; return the report.
 
-        `model` is a function that makes the model, or a model. `baseline` is the same of what it must not be slower
-        than, or the name of a git revision, in which `model` is then looked for by its file and name. `example` is a
-        batch that the model takes, (batch, channels, height, width), or that shape: inputs are drawn anew. What is
-        not given here is as pytest's command line or file says.
+        `model` is a model, or a function that makes one. `baseline` is the model (or function) that it must not be
+        slower than, or the name of a git revision, in which `model` is then found by its file and name. `example` is an
+        input batch, (batch, channels, height, width), or its shape; inputs are drawn anew in both cases. Options that
+        are not given here come from pytest's command line or configuration file.
 
         Raises:
-            UsageError: something that is given is wrong, or several tests are running at once.
+            UsageError: an argument is wrong, or several tests are running at once.
         """
         from cnnbench.gate.check import Settings, check
 
+        # An argument wins over the options; what neither gives is left to the defaults of `Settings`.
         config = self._request.config
         given = {"budget": budget_s, "threshold": threshold, "variants": variants, "inconclusive": inconclusive}
         known = {name: value if value is not None else _setting(config, name) for name, value in given.items()}
         settings: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
+
         same = bool(config.getoption("--cnnbench-same-environment") or config.getini("cnnbench_same_environment"))
         report = check(model, example, baseline, Settings(same_environment=same, **settings))
         self._on_progress(report)
@@ -74,6 +76,7 @@ class Checker:
             pytest.fail(said, pytrace=False)
         unjudged = [cell.sentence for cell in report.cells if cell.verdict != "pass" or cell.first is None]
         if unjudged:
+            # Level 3 is the line of the test that called `check`.
             warnings.warn(NotJudgedWarning("\n".join(unjudged)), stacklevel=3)
 
 
@@ -84,10 +87,11 @@ def _cnnbench(request: pytest.FixtureRequest) -> Checker:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options, each on the command line and in pytest's file."""
+    """Add the options, each on the command line and in pytest's configuration file."""
     group = parser.getgroup("cnnbench", "models that must not get slower (fixture cnnbench)")
     for name, shown, text in _OPTIONS:
         group.addoption(f"--cnnbench-{name}", metavar=shown, help=text)
+        # argparse formats its help, so its percent signs are doubled; the file's help is plain text.
         parser.addini(f"cnnbench_{name}", help=text.replace("%%", "%"))
     text = "measure a baseline revision in the present environment, though requirements differ"
     group.addoption("--cnnbench-same-environment", action="store_true", help=text)
@@ -95,6 +99,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _setting(config: pytest.Config, name: str) -> str | None:
-    """Return what the command line says, or else pytest's file; None where neither does."""
+    """Return the value of the command line, else that of pytest's configuration file, else None."""
     given: str | None = config.getoption(f"--cnnbench-{name}") or config.getini(f"cnnbench_{name}")
     return given or None

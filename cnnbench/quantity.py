@@ -1,4 +1,4 @@
-"""The quantity table: each quantity's unit, which way is better, and how its value is shown to a person."""
+"""Table of quantities: the unit of each, which direction is better, and how its value is shown."""
 
 from __future__ import annotations
 
@@ -129,11 +129,11 @@ _ALL = (
 # Every quantity by name, read-only.
 QUANTITIES = MappingProxyType({q.name: q for q in _ALL})
 
-# The times of a sample by which cells are compared: the first that both have. What disturbs passes on a shared machine
-# only makes them longer, and comes and goes within milliseconds, so the fastest passes of a sample are the least
-# disturbed (Chen and Revels 2016, Robust benchmarking in noisy environments). Not the very fastest, which is the faster
-# the more passes there are. Of LeNet against itself (two shared cores, two threads) one pair of samples scattered by
-# 2.0 to 3.4 % by medians, by 1.0 to 2.4 % by lower deciles.
+# Times of a sample by which cells are compared: the first that both cells have. Disturbances on a shared machine come
+# and go within milliseconds and only make passes longer, so the fastest passes of a sample are the least disturbed
+# (Chen and Revels 2016, Robust benchmarking in noisy environments). The very fastest pass is not used, because it gets
+# faster with the number of passes. For LeNet against itself (two shared cores, two threads), one pair of samples
+# scattered by 2.0 to 3.4 % by medians, and by 1.0 to 2.4 % by lower deciles.
 COMPARED = ("lower_decile_s", "lower_quartile_s", "latency_s")
 
 
@@ -142,27 +142,28 @@ def compared(
 ) -> tuple[Mapping[K, float], Mapping[K, float]]:
     """Return the times by which two cells are compared, by block; `base` and `own` return a quantity's samples.
 
-    Both are of one quantity of `COMPARED`: the first that is there for all blocks in which both have a latency. A
-    sample of one long pass has no lower decile, and to compare its time with that of a shorter pass would be unfair.
+    Both results are of the same quantity: the first of `COMPARED` that covers all blocks in which both cells have a
+    latency. A sample of one long pass has no lower decile, and its time must not be compared with that of a shorter
+    pass.
     """
     wanted = base("latency_s").keys() & own("latency_s").keys()
     pairs = ((base(name), own(name)) for name in COMPARED)
     return next(pair for pair in pairs if pair[0].keys() & pair[1].keys() == wanted)
 
 
-# What is kept of every epoch of a training.
+# Quantities that are recorded for every epoch of a training.
 BY_EPOCH = (
     *("train_loss", "train_top1", "val_loss", "val_top1"),
     *("epoch_s", "train_img_per_s", "data_share", "learning_rate"),
 )
 
-# What is kept within epochs, as quantities that begin with `step_`.
+# Quantities that are recorded within epochs; their names begin with `step_`.
 BY_STEP = ("step", "train_loss", "train_top1", "val_loss", "val_top1")
 
-# Ways in which images are moved, in the order of `shift_correct`.
+# Directions in which images are moved, in the order of `shift_correct`.
 DIRECTIONS = ("right", "left", "down", "up")
 
-# Stands for a value that was not measured.
+# Shown in place of a value that was not measured.
 DASH = "-"
 
 _WHOLE_FROM = 100.0
@@ -174,9 +175,11 @@ _BYTE_STEPS = ((2.0**30, 2.0**-30, "GiB"), (2.0**20, 2.0**-20, "MiB"), (2.0**10,
 
 
 def show(value: float | None, shown: Shown) -> str:
-    """Return `value` (SI unit) as a person reads it: three significant digits and a scaled unit, a dash for None."""
+    """Return `value` (SI unit) as text: three significant digits and a scaled unit, or a dash for None."""
     if value is None or not math.isfinite(value):
         return DASH
+
+    # The last step of seconds begins at zero, so one always fits; small bytes and counts are written in full.
     if shown == "seconds":
         scale, unit = next((s, u) for low, s, u in _SECOND_STEPS if abs(value) >= low)
         return f"{digits3(value * scale)} {unit}"
@@ -184,6 +187,7 @@ def show(value: float | None, shown: Shown) -> str:
         return next((f"{digits3(value * s)} {u}" for low, s, u in _BYTE_STEPS if abs(value) >= low), f"{value:.0f} B")
     if shown == "count":
         return next((f"{digits3(value * s)}{u}" for low, s, u in _COUNT_STEPS if abs(value) >= low), f"{value:,.0f}")
+
     if shown in _RATE_UNITS:
         return _rate(value, _RATE_UNITS[shown])
     if shown == "share":
@@ -203,12 +207,15 @@ def show_range(center: float | None, low: float | None, high: float | None, show
     text = show(center, shown)
     if center is None or low is None or high is None or not all(map(math.isfinite, (center, low, high))):
         return text
+
+    # The center sets the unit and the decimals of all three numbers, so that they can be compared at a glance.
     if shown == "seconds":
         factor = next(scale for least, scale, _ in _SECOND_STEPS if abs(center) >= least)
         decimals = _decimals3(center * factor)
     elif shown in {"share", "ratio"}:
         factor, decimals = (100.0, 1) if shown == "share" else (1.0, 3)
     else:
+        # Other kinds carry their unit in each number.
         return f"{text} ({show(low, shown)}-{show(high, shown)})"
     return f"{text} ({low * factor:.{decimals}f}-{high * factor:.{decimals}f})"
 

@@ -1,4 +1,4 @@
-"""What was seen: environments, measurements, warnings, records and runs, to and from one line of JSON each."""
+"""Types of a record file (record, environment, measurement, warning, run), and its lines of JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from cnnbench.spec import Case, Shape
 from cnnbench.visuals import ImageGrid
 
-# Version of the record format; readers refuse every other one.
+# Version of the record format; readers refuse every other version.
 FORMAT_VERSION = 1
 
 Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid", "not started"]
@@ -19,7 +19,7 @@ Status = Literal["ok", "failed", "timeout", "oom", "unsupported", "invalid", "no
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """The machine and software under which a record was made; equal environments may be compared."""
+    """The machine and software of a record; records of equal environments may be compared."""
 
     cnnbench: str
     python: str
@@ -27,8 +27,8 @@ class Environment:
     torchvision: str
     system: str
     cpu: str
-    cores: int  # that the process may use (affinity)
-    cpu_quota: float | None  # cores' worth of time per second that the control group grants
+    cores: int  # cores that the process may use (affinity)
+    cpu_quota: float | None  # seconds of CPU time per second that the control group grants
     memory_bytes: int
     cpu_capability: str = ""  # the instruction set that torch dispatches to
     native_bf16: bool = False
@@ -44,8 +44,8 @@ class Environment:
 class Measurement:
     """The raw samples of one quantity, in the SI unit of the quantity table.
 
-    `iterations_per_sample`: iterations that one sample holds. `blocks`: for each sample the block in which it was taken
-    (empty for a quantity that is seen once). `rejected`: positions of samples that an environment counter rejected.
+    `iterations_per_sample`: iterations in one sample. `blocks`: the block in which each sample was taken (empty for a
+    quantity that is measured once). `rejected`: positions of the samples that an environment counter rejected.
     """
 
     quantity: str
@@ -57,14 +57,14 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedWarning:
-    """A fact that a reader must know before trusting a number, and an advice; `code` is its stable name."""
+    """A warning: a fact to know before trusting a number, and advice on what to do; `code` is its stable name."""
 
     code: str
     fact: str
     advice: str
 
 
-# Advice of the warning `disturbed`: other programs, or other guests of the host, had the cores.
+# Advice of the warning `disturbed`: other programs, or other guests of the host, used the cores.
 DISTURBED = "Do not trust its latency. Close other programs, or take another machine, and measure again."
 
 
@@ -81,9 +81,9 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a runner returns; the orchestrator adds case, environment and time to make a record of it.
+    """Result of a runner; the orchestrator adds case, environment and time to make a record of it.
 
-    `sheets` are drawn and not recorded.
+    `sheets` are images to be drawn; they are not recorded.
     """
 
     measurements: tuple[Measurement, ...] = ()
@@ -95,10 +95,10 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What one case gave in one round; a failure is a record too, with its `error`.
+    """Result of one case in one round; a failure is a record too, with its `error`.
 
-    `round`: all records of a group with one number were measured together, by processes of their own. `started` is UTC
-    in ISO 8601. `notes` are facts without advice, such as operators that no counter counts.
+    Records of a group with the same `round` were measured together, in processes of their own. `started` is UTC in ISO
+    8601. `notes` are facts without advice, such as operators that no counter counts.
     """
 
     format: int = FORMAT_VERSION
@@ -115,23 +115,23 @@ class Record:
     error: str | None = None
 
     def find(self, quantity: str) -> Measurement | None:
-        """Return the measurement of `quantity`, or None where it was not measured."""
+        """Return the measurement of `quantity`, or None if it was not measured."""
         return next((m for m in self.measurements if m.quantity == quantity), None)
 
     def samples(self, quantity: str) -> tuple[float, ...]:
-        """Return the samples of `quantity`, none where it was not measured."""
+        """Return the samples of `quantity`, or an empty tuple if it was not measured."""
         found = self.find(quantity)
         return found.samples if found else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What was asked of a run, written at its start, and once more at its end with what it took.
+    """What a run was asked for; written at its start, and again at its end with the time it took.
 
     `reference` is `MODEL` or `MODEL/VARIANT`; None means each model's own `eager`. `sort` is a column of `report.csv`.
-    `delta` is the smallest relative difference that counts, None for the default. `budget_s` is what the run may take.
-    `partial`: it has not ended yet, or was interrupted. `wall_s` is None until the run has ended; `passes_s` are
-    seconds inside timed and warm-up passes of the workers, `compile_s` seconds of first calls of compiled variants.
+    `delta` is the smallest relative difference that counts, None for the default. `budget_s`: seconds the run may
+    take. `partial`: the run has not ended yet, or was interrupted. `wall_s` is None until the run has ended. `passes_s`
+    are seconds inside timed and warm-up passes of the workers, `compile_s` seconds of first calls of compiled variants.
     """
 
     format: int = FORMAT_VERSION
@@ -161,7 +161,7 @@ def to_json(item: Record | Run) -> bytes:
     """Return `item` as one line of JSON without the line end; floats keep every digit.
 
     Raises:
-        ValueError: a sample is not finite: JSON would hold null for it, and the line could not be read again.
+        ValueError: a sample is not finite. JSON would hold null for it, and the line could not be read again.
     """
     if isinstance(item, Record):
         _check_finite(item)
@@ -180,7 +180,7 @@ def from_json(line: bytes) -> Record | Run:
     """Return the record or run in one line of JSON.
 
     Raises:
-        ValueError: the line does not hold one; the message ends in the path of the bad field.
+        ValueError: the line holds neither; the message ends with the path of the bad field.
     """
     parsed = msgspec.json.decode(line, type=Line)
     item = parsed.record or parsed.run

@@ -1,4 +1,4 @@
-"""The runners: what each task measures, by name; importing this imports none of them."""
+"""Table of runners: the function that measures each task, imported only when it is loaded."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class OnMessage(Protocol):
-    """Hears news, the share of the work that is done (0 to 1), and whether the news is worth keeping in sight."""
+    """Callback for news: its text, the share of the work that is done (0 to 1), and whether it should stay visible."""
 
     def __call__(self, text: str, done: float, lasting: bool = ..., /) -> None:  # noqa: FBT001 - as it is sent on
-        """Hear it."""
+        """Receive the news."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """What a runner is given whose task is one piece of work.
+    """Input of a runner whose task is one piece of work.
 
-    `build` returns the case's model with its weights. `on_message` is told news and the share that is done, and of an
-    epoch's that it is worth keeping in sight. For training:
-    what it changes in the recipe, `limit_s` (None: no limit), `checkpoint` (None: no file); with `part` the weights are
-    tested on that part of the dataset and not trained. `data_dir` is looked through for the dataset first.
-    `resume`: training in progress that lies beside the checkpoint is gone on with; `stop` says whether it is to stop.
-    `shift`: weights are tested on images moved by up to so many pixels, too. `images` are files to predict the `top`
-    classes of. `look`: what is to be seen of the model.
+    `build` returns the case's model with its weights. `on_message` gets news and the share that is done; news of an
+    epoch should stay visible. `training` holds changes to the recipe, `limit_s` is the time limit in seconds (None: no
+    limit), and `checkpoint` the file for the weights (None: no file). With `part` the weights are tested on that part
+    of the dataset and not trained. `data_dir` is searched for the dataset first. `resume`: continue a training whose
+    state lies beside the checkpoint. `stop` returns whether the training should stop. `shift`: test the weights on
+    images moved by up to this many pixels as well. `images` are files of which the `top` classes are predicted. `look`:
+    what to show of the model.
     """
 
     spec: ModelSpec
@@ -56,10 +56,10 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runner:
-    """Where a runner is, and its kind.
+    """Kind, module and function of a runner.
 
     `sampled`: a function (spec, case, prepared model) -> `sampling.Work`, of which the orchestrator takes samples.
-    `whole`: a function (assignment) -> `Outcome`. Two need no model: `fixed`, (case) -> `sampling.Work`, and
+    `whole`: a function (assignment) -> `Outcome`. Two kinds need no model: `fixed`, (case) -> `sampling.Work`, and
     `machine`, (case, clock) -> `Outcome`.
     """
 
@@ -94,5 +94,5 @@ RUNNERS: Mapping[Task | Role, Runner] = MappingProxyType(
 
 
 def runner_for(case: Case) -> Runner:
-    """Return the runner that does `case`: that of its role if there is one, else that of its task."""
+    """Return the runner of `case`: that of its role if there is one, else that of its task."""
     return RUNNERS.get(case.role) or RUNNERS[case.task]

@@ -1,4 +1,4 @@
-"""What can be asked: models, recipes, variants, budgets, cases, and the errors that a user sees."""
+"""Requests: models, recipes, variants, budgets, cases, and the errors that a user sees."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_image(shape: Shape) -> bool:
     return len(shape) == _IMAGE_DIMENSIONS and shape[0] in _IMAGE_CHANNELS
 
 
-# Exit codes of a command that went through, but not well, and of one that was interrupted. Errors have their own.
+# Exit codes of a command that ran to its end but failed, and of one that was interrupted. Errors have their own codes.
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
@@ -47,13 +47,13 @@ class UsageError(CnnbenchError):
 
 
 class MissingError(CnnbenchError):
-    """Something needed is not there, and the message names what gets it (exit code 3)."""
+    """Something needed is missing; the message says how to get it (exit code 3)."""
 
     exit_code = 3
 
 
 class UnsupportedError(CnnbenchError):
-    """What was asked cannot be had on this machine or with this model; recorded as `unsupported` with the message."""
+    """This machine or this model cannot do what was asked; recorded as `unsupported` with the message."""
 
 
 class InvalidError(CnnbenchError):
@@ -70,17 +70,17 @@ def unknown_name(kind: str, given: str, known: Iterable[str], more: str = "") ->
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How a model is trained; `transform` says in words what is done to an image, pixels in [0, 1] first.
+    """How a model is trained; `transform` describes what is done to an image, starting from pixels in [0, 1].
 
-    `flip` and `crop_padding`: training images of its dataset are mirrored at random, and cut out at random after so
-    many black pixels were put around. `halves`: the first half of the test images validates, the second one tests.
-    `amp`: autocast, where the device does it itself. `one_cycle`: the rate goes up from 0 to `learning_rate` and down
-    to 0 again. `cache_features`: what the frozen part makes of each image is computed once, and the head is trained
-    on that. After `epochs`, all layers are trained for `unfrozen_epochs` more at `unfrozen_rate`.
+    `flip` and `crop_padding`: training images of its dataset are mirrored at random, and cropped at random after they
+    were padded with this many black pixels. `halves`: the first half of the test images validates, the second half
+    tests. `amp`: autocast, if the device supports it natively. `one_cycle`: the rate rises from 0 to `learning_rate`
+    and falls to 0 again. `cache_features`: the output of the frozen part is computed once for each image, and the head
+    is trained on it. After `epochs`, all layers are trained for `unfrozen_epochs` more at `unfrozen_rate`.
 
-    The rest is how pages err: they train on the test images (`trains_on_test`), validate on the training images
-    (`validates_on_train`), change validation and test images at random too (`augments_all`), let the batch statistics
-    of frozen layers move (`frozen_statistics_move`), or give losses divided by the batch size once more
+    The other fields are mistakes of tutorial pages. They train on the test images (`trains_on_test`), validate on the
+    training images (`validates_on_train`), change validation and test images at random too (`augments_all`), let the
+    batch statistics of frozen layers move (`frozen_statistics_move`), or divide losses by the batch size once more
     (`divides_losses`).
     """
 
@@ -111,8 +111,8 @@ class Recipe:
     divides_losses: bool = False
 
 
-# For models that no tutorial trains (torchvision's, a user's own). Our choice: plain, the same for all of them, and
-# tuned for none, so their accuracies say how a model takes to it, not the best that it can reach.
+# Recipe for models that no tutorial trains (torchvision's, a user's own). It is plain, the same for all of them, and
+# tuned for none. Accuracies show how a model responds to this recipe, not the best that it can reach.
 DEFAULT_RECIPE = Recipe(
     dataset="any",
     transform="pixels in [0, 1]",
@@ -128,9 +128,9 @@ DEFAULT_RECIPE = Recipe(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """What a training changes in its recipe (None: nothing), and what is recorded of it beside.
+    """Changes that a training makes to its recipe (None: no change), and what it records in addition.
 
-    `log_every`: so many steps lie between two records of loss and accuracy within an epoch; 0: there are none.
+    `log_every`: steps between two records of loss and accuracy within an epoch; 0 means no such records.
     """
 
     epochs: int | None = None
@@ -140,16 +140,16 @@ class Training:
     log_every: int = 0
 
 
-# Nothing is changed.
+# A training that changes nothing in its recipe.
 AS_THE_RECIPE = Training()
 
-# What is said where features are to be computed once in another way.
+# Message of the error if cached features are asked for together with a variant or torchrun.
 FEATURES_ALONE = "Features are computed once by one process in fp32: leave --variant and torchrun out."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """A figure as a tutorial prints it: `values` by epoch where there are several, and what it says about them."""
+    """A figure as a tutorial prints it: `values` (by epoch if there are several), and what the page says of them."""
 
     quantity: str
     values: tuple[float, ...]
@@ -158,7 +158,7 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Erratum:
-    """A mistake of a tutorial (`where`, `mistake`) and the reading that cnnbench takes (`corrected`)."""
+    """A mistake in a tutorial (`where`, `mistake`) and the reading that cnnbench takes (`corrected`)."""
 
     where: str
     mistake: str
@@ -167,15 +167,14 @@ class Erratum:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec:
-    """One architecture: where it comes from, how to build it, and what is known of it beforehand.
+    """One architecture: where it comes from, how to build it, and what is known about it in advance.
 
     `input_shape` is (channels, height, width) of one image; `macs` are multiply-adds of convolutions and linear
     layers at batch 1 (1 MAC = one multiply-add); `mult_adds` is torchinfo's count, which the tutorials print. `build`
-    returns a freshly initialised model with gradients set as the tutorial trains it. `None` means not known before
-    building.
-    `pretrained` is the name in torchvision's registry whose weights fit, if any. `features_of` names the model whose
-    features this one is trained on, if it takes features and no images. Where a page errs, `printed_recipe` and
-    `printed_build` follow it all the same.
+    returns a freshly initialised model with gradients set as the tutorial trains it. None means not known before
+    building. `pretrained` is the name in torchvision's registry whose weights fit, if any. `features_of` names the
+    model whose features this one is trained on, if it takes features and no images. If a page has mistakes,
+    `printed_recipe` and `printed_build` reproduce them.
     """
 
     name: str
@@ -213,7 +212,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What a run may spend: seconds in all, and seconds for one answer of a cell."""
+    """Time limits of a run: seconds in total, and seconds for one answer of a cell."""
 
     total_s: float
     timeout_s: float
@@ -221,7 +220,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """A part of what is asked: these models under these variants, at these batch sizes, for these tasks."""
+    """A part of a request: these models under these variants, at these batch sizes, for these tasks."""
 
     models: tuple[str, ...]
     variants: tuple[str, ...] = ("eager", "channels_last")
@@ -231,12 +230,13 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """All that is asked of a run. `devices`: `cpu`, `cuda`, or `all` that are there. `threads` None: as many as usable.
+    """Everything that a run is asked for.
 
-    `accuracy` is a dataset or None. `input_shape` (channels, height, width) overrides the models' own. `lenient`: an
-    unsupported cell is no failure, because the list of variants is a plan's and not the user's. `data_dir` is looked
-    through for datasets first. `deterministic`: train with algorithms that give the same bits again. `recipe` says by
-    which of a model's recipes it is trained.
+    `device` is `cpu`, `cuda`, or `all` that are present. `threads` None means all usable ones. `accuracy` is a dataset
+    or None. `input_shape` (channels, height, width) overrides the models' own. `lenient`: an unsupported cell is not a
+    failure, because the plan chose the variants and not the user. `data_dir` is searched for datasets first.
+    `deterministic`: train with algorithms that give the same bits every time. `recipe` says by which of its recipes a
+    model is trained.
     """
 
     title: str
@@ -257,13 +257,13 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One thing to measure, written whole into its record; `input_shape` is (channels, height, width).
+    """One thing to measure, stored in full in its record; `input_shape` is (channels, height, width).
 
-    `role` tells apart what several workers measure under the same conditions: `timed` is the cell itself, `aa_control`
-    the reference once more (the A/A check), `control_workload` fixed work that shows the machine's noise, `lineup` the
-    cell once more in turns with other models, `memory` and `numerics` the cell's peak memory and numerical error,
-    `ceilings` what the machine can do at most, `predict` what it takes images for, `look` images of its inside,
-    `layers` the time of each of its layers.
+    `role` distinguishes what several workers measure under the same conditions. `timed` is the cell itself,
+    `aa_control` the reference once more (the A/A control), `control_workload` fixed work that shows the machine's
+    noise, and `lineup` the cell once more in turns with other models. `memory` and `numerics` are the cell's peak
+    memory and numerical error, `layers` the time of each of its layers, `predict` its classes of images, and `look`
+    images of its inside. `ceilings` is what the machine can do at most.
     """
 
     model: str
@@ -280,14 +280,14 @@ class Case:
     budget: Budget
 
     def key(self) -> Case:
-        """Return the case without seed and budget: what joins the records of a cell."""
+        """Return the case without seed and budget; all records of a cell share this key."""
         return replace(self, seed=0, budget=Budget(total_s=0.0, timeout_s=0.0))
 
     def identity(self) -> Case:
-        """Return the case without its budget: what a resumed run looks for."""
+        """Return the case without its budget; a resumed run finds its records by it."""
         return replace(self.key(), seed=self.seed)
 
     def label(self) -> str:
-        """Return the short text that stands for the case in progress lines and messages."""
+        """Return a short text for the case, as used in progress lines and messages."""
         what = f"{self.model} {self.variant.name} {self.device} {self.task} batch {self.batch_size}"
         return what if self.role == "timed" else f"{what} ({self.role})"

@@ -1,4 +1,4 @@
-"""Keeps records: appends them to `records.jsonl` one whole line at a time, and loads them again."""
+"""Store records: append them to `records.jsonl` one whole line at a time, and load them again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from cnnbench.record import FORMAT_VERSION, Record, RecordedWarning, Run, from_json, to_json
 from cnnbench.spec import Case, CnnbenchError, UsageError
 
-# Name of the file in a run folder that everything else is derived from.
+# Name of the file in a run folder from which everything else is derived.
 RECORDS_NAME = "records.jsonl"
 
 _CHUNK = 1 << 16
@@ -20,7 +20,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """What a record file holds, in the order of writing, and what a reader should know about the file."""
+    """Content of a record file in the order of writing, and warnings about the file."""
 
     items: tuple[Record | Run, ...]
     warnings: tuple[RecordedWarning, ...] = ()
@@ -42,7 +42,7 @@ class _VersionLine(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The record file at `path`, a `records.jsonl` or the run folder that it is (or will be) in."""
+    """A record file; `path` is a `records.jsonl`, or the run folder that holds (or will hold) it."""
 
     path: Path
 
@@ -52,10 +52,10 @@ class Store:
         return records_file(self.path)
 
     def load(self) -> Loaded:
-        """Return what was written so far; a file that does not exist yet holds nothing.
+        """Return what was written so far, or nothing if the file does not exist yet.
 
         Raises:
-            UsageError: a line is not a record, or a newer cnnbench wrote it; names file, line and field.
+            UsageError: a line is not a record, or a newer cnnbench wrote it; the message names file, line and field.
         """
         return _parse(self.file) if self.file.exists() else Loaded(items=())
 
@@ -63,11 +63,12 @@ class Store:
         """Write `item` as one whole line and wait until it is on the disk; cut off a torn last line first.
 
         Raises:
-            CnnbenchError: the disk is full or cannot be written; says what is kept.
+            CnnbenchError: the disk is full, or the file cannot be written; the message says what is kept.
         """
         path = self.file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Also readable, because a torn last line is looked for; appending keeps all earlier lines.
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             try:
                 _append_line(handle, to_json(item))
@@ -81,7 +82,7 @@ def load(path: Path) -> Loaded:
     """Return the records and runs in `path`, a `records.jsonl` or a run folder.
 
     Raises:
-        UsageError: nothing is there, a line is not a record, or a newer cnnbench wrote it.
+        UsageError: there is no record, a line is not a record, or a newer cnnbench wrote it.
     """
     file = records_file(path)
     if not file.is_file():
@@ -89,6 +90,8 @@ def load(path: Path) -> Loaded:
         raise UsageError(
             f"{missing}. Give a run folder or a {RECORDS_NAME}; `cnnbench compare MODEL... --output {path}` writes one."
         )
+
+    # A run that was stopped before its first record leaves an empty file.
     loaded = _parse(file)
     if not loaded.items:
         raise UsageError(f"'{file}' holds no record yet. Resume its run with `--output {file.parent}`.")
@@ -96,12 +99,12 @@ def load(path: Path) -> Loaded:
 
 
 def records_file(path: Path) -> Path:
-    """Return the record file that `path` stands for: itself if it is (named like) one, else the one in that folder."""
+    """Return `path` itself if it is a file or ends in .jsonl, else the record file in that folder."""
     return path if path.is_file() or path.suffix == ".jsonl" else path / RECORDS_NAME
 
 
 def finished(items: Iterable[Record | Run]) -> dict[tuple[Case, int], Record]:
-    """Return the records of one file by the identity of their case and their round, in order of first appearance.
+    """Return the records of one file by case identity and round, in order of first appearance.
 
     The last record of a case and a round wins, whatever its status.
     """
@@ -114,6 +117,7 @@ def _parse(file: Path) -> Loaded:
     except OSError as error:
         raise UsageError(f"Cannot read '{file}': {error.strerror}.") from error
 
+    # A line end at the end of the file leaves an empty text behind the last line.
     lines = content.split(b"\n")
     last = len(lines) - (1 if lines[-1] else 2)
     items: list[Record | Run] = []
@@ -121,6 +125,8 @@ def _parse(file: Path) -> Loaded:
     for at, line in enumerate(lines):
         if not line.strip():
             continue
+
+        # Only the last line can be torn by an interruption; a bad line before it is an error.
         if at == last and _is_torn(line):
             return Loaded(items=tuple(items), warnings=(_torn(file, at + 1),))
         items.append(_decode(line, file, at + 1))
@@ -129,12 +135,14 @@ def _parse(file: Path) -> Loaded:
 
 
 def _decode(line: bytes, file: Path, number: int) -> Record | Run:
+    # A record of another format may not fit the types, so its version is then read by itself.
     try:
         item = from_json(line)
         version, problem = item.format, ""
     except ValueError as error:
         version, problem = _version(line), str(error)
 
+    # 0 means that the line has no version, so it is no record of any format.
     if version not in (0, FORMAT_VERSION):
         newer = version > FORMAT_VERSION
         way = "Upgrade: `pip install --upgrade cnnbench`." if newer else "Measure again into a new folder."
@@ -150,7 +158,7 @@ def _decode(line: bytes, file: Path, number: int) -> Record | Run:
 
 
 def _version(line: bytes) -> int:
-    """Return the format version of a line that could not be read, 0 if it has none."""
+    """Return the format version of a line that could not be read, or 0 if it has none."""
     try:
         parsed = msgspec.json.decode(line, type=_VersionLine)
     except ValueError:
@@ -159,7 +167,7 @@ def _version(line: bytes) -> int:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Return whether `line` is not even JSON: a line's last character closes it, so no part of a record is JSON."""
+    """Return whether `line` is not valid JSON; the last character closes a record, so no torn record is valid."""
     try:
         msgspec.json.decode(line)
     except ValueError:
@@ -176,11 +184,11 @@ def _torn(file: Path, number: int) -> RecordedWarning:
 
 
 def _append_line(handle: int, line: bytes) -> None:
-    """Write one line at the end of the file, all of it or nothing."""
+    """Write one line at the end of the file, whole or not at all."""
     size = _cut_torn_end(handle)
     try:
         rest = memoryview(line + b"\n")
-        while rest:
+        while rest:  # one write may take only a part, for example on a disk that is nearly full
             rest = rest[os.write(handle, rest) :]
         os.fsync(handle)
     except OSError:
@@ -189,26 +197,31 @@ def _append_line(handle: int, line: bytes) -> None:
 
 
 def _cut_torn_end(handle: int) -> int:
-    """Cut off a torn last line, end a whole one that lacks its line end, and return the file's size then."""
+    """Cut off a torn last line, or add the line end that a whole one lacks, and return the new size in bytes."""
     size = os.fstat(handle).st_size
     if size == 0:
         return 0
+
     start, last = _last_line(handle, size)
     if last.strip() and _is_torn(last):
         os.ftruncate(handle, start)
         return start
+
+    # A line that lacks only its line end is whole: an editor may have left it so.
     if not last.endswith(b"\n"):
         size += os.write(handle, b"\n")
     return size
 
 
 def _last_line(handle: int, size: int) -> tuple[int, bytes]:
-    """Return where the last line starts, and the line with its end, reading backwards no more than needed."""
+    """Return the offset of the last line and the line with its end; read backwards only as far as needed."""
     start, tail = size, b""
+
     while start > 0:
         step = min(_CHUNK, start)
         start -= step
         tail = os.pread(handle, step, start) + tail
+        # The line end of the last line itself does not count.
         cut = tail.rfind(b"\n", 0, len(tail) - 1)
         if cut >= 0:
             return start + cut + 1, tail[cut + 1 :]
@@ -216,6 +229,7 @@ def _last_line(handle: int, size: int) -> tuple[int, bytes]:
 
 
 def _cannot_write(path: Path, error: OSError) -> str:
+    # The file is counted as it is on the disk; other lines than records describe runs.
     try:
         kept = sum(1 for line in path.read_bytes().split(b"\n") if line.startswith(b'{"record"'))
     except OSError:

@@ -1,4 +1,4 @@
-"""Words: texts from records on one line, lists of names, numbers with their noun, and commands to repeat."""
+"""Helpers for texts: one printable line, lists of names, numbers with their noun, and commands to repeat."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 def one_line(text: str) -> str:
-    """Return `text` as one printable line: white space runs become one space, control characters their escapes."""
+    """Return `text` as one printable line: runs of white space become one space, control characters are escaped."""
     joined = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return `names` as a sentence holds them: "a", "a and b", "a, b and c"."""
+    """Return `names` joined for a sentence: "a", "a and b", "a, b and c"."""
     *rest, last = names
     return f"{', '.join(rest)} and {last}" if rest else last
 
@@ -24,15 +24,16 @@ def number_of(count: int, word: str) -> str:
 
 
 def without_output(command: str) -> str:
-    """Return `command` without its output folder: repeated with a finished one, it would measure nothing.
+    """Return `command` without its output folder, because a repetition in a finished folder would measure nothing.
 
-    A command without such an option, or that no shell could read, stays as it is to the letter.
+    The command is returned unchanged if it has no such option, or if no shell could read it.
     """
     try:
         words = shlex.split(command)
     except ValueError:
         return command
 
+    # Words after "--" are never options. The option may be written -o X, -oX, --output X or --output=X.
     end = words.index("--") if "--" in words else len(words)
     kept, at = [], 0
     while at < end:
@@ -42,4 +43,5 @@ def without_output(command: str) -> str:
             kept.append(words[at])
         at += 1
 
+    # `shlex.join` may quote in another way, so an unchanged command is returned as it was written.
     return command if len(kept) == end else shlex.join([*kept, *words[end:]])

@@ -1,4 +1,4 @@
-"""The table of variants: what `channels_last+amp` stands for, and how a model is put under it."""
+"""Table of variants: what a name such as `channels_last+amp` means, and how a model is put under it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from cnnbench.record import Environment
 
-# The variant that every group measures, because speed-ups are against it unless something else is asked.
+# The variant that every group measures: speed-ups are relative to it unless another reference is asked for.
 REFERENCE = "eager"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VariantRow:
-    """One row of the table: `sets` names the field of `Variant` that it changes; two rows of a sum may not share it."""
+    """One row of the table; `sets` is the field of `Variant` that it changes, which no other row of a sum may set."""
 
     name: str
     sets: str
@@ -100,14 +100,17 @@ def parse_variant(text: str, *, device: Device, threads: int) -> Variant:
     """Return the variant that `text` asks for on `device`: a name or a sum such as `channels_last+compile`.
 
     Raises:
-        UsageError: an unknown part, or two parts that set the same condition.
+        UsageError: a part is unknown, or two parts set the same condition.
     """
     parts = [part.strip() for part in text.split("+")]
     for part in parts:
         if part not in VARIANTS:
             raise unknown_name("variant", part, VARIANTS, "Variants can be added up: channels_last+compile.")
 
+    # The order of the table, not of `text`, so that equal sums have equal names.
     chosen = [row for row in _ROWS if row.name in parts and row.name != REFERENCE]
+
+    # Parts that set the same field exclude each other, such as amp and bf16.
     for field in dict.fromkeys(row.sets for row in chosen):
         rivals = [row.name for row in chosen if row.sets == field]
         if len(rivals) > 1:
@@ -122,7 +125,7 @@ def parse_variant(text: str, *, device: Device, threads: int) -> Variant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Support:
-    """Whether a machine does a variant: natively, emulated (right but slow), or not at all, and why not."""
+    """How a machine supports a variant: natively, emulated (correct but slow), or not at all; `reason` says why."""
 
     status: Literal["native", "emulated", "unsupported"]
     reason: str = ""
@@ -132,12 +135,13 @@ NATIVE = Support(status="native")
 
 
 def support(variant: Variant, *, device: Device, environment: Environment) -> Support:
-    """Return how the machine of `environment` does `variant` on `device`."""
+    """Return how the machine of `environment` supports `variant` on `device`."""
     if device == "cuda" and environment.gpu is None:
         return Support(
             status="unsupported", reason="torch sees no CUDA device here; 'cnnbench doctor' shows what it sees"
         )
 
+    # A sum needs all its parts, so the first one that the device lacks decides.
     for name in variant.name.split("+"):
         if device not in VARIANTS[name].devices:
             needed = "a CUDA device" if device == "cpu" else "the CPU"
@@ -148,6 +152,7 @@ def support(variant: Variant, *, device: Device, environment: Environment) -> Su
     if variant.compile_mode and environment.compile_blocker:
         return Support(status="unsupported", reason=environment.compile_blocker)
 
+    # Emulated bf16 gives correct results; it is measured, and its record says why it is slow.
     has_bf16 = environment.gpu_native_bf16 if device == "cuda" else environment.native_bf16
     if variant.precision in ("amp_bf16", "bf16") and not has_bf16:
         where = environment.gpu if device == "cuda" else environment.cpu
@@ -157,7 +162,7 @@ def support(variant: Variant, *, device: Device, environment: Environment) -> Su
 
 
 def with_more(asked: Variant, *, channels_last: bool, amp: bool, device: Device, environment: Environment) -> Variant:
-    """Return `asked` with what a recipe adds to it; autocast only where the device does it itself."""
+    """Return `asked` with the additions of a recipe; autocast is added only if the device supports it natively."""
     layout = ("channels_last",) if channels_last and not asked.channels_last else ()
     autocast = ("amp",) if amp and asked.precision == "fp32" else ()
     more = parse_variant("+".join((asked.name, *layout, *autocast)), device=device, threads=asked.threads)
@@ -167,16 +172,16 @@ def with_more(asked: Variant, *, channels_last: bool, amp: bool, device: Device,
 
 
 def native_variants(*, device: Device, threads: int, environment: Environment) -> tuple[str, ...]:
-    """Return the names of all single variants that the machine does natively: what `all` stands for."""
+    """Return the names of all single variants that the machine supports natively, which is what `all` stands for."""
     asked = ((row.name, parse_variant(row.name, device=device, threads=threads)) for row in _ROWS)
     return tuple(n for n, v in asked if support(v, device=device, environment=environment) == NATIVE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A model under a `variant`: what to call, how an input is laid out, and the context to be inside of.
+    """A model under a `variant`: what to call, how to place an input, and the context to call it in.
 
-    `context` is entered once, outside every loop: autocast forgets its casts of the weights whenever it is left.
+    Enter `context` once, outside every loop, because autocast drops its casts of the weights whenever it is left.
     """
 
     variant: Variant
@@ -187,18 +192,23 @@ class Prepared:
 
 
 def prepare(model: nn.Module, variant: Variant, device: Device) -> Prepared:
-    """Return `model` moved to `device` and put under `variant`; sets the process-wide flags that the variant names."""
+    """Return `model` moved to `device` and put under `variant`; set the process-wide flags that the variant names."""
     import torch
 
     _set_flags(variant, device)
+
+    # bf16 casts weights and inputs once, here; autocast keeps them in fp32 and casts within each pass.
     dtype = torch.bfloat16 if variant.precision == "bf16" else torch.float32
     layout = torch.channels_last if variant.channels_last else torch.preserve_format
     model = model.to(device=device, dtype=dtype)
     if variant.channels_last:
         model = model.to(memory_format=torch.channels_last)
+
+    # This only wraps the model: compiling happens in the first call, which is timed as such.
     call = torch.compile(model, mode=variant.compile_mode) if variant.compile_mode else model
 
     def place(images: torch.Tensor) -> torch.Tensor:
+        # Only images (N, C, H, W) have a memory format; features of a frozen part have fewer dimensions.
         images = images.to(device=device, dtype=dtype)
         return images.to(memory_format=layout) if images.dim() == _NCHW else images
 
@@ -228,6 +238,6 @@ def _autocast(variant: Variant, device: Device) -> Callable[[], AbstractContextM
 
 
 def split_variants(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the variants asked for with `eager` first, each once; `all` stays for the machine to say what it is."""
+    """Return the variants asked for, each once, `eager` first; `all` is kept, because it depends on the machine."""
     names = [REFERENCE, *(t.strip() for text in texts for t in text.split(",") if t.strip())]
     return tuple(dict.fromkeys(names))

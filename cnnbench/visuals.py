@@ -1,4 +1,4 @@
-"""Images of models: what is to be looked at, and the arrays that it gives; a writer draws them."""
+"""Images of models: what to show, and the arrays that a writer draws."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# Channels of an image in colour.
+# Channels of a colour image.
 COLOURS = 3
 
 # Pixels to the right and down; negative: to the left and up.
@@ -18,11 +18,11 @@ Move = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisualRequest:
-    """What is to be seen of a model: its kernels, its features of an image, or images with the classes it gives.
+    """What to show of a model: its kernels, its features of an image, or images with their predicted classes.
 
-    `layers`: names of modules, or the numbers of convolutions from 1 on; empty: the first ones. The image is the file
-    `image`, or else number `index` of the test images; it is seen at each of `moves`. `count` images have
-    predicted classes, with `wrong` those that are wrong.
+    `layers` are names of modules, or numbers of convolutions counted from 1; if empty, the first ones are shown. The
+    image is the file `image`, or test image number `index` if there is no file; it is shown at each of `moves`. `count`
+    is the number of images with predicted classes; with `wrong`, only wrongly classified ones are shown.
     """
 
     kind: Literal["kernels", "features", "predictions"]
@@ -36,12 +36,12 @@ class VisualRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ImageGrid:
-    """Images of one kind, to be drawn side by side under one title.
+    """Images of one kind that are drawn side by side under one title.
 
-    `images` are float32 of (N, H, W), or of (N, H, W, 3) for colours: `pixels` lie between 0 (black) and 1, `values`
-    are numbers of one scale. `names` of a line or two belong to the images (none: they are only counted), `wrong` marks
-    some. `columns` is how many stand in a row, 0: as many as fit; `axes` names what counts the columns and the rows,
-    which are numbered, or have the names `rows`.
+    `images` are float32 (N, H, W), or (N, H, W, 3) in colour. `pixels` lie between 0 (black) and 1; `values` are
+    numbers on one scale. `names` are captions of one or two lines (empty: no captions), and `wrong` marks some images.
+    `columns` is the number of images in a row (0: as many as fit). `axes` names what the columns and the rows stand
+    for; both are numbered, unless `rows` gives the names of the rows.
     """
 
     title: str
@@ -55,7 +55,7 @@ class ImageGrid:
 
 
 def kernel_colours(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return kernels (N, 3, H, W) as pixels (N, H, W, 3): grey is 0, and the largest weight of each is full."""
+    """Return kernels (N, 3, H, W) as pixels (N, H, W, 3): weight 0 is grey, each kernel's largest is a full colour."""
     import numpy as np
 
     shown = weights.transpose(0, 2, 3, 1)

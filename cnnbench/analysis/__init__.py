@@ -1,4 +1,4 @@
-"""Pure analysis: records in, a report out; needs neither torch nor the machine that measured."""
+"""Analyse records and return a report; this needs neither torch nor the machine that measured."""
 
 from cnnbench.analysis.analyse import analyse, cell_status
 from cnnbench.analysis.noise import NoiseCard

@@ -1,4 +1,4 @@
-"""Records to a report: joins, checks and rows, and what is said about them."""
+"""Turn records into a report: join them to cells, check the cells, build rows and say what they show."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ from cnnbench.text import without_output
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Joined:
-    """All records as cells: those that were asked for, with what the analysis doubts, and what was measured beside."""
+    """All records as cells, of three kinds.
+
+    `cells` are those that were asked for, with the warnings that the analysis adds. `controls` were measured beside
+    them. `counts` hold the parameters and multiply-adds of each model.
+    """
 
     cells: tuple[Cell, ...]
     controls: Controls
@@ -38,17 +42,17 @@ class Joined:
 
 
 def join(files: Iterable[Iterable[Record | Run]]) -> Joined:
-    """Return the cells of the items of each record file."""
+    """Return the cells of all record files, given the items of each file."""
     asked, controls = split(gather(files))
     counts = {(c.case.model, c.case.input_shape): c for c in asked if c.case.task == "complexity"}
     return Joined(cells=reviewed(asked, controls, counts), controls=controls, counts=counts)
 
 
 def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
-    """Return the status of each cell that was asked for as rows show it, by `Case.key()`, given the files' items.
+    """Return the status of each requested cell, as rows show it, by `Case.key()`.
 
-    Cells that are counted or tested for accuracy are among them, also where they have no row of their own; what was
-    measured beside the cells, such as an A/A control, is not.
+    `files` are the items of each record file. Cells for counts and accuracies are included, even if they have no row
+    of their own. What was measured beside the cells, such as an A/A control, is not.
     """
     return MappingProxyType({cell.case: cell.status for cell in join(files).cells})
 
@@ -56,11 +60,11 @@ def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
 def analyse(*files: Sequence[Record | Run]) -> Report:
     """Return the report on the records and runs of one or more record files, each in the order of writing.
 
-    Within a file the last record of a case and round counts; those of several files are further rounds. Of several
-    runs (one that was resumed, or several merged) the last one's options count; times are added up.
+    Within a file, the last record of a case and round counts; records of several files are further rounds. Of several
+    runs (one that was resumed, or several merged) the options of the last one count, and times are added up.
 
     Raises:
-        UsageError: no records, records that must not be compared, or a column to sort by that is not there.
+        UsageError: there are no records, they must not be compared, or there is no such column to sort by.
     """
     items = [item for file in files for item in file]
     records = [item for item in items if isinstance(item, Record)]
@@ -69,6 +73,7 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
             "No case has been measured yet, so there is nothing to report. Resume the run to measure them."
         )
 
+    # Records without a run still get a report, under the default options.
     runs = [item for item in items if isinstance(item, Run)]
     asked = runs[-1] if runs else Run(title="Benchmark", command="", started=records[0].started)
     check_environments(records)
@@ -76,11 +81,13 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
     cells, controls = joined.cells, joined.controls
     threads = check_threads(cells)
     compared = references(cells, asked.reference)
+    # Cells with wrong outputs keep their rows, but are never compared.
     wrong = frozenset(cell.case for cell in cells if scores_wrong(cell))
     priors = priors_of(pairs_of(cells, compared, controls))
     comparisons = compare_all(cells, compared, controls, priors, asked.delta, wrong)
     around = RowContext(timed={cell.case: cell for cell in cells}, controls=controls, counts=joined.counts)
     measured = make_rows(cells, compared, comparisons, around)
+    # Limits hide rows that are known to exceed them; failures stay visible.
     limits = RowLimits(latency_max_s=asked.latency_max_s, params_max=asked.params_max)
     shown = sort_rows([row for row in measured if row.status != "ok" or not limits.broken_by(row)], asked.sort)
     totals = _totals(runs)
@@ -110,22 +117,27 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
 
 
 def _partial(files: Sequence[Sequence[Record | Run]]) -> str | None:
-    """Return how far the run got, if its last part did not end by itself; of several files the first such one."""
+    """Return how far the run got; None if the last part of each file ended by itself.
+
+    If several files were interrupted, the first one is reported.
+    """
     lasts = [[item for item in file if isinstance(item, Run)][-1:] for file in files]
     last = next((run for found in lasts for run in found if run.partial), None)
     if last is None:
         return None
     if last.wall_s is None:
         return "the run has not ended, or was killed"
+    # An interrupted run without a budget has no total to compare its time with.
     of = "" if last.budget_s is None else f" of {last.budget_s:.0f}"
     return f"interrupted after {last.wall_s:.0f}{of} s"
 
 
 def _totals(runs: Sequence[Run]) -> Totals | None:
-    """Return the sums over all runs that ended, None if none did."""
+    """Return the sums over all runs that ended; None if none ended."""
     ended = [run for run in runs if run.wall_s is not None]
     if not ended:
         return None
+    # Older or partial runs may lack a part; a sum over nothing is None rather than 0 s.
     passes = [run.passes_s for run in ended if run.passes_s is not None]
     compiled = [run.compile_s for run in ended if run.compile_s is not None]
     return Totals(
@@ -141,7 +153,7 @@ def _warnings(cells: Sequence[Cell]) -> tuple[RowWarning, ...]:
 
 
 def _tested(cells: Sequence[Cell], rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return the variants that top-1 was tested with, none if no row shows the value of another variant."""
+    """Return the variants that top-1 was tested with; empty if every row shows the value of its own variant."""
     tested = [(c.case.model, c.case.variant.name) for c in cells if c.case.task == "accuracy" and c.status == "ok"]
     if all(row.top1 is None or (row.model, row.variant) in tested for row in rows):
         return ()

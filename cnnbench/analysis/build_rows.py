@@ -1,4 +1,4 @@
-"""Cells to rows: what was timed, counted and judged of one model under one set of conditions, side by side."""
+"""Build rows from cells: what was timed, counted and tested of a model under the same conditions, side by side."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from cnnbench.analysis.side_columns import RowContext, with_extras
 from cnnbench.pairing import latencies_by_round
 from cnnbench.stats import NO_PRIOR, between_rounds, compare_rounds, p95, p99, priors_by, wilson
 
-# Device, batch and task: what rows must share to be compared.
+# Device, batch and task, which rows must share to be compared.
 Condition = tuple[str | None, int | None, str | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowInputs:
-    """What rows are made of beside their own cell; `judged` are the accuracies by model.
+    """What rows need besides their own cell.
 
-    `latencies`: what all cells together say about how the latencies of rounds scatter.
+    `latencies` are the priors by device: how the latencies of all cells scatter between rounds. `judged` are the cells
+    that were tested for accuracy, by model.
     """
 
     references: References
@@ -32,11 +33,11 @@ class RowInputs:
 
 
 def make_rows(cells: Sequence[Cell], references: References, comparisons: Comparisons, around: RowContext) -> list[Row]:
-    """Return one row for each cell whose task is timed; for a model that was not, one for each accuracy, or its counts.
+    """Return one row for each timed cell; a model without timed cells has one for each accuracy, or for its counts.
 
     An accuracy that belongs to none of its model's timed rows has a row of its own, so that it is seen.
-    Rows stand by model and then by device, batch and task, each in order of first appearance, so that a row stands
-    next to what it is compared with also if a run was resumed.
+    Rows are grouped by model, then by device, batch and task, each in order of first appearance. So a row stands next
+    to what it is compared with, even if the run was resumed.
     """
     facts = RowInputs(
         references=references, comparisons=comparisons, around=around, latencies=latency_priors(cells), judged={}
@@ -45,6 +46,7 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
         if cell.case.task == "accuracy":
             facts.judged.setdefault(cell.case.model, []).append(cell)
 
+    # A timed row shows the accuracy that fits it best; those in `joined` need no row of their own.
     timed = {cell.case.model for cell in cells if cell.case.task in TIMED}
     joined = {best.case for cell in cells if cell.case.task in TIMED and (best := judged_for(cell, facts))}
     rows: list[Row] = []
@@ -54,11 +56,13 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
         if task in TIMED:
             rows.append(_timed(cell, facts))
         elif model not in timed:
+            # Counts have a row only if the model has neither times nor accuracies.
             if task == "accuracy" or model not in facts.judged:
                 rows.append(_untimed(cell, facts))
         elif task == "accuracy" and cell.status == "ok" and cell.case not in joined:
             rows.append(_untimed(cell, facts))
 
+    # A resumed run appends cells at the end; grouping puts their rows next to the reference.
     groups: dict[str, dict[Condition, list[Row]]] = {}
     for row in rows:
         groups.setdefault(row.model, {}).setdefault((row.device, row.batch_size, row.task), []).append(row)
@@ -72,6 +76,7 @@ def _timed(cell: Cell, facts: RowInputs) -> Row:
     reference = facts.references.of(cell)
     if reference is not None:
         row = replace(row, reference=f"{reference.case.model}/{reference.case.variant.name}")
+    # A cell that failed keeps its conditions, counts and accuracy, but shows no times.
     if cell.status != "ok":
         return row
     compared = facts.comparisons.by_case.get(cell.case)
@@ -96,13 +101,14 @@ def _with_comparison(row: Row, compared: Comparison) -> Row:
 def _untimed(cell: Cell, facts: RowInputs) -> Row:
     if cell.case.task == "accuracy":
         return _with_accuracy(_with_counts(_conditions(cell), cell, facts), cell, facts)
-    # a count holds on every device and under every variant, so the row names none
+    # A count holds on every device and under every variant, so the row names none.
     row = replace(_conditions(cell), variant=None, device=None, precision=None, batch_size=None)
     return _with_counts(row, cell, facts)
 
 
 def _conditions(cell: Cell) -> Row:
     case = cell.case
+    # Several rounds may give the same warning; its code is shown once, in order of first appearance.
     codes = dict.fromkeys(warning.code for warning in cell.warnings)
 
     return Row(
@@ -135,6 +141,7 @@ def _with_accuracy(row: Row, cell: Cell, facts: RowInputs) -> Row:
     if best is None:
         return row
     row = replace(row, dataset=best.case.dataset)
+    # Without the numbers of images there is a share, but no interval.
     correct, tested = best.middle("correct"), best.middle("tested")
     if correct is None or not tested:
         return replace(row, top1=best.middle("top1"))
@@ -143,10 +150,10 @@ def _with_accuracy(row: Row, cell: Cell, facts: RowInputs) -> Row:
 
 
 def judged_for(cell: Cell, facts: RowInputs) -> Cell | None:
-    """Return the accuracy that belongs to `cell`: of its input shape, weights and data set, best of its variant.
+    """Return the accuracy that belongs to `cell`; None if no accuracy fits.
 
-    None if there is none: other weights or images of another size give another accuracy. A cell without data set
-    takes that of any.
+    Input shape, weights and dataset must be the same, since other weights or image sizes give other accuracies. A cell
+    without a dataset takes an accuracy on any. One of the same variant is preferred.
     """
     case = cell.case
     fitting = [
@@ -157,6 +164,7 @@ def judged_for(cell: Cell, facts: RowInputs) -> Cell | None:
         and case.dataset in (None, other.case.dataset)
     ]
 
+    # A cell that is an accuracy itself comes first, then one of the same variant.
     return max(
         fitting,
         key=lambda other: (other is cell, other.case.variant == case.variant),
@@ -165,7 +173,7 @@ def judged_for(cell: Cell, facts: RowInputs) -> Cell | None:
 
 
 def latency_priors(cells: Sequence[Cell]) -> Priors:
-    """Return what all timed cells together say about how the latencies of rounds scatter, by device."""
+    """Return how the latencies of all timed cells scatter between rounds, as a prior for each device."""
     timed = (cell for cell in cells if cell.case.task in TIMED)
     return priors_by((cell.case.device, between_rounds(latencies_by_round(cell.rounds))) for cell in timed)
 
@@ -176,6 +184,8 @@ def _with_times(row: Row, cell: Cell, priors: Priors) -> Row:
     if over_rounds is None:
         return row
 
+    # The centres are ln of seconds, so `ratio`, their exponential, is the latency in seconds. Its interval rests on
+    # rounds; percentiles rest on single passes.
     latency, passes = over_rounds.ratio, cell.samples("iteration_s")
     slow, slowest = p95(passes), p99(passes)
 

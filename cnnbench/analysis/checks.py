@@ -1,4 +1,4 @@
-"""Doubts that only all records together can raise: wrong scores, many rejected samples, more speed than there is."""
+"""Check what only all records together show: wrong outputs, many rejected samples, impossible speed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cnnbench.analysis.roofline_of_cells import Counts, beyond_roof
 from cnnbench.analysis.row import NUMERICS_FAILED
 from cnnbench.record import DISTURBED, Record, RecordedWarning
 
-# Share of rejected samples above which a row is marked: what is left may be disturbed too (docs/measurement.md).
+# Share of rejected samples above which a row has a warning: the rest may be disturbed, too (docs/measurement.md).
 MOST_VOIDED = 0.2
 
 
 def reviewed(cells: Sequence[Cell], controls: Controls, counts: Counts) -> tuple[Cell, ...]:
-    """Return the timed `cells` with what there is to doubt about them."""
+    """Return the `cells`; those that are timed carry the warnings and the refusal that the checks give."""
     return tuple(_reviewed(cell, controls, counts) if cell.case.task in TIMED else cell for cell in cells)
 
 
@@ -28,16 +28,17 @@ def _reviewed(cell: Cell, controls: Controls, counts: Counts) -> Cell:
 
 
 def scores_wrong(cell: Cell) -> bool:
-    """Return whether a reviewed cell's scores are wrong, so that its speed is of no use."""
+    """Return whether a reviewed cell failed the numerical check, so that its speed is of no use."""
     return any(doubt.code == NUMERICS_FAILED for doubt in cell.doubts)
 
 
 def _wrong(cell: Cell, controls: Controls) -> RecordedWarning | None:
-    """Return the warning of a cell whose scores were compared with fp64 and are further off than allowed."""
+    """Return a warning if the outputs of a cell differ from those in fp64 by more than is allowed."""
     found = controls.of(cell, "numerics")
     if found is None:
         return None
     facts = [fact for record in found.measured if (fact := _too_far_off(record))]
+    # An invalid check counts as failed, even if no round recorded an error.
     if found.status == "invalid":
         facts.append(found.error or "its numerical check was invalid")
     if not facts:
@@ -54,6 +55,7 @@ def _too_far_off(record: Record) -> str | None:
 
 
 def _disturbed(cell: Cell) -> RecordedWarning | None:
+    # `rejected` is None on systems without environment counters: nothing is known to be disturbed there.
     rejected, count = cell.rejected(), sum(len(record.samples("latency_s")) for record in cell.measured)
     if not rejected or rejected <= MOST_VOIDED * count:
         return None

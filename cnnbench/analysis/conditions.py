@@ -1,4 +1,4 @@
-"""What may be compared: refuses unlike conditions by naming them, and finds each cell's reference."""
+"""Refuse to compare unlike conditions, and find the reference of each cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.record import Environment, Record
 from cnnbench.spec import UsageError
 
-# The variant that a reference without a variant means: a model as PyTorch runs it when nothing is asked.
+# The variant of a reference that names none: the model as PyTorch runs it by default.
 DEFAULT_VARIANT = "eager"
 
 
@@ -17,11 +17,12 @@ def check_environments(records: Iterable[Record]) -> None:
     """Refuse records of different environments.
 
     Raises:
-        UsageError: names each field that differs, and both values.
+        UsageError: two environments differ; the message names each field that differs, and both values.
     """
     first: Record | None = None
     for record in records:
         first = first or record
+        # Comparing each with the first is enough: equality carries over.
         if record.environment != first.environment:
             raise UsageError(_unlike(first, record))
 
@@ -40,16 +41,17 @@ def _unlike(first: Record, other: Record) -> str:
 
 
 def check_threads(cells: Sequence[Cell]) -> dict[str, int]:
-    """Return the threads that the timed cells of each device had.
+    """Return the number of threads of the timed cells, by device.
 
     Raises:
-        UsageError: two timed cells of one device differ; names both values.
+        UsageError: two timed cells of one device differ; the message names both values.
     """
     first: dict[str, Cell] = {}
     for cell in cells:
         case = cell.case
         if case.task not in TIMED:
             continue
+        # The first timed cell of a device sets the number that all later ones must have.
         one = first.setdefault(case.device, cell).case
         if one.variant.threads != case.variant.threads:
             raise UsageError(
@@ -63,20 +65,27 @@ def check_threads(cells: Sequence[Cell]) -> dict[str, int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class References:
-    """Finds the cell that another one is compared with; `wanted` is `MODEL`, `MODEL/VARIANT` or None."""
+    """Find the cell that another one is compared with.
+
+    `wanted` is `MODEL`, `MODEL/VARIANT`, or None for each model's own `eager`. `timed` are the timed cells by model,
+    variant, device, batch size and task.
+    """
 
     wanted: str | None
     timed: dict[tuple[str, str, str, int, str], list[Cell]]
 
     def of(self, cell: Cell) -> Cell | None:
-        """Return the reference at the device, batch and task of `cell`, at its input shape and weights if it can be."""
+        """Return the reference of `cell`, at the same device, batch and task; None if there is none.
+
+        Of several, the one whose input shape, weights and dataset are the same is preferred, in this order.
+        """
         case = cell.case
         model, variant = self._names(case.model)
         found = self.timed.get((model, variant, case.device, case.batch_size, case.task), [])
         return max(found, key=lambda other: _alike(cell, other), default=None)
 
     def _names(self, own: str) -> tuple[str, str]:
-        """Return model and variant of the reference; a model's name may itself hold a slash."""
+        """Return model and variant of the reference; the name of a model may itself contain a slash."""
         if self.wanted is None:
             return own, DEFAULT_VARIANT
         if "/" not in self.wanted or any(key[0] == self.wanted for key in self.timed):
@@ -86,7 +95,7 @@ class References:
 
 
 def references(cells: Sequence[Cell], wanted: str | None) -> References:
-    """Return the finder of references among the timed `cells`."""
+    """Return a `References` that searches the timed `cells`."""
     timed: dict[tuple[str, str, str, int, str], list[Cell]] = {}
     for cell in cells:
         case = cell.case
@@ -97,9 +106,10 @@ def references(cells: Sequence[Cell], wanted: str | None) -> References:
 
 
 def apart(cells: Sequence[Cell], compared: References) -> tuple[str, ...]:
-    """Return the labels of the cells that were never measured together with their reference."""
+    """Return the labels of the cells that were in no round together with their reference."""
     found = []
     for cell in cells:
+        # Cells that failed, or whose reference did, have a reason of their own.
         other = compared.of(cell) if cell.case.task in TIMED and cell.status == "ok" else None
         if other is not None and other.status == "ok" and not cell.rounds.keys() & other.rounds.keys():
             found.append(cell.case.label())
@@ -113,9 +123,9 @@ def _alike(cell: Cell, other: Cell) -> tuple[bool, bool, bool]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unlike:
-    """A condition in which two runs differ, with the values of both; `where` is the first row that it holds for.
+    """A condition in which two runs differ, with the values of both.
 
-    `where` is None for a condition of the whole run.
+    `where` is the first row that differs in it; None for a condition of the whole run.
     """
 
     field: str
@@ -129,7 +139,7 @@ class Unlike:
         return f"{self.field} is {self.base!r} and {self.head!r}{row}"
 
 
-# What two runs must agree in to be laid side by side: the environment, and of the rows that both have the case.
+# What must agree in two runs before they are compared: the environment, and these conditions of each shared row.
 _CASE_CONDITIONS = ("threads", "precision", "input_shape", "dataset", "recipe", "weights")
 CONDITIONS = (*(field.name for field in fields(Environment)), *_CASE_CONDITIONS)
 
@@ -137,8 +147,8 @@ CONDITIONS = (*(field.name for field in fields(Environment)), *_CASE_CONDITIONS)
 def unlike(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
     """Return the conditions in which the cells of two runs differ, each pair of values once.
 
-    Each run is of one environment. Cells belong together by model, variant, device, batch size and task; of several at
-    other conditions those that are most alike.
+    Each run has one environment. Cells match by role, model, variant, device, batch size and task. Of several that
+    match, the one that agrees in most conditions is taken.
     """
     one, two = (cells[0].records[0].environment for cells in (base, head))
     found = [
@@ -149,11 +159,13 @@ def unlike(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
     seen: dict[tuple[str, object, object], Unlike] = {}
 
     for cell in base:
+        # A cell that only one run has is no difference in conditions.
         others = [_conditions(other) for other in head if _stands_for(other) == _stands_for(cell)]
         if not others:
             continue
         own = _conditions(cell)
         nearest = max(others, key=lambda other: sum(own[name] == other[name] for name in own))
+        # A condition often differs in the same way in all rows; only the first row is named.
         for name, value in own.items():
             if value != nearest[name]:
                 difference = Unlike(field=name, base=value, head=nearest[name], where=cell.case.label())
@@ -177,10 +189,11 @@ def refuse_unlike(found: Sequence[Unlike], allowed: Sequence[str]) -> None:
     """Refuse conditions that differ and are not `allowed`.
 
     Raises:
-        UsageError: names each field that differs with both values, and the option that allows it.
+        UsageError: a field differs; the message names it with both values, and the option that allows it.
     """
     wrong = [condition for condition in found if condition.field not in allowed]
     if wrong:
+        # Fields that are allowed already are named as well, so that the option can be copied as it is.
         names = ",".join(dict.fromkeys(condition.field for condition in found))
         raise UsageError(
             f"BASE and HEAD were measured under unlike conditions: {'; '.join(map(str, wrong))}. Measure both alike, "

@@ -12,20 +12,21 @@ from cnnbench.spec import Case, Role
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Controls:
-    """The cells of all roles but `timed`, by their case."""
+    """The cells of all roles except `timed`, by their case."""
 
     by_case: Mapping[Case, Cell]
 
     def of(self, cell: Cell, role: Role) -> Cell | None:
-        """Return what was measured as `role` for `cell`.
+        """Return the cell that was measured as `role` for `cell`; None if there is none.
 
-        Numerics are those of inference also for training, whose scores they tell of, but not of what it compiles.
+        Cells of training share the numerical check of inference. It tells whether their outputs are right, but says
+        nothing about what training compiles.
         """
         task = "infer" if role == "numerics" else cell.case.task
         return self.by_case.get(replace(cell.case, role=role, task=task))
 
     def lineups(self) -> list[list[Cell]]:
-        """Return the cells of models that were measured in turns, by device, task and batch size; two at the least."""
+        """Return the cells of models measured in turns, in groups of at least two by device, task and batch size."""
         found: dict[tuple[object, ...], list[Cell]] = {}
         for cell in self.by_case.values():
             case = cell.case
@@ -34,8 +35,10 @@ class Controls:
         return [cells for cells in found.values() if len(cells) > 1]
 
     def ceilings(self, cell: Cell) -> Cell | None:
-        """Return what the machine can do at most on the device and with the threads of `cell`."""
+        """Return the ceilings of the machine for the device and threads of `cell`; None if they were not measured."""
         case = cell.case
+
+        # Ceilings belong to the machine, so model, batch size and variant do not matter.
         return next(
             (
                 other
@@ -49,7 +52,7 @@ class Controls:
 
 
 def split(cells: Iterable[Cell]) -> tuple[tuple[Cell, ...], Controls]:
-    """Return the cells that were asked for, which make the rows, and the others."""
+    """Return the requested cells, from which rows are built, and all others as controls."""
     found = tuple(cells)
     controls = {cell.case: cell for cell in found if cell.case.role != "timed"}
     return tuple(cell for cell in found if cell.case.role == "timed"), Controls(by_case=MappingProxyType(controls))

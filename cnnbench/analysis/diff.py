@@ -1,4 +1,4 @@
-"""What changed between two runs: quantities of the rows that both have, side by side, the largest change first."""
+"""Compare two runs: quantities of the rows that both have, side by side, the largest change first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cnnbench.analysis.row import Row
 from cnnbench.quantity import QUANTITIES, Shown
 from cnnbench.record import Record, Run
 
-# Relative change from which a quantity without interval is listed: peak memory, compile time, numerical error. Our
-# choice: nothing tells their noise, and repeated compile times differ by some per cent.
+# Relative change from which a quantity without an interval is listed: peak memory, compile time, numerical error.
+# Their noise is not known, and repeated compile times differ by some per cent.
 LEAST_CHANGE = 0.05
 
-# How a quantity is judged: `exact` changes by any difference (top-1 counts images), `interval` where the interval of
-# the ratio excludes 1, `single` from `LEAST_CHANGE` on.
+# What counts as a change. `exact`: any difference (top-1 counts images). `interval`: the interval of the ratio excludes
+# 1. `single`: a relative change of at least `LEAST_CHANGE`.
 Kind = Literal["exact", "interval", "single"]
 
 _COMPARED: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
@@ -36,7 +36,7 @@ _SHOWN: Mapping[str, Shown] = MappingProxyType({"top1_agreement": "share"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Value:
-    """A value with its 95 % interval, where there is one; SI units, or a word for a status."""
+    """A value with its 95 % interval, if it has one; in SI units, or a word for a status."""
 
     center: float | str
     low: float | None = None
@@ -45,11 +45,11 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One quantity of a row of both runs.
+    """One quantity of a row that both runs have.
 
-    `shown` is how it is written, None for words. `ratio` is HEAD over BASE, None for words and where BASE is 0; its
-    interval is what the intervals of both leave open, so it holds in 90 % of cases at least. `changed`: it counts as a
-    change.
+    `shown` is how values are written, None for words. `ratio` is HEAD over BASE, None for words and if BASE is 0. Its
+    interval is all that the intervals of both allow, so it covers the truth in at least 90 % of cases. `changed` says
+    whether the difference counts as a change.
     """
 
     row: Row  # of BASE; for what holds under all conditions, it names none
@@ -62,14 +62,14 @@ class Change:
 
     @property
     def size(self) -> float:
-        """How large the change is: the logarithm of the ratio, infinite where there is none."""
+        """The size of the change: the absolute logarithm of the ratio, infinite if there is none."""
         ratio = None if self.ratio is None else self.ratio.center
         return abs(math.log(ratio)) if isinstance(ratio, float) and ratio > 0 else math.inf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """One of the two runs: where it is, what was asked for, and when it began."""
+    """One of the two runs: where it is stored, its title, and when it began."""
 
     place: str
     title: str
@@ -80,8 +80,8 @@ class Side:
 class Diff:
     """Two runs side by side.
 
-    `allowed` are the conditions in which they differ all the same. `rows` counts the rows that both have; `only_base`
-    and `only_head` are the others. `changes` are sorted by size.
+    `allowed` are the conditions that may differ, and do. `rows` counts the rows that both have; `only_base` and
+    `only_head` are the others. `changes` are sorted by size.
     """
 
     base: Side
@@ -99,15 +99,19 @@ Items = Sequence[Record | Run]
 def diff(
     base: tuple[str, Items], head: tuple[str, Items], *, allow: Sequence[str] = (), everything: bool = False
 ) -> Diff:
-    """Return what changed between two runs, each given as its place and its items; with `everything` the rest, too.
+    """Return what changed between two runs, each given as its place and its items.
+
+    With `everything`, include the quantities that did not change.
 
     Raises:
-        UsageError: conditions differ that `allow` does not name, or a run holds no records.
+        UsageError: conditions differ that `allow` does not name, or a run has no records.
     """
     reports = [analyse(_unfiltered(items)) for _, items in (base, head)]
+    # Under unlike conditions a change says nothing about the code, so refuse before rows are compared.
     conditions = unlike(gather([base[1]]), gather([head[1]]))
     refuse_unlike(conditions, allow)
     pairs, only_base, only_head = _paired(reports[0].rows, reports[1].rows)
+    # Several rows share counts and accuracies; each of these is one change.
     changes = _once([change for one, two in pairs for change in _changes(one, two) if everything or change.changed])
     sides = [
         Side(place=place, title=report.title, started=report.started)
@@ -118,6 +122,7 @@ def diff(
         base=sides[0],
         head=sides[1],
         allowed=conditions,
+        # Real changes come first, and the largest of them at the top.
         changes=tuple(sorted(changes, key=lambda change: (not change.changed, -change.size))),
         rows=len(pairs),
         only_base=only_base,
@@ -126,7 +131,7 @@ def diff(
 
 
 def _unfiltered(items: Items) -> Items:
-    """Return the items with runs that hide no row and keep the order of measuring."""
+    """Return the items with runs that hide no rows and do not sort them."""
     return [
         replace(item, sort=None, latency_max_s=None, params_max=None) if isinstance(item, Run) else item
         for item in items
@@ -134,7 +139,7 @@ def _unfiltered(items: Items) -> Items:
 
 
 def _paired(base: Sequence[Row], head: Sequence[Row]) -> tuple[list[tuple[Row, Row]], tuple[Row, ...], tuple[Row, ...]]:
-    """Return the rows that stand for the same in both runs, those of BASE alone, and those of HEAD alone."""
+    """Return pairs of the rows that both runs have, then the rows of BASE alone, then those of HEAD alone."""
     pairs: list[tuple[Row, Row]] = []
     left, alone = list(head), []
     for row in base:
@@ -142,9 +147,11 @@ def _paired(base: Sequence[Row], head: Sequence[Row]) -> tuple[list[tuple[Row, R
         if not same:
             alone.append(row)
             continue
+        # Rows can share a key and differ in input shape or dataset. Each row of HEAD has one partner at most.
         best = max(same, key=lambda other: _alike(row, other))
         left.remove(best)
         pairs.append((row, best))
+
     return pairs, tuple(alone), tuple(left)
 
 
@@ -163,9 +170,11 @@ def _changes(one: Row, two: Row) -> Iterator[Change]:
 
     for kind, quantity in ((kind, quantity) for kind, names in _COMPARED.items() for quantity in names):
         before, after = _value(one, quantity), _value(two, quantity)
+        # What only one run measured is no change.
         if before is None or after is None:
             continue
         ratio = _ratio(before, after)
+        # A quantity that only rows have is not in the table of quantities; `_SHOWN` says how to write it.
         known = QUANTITIES.get(quantity)
         yield Change(
             row=one,
@@ -179,11 +188,12 @@ def _changes(one: Row, two: Row) -> Iterator[Change]:
 
 
 def _once(changes: Sequence[Change]) -> list[Change]:
-    """Return the changes with what holds for several rows of a model once: its counts, and the accuracy it shares."""
+    """Return the changes; what several rows of a model share (counts, accuracy) is in them once."""
     found: dict[object, Change] = {}
     for at, change in enumerate(changes):
         row, key = change.row, (change.row.model, change.row.input_shape, change.quantity, change.base, change.head)
         if change.quantity in _OF_THE_MODEL:
+            # Counts hold under all conditions, so their row names none.
             alone = replace(row, variant=None, device=None, batch_size=None, task=None)
             found.setdefault(key, replace(change, row=alone))
         elif change.quantity == "top1":
@@ -194,16 +204,17 @@ def _once(changes: Sequence[Change]) -> list[Change]:
 
 
 def _value(row: Row, quantity: str) -> Value | None:
-    """Return a quantity of a row or of its details, None where it was not measured."""
+    """Return a quantity of a row or of its details; None if it was not measured."""
     holder = row if hasattr(row, quantity) else row.detail
     center = getattr(holder, quantity)
+    # The bounds of `latency_s` are `latency_low_s` and `latency_high_s`, those of `top1` `top1_low` and `top1_high`.
     stem, unit = (quantity[:-2], "_s") if quantity.endswith("_s") else (quantity, "")
     low, high = (getattr(row, f"{stem}_{end}{unit}", None) for end in ("low", "high"))
     return None if center is None else Value(center=center, low=low, high=high)
 
 
 def _ratio(base: Value, head: Value) -> Value | None:
-    """Return HEAD over BASE with the widest interval that both intervals allow; None where BASE is 0 or negative."""
+    """Return HEAD over BASE with the widest interval that both intervals allow; None if BASE is 0 or negative."""
     assert not isinstance(base.center, str)
     assert not isinstance(head.center, str)
     if base.center <= 0:
@@ -219,4 +230,5 @@ def _changed(kind: Kind, base: Value, head: Value, ratio: Value | None) -> bool:
     if kind == "interval":
         return ratio.low is not None and ratio.high is not None and not ratio.low <= 1 <= ratio.high
     assert isinstance(ratio.center, float)
+    # By logarithms, 1.05 times as much and 1 / 1.05 as much are equal changes.
     return ratio.center <= 0 or abs(math.log(ratio.center)) >= math.log1p(LEAST_CHANGE)

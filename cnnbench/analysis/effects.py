@@ -1,4 +1,4 @@
-"""Cells against their reference: effects over rounds, what equal cells differ by, and a verdict on each cell."""
+"""Compare cells with their reference: effects over rounds, differences of equal cells, and a verdict on each cell."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from cnnbench.pairing import differences, pairs_by_round
 from cnnbench.spec import Case, Device
 from cnnbench.stats import Effect, Prior, Verdict
 
-# Smallest relative difference that counts: on a shared processor, on a quiet one, below which lies what a new process
-# shifts a model by, and on a CUDA device, whose own clock times the work (docs/measurement.md).
+# Smallest relative difference that counts (docs/measurement.md): on a shared processor; on a quiet one, above what
+# a new process shifts a model by; and on a CUDA device, whose own clock times the work.
 DELTA_SHARED = 0.03
 DELTA_QUIET = 0.01
 DELTA_CUDA = 0.005
 
-# What all comparisons of a run together say about how rounds scatter, by device.
+# How rounds scatter over all comparisons of a run, by device.
 Priors = Mapping[Device, Prior]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceGroup:
-    """A reference and the noise around it: the effect of its A/A control, the spread of the control workload.
+    """A reference and the noise around it: the effect of its A/A control, and the `spread` of its control workload.
 
-    `delta` is the relative difference that counts. `apart` is what reference and A/A control, which are the same,
-    surely differ by, in ln; the intervals of the group are widened by it.
+    `delta` is the smallest relative difference that counts. `apart` is the least by which the reference and its A/A
+    control, which are the same model, surely differ, in ln. The intervals of the group are widened by it.
     """
 
     reference: Cell
@@ -40,7 +40,7 @@ class ReferenceGroup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What came of comparing a cell with its reference; `rows` are compared with it in all."""
+    """The result of comparing a cell with its reference; `rows` is the number of cells that share the reference."""
 
     effect: Effect
     group: ReferenceGroup
@@ -50,7 +50,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparisons:
-    """The groups by the case of their reference, and the comparisons by the case of the cell."""
+    """The groups by the case of their reference, and the comparisons by the case of the compared cell."""
 
     groups: Mapping[Case, ReferenceGroup]
     by_case: Mapping[Case, Comparison]
@@ -66,8 +66,8 @@ def compare_all(
 ) -> Comparisons:
     """Return the comparisons of all timed `cells` with their references.
 
-    Cells that failed, were never measured together with their reference, or are among the `wrong` (the cases whose
-    scores are wrong) are not compared, and nothing is compared with them.
+    Leave out a cell if it or its reference failed, or is among the `wrong`, the cases that failed the numerical check.
+    Leave it out, too, if it shares no round with its reference.
     """
     compared: dict[Case, list[Cell]] = {}
     groups: dict[Case, ReferenceGroup] = {}
@@ -75,11 +75,13 @@ def compare_all(
         reference = references.of(cell)
         if reference is None:
             continue
+        # A reference has a group even if nothing can be compared with it: its controls tell the noise of the run.
         if reference.case not in groups:
             groups[reference.case] = _group(reference, controls, priors, asked_delta)
         if _comparable(cell, reference, wrong):
             compared.setdefault(reference.case, []).append(cell)
 
+    # The level of an interval depends on the number of cells that share the reference, so these are collected first.
     found: dict[Case, Comparison] = {}
     for case, others in compared.items():
         group = groups[case]
@@ -111,7 +113,10 @@ def _group(reference: Cell, controls: Controls, priors: Priors, asked_delta: flo
 
 
 def asked_or_default(asked: float | None, device: Device, spread: float | None) -> float:
-    """Return the relative difference that counts: as asked, else by device and by the `spread` of fixed work."""
+    """Return the smallest relative difference that counts: `asked`, or else a default.
+
+    The default depends on the device and on the `spread` of the control workload.
+    """
     if asked is not None:
         return asked
     if device == "cuda":
@@ -120,26 +125,27 @@ def asked_or_default(asked: float | None, device: Device, spread: float | None) 
 
 
 def effect_of(base: Cell, other: Cell, priors: Priors, *, comparisons: int = 1, apart: float = 0.0) -> Effect | None:
-    """Return the effect of `other` against `base`, None where they have no block in common."""
+    """Return the effect of `other` against `base`; None if they have no block in common."""
     prior = priors.get(base.case.device, stats.NO_PRIOR)
     return stats.compare_rounds(rounds_of(base, other), prior, comparisons=comparisons, apart=apart)
 
 
 def rounds_of(base: Cell, other: Cell) -> list[list[float]]:
-    """Return d = ln(base time / other time) of each block that both have, by round."""
+    """Return d = ln(base time / other time) of each block that both cells have, by round."""
     return differences(pairs_by_round(base.rounds, other.rounds))
 
 
 def priors_of(pairs: Iterable[tuple[Cell, Cell]]) -> Priors:
-    """Return what the comparisons of all `pairs` of reference and cell say together about how rounds scatter."""
+    """Return how rounds scatter over all `pairs` of reference and cell, as a prior for each device."""
     return stats.priors_by((base.case.device, stats.between_rounds(rounds_of(base, other))) for base, other in pairs)
 
 
 def pairs_of(cells: Sequence[Cell], references: References, controls: Controls) -> list[tuple[Cell, Cell]]:
-    """Return all pairs of a reference and a cell that were measured together, A/A controls among them."""
+    """Return all pairs of a reference and a cell that is compared with it, A/A controls included."""
     pairs = [
         (reference, cell) for cell in cells if (reference := references.of(cell)) is not None and reference is not cell
     ]
+    # An A/A control belongs to a reference, however many cells share it.
     firsts = dict.fromkeys(reference.case for reference, _ in pairs)
     by_case = {cell.case: cell for cell in cells}
     pairs += [

@@ -1,4 +1,4 @@
-"""What was found of a model beside what is expected of it: every quantity and layer that differs, by name."""
+"""Compare what was found of a model with what is expected, and name every quantity and layer that differs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cnnbench.record import Layer, Record
 from cnnbench.spec import Shape
 from cnnbench.text import one_line
 
-# Right test images by which a short training may differ from what is expected: rounding differs between processors,
-# and an image on the border may fall to either side. Our choice; docs/ci.md says what was seen.
+# Number of right test images by which a short training may differ from what is expected. Rounding differs between
+# processors, and an image on the border may fall to either side (docs/ci.md says what was seen).
 IMAGES_APART = 2
 
 COUNTS = ("params", "trainable_params", "macs", "operator_calls", "weight_bytes")
@@ -24,10 +24,10 @@ _LAYER_FIELDS = ("name", "kind", "output_shape", "params", "macs")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
-    """What came of one model: `found` is None where it could not be counted.
+    """What was found of one model; `found` is None if it could not be counted.
 
     `broken` are the parts that failed (counts, compiled, trained), each with its reason. `impossible` is why this
-    machine cannot compile, None where it can or where that was not asked.
+    machine cannot compile; None if it can, or if compiling was not asked for.
     """
 
     model: str
@@ -40,7 +40,7 @@ class Observed:
 class Difference:
     """One quantity that is not as expected; `layer` is None for the whole model.
 
-    `expected` and `found` are numbers or texts, None where there is nothing: a layer that only one side has.
+    `expected` and `found` are numbers or texts. One of them is None if only the other side has it, such as a layer.
     """
 
     model: str
@@ -51,8 +51,9 @@ class Difference:
 
 
 def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) -> Observed:
-    """Return what the records of one model say; `seed` and `epochs` are those of its training, if there was one."""
+    """Return what the records of one model show; `seed` and `epochs` are those of its training, if there was one."""
     parts = {_part(record): record for record in records}
+    # A machine that cannot compile breaks nothing; every other part must be supported.
     broken = [
         (name, f"{record.status}: {one_line(record.error or 'no reason was recorded')}")
         for name, record in parts.items()
@@ -63,6 +64,7 @@ def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) ->
     counted = parts.get("counts")
     found = None if counted is None or counted.status != "ok" else _counted(counted)
 
+    # The other parts extend the counts; without counts there is nothing to extend.
     if found is not None:
         made = _compiled(compiled) if compiled is not None and compiled.status == "ok" else None
         trained = parts.get("trained")
@@ -116,11 +118,12 @@ def _trained(record: Record, seed: int, epochs: int) -> Trained:
 def differences(expected: Expectation, seen: Observed) -> tuple[Difference, ...]:
     """Return all that differs: parts that failed, then the whole model's quantities, then its layers.
 
-    What was not looked at, or cannot be had on this machine, does not differ. A part that is new is one row.
+    A part that was not checked, or cannot be checked on this machine, does not differ. A new part is one row.
     """
     model = seen.model
     rows = [_row(model, None, part, "ok", reason) for part, reason in seen.broken]
     found = seen.found
+    # A model that could not be counted has only the reasons to show.
     if found is None:
         return tuple(rows)
     rows += _unequal(model, _whole(expected), _whole(found))
@@ -132,7 +135,7 @@ def differences(expected: Expectation, seen: Observed) -> tuple[Difference, ...]
 def _part_differs(
     model: str, name: str, expected: Compiled | Trained | None, found: Compiled | Trained | None
 ) -> list[Difference]:
-    """Return what differs in a part; one that is new is one row."""
+    """Return what differs in a part, one row for each quantity; a part that is new is one row."""
     if found is None or _as_good(expected, found):
         return []
     if expected is None:
@@ -142,7 +145,7 @@ def _part_differs(
 
 
 def accepted(expected: Expectation | None, found: Expectation) -> Expectation:
-    """Return what is expected from now on: what was found, and what is expected already where nothing new was.
+    """Return what is expected from now on: what was found, and the old expectation of parts that were not checked.
 
     A training that is as good as expected changes nothing, so that files do not change with the processor.
     """
@@ -154,7 +157,7 @@ def accepted(expected: Expectation | None, found: Expectation) -> Expectation:
 
 
 def _as_good(expected: Compiled | Trained | None, found: Compiled | Trained) -> bool:
-    """Return whether a part is as expected; right images may be some more or less."""
+    """Return whether a part is as expected; the number of right images may differ by `IMAGES_APART`."""
     if not isinstance(expected, Trained) or not isinstance(found, Trained):
         return expected == found
     same = msgspec.structs.replace(found, correct=expected.correct) == expected
@@ -179,16 +182,19 @@ def _shape(shape: Shape) -> str:
 
 
 def _layers(model: str, expected: Sequence[Layer], found: Sequence[Layer]) -> Iterator[Difference]:
-    """Yield what differs in the tables of layers, which are laid beside each other first.
+    """Yield what differs in the tables of layers, after aligning them.
 
-    Layers that are the same but for their names stand for each other; between them, those of the same kind in turn.
-    So a layer more is one row, and not one for each layer after it.
+    Layers that differ only in their names match each other. Between those, layers of the same kind match in order.
+    So an added layer is one row, instead of one for each layer after it.
     """
+    # Names play no part here: renaming a block must not look like other layers.
     for equal, ours, theirs in _aligned([_cost(x) for x in expected], [_cost(x) for x in found]):
         some, others = expected[ours], found[theirs]
         if equal:
             yield from _renamed(model, some, others)
             continue
+
+        # A layer that changed its shape or size still has its kind; what then has no partner was removed or added.
         for alike, inner, outer in _aligned([x.kind for x in some], [x.kind for x in others]):
             if alike:
                 for one, two in zip(some[inner], others[outer], strict=True):
@@ -203,7 +209,7 @@ def _cost(layer: Layer) -> tuple[object, ...]:
 
 
 def _aligned(one: Sequence[object], two: Sequence[object]) -> Iterator[tuple[bool, slice, slice]]:
-    """Yield stretches of both sequences that belong together, and whether they are equal."""
+    """Yield pairs of stretches, one of each sequence, that match, and whether they are equal."""
     for tag, a, b, c, d in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
         yield tag == "equal", slice(a, b), slice(c, d)
 
@@ -217,8 +223,9 @@ def _changed(model: str, one: Layer, two: Layer) -> Iterator[Difference]:
 
 
 def _renamed(model: str, some: Sequence[Layer], others: Sequence[Layer]) -> Iterator[Difference]:
-    """Yield one row for each stretch of layers whose names alone differ."""
+    """Yield one row for each stretch of layers that differ only in their names."""
     stretch: list[tuple[str, str]] = []
+    # The equal pair of names at the end closes a stretch that reaches the last layer.
     for one, two in [*((x.name, y.name) for x, y in zip(some, others, strict=True)), ("", "")]:
         if one != two:
             stretch.append((one, two))

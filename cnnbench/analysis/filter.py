@@ -1,4 +1,4 @@
-"""Which rows a report shows and in which order: filters, sorting, and the best row that fits."""
+"""Filter and sort the rows of a report, and find the best one that fits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HIGHER_FIRST = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowLimits:
-    """What a row must keep to: seconds for one batch, number of parameters; None means no limit."""
+    """Limits of a row: seconds for one batch, and number of parameters; None means no limit."""
 
     latency_max_s: float | None = None
     params_max: int | None = None
@@ -33,11 +33,12 @@ class RowLimits:
         return " and ".join(part for part in (latency, params) if part)
 
     def broken_by(self, row: Row) -> bool:
-        """Return whether `row` is known to be beyond a limit."""
+        """Return whether `row` is known to exceed a limit."""
         return _beyond(row.latency_s, self.latency_max_s) or _beyond(row.params, self.params_max)
 
     def kept_by(self, row: Row) -> bool:
         """Return whether `row` is known to be within every limit."""
+        # A missing value counts against a row here, unlike in `broken_by`.
         unknown = (self.latency_max_s is not None and row.latency_s is None) or (
             self.params_max is not None and row.params is None
         )
@@ -49,10 +50,10 @@ def _beyond(value: float | None, limit: float | None) -> bool:
 
 
 def sort_rows(rows: Iterable[Row], column: str | None) -> list[Row]:
-    """Return `rows` by `column`, the better value first and what was not measured last; ties keep their order.
+    """Return `rows` sorted by `column`, better values first and missing ones last; ties keep their order.
 
     Raises:
-        UsageError: `column` is none of `report.csv`.
+        UsageError: `column` is not a column of `report.csv`.
     """
     if column is None:
         return list(rows)
@@ -64,11 +65,12 @@ def sort_rows(rows: Iterable[Row], column: str | None) -> list[Row]:
 
 
 def best_within(rows: Iterable[Row], limits: RowLimits) -> Row | None:
-    """Return the row for inference that keeps to `limits` with the highest top-1, or else the lowest latency.
+    """Return the inference row within `limits` that has the highest top-1; None if no row fits.
 
-    A row whose scores are known to be wrong is none.
+    If no row has a top-1, return the one with the lowest latency. Skip rows whose outputs failed the numerical check.
     """
     fitting = [row for row in rows if row.task != "train" and not row.wrong and limits.kept_by(row)]
+    # Ties in top-1 go to the lower latency, ties in latency to fewer parameters.
     if any(row.top1 is not None for row in fitting):
         fitting = [row for row in fitting if row.top1 is not None]
         return min(fitting, key=lambda row: (-(row.top1 or 0.0), _or_last(row.latency_s)))

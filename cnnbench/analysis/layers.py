@@ -1,4 +1,4 @@
-"""Where the time goes: the layers of a model with their shares of multiply-adds, parameters and measured time."""
+"""Make the table of layers: multiply-adds, parameters and measured time, with the share of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnnbench.record import Layer
 from cnnbench.stats import median
 from cnnbench.text import listed
 
-# Layers that are named as those that take most of the time. Our choice.
+# How many layers a sentence names as those that take most of the time.
 NAMED = 3
 
 
@@ -28,9 +28,10 @@ class LayerRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerTable:
-    """The layers of one model in the order of their calls, timed in passes of `pass_s` (median) over a batch.
+    """The layers of one model in the order of their calls.
 
-    `between_share` is the share of the pass that was outside all layers: what the model does itself, and the clock.
+    `pass_s` is the median time of a pass over one batch, in seconds. `between_share` is the share of the pass outside
+    all layers: the model's own code, and the clock.
     """
 
     model: str
@@ -41,7 +42,7 @@ class LayerTable:
     rows: tuple[LayerRow, ...]
 
     def gist(self) -> str:
-        """Return which layers take most of the time, in one sentence."""
+        """Return sentences that say which layers take most of the time, and how much is outside all layers."""
         most = sorted(self.rows, key=lambda row: -row.seconds)[:NAMED]
         named = listed(f"{row.layer.name} ({row.layer.kind}, {show(row.time_share, 'share')})" for row in most)
         return (
@@ -58,8 +59,10 @@ def layer_tables(controls: Controls) -> tuple[LayerTable, ...]:
 
 def _table(cell: Cell) -> LayerTable:
     record = cell.measured[-1]
+    # The clock in every layer makes a pass longer, so shares are of this pass and not of the latency.
     seconds = record.samples("layer_s")
     pass_s = median(record.samples("layered_pass_s")).center
+    # A model may have no multiply-adds or no parameters; 1 avoids a division by zero.
     macs = sum(layer.macs for layer in record.layers) or 1
     params = sum(layer.params for layer in record.layers) or 1
     rows = tuple(
@@ -78,6 +81,7 @@ def _table(cell: Cell) -> LayerTable:
         device=cell.case.device,
         batch_size=cell.case.batch_size,
         pass_s=pass_s,
+        # Medians of layers can add up to more than the median pass.
         between_share=max(0.0, 1 - sum(seconds) / pass_s),
         rows=rows,
     )

@@ -1,4 +1,4 @@
-"""The line-up: models in the order of their speed, with ratios that rest on passes taken in turns."""
+"""Build line-ups: models in the order of their speed, with ratios from passes that were taken in turns."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from cnnbench.stats import Interval
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranked:
-    """A model's place: its time over that of the fastest, with an interval, and with whom it shares the place.
+    """The place of a model in a line-up.
 
-    `latency_s` is that of its row, or None. `times` is None for the fastest. `tied_with`: the first model of the place,
-    from which it is not told apart; None where it has a place of its own.
+    `latency_s` is the latency of its row, or None. `times` is its time over that of the fastest model, with an
+    interval; None for the fastest. `tied_with` is the first model of a shared place, from which it is not
+    distinguishable; None if it has a place of its own.
     """
 
     model: str
@@ -33,7 +34,7 @@ class Ranked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lineup:
-    """Models from the fastest to the slowest, under one condition."""
+    """Models from the fastest to the slowest, at one device, task and batch size."""
 
     device: str
     task: str
@@ -46,9 +47,10 @@ def lineups(
 ) -> tuple[Lineup, ...]:
     """Return the line-up of each device, task and batch size at which several models were measured in turns.
 
-    With `one_reference` for all models each was measured in turns with it, so the timed cells themselves are lined up.
-    A model whose own row went wrong, or computes something else, has no place.
+    With `one_reference` for all models, each was measured in turns with it, so the timed cells themselves are ranked.
+    A model has no place if its own row failed, or if its outputs failed the numerical check.
     """
+    # A row that never started says nothing against a model that the line-up measured.
     bad = {_key(cell) for cell in cells if cell.status not in ("ok", "not started") or scores_wrong(cell)}
     latencies = {_key_of_row(row): row.latency_s for row in rows}
     groups = controls.lineups() or (_together(cells) if one_reference else [])
@@ -58,7 +60,7 @@ def lineups(
 
 
 def _together(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Return the timed cells of several models as they are written that were measured together, by condition."""
+    """Return the timed cells of models as written that were measured together: several models each, by condition."""
     found: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         case = cell.case
@@ -78,13 +80,16 @@ def _key_of_row(row: Row) -> tuple[object, ...]:
 
 
 def _lineup(group: Sequence[Cell], latencies: Mapping[tuple[object, ...], float | None], priors: Priors) -> Lineup:
-    intervals = max(1, 2 * (len(group) - 1) - 1)  # each against the fastest, and against the first of the place before
+    # Each model is compared with the fastest and with the first of the place before; for the second these are the same.
+    intervals = max(1, 2 * (len(group) - 1) - 1)
     priors = _own_priors(group, priors)
+    # Order models by their effect against one of them, whose own effect is 0; without a common block there is no place.
     found = {cell.case: effect_of(group[0], cell, priors) for cell in group[1:]}
     centers = {case: effect.center for case, effect in found.items() if effect is not None}
     centers[group[0].case] = 0.0
     ordered = sorted((c for c in group if c.case in centers), key=lambda c: -centers[c.case])
 
+    # `first` is the fastest model of the current place; a model that is not told apart from it shares the place.
     ranked, first = [], ordered[0]
     for cell in ordered:
         row = Ranked(model=cell.case.model, variant=cell.case.variant.name, latency_s=latencies.get(_key(cell)))
@@ -99,12 +104,13 @@ def _lineup(group: Sequence[Cell], latencies: Mapping[tuple[object, ...], float 
             )
             first = first if tied else cell
         ranked.append(row)
+
     case = group[0].case
     return Lineup(device=case.device, task=case.task, batch_size=case.batch_size, ranked=tuple(ranked))
 
 
 def _own_priors(group: Sequence[Cell], priors: Priors) -> Priors:
-    """Return what the pairs of a line-up say about one another, in the place of what the run says on its device."""
+    """Return the prior from all pairs of a line-up, which replaces the prior of the run on its device."""
     device = group[0].case.device
     variances = [stats.between_rounds(rounds_of(one, other)) for one, other in itertools.combinations(group, 2)]
     known = [variance for variance in variances if variance is not None]

@@ -1,4 +1,4 @@
-"""Noise: how far a run can be trusted, from its A/A controls, control workloads and the machine's counters."""
+"""Estimate how far a run can be trusted, from its A/A controls, control workloads and the machine's counters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cnnbench.analysis.effects import Comparisons, ReferenceGroup
 from cnnbench.analysis.join import TIMED, Cell, count_rejected
 from cnnbench.stats import Interval, excludes_zero, is_quiet
 
-# Share of the time in which some process waited for a core, median over the rounds, and share of the cores' time that
-# the hypervisor gave to others, from which the machine counts as busy (docs/measurement.md).
+# Above these limits the machine counts as busy (docs/measurement.md). BUSY_PRESSURE: share of the time in which some
+# process waited for a core, median over the rounds. BUSY_STEAL: share of the cores' time given away by the hypervisor.
 BUSY_PRESSURE = 0.5
 BUSY_STEAL = 0.05
 
@@ -22,7 +22,7 @@ BUSY_STEAL = 0.05
 class ControlNoise:
     """A/A check of a group: time of the reference over that of its A/A control, which is the same model.
 
-    `excludes`: the interval does not hold 1, so the group's intervals are wider by what it is away from 1.
+    `excludes`: the interval does not contain 1, so the intervals of the group are widened by its distance from 1.
     """
 
     reference: str
@@ -32,14 +32,14 @@ class ControlNoise:
 
     @property
     def width(self) -> float:
-        """Width of the interval of the ratio's logarithm, infinite where there is none."""
+        """Width of the interval of the logarithm of the ratio, infinite if there is none."""
         low, high = self.ratio.low, self.ratio.high
         return math.inf if low is None or high is None else math.log(high / low)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkloadNoise:
-    """What fixed work showed while a group was measured: quartile distance over median of its time."""
+    """The control workload while a group was measured: `spread` is quartile distance over median of its time."""
 
     reference: str
     spread: float
@@ -48,11 +48,12 @@ class WorkloadNoise:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseCard:
-    """How noisy the machine was, over all groups. SI units; None: not in the records.
+    """How noisy the machine was, over all groups; SI units, None if not in the records.
 
-    `samples` and `rejected` count the timed cells' samples, also those of rounds that are invalid. `steal_share` is the
-    mean over all samples, rejected ones too, `most_steal_share` that of the worst one; `pressure_share` is the median
-    over the rounds, `load` the highest; `clock_low_per_s` and `clock_high_per_s` are cycles a second.
+    `samples` and `rejected` count the samples of the timed cells, those of invalid rounds included. `steal_share` is
+    the mean over all samples, rejected ones included, and `most_steal_share` that of the worst sample.
+    `pressure_share` is the median over the rounds, `load` the highest load. `clock_low_per_s` and `clock_high_per_s`
+    are cycles a second.
     """
 
     aa_controls: tuple[ControlNoise, ...]
@@ -69,7 +70,7 @@ class NoiseCard:
 
     @property
     def busy(self) -> str | None:
-        """What other programs took of the cores, where that is so much that latencies are not to be trusted."""
+        """What other programs took of the cores; None unless it is too much to trust latencies."""
         if self.pressure_share is not None and self.pressure_share > BUSY_PRESSURE:
             return f"processes waited for a core {100 * self.pressure_share:.0f} % of the time"
         if self.steal_share is not None and self.steal_share > BUSY_STEAL:
@@ -80,11 +81,12 @@ class NoiseCard:
 def noise_of(
     cells: Sequence[Cell], controls: Controls, comparisons: Comparisons, threads: Mapping[str, int]
 ) -> NoiseCard | None:
-    """Return the noise card of the timed `cells`, None where nothing was timed."""
+    """Return the noise card of the timed `cells`; None if nothing was timed."""
     timed = [cell for cell in cells if cell.case.task in TIMED and _raw([cell], "latency_s")]
     if not timed:
         return None
 
+    # Controls run in the same rounds as the cells, so their counters tell of the same noise.
     groups = comparisons.groups.values()
     beside = [
         found
@@ -97,6 +99,7 @@ def noise_of(
     steal = _raw(watched, "steal_share")
     clocks = _raw(watched, "clock_cycles_per_s")
     pressure = _raw(watched, "pressure_share")
+    # Without environment counters the number of rejected samples is not known, rather than 0.
     rejected = [count for cell in timed if (count := count_rejected(cell.records)) is not None]
 
     return NoiseCard(
@@ -130,5 +133,5 @@ def _aa_control(group: ReferenceGroup) -> ControlNoise | None:
 
 
 def _raw(cells: Iterable[Cell], quantity: str) -> list[float]:
-    """Return all samples of `quantity`, of rejected blocks and invalid rounds too: noise is what made them so."""
+    """Return all samples of `quantity`, also of rejected blocks and invalid rounds, since noise made them so."""
     return [value for cell in cells for record in cell.records for value in record.samples(quantity)]

@@ -1,4 +1,4 @@
-"""Notes: facts without advice, each said once with the names of all that it holds for."""
+"""Write notes: facts without advice, each said once with the names of all that it holds for."""
 
 from __future__ import annotations
 
@@ -27,29 +27,35 @@ _BESIDE: dict[Role, str] = {
 def notes_of(
     cells: Sequence[Cell], controls: Controls, rows: Sequence[Row], apart: Sequence[str], hidden: int, limits: RowLimits
 ) -> tuple[str, ...]:
-    """Return what a reader of the table needs: first on the whole table, then on single models and rows.
+    """Return the notes that a reader of the table needs: first on the whole table, then on single models and rows.
 
-    `apart` are the labels of the rows that were not measured together with their reference.
+    `apart` are the labels of the rows that were not measured together with their reference. `hidden` is the number of
+    rows that exceed `limits`.
     """
     notes = []
     if hidden:
         notes.append(f"{hidden} of {len(rows)} rows {'is' if hidden == 1 else 'are'} hidden: asked was {limits}.")
+
+    # A row that failed shows its reason in the table and needs no note about a missing speed-up.
     timed = [row for row in rows if row.task in TIMED and row.status == "ok"]
     if any(row.reference is None for row in timed):
         alone = dict.fromkeys(row.label() for row in timed if row.reference is None)
         notes.append(f"No reference was measured for, so there is no speed-up of: {', '.join(alone)}.")
     if apart:
         notes.append(f"Not measured together with the reference, so there is no speed-up of: {', '.join(apart)}.")
+
+    # The p99 needs more passes than the p95, so this covers rows that lack either.
     if any(row.latency_p99_s is None for row in timed):
         notes.append(f"A p95 needs {FEWEST_FOR_P95} timed passes and a p99 {FEWEST_FOR_P99}; with fewer none is shown.")
     return (*notes, *_lacking(cells), *lacking_beside(controls), *noted([*cells, *controls.by_case.values()], *TIMED))
 
 
 def noted(cells: Iterable[Cell], *tasks: Task) -> tuple[str, ...]:
-    """Return what was noted while the cells of `tasks` were measured."""
+    """Return the notes that were recorded while the cells of `tasks` were measured."""
     about: dict[str, dict[str, None]] = {}
     for cell in cells:
         if cell.case.task in tasks:
+            # A note on counts or training holds for the model, whatever the device or batch.
             name = cell.case.label() if cell.case.task in TIMED else cell.case.model
             for record in cell.records:
                 for note in record.notes:
@@ -58,7 +64,7 @@ def noted(cells: Iterable[Cell], *tasks: Task) -> tuple[str, ...]:
 
 
 def _lacking(cells: Iterable[Cell]) -> list[str]:
-    """Return which models have no accuracy or counts, one sentence a reason."""
+    """Return which models have no accuracy or no counts, one sentence for each reason."""
     about: dict[str, dict[str, None]] = {}
     for cell in cells:
         if cell.case.task not in TIMED and cell.status != "ok":
@@ -68,14 +74,15 @@ def _lacking(cells: Iterable[Cell]) -> list[str]:
 
 
 def lacking_beside(controls: Controls) -> tuple[str, ...]:
-    """Return what could not be measured beside the cells and why, one sentence a reason.
+    """Return what could not be measured beside the cells and why, one sentence for each reason.
 
-    A numerical check that found wrong results is a warning of its cell instead.
+    A numerical check that found wrong outputs is left out, since its cell has a warning instead.
     """
     about: dict[str, dict[str, None]] = {}
     for cell in controls.by_case.values():
         role = cell.case.role
         if cell.status != "ok" and (role, cell.status) != ("numerics", "invalid"):
+            # The label of the row is what a reader knows; ceilings belong to a device and not to a row.
             name = replace(cell.case, role="timed").label()
             what = f"No {_BESIDE[role]} ({cell.status}: {cell.error or 'no reason was recorded'})"
             about.setdefault(what, {})[cell.case.device if role == "ceilings" else name] = None

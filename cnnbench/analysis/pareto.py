@@ -1,4 +1,4 @@
-"""The Pareto front of accuracy and latency, as far as intervals tell rows apart."""
+"""Find the Pareto front of accuracy and latency, as far as intervals tell rows apart."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from cnnbench.analysis.row import Row
 
 
 def front(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Return the rows that no other row beats, fastest first; rows without top-1, latency or right scores are left out.
+    """Return the rows that no other row beats, fastest first.
 
-    A row is beaten by one whose interval of latency lies wholly below its own and whose top-1 is no lower, or by one
-    whose interval of top-1 lies wholly above its own and whose latency is no higher. Rows that intervals do not tell
-    apart stay. All of `rows` must be of one device, batch and task.
+    Leave out rows without top-1 or latency, and rows whose outputs failed the numerical check. A row is beaten by one
+    whose latency interval lies wholly below its own and whose top-1 is no lower. It is also beaten by one whose top-1
+    interval lies wholly above its own and whose latency is no higher. Rows that intervals do not tell apart stay. All
+    `rows` must have the same device, batch and task.
     """
     known = [row for row in rows if placed(row)]
     kept = [row for row in known if not any(_beats(other, row) for other in known)]
@@ -20,7 +21,7 @@ def front(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def placed(row: Row) -> bool:
-    """Return whether a row has a place among accuracies and latencies."""
+    """Return whether a row has both a top-1 and a latency, and its outputs are not known to be wrong."""
     return row.status == "ok" and not row.wrong and row.top1 is not None and row.latency_s is not None
 
 

@@ -1,4 +1,4 @@
-"""The report: rows and what is said about them; the only thing that a writer sees."""
+"""Define the report: rows and what is said about them, which is all that a writer sees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Totals:
-    """Seconds that a run took: in all, inside timed and warm-up passes, and in first calls of compiled variants."""
+    """Seconds that a run took: in all, in timed and warm-up passes, and in first calls of compiled variants."""
 
     wall_s: float
     passes_s: float | None = None
@@ -26,7 +26,7 @@ class Totals:
 
     @property
     def passes_share(self) -> float | None:
-        """Share of the wall time, compilation apart, that was inside passes; None where it is not known."""
+        """Share of the wall time, without compilation, that was inside passes; None if it is not known."""
         rest = self.wall_s - (self.compile_s or 0.0)
         return None if self.passes_s is None or rest <= 0 else self.passes_s / rest
 
@@ -35,13 +35,13 @@ class Totals:
 class Report:
     """Everything that a report says, in SI units.
 
-    `started` is UTC in ISO 8601; `reference` is what was asked for (`MODEL`, `MODEL/VARIANT`, or None: each model's
-    own `eager`); `threads` are pairs of device and threads; `noise` is None where nothing was timed. `differences` are
-    the sentences of `summary` that compare rows with their reference. `tested` names the variants that top-1 was
-    tested with, if rows of other variants show it too. `training` is what was noted while models were trained for
-    that test, `counting` while parameters and multiply-adds were counted; `notes` are other facts without advice.
-    `layers` say where the time of models goes. `lineups` rank the models. `partial` is how far the run got, if it did
-    not end by itself.
+    `started` is UTC in ISO 8601. `reference` is what was asked for: `MODEL`, `MODEL/VARIANT`, or None for each model's
+    own `eager`. `threads` are pairs of a device and its number of threads. `noise` is None if nothing was timed.
+    `differences` are the sentences of `summary` that compare rows with their reference. `tested` names the variants
+    that top-1 was tested with, if rows of other variants show it, too. `training` are the notes from training models
+    for that test, `counting` those from counting parameters and multiply-adds; `notes` are all other facts without
+    advice. `layers` say where the time of models goes. `lineups` rank the models. `partial` is how far the run got,
+    None if it ended by itself.
     """
 
     title: str
@@ -66,7 +66,7 @@ class Report:
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """What must be read before any number: that others used the cores, or that the run was cut short."""
+        """What to read before any number: that other programs used the cores, or that the run was cut short."""
         busy = None if self.noise is None else self.noise.busy
         lines = []
         if busy is not None:

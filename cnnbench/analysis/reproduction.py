@@ -1,4 +1,4 @@
-"""What tutorials print beside what was measured: a row for each figure, with a verdict and its reason."""
+"""Compare the figures that tutorials print with measured ones, with a verdict and a reason for each."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ from cnnbench.stats import prediction_interval
 
 Verdict = Literal["reproduced", "differs", "not run"]
 
-# Ends the name of a figure of after the epochs in which all layers are trained.
+# Suffix of the name of a figure that was printed after the epochs in which all layers are trained.
 UNFROZEN = "_unfrozen"
 
-# Ends the name of a figure that a page prints for images of 244x244 instead of the model's own size.
+# Suffix of the name of a figure that a page prints for images of 244x244 instead of the model's own size.
 OTHER_SIZE = "_244"
 
-# Figures that follow from training by the recipe, by epoch but for the last one.
+# Figures that follow from training by the recipe: all by epoch, except for `test_top1`.
 TRAINED = ("train_loss", "val_loss", "train_top1", "val_top1", "test_top1")
 
-# Quantities of records whose names are others than the figures'.
+# Quantities whose name in records differs from that of the figure.
 _QUANTITY = {"test_top1": "top1"}
 
-# Seeds without which there is no interval.
+# Smallest number of seeds that gives an interval.
 FEWEST_SEEDS = 2
 
-# Pages print losses and accuracies with three decimals at least; 0.9 in a registry stands for 0.900.
+# Counted figures that pages print with two decimals; the others are whole numbers.
 _TWO_DECIMALS = ("mult_adds_m", "mult_adds_g", "input_mb", "forward_mb", "params_mb", "total_mb")
+
+# Pages print losses and accuracies with at least three decimals; 0.9 in the registry stands for 0.900.
 _TRAINED_DECIMALS = 3
 
-# What is said of figures whose corrected reading is that of held-out images, so that is what stands beside them.
+# Parts of a figure's note that change what it is compared with: a loss divided by the batch size, the first epoch
+# alone, and the value on held-out images, on which the corrected recipe validates.
 _DIVIDED = "divided by the batch once too often"
 _FIRST_ONLY = "first epoch only"
 _CALLED_VALIDATION = "called validation on the page, but on the training images"
 
-# Parts of the names of figures that nothing measures, and why.
+# Parts of the names of figures that cannot be measured, with the reason.
 _NOT_MEASURED = {
     "by_step": "running means within an epoch of the page's own 20,000 images",
     "first": "a first call outside the run by epochs is not made",
@@ -49,7 +52,11 @@ _NOT_MEASURED = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduced:
-    """One printed figure: as printed, as measured (with the interval that a printed one must lie in), and a verdict."""
+    """One printed figure, the measured value, and a verdict.
+
+    `low` and `high` are the interval in which the printed value must lie. They are None for counted figures, which
+    must match exactly, and for figures that were not run.
+    """
 
     model: str
     quantity: str
@@ -63,9 +70,9 @@ class Reproduced:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """What was measured of one model: counted at its own size and at 244x244, and trained with several seeds.
+    """What was measured of one model: counts at its own size and at 244x244, and trainings with several seeds.
 
-    `missing` says why it was not trained, where it was not.
+    `missing` says why the model was not trained, if it was not.
     """
 
     counted: Record | None
@@ -75,7 +82,10 @@ class Evidence:
 
 
 def reproduce(specs: Iterable[ModelSpec], records: Sequence[Record], missing: Mapping[str, str]) -> list[Reproduced]:
-    """Return a row for every figure that the tutorials of `specs` print; `missing` says why models were not trained."""
+    """Return a row for every figure that the tutorials of `specs` print.
+
+    `missing` says why models were not trained, by name.
+    """
     rows: list[Reproduced] = []
     for spec in specs:
         evidence = _evidence(spec, records, missing.get(spec.name, ""))
@@ -86,9 +96,11 @@ def reproduce(specs: Iterable[ModelSpec], records: Sequence[Record], missing: Ma
 
 def _evidence(spec: ModelSpec, records: Sequence[Record], missing: str) -> Evidence:
     own = [record for record in records if record.case.model == spec.name and record.status == "ok"]
+    # Of several records with the same shape or seed, the last one counts.
     counted = {r.case.input_shape: r for r in own if r.case.task == "complexity"}
     others = [record for shape, record in counted.items() if shape != spec.input_shape]
     trained = {record.case.seed: record for record in own if follows_page(spec, record)}
+
     return Evidence(
         counted=counted.get(spec.input_shape),
         counted_other=others[-1] if others else None,
@@ -98,7 +110,7 @@ def _evidence(spec: ModelSpec, records: Sequence[Record], missing: str) -> Evide
 
 
 def follows_page(spec: ModelSpec, record: Record) -> bool:
-    """Return whether `record` is of a training of `spec` by its tutorial's recipe, on its data, at its full epochs."""
+    """Return whether `record` is a full training of `spec` by the recipe of its tutorial, on the same dataset."""
     recipe, case = spec.recipe, record.case
     return (
         recipe is not None
@@ -136,7 +148,7 @@ def _shapes(layers: Iterable[Layer], kinds: str) -> tuple[float, ...]:
 
 
 def _blocks(record: Record) -> Mapping[str, list[Layer]]:
-    """Return the layers by the child of `features` that they are in, and the classifier."""
+    """Return the layers by block: the child of `features` that contains them, or the classifier."""
     found: dict[str, list[Layer]] = {}
     for layer in record.layers:
         found.setdefault(".".join(layer.name.split(".")[:2]), []).append(layer)
@@ -145,7 +157,7 @@ def _blocks(record: Record) -> Mapping[str, list[Layer]]:
 
 _SIZES = ("torchinfo_input_bytes", "torchinfo_output_bytes", "torchinfo_param_bytes")
 
-# Figures that follow from a model as it is written: how each is had from its complexity record.
+# Figures that follow from a model as it is written: how to read each from a complexity record, given the note.
 _COUNTED: Mapping[str, Callable[[Record, str], tuple[float, ...]]] = {
     "params": lambda r, _: (_first(r, "params"),),
     "trainable_params": lambda r, _: (_first(r, "trainable_params"),),
@@ -169,8 +181,10 @@ def _counted_row(spec: ModelSpec, figure: Published, base: str, record: Record |
     if record is None:
         return _not_run(spec, figure.quantity, printed, "the model was not counted")
 
+    # Pages print rounded values, so round the same way and then require equality.
     found = tuple(round(value, decimals) for value in _COUNTED[base](record, figure.note))
     same = found == figure.values
+    # The note of a whole number may be a list of layer types, which is no remark for a reader.
     note = figure.note if decimals else ""
     if not same:
         note = _reason(spec, figure)
@@ -188,9 +202,10 @@ def _counted_row(spec: ModelSpec, figure: Published, base: str, record: Record |
 
 
 def _reason(spec: ModelSpec, figure: Published) -> str:
-    """Return the note beside the figure, or the erratum that speaks of it."""
+    """Return the erratum that mentions the figure, or else the note beside it."""
     if len(figure.values) > 1:
         return figure.note
+    # The number must stand alone: 12 is neither in 12.5 nor in 112.
     words = "|".join(re.escape(word) for word in (f"{figure.values[0]:g}", f"{figure.values[0]:.2f}"))
     whole = re.compile(rf"(?<![\d.,])(?:{words})(?![\d]|[.,]\d)")
     found = next((e for e in spec.errata if whole.search(e.mistake)), None)
@@ -202,6 +217,8 @@ def _reason(spec: ModelSpec, figure: Published) -> str:
 
 def _trained_rows(spec: ModelSpec, figure: Published, recipe: Recipe, evidence: Evidence) -> list[Reproduced]:
     base = figure.quantity.removesuffix(UNFROZEN)
+    # A single value is that of the last epoch. For the test and after unfreezing this is the last of all, else the last
+    # one before unfreezing.
     last = -1 if base != figure.quantity or base in _QUANTITY else recipe.epochs - 1
     several = len(figure.values) > 1 or _FIRST_ONLY in figure.note
     rows = []
@@ -209,6 +226,7 @@ def _trained_rows(spec: ModelSpec, figure: Published, recipe: Recipe, evidence: 
     for at, printed in enumerate(figure.values):
         name = f"{figure.quantity} epoch {at + 1}" if several else figure.quantity
         decimals = max(_TRAINED_DECIMALS, _decimals(printed))
+        # Repeat the mistake of the page on the measured loss, rather than correct the printed one.
         scale = 1 / recipe.batch_size if _DIVIDED in figure.note else 1.0
         place = at if several else last
         measured = base.replace("train_", "val_") if _CALLED_VALIDATION in figure.note else _QUANTITY.get(base, base)
@@ -218,19 +236,21 @@ def _trained_rows(spec: ModelSpec, figure: Published, recipe: Recipe, evidence: 
     return rows
 
 
-def _trained_row(  # a row's parts
+def _trained_row(
     spec: ModelSpec, name: str, printed: float, decimals: int, values: list[float], note: str, evidence: Evidence
 ) -> Reproduced:
     shown = f"{printed:.{decimals}f}"
     if not values:
         return _not_run(spec, name, shown, evidence.missing or "it was not trained")
 
+    # One more decimal than printed shows on which side of the printed value the mean lies.
     mean = statistics.fmean(values)
     if len(values) < FEWEST_SEEDS:
         row = _not_run(spec, name, shown, "one seed gives no interval: take --seeds 3")
         return replace(row, measured=f"{mean:.{decimals + 1}f}")
 
     low, high = prediction_interval(values)
+    # The printed value is rounded, so the true one may be half a digit off to either side.
     half_digit = 0.5 * 10.0**-decimals
     inside = low - half_digit <= printed <= high + half_digit
     images = round(evidence.trained[0].samples("trained")[0])

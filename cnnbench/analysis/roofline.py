@@ -1,4 +1,4 @@
-"""How close a cell comes to what the machine can do: the roofline, and what binds the cell."""
+"""Place a cell under the roofline: how close it comes to the limits of the machine, and which one binds it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Literal
 from cnnbench.record import Record
 from cnnbench.spec import Case, Precision
 
-# A cell that does more than this share of the peak did not do the work that was counted, or was not waited for: it is
-# invalid. The 5 % are for the noise of the peak (measuring method, docs/measurement.md).
+# Share of the peak above which a cell is invalid: it did not do the work that was counted, or the device was not
+# waited for. The 5 % allow for noise in the measured peak (measuring method, docs/measurement.md).
 ABOVE_PEAK = 1.05
 
-# A step costs three forward passes: the backward pass makes the gradients of inputs and of weights, each of them as
-# much work as the forward pass (Kaplan et al. 2020, appendix B).
+# Forward passes that a training step costs: the backward pass computes the gradients of inputs and of weights, each
+# as much work as the forward pass (Kaplan et al. 2020, appendix B).
 TRAINING = 3
 
 _FLOPS_PER_MAC = 2
@@ -25,7 +25,7 @@ _FP32_BYTES = 4
 _HALF: frozenset[Precision] = frozenset({"amp_bf16", "amp_fp16", "bf16"})
 
 # The ceilings of each precision, its own first; the highest counts. A convolution in fp32 can be faster than a matrix
-# product, as it is on CPUs, and Winograd's needs fewer FLOPs than are counted.
+# product, as on CPUs, and Winograd's algorithm needs fewer FLOPs than are counted.
 _PEAKS: Mapping[Precision, tuple[str, ...]] = MappingProxyType(
     {
         "fp32": ("fp32_flop_per_s", "conv_flop_per_s"),
@@ -41,7 +41,7 @@ Bound = Literal["compute", "memory", "launches"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ceilings:
-    """What a machine can do at most, in FLOP/s and bytes/s, and the seconds that one call costs; None: not measured."""
+    """The most that a machine can do, in FLOP/s and bytes/s, and the seconds of one call; None if not measured."""
 
     fp32_flop_per_s: float | None = None
     tf32_flop_per_s: float | None = None
@@ -53,19 +53,19 @@ class Ceilings:
     dispatch_s: float | None = None
 
     def peak(self, precision: Precision) -> float | None:
-        """Return the highest FLOP/s in `precision`; None where it was not measured, as for an emulated one."""
+        """Return the highest FLOP/s in `precision`; None if it was not measured, such as for an emulated one."""
         own, *others = (getattr(self, name) for name in _PEAKS[precision])
         return None if own is None else max(own, *(other for other in others if other is not None), 0.0)
 
     def bandwidth(self) -> float | None:
-        """Return the higher bytes/s of copy and triad, None where neither was measured."""
+        """Return the higher bytes/s of copy and triad; None if neither was measured."""
         return max((b for b in (self.copy_bytes_per_s, self.triad_bytes_per_s) if b is not None), default=None)
 
 
 def ceilings_of(record: Record) -> Ceilings | None:
-    """Return the ceilings in `record`, or None where it is no good record of ceilings.
+    """Return the ceilings in `record`; None if it is not a good record of ceilings.
 
-    One with a warning is none: what was reached beside other work is below what the machine can do.
+    A record with a warning is not good: beside other work, the machine reaches less than it can.
     """
     if record.status != "ok" or record.case.role != "ceilings" or record.warnings:
         return None
@@ -74,7 +74,7 @@ def ceilings_of(record: Record) -> Ceilings | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What one forward pass costs on paper: multiply-adds, activations and input of one image, bytes in fp32."""
+    """The computed cost of a forward pass: multiply-adds, activations and input of one image, bytes in fp32."""
 
     macs: float
     weight_bytes: float
@@ -85,7 +85,7 @@ class Cost:
 
 
 def cost_of(record: Record) -> Cost | None:
-    """Return the cost in a complexity record, or None where it lacks a part, as those of older versions do."""
+    """Return the cost in a complexity record; None if it lacks a part, such as one of an older version."""
     names = ("macs", "weight_bytes", "activation_bytes", "operator_calls")
     found = {name: value for name in names if (value := _one(record, name)) is not None}
     if len(found) < len(names):
@@ -98,11 +98,11 @@ def cost_of(record: Record) -> Cost | None:
 class Roofline:
     """Where a cell stands under the roof.
 
-    `flops_per_byte` is its intensity, `peak_flop_per_s` and `bytes_per_s` are the roof; `flop_per_s` achieved; `share`
-    of min(peak, intensity x bandwidth); `of_peak`, of the peak alone; `bound_by`: what alone would take longest; of a
-    compiled cell never the launches, as its operators are fused and what eager calls is not what it calls. The bytes
-    are estimated, with every layer's output written and read once; where caches or fused layers spare some of that,
-    `share` can exceed 1.
+    `flops_per_byte` is its intensity; `peak_flop_per_s` and `bytes_per_s` are the roof. `flop_per_s` is what it
+    achieved, `share` is that over min(peak, intensity x bandwidth), and `of_peak` that over the peak alone. `bound_by`
+    is what alone would take longest. For a compiled cell this is never the launches: its operators are fused, so it
+    calls others than eager. The bytes are estimated: every layer's output is written and read once. `share` can exceed
+    1 if caches or fused layers save some of that.
     """
 
     flops_per_byte: float
@@ -115,16 +115,16 @@ class Roofline:
 
     @property
     def impossible(self) -> bool:
-        """Whether more was done than the machine can do, so that the time must be wrong."""
+        """Whether the cell did more than the machine can do, so that the time must be wrong."""
         return self.of_peak > ABOVE_PEAK
 
 
 def roofline(case: Case, latency_s: float | None, cost: Cost | None, ceilings: Ceilings | None) -> Roofline | None:
     """Return where `case`, whose pass takes `latency_s`, stands under the roof (Williams et al. 2009).
 
-    FLOPs are two a multiply-add, bytes are weights, activations twice and input; for a training step all of it and the
-    calls three times. None where something is not known: the latency, a part of the cost, the ceiling of the
-    precision; where nothing is multiplied; and for a training step that leaves frozen layers out.
+    FLOPs are two for each multiply-add; bytes are weights, twice the activations, and the input. A training step takes
+    all of these and the calls three times. Return None if the latency, a part of the cost or the ceiling of the
+    precision is not known. Return None, too, if nothing is multiplied, or if a training step leaves out frozen layers.
     """
     if cost is None or ceilings is None or not latency_s or cost.macs <= 0 or (case.task == "train" and cost.frozen):
         return None
@@ -136,10 +136,12 @@ def roofline(case: Case, latency_s: float | None, cost: Cost | None, ceilings: C
     passes = TRAINING if case.task == "train" else 1
     flops = passes * _FLOPS_PER_MAC * cost.macs * case.batch_size
     moved = passes * _bytes(case, cost)
+    # Seconds that each resource would take if the others cost nothing.
     alone_s: dict[Bound, float] = {
         "compute": flops / peak,
         "memory": moved / bandwidth,
     }
+    # Calls were counted in eager; a compiled variant fuses operators and calls others.
     if case.variant.compile_mode is None:
         alone_s["launches"] = passes * cost.operator_calls * ceilings.dispatch_s
 
@@ -155,7 +157,7 @@ def roofline(case: Case, latency_s: float | None, cost: Cost | None, ceilings: C
 
 
 def _bytes(case: Case, cost: Cost) -> float:
-    """Return the bytes that a forward pass over a batch moves; tensors of 16 bits are half as large."""
+    """Return the bytes that a forward pass over one batch moves; 16-bit tensors take half of that."""
     an_image = _PASSES_OF_ACTIVATIONS * cost.activation_bytes + cost.input_bytes
     whole = cost.weight_bytes + case.batch_size * an_image
     return whole / 2 if case.variant.precision in _HALF else whole

@@ -1,4 +1,4 @@
-"""Cells under the machine's roof: from their records to where they stand, and why a time cannot be true."""
+"""Place cells under the roof of their machine, from their records, and say why a time cannot be true."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Counts = Mapping[tuple[str, Shape], Cell]
 
 
 def roof_of(cell: Cell, controls: Controls, counts: Counts) -> Roofline | None:
-    """Return where `cell` stands under the roof, by its median latency; None where something is not known."""
+    """Return where `cell` stands under the roof, by its median latency; None if something is not known."""
     ceilings, counted = controls.ceilings(cell), counts.get((cell.case.model, cell.case.input_shape))
     if ceilings is None or counted is None or not counted.measured:
         return None
@@ -24,7 +24,7 @@ def roof_of(cell: Cell, controls: Controls, counts: Counts) -> Roofline | None:
 
 
 def beyond_roof(cell: Cell, controls: Controls, counts: Counts) -> str | None:
-    """Return why the time of `cell` cannot be true: more work in it than the machine can do. None where it can."""
+    """Return why the time of `cell` cannot be true: the machine cannot do so much work; None if it can."""
     roof = roof_of(cell, controls, counts)
     if roof is None or not roof.impossible:
         return None

@@ -1,25 +1,25 @@
-"""The row of a report: its fields are the columns of `report.csv`, in that order, and details behind them."""
+"""Define the row of a report: its fields are the columns of `report.csv`, in order, with details behind them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-# Stands in files for an infinite number of calls: compiling that does not pay.
+# Written to files for an infinite number of calls: compiling never pays.
 NEVER = "never"
 
-# Code of the warning that a row's scores are wrong, so that its speed is of no use.
+# Code of the warning that the outputs of a row are wrong, so that its speed is of no use.
 NUMERICS_FAILED = "numerics_failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detail:
-    """What stands behind the numbers of a row and is no column of `report.csv`; SI units, None: not measured.
+    """What is behind the numbers of a row, but not in `report.csv`; SI units, None if not measured.
 
-    `delta` is the relative difference that counted; `blocks` are those that the speed-up rests on, and `together` is
-    the number of rows that are compared with its reference, whose intervals all hold at once with 95 %. `outliers` are
-    samples beyond Tukey's fences, all of which count; `rejected` are samples that do not.
-    `break_even_high` is infinite where compiling may never pay. `roof_share` is the achieved FLOP/s over what peak and
-    bandwidth allow together; `flops_per_byte` is the intensity, `peak_flop_per_s` and `bytes_per_s` the roof.
+    `delta` is the smallest relative difference that counted. `blocks` is the number of blocks behind the speed-up.
+    `together` is the number of rows that are compared with the same reference; their intervals all hold at once with
+    95 %. `outliers` are samples beyond Tukey's fences, all of which count; `rejected` are samples that do not count.
+    `break_even_high` is infinite if compiling may never pay. `roof_share` is the achieved FLOP/s over what peak and
+    bandwidth together allow. `flops_per_byte` is the intensity; `peak_flop_per_s` and `bytes_per_s` are the roof.
     `latencies_s` are the samples behind the latency, without rejected ones, in the order in which they were taken.
     """
 
@@ -47,11 +47,11 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One model, variant, device, batch and task; SI units (seconds, bytes, images a second); None: not measured.
+    """One model, variant, device, batch and task; SI units (seconds, bytes, images a second), None if not measured.
 
-    `reference` is `MODEL/VARIANT`; `speedup` is its time over this row's (above 1 is faster); `verdict` is one of
-    FASTER, SLOWER, SAME and NOT DISTINGUISHABLE; `break_even_calls` is infinite where compiling never pays; `warnings`
-    are codes.
+    `reference` is `MODEL/VARIANT`. `speedup` is the time of the reference over the time of this row, so above 1 is
+    faster. `verdict` is FASTER, SLOWER, SAME or NOT DISTINGUISHABLE. `break_even_calls` is infinite if compiling never
+    pays. `warnings` are codes.
     """
 
     model: str
@@ -100,11 +100,11 @@ class Row:
 
     @property
     def wrong(self) -> bool:
-        """Whether the scores are known to be wrong."""
+        """Whether the outputs are known to be wrong, since they failed the numerical check."""
         return NUMERICS_FAILED in (self.warnings or "").split("; ")
 
     def label(self) -> str:
-        """Return the short text that stands for the row in sentences, without what is not known of it."""
+        """Return a short name of the row for use in sentences, without the parts that are not known."""
         batch = None if self.batch_size is None else f"batch {self.batch_size}"
         return " ".join(part for part in (self.model, self.variant, self.device, self.task, batch) if part)
 

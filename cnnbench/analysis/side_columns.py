@@ -1,4 +1,4 @@
-"""Columns beside time: memory, what compiling costs and pays, numerical error, and how near the machine's limits."""
+"""Fill the columns beside time: memory, compiling, numerical error, and distance from the limits of the machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnnbench.stats import Interval, break_even, compare_rounds, tukey_outliers
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowContext:
-    """What the extra columns of a cell are read from: the timed cells by case, the other roles, and the counts."""
+    """What the extra columns are read from: the timed cells by case, the cells of other roles, and the counts."""
 
     timed: Mapping[Case, Cell]
     controls: Controls
@@ -26,12 +26,13 @@ class RowContext:
 
 
 def with_extras(row: Row, cell: Cell, around: RowContext) -> Row:
-    """Return the `row` of a timed cell that went well with its extra columns and details."""
+    """Return the `row` of a timed cell that is ok, with its extra columns and details."""
     controls = around.controls
     memory, numerics = controls.of(cell, "memory"), controls.of(cell, "numerics")
     roof = roof_of(cell, controls, around.counts)
     row = _with_break_even(_with_details(row, cell, controls), cell, around)
 
+    # The roof is missing if ceilings or counts were not measured; the other columns do not depend on it.
     if roof is not None:
         detail = replace(
             row.detail,
@@ -56,7 +57,8 @@ def with_extras(row: Row, cell: Cell, around: RowContext) -> Row:
 
 def _with_details(row: Row, cell: Cell, controls: Controls) -> Row:
     def seen(quantity: str) -> float | None:
-        """Return what was seen of `quantity` by the cell itself, or by a worker of its own that compiled the same."""
+        """Return `quantity` from the cell itself, or else from another worker that compiled the same."""
+        # The numerical check is always of inference, and training compiles something else.
         homes = (
             cell,
             controls.of(cell, "memory"),
@@ -67,6 +69,7 @@ def _with_details(row: Row, cell: Cell, controls: Controls) -> Row:
     def counted(quantity: str) -> int | None:
         return None if (value := seen(quantity)) is None else round(value)
 
+    # While the device is idle within a pass, it waits for the host to launch operators.
     device_s, latency_s = cell.middle("device_s"), row.latency_s
     detail = replace(
         row.detail,
@@ -84,7 +87,7 @@ def _with_details(row: Row, cell: Cell, controls: Controls) -> Row:
 
 
 def _with_break_even(row: Row, cell: Cell, around: RowContext) -> Row:
-    """Return `row` with the calls after which a compiled variant has paid for compiling, and their interval."""
+    """Return `row` with the number of calls after which compiling has paid for itself, and its interval."""
     pays = _break_even(cell, around)
     if pays is None:
         return row
@@ -93,13 +96,15 @@ def _with_break_even(row: Row, cell: Cell, around: RowContext) -> Row:
 
 
 def _break_even(cell: Cell, around: RowContext) -> Interval | None:
-    """Return compile time over what a call saves against the same model's eager, by blocks that both have."""
+    """Return compile time over the time that a call saves against eager of the same model, by common blocks."""
+    # The baseline is always eager with the same threads, whatever the reference of the run.
     compile_s, case = cell.middle("compile_s"), cell.case
     eager = around.timed.get(replace(case, variant=Variant(name=DEFAULT_VARIANT, threads=case.variant.threads)))
     if compile_s is None or eager is None or eager.status != "ok" or scores_wrong(cell) or scores_wrong(eager):
         return None
-    # the same rounds as for the speed-up, of differences in seconds where that has logarithms; how rounds scatter is
-    # this cell's own, since seconds of one model tell nothing of another's
+
+    # Use the rounds of the speed-up, but differences in seconds instead of logarithms. There is no prior of the run,
+    # since the seconds of one model tell nothing about those of another.
     pairs = pairs_by_round(eager.rounds, cell.rounds)
     saved = compare_rounds([[slow - fast for slow, fast in blocks] for blocks in pairs])
     if saved is None:
@@ -108,6 +113,6 @@ def _break_even(cell: Cell, around: RowContext) -> Interval | None:
 
 
 def _agreement(numerics: Cell) -> float | None:
-    """Return the share of real images whose top class is that of fp64."""
+    """Return the share of real images whose top class equals that in fp64; None if no images were compared."""
     agreed, compared = sum(numerics.samples("top1_agreed")), sum(numerics.samples("top1_compared"))
     return agreed / compared if compared else None

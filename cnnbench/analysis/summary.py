@@ -1,4 +1,4 @@
-"""What a report says in sentences: verdicts, the best row, failures, and where the time went."""
+"""Summarise a report in sentences: verdicts, the best row, failures, share of time inside passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from cnnbench.text import number_of
 def summarise(
     shown: Sequence[Row], measured: Sequence[Row], limits: RowLimits, totals: Totals | None
 ) -> tuple[str, ...]:
-    """Return the sentences on all rows that are `shown`; a best one is looked for among all that were `measured`."""
+    """Return the sentences on all `shown` rows; the best row is searched among all `measured` ones."""
+    # With limits the question is which row fits them best; without, which model leads.
     sentences = [_best(measured, limits)] if limits else _leaders(shown)
     sentences += _failures(shown)
     share = None if totals is None else totals.passes_share
@@ -27,7 +28,7 @@ def summarise(
 
 
 def compare(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return one sentence a model and condition: the verdict on each row, or why there is none."""
+    """Return one sentence for each model and condition: the verdict on each row, or why there is none."""
     several = _several(rows)
     groups: dict[tuple[str, Condition], list[Row]] = {}
     for row in rows:
@@ -40,7 +41,7 @@ def compare(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _several(rows: Sequence[Row]) -> bool:
-    """Return whether rows were timed under more than one condition, so that a sentence must name its own."""
+    """Return whether rows were timed under several conditions, so that a sentence must name its condition."""
     return len({_condition(row) for row in rows if row.latency_s is not None}) > 1
 
 
@@ -54,12 +55,12 @@ def _where(condition: Condition) -> str:
 
 
 def _differences(group: Sequence[Row]) -> str:
-    """Return what is said of the rows of a model under one condition."""
+    """Return the part of a sentence on the rows of one model under one condition."""
     return "; ".join(_difference(row) for row in group)
 
 
 def _other(row: Row) -> str:
-    """Return the name of the row's reference, without the model where it is the row's own."""
+    """Return the name of the row's reference; leave out the model if it is the same as that of the row."""
     model, _, variant = (row.reference or "").rpartition("/")
     return variant if model == row.model else f"{model} {variant}"
 
@@ -68,6 +69,7 @@ def _difference(row: Row) -> str:
     ratio, low, high = row.speedup, row.speedup_low, row.speedup_high
     if ratio is None or low is None or high is None or row.detail.delta is None:
         return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}: too few rounds for an interval"
+    # SAME holds only relative to `delta`, so the sentence names it; a missing verdict needs a reason.
     span = _span(ratio, low, high)
     if row.verdict == "SAME":
         return f"{row.variant} is the SAME as {_other(row)} within {_per_cent(row.detail.delta)} %, {span}"
@@ -78,19 +80,20 @@ def _difference(row: Row) -> str:
 
 
 def _undecided(row: Row, low: float, high: float, delta: float) -> str:
-    """Return what kept a speed-up between `low` and `high` from a verdict."""
+    """Return why a speed-up between `low` and `high` has no verdict."""
+    # The interval shows a difference, but not that it exceeds `delta`.
     if low > 1 or high < 1:
         return f"the interval is not wholly beyond the {_per_cent(delta)} % that count here"
     return f"a difference below {_per_cent(row.minimum_detectable_effect or 0.0)} % is easily missed at this precision"
 
 
 def _per_cent(share: float) -> str:
-    """Return a share in per cent with one decimal, whole numbers without."""
+    """Return a share in per cent with one decimal, or none for whole numbers."""
     return f"{100 * share:.1f}".removesuffix(".0")
 
 
 def _span(ratio: float, low: float, high: float) -> str:
-    """Return a speed-up and its interval with the decimals that tell it from 1: "1.31x (1.17-1.53)"."""
+    """Return a speed-up and its interval with enough decimals to tell it from 1, such as "1.31x (1.17-1.53)"."""
     decimals = 3 if 0.9 < ratio < 1.1 or ratio < 0.1 else 2  # noqa: PLR2004 # a matter of taste
     return f"{ratio:.{decimals}f}x ({low:.{decimals}f}-{high:.{decimals}f})"
 
@@ -114,16 +117,18 @@ def _latency(row: Row) -> str:
 
 
 def _leaders(rows: Sequence[Row]) -> list[str]:
-    """Return which of several models took least time under each condition, and which classified best."""
+    """Return which of several models took the least time under each condition, and which has the highest top-1."""
     sentences, several = [], _several(rows)
     conditions = dict.fromkeys(_condition(row) for row in rows if row.latency_s is not None)
     for condition in conditions:
+        # A row with wrong outputs never leads, however fast it is. Variants of a single model are not ranked.
         among = [r for r in rows if _condition(r) == condition and r.latency_s is not None and not r.wrong]
         if len({row.model for row in among}) > 1:
             best = min(among, key=lambda row: row.latency_s or 0.0)
             where = _where(condition) if several else ""
             sentences.append(f"Shortest latency{where}: {best.model} {best.variant}, {_latency(best)}.")
 
+    # Accuracies on different datasets cannot be ranked.
     judged = [row for row in rows if row.top1 is not None]
     if len({row.model for row in judged}) > 1 and len({row.dataset for row in judged}) == 1:
         best = max(judged, key=lambda row: row.top1 or 0.0)

@@ -1,4 +1,4 @@
-"""Warnings: the warnings of rows, and what rows with the same code have in common."""
+"""Group the warnings of rows by code, with the facts and the advice that they share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RowWarning:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warned:
-    """All that was warned of under one code: the advice, and each fact without its full stop, with its rows."""
+    """All warnings with one code: the advice, and each fact (without its full stop) with its rows."""
 
     code: str
     advice: str
@@ -27,19 +27,20 @@ class Warned:
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """The rows that it is about, each once."""
+        """The rows that the warnings are about, each once."""
         return tuple(dict.fromkeys(row for _, rows in self.facts for row in rows))
 
     def in_short(self) -> str:
         """Return one line for a terminal: code, number of rows and advice."""
         advice = self.advice.rstrip(".")
-        if advice and not advice[1:2].isupper():  # an acronym stays as it is
+        if advice and not advice[1:2].isupper():  # keep an acronym as it is
             advice = advice[0].lower() + advice[1:]
         return "; ".join(part for part in (f"(!) {self.code}: {number_of(len(self.rows), 'row')}", advice) if part)
 
 
 def by_code(warnings: Iterable[RowWarning]) -> tuple[Warned, ...]:
-    """Return `warnings` put together by code, in order of first appearance; a code's advices are said once each."""
+    """Return `warnings` grouped by code, in order of first appearance, with each piece of advice once."""
+    # Dictionaries keep the order of first appearance; their keys make each advice and fact appear once.
     advices: dict[str, dict[str, None]] = {}
     facts: dict[str, dict[str, list[str]]] = {}
     for marked in warnings:

@@ -1,1 +1,1 @@
-"""What the ways in share: the command line, Python and pytest use it, and none of them uses another."""
+"""Parts that the command line, the Python API and the pytest plugin share."""

@@ -1,4 +1,4 @@
-"""The table that fills while a run goes on: every cell that has been measured, with its verdict so far."""
+"""Table that fills during a run: every measured cell, with its verdict so far."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cnnbench.spec import CnnbenchError
 # Columns of the live table, which must fit beside each other on most terminals.
 SHOWN = ("Model", "Variant", "Device", "Batch", "Task", "Latency", "Speed-up", "Verdict", "Status")
 
-# The table is made anew a second after the last time at the earliest, and later where making it takes long: it shares
-# the cores with the workers, and may take a fiftieth of the time.
+# The table is made again one second after the last time at the earliest, and later if making it takes long. It shares
+# the cores with the workers, so it may take at most a fiftieth of the time.
 LEAST_APART_S = 1.0
 COST_SHARE = 0.02
 
 
 class LiveTable:
-    """What a run has measured until now; verdicts are those of the rounds so far, and may change with later ones."""
+    """What a run has measured so far; verdicts rest on the rounds so far and may change with later ones."""
 
     def __init__(self, items: Iterable[Record | Run], now: Callable[[], float] = time.monotonic) -> None:
-        """Begin with what an earlier part of the run left."""
+        """Start with the items that an earlier part of the run left."""
         self._items = list(items)
         self._now = now
         self._next = 0.0
@@ -37,21 +37,24 @@ class LiveTable:
         self._old = True
 
     def refreshed(self) -> Table | None:
-        """Return the table if there is something new to show and it is time to show it, else None."""
+        """Return the table if there is something new to show and it is time to show it, or None otherwise."""
         begin = self._now()
         if not self._old or begin < self._next:
             return None
+
         self._old = False
         rows: tuple[Row, ...] = ()
-        with suppress(CnnbenchError):  # too little until now: what is wrong is said at the end
+        with suppress(CnnbenchError):  # too few records so far; an error that remains is reported at the end
             rows = analyse(self._items).rows
+
+        # The pause grows with the time that the analysis took, so that the share of time stays below `COST_SHARE`.
         end = self._now()
         self._next = end + max(LEAST_APART_S, (end - begin) / COST_SHARE)
         return _short(main_table([row for row in rows if row.latency_s is not None]))
 
 
 def _short(table: Table) -> Table:
-    """Return the columns of `table` that fit beside each other."""
+    """Return `table` with the columns that fit beside each other."""
     kept = [at for at, heading in enumerate(table.headings) if heading in SHOWN]
     return replace(
         table,

@@ -1,4 +1,4 @@
-"""Kinds of values that several commands take: durations, counts, shapes, comma-separated lists."""
+"""Types of option values that several commands take: durations, counts, shapes, comma-separated lists."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NUMBER = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*$")
 
 
 class Duration(click.ParamType[float]):
-    """A time such as 20ms, 90s, 8m30s or 1h, as seconds; a bare number is seconds."""
+    """A time such as 20ms, 90s, 8m30s or 1h, in seconds; a bare number means seconds."""
 
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
+        """Return the time in seconds."""
         if isinstance(value, float):
             return value
         try:
@@ -49,8 +49,9 @@ class Percent(click.ParamType[float]):
     name = "percent"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the share, 0.03 for 3%."""
+        """Return the share, such as 0.03 for 3%."""
         text = str(value).strip()
+        # What is no number becomes 0 and gets the same message as a share out of range.
         try:
             share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         except ValueError:
@@ -61,7 +62,7 @@ class Percent(click.ParamType[float]):
 
 
 class ShapeType(click.ParamType[tuple[int, ...]]):
-    """One image's shape, channels x height x width, such as 3x32x32."""
+    """The shape of one image: channels x height x width, such as 3x32x32."""
 
     name = "CxHxW"
 
@@ -76,7 +77,7 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
 
 
 class Size(click.ParamType[tuple[int, int]]):
-    """Height and width of an image: 224 or 224x244."""
+    """Height and width of an image, such as 224x244, or 224 for both."""
 
     name = "size"
 
@@ -87,6 +88,7 @@ class Size(click.ParamType[tuple[int, int]]):
         words = str(value).lower().split("x")
         if len(words) > 2 or not all(w.isdigit() and int(w) > 0 for w in words):  # noqa: PLR2004
             self.fail(f"'{value}' is not a size. Write it like 224 or 224x224.", param, ctx)
+        # The first and the last word are the same if there is only one.
         return int(words[0]), int(words[-1])
 
 
@@ -125,16 +127,18 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(int(w) for w in words))
 
 
-# The option of every command that reads a dataset.
+# Option of every command that reads a dataset.
 data_dir_option = click.option(
     "--data-dir", metavar="FOLDER", help="Where datasets lie, looked through before CNNBENCH_DATA and ./data."
 )
 
-# Formats of a plain listing.
+# Types without settings, made once for all commands.
 DURATION = Duration()
 COUNT = Count()
 PERCENT = Percent()
 SHAPE = ShapeType()
 SIZE = Size()
 NUMBERS = Numbers()
+
+# Formats of a plain listing.
 TABLE_FORMATS = ("table", "csv", "json")

@@ -1,4 +1,4 @@
-"""What `compare`, `run`, `train` and the API do before anything is measured: check, warn, plan, show a dry run."""
+"""Prepare a run: check the request, warn, plan, and show a dry run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from cnnbench.spec import Budget, Device, Request, UsageError, unknown_name
 from cnnbench.text import number_of
 from cnnbench.variants import parse_variant, split_variants
 
-# The longest wait for an answer of one cell is a third of the budget, but 10 s at the least, in which the slowest
-# built-in answers on a busy machine, and two minutes at the most.
 DEFAULT_BUDGET_S = 60.0
+
+# The longest wait for the answer of one cell is a third of the budget, at least 10 s, and at most two minutes. The
+# slowest built-in model answers within 10 s on a busy machine.
 TIMEOUT_SHARE = 1 / 3
 SHORTEST_TIMEOUT_S = 10.0
 LONGEST_TIMEOUT_S = 120.0
@@ -29,11 +30,11 @@ LONGEST_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What a run is asked for beside its request: where it goes, how it is shown, how it was called.
+    """Options of a run beside its request: where its files go, how it is shown, and how it was called.
 
-    `command` is kept in the records; `typed` is what the user can type again here, where that is another. `delta` is
-    the smallest relative difference that counts, None for the machine's default.
-    `lenient_accuracy`: a model that cannot learn the dataset is no failure, because a plan named the models.
+    `command` is kept in the records; `typed` is the command that the user can type again here, if it is another one.
+    `delta` is the smallest relative difference that counts; None means the machine's default. `lenient_accuracy`: a
+    model that cannot learn the dataset is not a failure, because a plan named the models.
     """
 
     command: str
@@ -47,7 +48,7 @@ class Options:
 
 
 def names_of(request: Request) -> tuple[str, ...]:
-    """Return all models that `request` names, the reference's among them, each once."""
+    """Return the models that `request` names, with the model of the reference, each once."""
     asked = [m for section in request.sections for m in section.models]
     if request.reference is not None:
         asked.append(split_reference(request.reference)[0])
@@ -55,7 +56,7 @@ def names_of(request: Request) -> tuple[str, ...]:
 
 
 def canonical(request: Request) -> Request:
-    """Return `request` with its reference spelt as records spell it.
+    """Return `request` with its reference spelt as in the records.
 
     Raises:
         UsageError: the reference's variant is unknown.
@@ -70,22 +71,27 @@ def _device(request: Request) -> Device:
 
 
 def check(request: Request, options: Options) -> None:
-    """Check all that can be checked without torch, so that a mistake shows at once.
+    """Check everything that can be checked without torch, so that a mistake shows at once.
 
     Raises:
-        CnnbenchError: a model, variant, dataset or column is unknown, or a file is not where or what it must be.
+        CnnbenchError: a model, variant, dataset or column is unknown, or a file is missing or of the wrong kind.
     """
     for name in names_of(request):
         models.check_name(name)
     check_budget(request)
+
+    # A variant is known or unknown whatever the number of threads, so 1 stands for any.
     for section in request.sections:
         for variant in split_variants(section.variants):
             if variant != "all":
                 parse_variant(variant, device=_device(request), threads=1)
+
+    # A missing dataset would otherwise show only when the first training starts.
     if request.accuracy is not None:
         from cnnbench import data
 
         data.locate(data.find(request.accuracy), data.places(request.data_dir))
+
     if options.sort is not None and options.sort not in COLUMNS:
         raise unknown_name("column", options.sort, COLUMNS)
     if request.weights not in ("none", "default") and not Path(request.weights).is_file():
@@ -95,6 +101,7 @@ def check(request: Request, options: Options) -> None:
 
 
 def _check_folder(output: Path) -> None:
+    # A folder cannot be made below a file, so all its parents are looked at.
     file = next((path for path in (output, *output.parents) if path.is_file()), None)
     if file is None and output.suffix != ".jsonl":
         return
@@ -103,14 +110,14 @@ def _check_folder(output: Path) -> None:
 
 
 def tell_cut_threads(request: Request) -> None:
-    """Say so if `request` asks for more threads than this process may use."""
+    """Print a note if `request` asks for more threads than this process may use."""
     threads = threads_of(request)
     if request.threads is not None and request.threads > threads:
         click.echo(f"Note: {request.threads} threads are cut to {threads}, which is what can be used here.", err=True)
 
 
 def with_expected_budget(request: Request) -> Request:
-    """Return the request with the time that it is expected to take as its budget, and say how long that is."""
+    """Return `request` with the time that it is expected to take as its budget, and print that time."""
     _, expected_s = plan_only(request, names_of(request))
     click.echo(f"This plan takes about {length_text(expected_s)}. Ctrl-C keeps what is measured.", err=True)
     return replace(request, budget=replace(request.budget, total_s=float(round(expected_s))))
@@ -119,7 +126,7 @@ def with_expected_budget(request: Request) -> Request:
 def show_dry_run(request: Request, output_format: str) -> None:
     """Print the cells that a run of `request` would measure, and how long it may take.
 
-    For programs (`csv`, `json`) only the cells are on standard output, and the time is on standard error.
+    With `csv` and `json`, which programs read, standard output holds only the cells. The time is on standard error.
     """
     plan, seconds = plan_only(request, names_of(request))
     total = f"{_total(plan)}; takes about {length_text(seconds)}. Nothing was measured."
@@ -127,6 +134,8 @@ def show_dry_run(request: Request, output_format: str) -> None:
         click.echo(render(_HEADERS, _cell_rows(plan), output_format))
         click.echo(total, err=True)
         return
+
+    # Unlike in `render`, a missing note is an empty cell, and every column is left-aligned text.
     from tabulate import tabulate
 
     style = "github" if output_format == "markdown" else "simple"
@@ -139,6 +148,7 @@ _HEADERS = ("model", "variant", "device", "task", "batch", "note")
 
 def _total(plan: Plan) -> str:
     trained = len(plan.accuracy)
+    # Controls and other work beside the cells are not counted.
     cells = sum(case.role == "timed" for group in plan.groups for case in group.cases)
     measured = number_of(cells, "cell")
     return f"{measured}, {number_of(trained, 'training')} on {plan.request.accuracy}" if trained else measured
@@ -151,11 +161,11 @@ def _cell_rows(plan: Plan) -> list[tuple[str, str, str, str, int, str | None]]:
 
 
 def short(name: str) -> str:
-    """Return the part of a model's name that tells it apart: without folders, `.py` and source."""
+    """Return the part of a model's name that tells it apart, without folders, `.py` and source."""
     return name.rpartition("/")[2].replace(".py:", "-").replace(":", "-")
 
 
 def budget(total_s: float, timeout_s: float | None) -> Budget:
-    """Return the budget; without a wish, the timeout follows from the total."""
+    """Return the budget; the timeout follows from the total if none is given."""
     own_s = min(max(TIMEOUT_SHARE * total_s, SHORTEST_TIMEOUT_S), LONGEST_TIMEOUT_S)
     return Budget(total_s=total_s, timeout_s=timeout_s or own_s)

@@ -19,19 +19,18 @@ from cnnbench.report.text.table import Table
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-# Lines of a terminal that are kept for the bar and for what was there before.
+# Lines of a terminal that are kept free for the bar and for earlier output.
 BESIDE_TABLE = 4
 
-# Seconds between two lines of progress where there is no terminal: enough to see life in a log. Our choice.
+# Seconds between two lines of progress if there is no terminal: often enough for a log to show that the run is alive.
 PLAIN_EVERY_S = 10.0
 
-
-# Seconds between two looks at the clock on a terminal.
+# Seconds between two updates of the clock on a terminal.
 TICK_S = 1.0
 
 
 class Display(Protocol):
-    """Shows what is going on; `has_table`: it has a place for a table."""
+    """A display of what is going on; `has_table` says whether it has a place for a table."""
 
     has_table: bool
 
@@ -39,10 +38,10 @@ class Display(Protocol):
         """Show what the run is doing and how long it may still take."""
 
     def line(self, text: str) -> None:
-        """Show a line that stays."""
+        """Show a line that stays visible."""
 
     def table(self, table: Table) -> None:
-        """Show a table in place of the one before, if there is a place for it."""
+        """Show a table in place of the previous one, if the display has a place for it."""
 
 
 class _Plain:
@@ -66,7 +65,7 @@ class _Plain:
 
 @contextmanager
 def display() -> Iterator[Display]:
-    """Have a display on standard error: a bar if that is a terminal, else plain lines."""
+    """Yield a display on standard error: a bar if that is a terminal, plain lines otherwise."""
     if not sys.stderr.isatty():
         yield _Plain()
         return
@@ -87,7 +86,7 @@ def _bar() -> Iterator[Display]:
     ticker = _Ticker(console.file, began)
 
     class Clock(ProgressColumn):
-        """Reads the clock whenever the bar is drawn, also for the last time, so that it never shows an earlier one."""
+        """A column that reads the clock at every drawing, also at the last, so that it never shows an earlier time."""
 
         def render(self, task: Task) -> Text:
             del task
@@ -96,6 +95,7 @@ def _bar() -> Iterator[Display]:
     columns = (Clock(), BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
     bar = Bar(*columns, console=console, auto_refresh=False)
     task = bar.add_task("", total=1.0)
+
     # Rich's own thread would draw the table ten times a second and take that time from the worker that is measured.
     with Live(bar, console=console, transient=True, auto_refresh=False, vertical_overflow="crop") as live, ticker:
 
@@ -103,8 +103,11 @@ def _bar() -> Iterator[Display]:
             has_table = True
 
             def on_progress(self, progress: Progress) -> None:
+                # The bar shows a text only until the next one, so a lasting text also gets a line.
                 if progress.lasting:
                     self.line(progress.text)
+
+                # Both times can be 0 at the start, when nothing is known yet.
                 whole = max(progress.elapsed_s + progress.remaining_s, 1e-9)
                 ticker.total_s = time.monotonic() - began + progress.remaining_s
                 bar.update(task, completed=progress.elapsed_s / whole, description=progress.text)
@@ -112,7 +115,7 @@ def _bar() -> Iterator[Display]:
                     live.refresh()
 
             def line(self, text: str) -> None:
-                with ticker.still:  # the bar is drawn anew below the line
+                with ticker.still:  # Rich draws the bar again below the line
                     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
             def table(self, table: Table) -> None:
@@ -123,9 +126,9 @@ def _bar() -> Iterator[Display]:
 
 
 class _Ticker:
-    """Writes the clock anew every second, over the one at the start of the last line; that takes some microseconds.
+    """A thread that writes the clock every second, over the old one at the start of the last line.
 
-    `still` is held while something else is drawn.
+    That takes some microseconds. `still` is held while something else is drawn.
     """
 
     def __init__(self, out: IO[str], began: float) -> None:
@@ -144,28 +147,29 @@ class _Ticker:
         self._thread.join()
 
     def text(self) -> str:
-        """Return what the clock shows now, nothing before it is known how long the whole takes."""
+        """Return what the clock shows now; the text is empty until the length of the run is known."""
         elapsed = time.monotonic() - self._began
         return times_text(elapsed, max(elapsed, self.total_s)) if self.total_s else ""
 
     def _tick(self) -> None:
         while not self._ended.wait(TICK_S):
-            with self.still, suppress(OSError, ValueError):  # the terminal may have gone
+            with self.still, suppress(OSError, ValueError):  # the terminal may be gone
                 if text := self.text():
                     self._out.write(f"\r{text}")
                     self._out.flush()
 
 
 def times_text(elapsed_s: float, total_s: float) -> str:
-    """Return the clock of a run: "0:07 / 1:00"."""
+    """Return the clock of a run, such as "0:07 / 1:00"."""
     return f"{clock_text(elapsed_s)} / {clock_text(total_s)}"
 
 
 def rich_table(table: Table, lines: int) -> RichTable:
-    """Return the last rows of `table`, at most `lines` with its heading, for a terminal."""
+    """Return the last rows of `table` for a terminal, at most `lines` lines with the heading."""
     from rich.table import Table as Grid
     from rich.text import Text
 
+    # The newest rows matter most, so the first ones give way. `Text` keeps Rich from reading markup in names.
     grid = Grid(box=None, pad_edge=False, header_style="bold")
     for heading, right in zip(table.headings, table.right, strict=True):
         grid.add_column(heading, justify="right" if right else "left", no_wrap=True)
@@ -192,7 +196,7 @@ def length_text(seconds: float) -> str:
 
 
 def record_line(record: Record) -> str:
-    """Return the line that says what came of a case."""
+    """Return the line that reports the result of a case."""
     return f"{record.status:>11}  {record.case.label()}  {_gist(record)}".rstrip()
 
 
@@ -200,6 +204,7 @@ def _gist(record: Record) -> str:
     if record.error is not None:
         return record.error
     if (latency := record.find("latency_s")) and latency.samples:
+        # the median, or the higher of the two middle samples
         middle = sorted(latency.samples)[len(latency.samples) // 2]
         count = len(latency.samples)
         return f"{show(middle, 'seconds')} ({count} sample{'s' if count > 1 else ''})"

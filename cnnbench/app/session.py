@@ -1,4 +1,4 @@
-"""What `compare` and `run` share: measure a request into a run folder, write the reports, say how to go on."""
+"""Run a session: measure a request into a run folder, write the reports, and say how to go on."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from cnnbench.store import Store, finished
 
 RESULTS = Path("results")
 
-# Roles of workers that fail with their cell: its own line says why, and the report's notes name them.
+# Roles of workers that fail together with their cell. The cell's own line says why, and the report's notes name them.
 BESIDE_A_CELL = ("aa_control", "control_workload", "lineup")
 
 
 def run_folder(title: str, now: datetime) -> Path:
-    """Return the folder for a run called `title` that starts `now`: results/<UTC time>-<name>."""
+    """Return the folder for a run called `title` that starts at `now`: results/<UTC time>-<name>."""
     name = re.sub(r"[^A-Za-z0-9._]+", "-", title).strip("-.")[:40] or "run"
     return RESULTS / f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{name}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """How a run ended: its report (None: nothing was measured), its folder, and what ended it early, if anything."""
+    """The end of a run: its report (None if nothing was measured), its folder, and what ended it early, if anything."""
 
     report: Report | None
     folder: Path
@@ -52,13 +52,13 @@ class Measured:
 
 
 def measure(request: Request, options: Options) -> Measured:
-    """Measure `request` into its run folder, going on with what an earlier part of the run left there.
+    """Measure `request` into its run folder, and continue what an earlier part of the run left there.
 
-    An error that ends the run in the middle is part of what is returned, so that what was measured is shown.
+    An error that ends the run early is returned with the results, so that these are still shown.
 
     Raises:
-        UsageError: something asked for is wrong; the same command would end so again.
-        MissingError: something needed is not there, and nothing was measured.
+        UsageError: the request is wrong, and the same command would fail again.
+        MissingError: something needed is missing, and nothing was measured.
     """
     now = datetime.now(UTC)
     folder = options.output or run_folder(request.title, now)
@@ -76,7 +76,9 @@ def measure(request: Request, options: Options) -> Measured:
         budget_s=request.budget.total_s,
         partial=True,
     )
+    # A run that is killed leaves at least this line; the same run with its times follows at the end.
     store.append(run)
+
     with display() as shown:
         live = LiveTable([*loaded.items, run])
         for warning in loaded.warnings:
@@ -86,6 +88,7 @@ def measure(request: Request, options: Options) -> Measured:
             store.append(record)
             live.add(record)
             in_table = shown.has_table and record.case.task in TIMED
+            # A cell gets a line in its first round only, and so does every failure that no other line explains.
             news = record.case.role == "timed" and record.round == 0 and not in_table
             if news or (record.status != "ok" and record.case.role not in BESIDE_A_CELL):
                 shown.line(record_line(record))
@@ -103,9 +106,9 @@ def measure(request: Request, options: Options) -> Measured:
 
 
 def spent_s(items: Iterable[Record | Run]) -> float:
-    """Return the seconds that earlier parts of a run took of its budget, compiling apart.
+    """Return the seconds of the budget that earlier parts of a run took, without compiling.
 
-    Of a part that was killed only its records tell how long it took.
+    A part that was killed did not write its time, so its records tell how long it took.
     """
     total = 0.0
     killed: Run | None = None
@@ -115,7 +118,10 @@ def spent_s(items: Iterable[Record | Run]) -> float:
         if isinstance(item, Record):
             records.append(item)
             continue
+
+        # Each part writes its run twice: without a time at its start, and with it at its end.
         if item.wall_s is None:
+            # A second start without an end in between: the part before it was killed.
             total += _seen_s(killed, records)
             killed = item
         else:
@@ -123,11 +129,12 @@ def spent_s(items: Iterable[Record | Run]) -> float:
             killed = None
         records = []
 
+    # The last part may have been killed, too.
     return total + _seen_s(killed, records)
 
 
 def _seen_s(run: Run | None, records: Sequence[Record]) -> float:
-    """Return the seconds from the start of `run` to the end of its last record, compiling apart."""
+    """Return the seconds from the start of `run` to the end of its last record, without compiling."""
     if run is None or not records:
         return 0.0
     last = max(_seconds(record.started) + record.duration_s for record in records)
@@ -141,13 +148,15 @@ def _seconds(started: str) -> float:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM, which job schedulers and `timeout` send, end what is inside as Ctrl-C does.
+    """Let SIGTERM, which job schedulers and `timeout` send, interrupt the body of the `with` as Ctrl-C does.
 
-    Python lets only the main thread handle signals; in another one nothing changes.
+    Only the main thread can handle signals in Python. Nothing changes in another thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
+    # None stands for a handler that was not installed from Python and cannot be put back.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
@@ -160,14 +169,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-# What ended a run before all was measured.
+# What ended a run before everything was measured; None if nothing did.
 Ended = CnnbenchError | KeyboardInterrupt | None
 
 
 def _guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool) -> Ended:
-    """Run; whatever happens, write down where the time went if that is possible. Return what ended the run early.
+    """Run, and return what ended the run early; whatever happens, try to write down where the time went.
 
-    `was_partial`: what an earlier part of the run left is not all; a mistake, which measures nothing, leaves it so.
+    `was_partial`: an earlier part of the run left it incomplete. A usage error measures nothing and does not change
+    that.
     """
     ended: Ended = None
     partial = True
@@ -181,6 +191,7 @@ def _guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool)
     except (CnnbenchError, KeyboardInterrupt) as error:
         ended = error
     finally:
+        # The disk may be full. That must not hide what ended the run, so the problem is returned only if nothing did.
         spent = runner.spent()
         whole = replace(run, partial=partial, wall_s=spent.wall_s, passes_s=spent.passes_s, compile_s=spent.compile_s)
         problem = _problem(lambda: store.append(whole))
@@ -189,7 +200,7 @@ def _guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool)
 
 
 def _problem(act: Callable[[], object]) -> CnnbenchError | None:
-    """Do `act`, and return its error for the user if there is one."""
+    """Call `act`, and return its error for the user, or None."""
     try:
         act()
     except CnnbenchError as error:
@@ -200,6 +211,7 @@ def _problem(act: Callable[[], object]) -> CnnbenchError | None:
 def _finish(store: Store, folder: Path, request: Request, options: Options, ended: Ended) -> Measured:
     loaded = store.load()
     last = finished(loaded.items).values()
+    # Without any result there is nothing to show beside the error.
     if isinstance(ended, MissingError) and not last:
         raise ended
 
@@ -209,6 +221,7 @@ def _finish(store: Store, folder: Path, request: Request, options: Options, ende
             report = analyse(loaded.items)
             write_files(report, folder, FILES)
         except CnnbenchError as problem:
+            # What ended the run is more important than a report that cannot be written.
             ended = ended or problem
         point_latest(folder)
 
@@ -222,10 +235,10 @@ def _finish(store: Store, folder: Path, request: Request, options: Options, ende
 
 
 def _fine(case: Case, status: Status, request: Request, options: Options) -> bool:
-    """Return whether a cell, by the status that the report shows, is no failure of what was asked for.
+    """Return whether a cell, by its status in the report, does not count as a failure of the request.
 
-    A model that cannot be counted, or whose memory cannot be measured, has dashes in its rows and a note; its cells
-    may be fine all the same.
+    A model that cannot be counted, or whose memory cannot be measured, has dashes in its rows and a note. Its cells can
+    still be fine.
     """
     if case.task == "complexity" or case.role != "timed" or case.model not in names_of(request):
         return True
@@ -234,24 +247,26 @@ def _fine(case: Case, status: Status, request: Request, options: Options) -> boo
 
 
 def point_latest(folder: Path) -> None:
-    """Let `results/latest` point to `folder` if that is a run folder in `results`."""
+    """Make `results/latest` point to `folder` if that is a run folder in `results`."""
     if folder.parent.resolve() != RESULTS.resolve():
         return
     link = folder.parent / "latest"
     if link.is_symlink() or not link.exists():
-        with suppress(OSError):  # a full disk, or a file system without links: a convenience less
+        with suppress(OSError):  # a full disk, or a file system without links; the link is only a convenience
             link.unlink(missing_ok=True)
             link.symlink_to(folder.name)
 
 
 def resume_command(options: Options, folder: Path) -> str:
-    """Return the command that goes on with the run in `folder`."""
+    """Return the command that continues the run in `folder`."""
+    # A command that names its output folder finds the run there by itself.
     typed = options.typed or options.command
     return typed if options.output is not None else f"{typed} --output {shlex.quote(str(folder))}"
 
 
 def conclude(measured: Measured, options: Options, output_format: str, echo: Callable[[str], None]) -> int:
-    """Print the result, and on standard error where it is and how to go on; return the exit code."""
+    """Print the result, and on standard error its place and how to go on; return the exit code."""
+    # Only the report goes to `echo`, so that its output can be piped.
     if measured.report is not None:
         echo(WRITERS[output_format].write(measured.report).rstrip("\n"))
         click.echo(f"Records and reports: {measured.folder}", err=True)
@@ -261,7 +276,7 @@ def conclude(measured: Measured, options: Options, output_format: str, echo: Cal
         if measured.report is None:
             click.echo(f"Records: {measured.folder}", err=True)
         click.echo(f"Error: {measured.error}", err=True)
-        if not isinstance(measured.error, UsageError):  # the same would be wrong again
+        if not isinstance(measured.error, UsageError):  # the same command would fail again
             kept = "" if measured.report is None else "What was measured is kept. "
             click.echo(f"{kept}{resume}", err=True)
         return measured.error.exit_code

@@ -8,12 +8,12 @@ from cnnbench.analysis import Report
 from cnnbench.report import WRITERS
 from cnnbench.spec import CnnbenchError
 
-# Formats whose files a run folder gets.
+# Formats that are written into a run folder.
 FILES = ("markdown", "csv", "html")
 
 
 def write_files(report: Report, folder: Path, formats: tuple[str, ...]) -> list[Path]:
-    """Write the report's files for `formats` into `folder` and return the paths of those with the text.
+    """Write the report's files for `formats` into `folder`, and return the paths of the files with the text.
 
     Raises:
         CnnbenchError: a file cannot be written.
@@ -22,6 +22,7 @@ def write_files(report: Report, folder: Path, formats: tuple[str, ...]) -> list[
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in formats:
+            # A format can bring images beside its text; the returned path is that of the text.
             for file, content in WRITERS[name].files(report).items():
                 (folder / file).write_bytes(content)
             paths.append(folder / WRITERS[name].file_name)

@@ -1,4 +1,4 @@
-"""The command `cnnbench`: finds the subcommand, imports it only then, and turns errors into exit codes."""
+"""Run the command `cnnbench`: find the subcommand, import it only then, and turn errors into exit codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from cnnbench._version import __version__
 from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED
 
-# Subcommand: its module in `cnnbench.cli.commands`, and the line that help shows, which imports none of them.
+# Every subcommand with its module in `cnnbench.cli.commands` and its line in the help. The help imports no module.
 _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "list": ("list_", "List the models, variants, datasets, plans or quantities."),
@@ -37,7 +37,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 class _Lazy(click.Group):
-    """A group whose commands are imported when they are used."""
+    """A group that imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -54,6 +54,7 @@ class _Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Checked here, because this error suggests the closest commands.
         if args and args[0] not in _COMMANDS:
             from cnnbench.spec import unknown_name
 
@@ -87,9 +88,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def exit_code(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code; errors are written to standard error in one line."""
+    """Run the command line and return its exit code; write an error to standard error in one line."""
     from cnnbench.spec import CnnbenchError
 
+    # Outside its standalone mode, click raises errors instead of ending the process.
     try:
         result = cli.main(args=arguments, prog_name="cnnbench", standalone_mode=False)
     except click.ClickException as error:
@@ -102,7 +104,7 @@ def exit_code(arguments: list[str] | None = None) -> int:
         click.echo("Interrupted.", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone, as `head` does; the interpreter must not try to flush to it.
+        # The reader of the output has gone, as `head` does. Redirect what the interpreter still flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return result if isinstance(result, int) else 0

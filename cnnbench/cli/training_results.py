@@ -1,4 +1,4 @@
-"""What `cnnbench train` shows and writes of its trainings: a table, and their curves by epoch and by step."""
+"""Show and write the results of trainings: a table, and curves by epoch and by step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cnnbench.report.text.listing import render
 
 
 def checkpoint_path(folder: Path, model: str, seed: int) -> Path:
-    """Return the file of the weights that a training with `seed` gave."""
+    """Return the path of the weights that a training with `seed` saves."""
     return folder / f"{Path(model).name.replace(':', '-')}-seed{seed}.safetensors"
 
 
 def curves_text(records: Sequence[Record]) -> str:
-    """Return what was seen in every epoch of every training as CSV."""
-    # records of earlier versions have fewer quantities
+    """Return the measurements of every epoch of every training as CSV."""
+    # Records of earlier versions have fewer quantities, whose columns stay empty.
     rows = [
         (record.case.seed, epoch, *values)
         for record in records
@@ -31,7 +31,7 @@ def curves_text(records: Sequence[Record]) -> str:
 
 
 def steps_text(records: Sequence[Record]) -> str:
-    """Return what was seen within the epochs of every training as CSV."""
+    """Return the measurements within the epochs of every training as CSV."""
     rows = [
         (record.case.seed, round(step), *values)
         for record in records
@@ -41,7 +41,7 @@ def steps_text(records: Sequence[Record]) -> str:
 
 
 def table_text(records: Sequence[Record], folder: Path, output_format: str) -> str:
-    """Return a row a training, for a table also the mean over the seeds, errors and notes."""
+    """Return one row per training; a table also gets the mean over the seeds, the errors and the notes."""
     headers = (
         "seed",
         "status",
@@ -59,15 +59,18 @@ def table_text(records: Sequence[Record], folder: Path, output_format: str) -> s
     if output_format != "table":
         return render(headers, rows, output_format)
 
+    # Columns 3 to 8 are numbers, which only people want rounded and with units.
     shown = [(*row[:3], *(_shown(h, v) for h, v in zip(headers[3:9], row[3:9], strict=True)), row[9]) for row in rows]
     text = render(headers, shown, "table")
     tops = [top[0] for record in records if (top := record.samples("top1"))]
 
+    # A standard deviation needs at least two trainings that succeeded.
     if len(tops) > 1:
         mean = stats.t_interval(tops)
         text += f"\n\ntop-1 over {len(tops)} seeds: mean {show_range(mean.center, mean.low, mean.high, 'share')}, "
         text += f"standard deviation {100 * statistics.stdev(tops):.1f} %"
 
+    # Seeds share most notes, so each note is printed once.
     errors = [f"seed {record.case.seed}: {record.error}" for record in records if record.error]
     notes = list(dict.fromkeys(note for record in records for note in record.notes))
     return "\n".join([text, "", *errors, *notes]).rstrip()
@@ -83,11 +86,14 @@ def _shown(header: str, value: object) -> str | None:
 
 def _row(record: Record, folder: Path) -> tuple[object, ...]:
     losses, tops = record.samples("train_loss"), record.samples("val_top1")
+
+    # A failed training has no measurements; the table prints its error below the rows.
     if record.status != "ok":
         return (record.case.seed, record.status, None, *[None] * 6, None)
 
     test = stats.wilson(round(record.samples("correct")[0]), round(record.samples("tested")[0]))
     file = checkpoint_path(folder, record.case.model, record.case.seed)
+    # Training time includes the one pass that computes the features of a frozen part, if there was one.
     train_s = math.fsum((*record.samples("features_s"), *record.samples("epoch_s")))
 
     return (

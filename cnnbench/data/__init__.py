@@ -25,10 +25,10 @@ _ALL = (
 
 
 def _by_name(specs: tuple[DatasetSpec, ...]) -> Mapping[str, DatasetSpec]:
-    """Return the read-only registry.
+    """Return the specs by name as a read-only mapping.
 
     Raises:
-        ValueError: two datasets have one name.
+        ValueError: two datasets have the same name.
     """
     found: dict[str, DatasetSpec] = {}
     for spec in specs:
@@ -43,10 +43,10 @@ DATASETS = _by_name(_ALL)
 
 
 def find(name: str) -> DatasetSpec:
-    """Return the dataset called `name`, or `folder:PATH` for one of the user's own.
+    """Return the dataset called `name`; `folder:PATH` is a folder of the user's own images.
 
     Raises:
-        UsageError: there is none; the message names close ones.
+        UsageError: there is no such dataset; the message suggests close names.
     """
     if name.startswith(folder.PREFIX):
         return folder.spec_of(name)
@@ -61,7 +61,7 @@ def fast_of(dataset: DatasetSpec) -> Fast:
     """Return the fast recipe of a dataset.
 
     Raises:
-        UsageError: it has none; the message names those that have.
+        UsageError: it has none; the message names the datasets that have one.
     """
     if dataset.fast is None:
         known = ", ".join(other.name for other in DATASETS.values() if other.fast is not None)

@@ -1,4 +1,4 @@
-"""Whether a dataset is whole: counts, checksums, balance of the classes, range of the pixels, what was left out."""
+"""Check a dataset: counts, checksums, balance of the classes, range of the pixels, corrupt images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from cnnbench.spec import Shape
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
-    """A file of a dataset, its MD5 checksum (None: it is a folder), and whether that is the published one (None:
-    nothing is published).
-    """  # noqa: D205  # the sentence does not fit a line
+    """A file of a dataset, its MD5 checksum, and whether that is the published one.
+
+    `md5` is None for a folder. `as_published` is None if no checksum is published.
+    """
 
     path: Path
     md5: str | None
@@ -23,7 +24,7 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartFacts:
-    """One part of a dataset: images, shape of one, smallest and largest pixel, images by class."""
+    """One part of a dataset: number of images, shape of one, smallest and largest pixel, number of images by class."""
 
     name: str
     images: int
@@ -35,9 +36,9 @@ class PartFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetSummary:
-    """All that was found about a dataset; parts that are the same images stand once.
+    """All facts that were found about a dataset; parts with the same images are listed once.
 
-    Without parts it was not read, because a file is not the one that was published.
+    `parts` is empty if the dataset was not read, because a file is not the one that was published.
     """
 
     source: Source
@@ -49,17 +50,21 @@ class DatasetSummary:
 
 
 def inspect(spec: DatasetSpec, source: Source, on_progress: OnProgress) -> DatasetSummary:
-    """Look at the dataset's files, read it if they are as published, and return what it is.
+    """Check the dataset's files, read it if they are as published, and return a summary.
 
     Raises:
-        UsageError: a file without a published checksum is damaged, or not what it must be.
+        UsageError: a file without a published checksum is damaged, or has the wrong content.
     """
     files = tuple(_checked(file.path, file.md5) for file in source.files)
+
+    # Reading such a file would raise an error; the summary says which files are wrong.
     if any(file.as_published is False for file in files):
         return DatasetSummary(source=source, files=files, parts=(), notes=(), left_out=(), misnamed=())
 
     read = spec.read(source, spec.shape, on_progress)
     named = [("train", read.train), ("val", read.val), ("test", read.test)]
+
+    # Without a third part, both names mean the same images.
     if read.val is read.test:
         named.pop(1)
 

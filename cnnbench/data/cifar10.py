@@ -51,12 +51,12 @@ JPEG_NOTE = (
     "CIFAR-10 and not the same."
 )
 
-# Folders below a data folder in which the files may lie.
+# Folders below a data folder that may hold the files.
 _ABOVE = ("", "cifar10", "CIFAR10", "cifar-10")
 
 
 def look(where: Places) -> Source | None:
-    """Return where CIFAR-10 lies: in the first place that has it, batches before the archive, and JPEG last."""
+    """Return where CIFAR-10 is, in the first place that has it: as batches, else as the archive, else as JPEG."""
     for place in where:
         for find in (_batches, _archive, _jpeg):
             for above in _ABOVE:
@@ -66,7 +66,7 @@ def look(where: Places) -> Source | None:
 
 
 def _batches(place: Path) -> Source | None:
-    # some unpack the archive into a folder of the same name, which nests it once more
+    # Unpacking the archive into a folder of the same name nests that folder once more.
     for folder in (place / _FOLDER, place / _FOLDER / _FOLDER, place):
         if all((folder / name).is_file() for name in _BATCHES):
             files = tuple(File(path=folder / name, md5=md5) for name, md5 in _BATCHES.items())
@@ -91,8 +91,9 @@ def read(source: Source, _: Shape, on_progress: OnProgress) -> Read:
     """Return CIFAR-10 (N, 3, 32, 32; uint8).
 
     Raises:
-        UsageError: a file is damaged, is not the one that was published, or holds something that is not admitted.
+        UsageError: a file is damaged, is not the published one, or holds something that is not admitted.
     """
+    # Nobody publishes checksums of the JPEG archives, so these are checked by their content.
     if source.form == JPEG_FORM:
         train, test = (_jpeg_part(source.files[at], on_progress, at) for at in range(2))
         return Read(train=train, val=test, test=test, notes=(SAME_NOTE, JPEG_NOTE))
@@ -105,15 +106,17 @@ def read(source: Source, _: Shape, on_progress: OnProgress) -> Read:
         on_progress(f"reading cifar10: {name}", len(parts) / len(_BATCHES))
         parts[name] = _batch(content, f"{source.files[0].path.parent.name}/{name}")
 
+    # Unpacked batches are complete, or they would not have been found; an archive may lack some.
     if missing := [name for name in _BATCHES if name not in parts]:
         raise UsageError(f"{source.files[0].path} lacks {', '.join(missing)}.")
 
+    # The batches are joined in the order of their numbers, whatever their order in the archive.
     test = parts.pop("test_batch")
     return Read(train=_joined([parts[name] for name in sorted(parts)]), val=test, test=test, notes=(SAME_NOTE,))
 
 
 def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of every batch; an archive is read in memory and never unpacked to the disk."""
+    """Yield the name and content of every batch; an archive is read in memory and never unpacked to the disk."""
     if len(source.files) > 1:
         for file in source.files:
             yield file.path.name, file.path.read_bytes()
@@ -124,6 +127,7 @@ def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
+                # Nothing is written to the disk, but a path that leads elsewhere shows a manipulated archive.
                 if name.is_absolute() or ".." in name.parts:
                     raise UsageError(
                         f"{path} holds '{member.name}', which lies outside its folder; nothing was unpacked."
@@ -141,11 +145,14 @@ def _batch(content: bytes, where: str) -> LabelledImages:
     from cnnbench.data.dataset import LabelledImages
     from cnnbench.data.unpickle import load_pickle
 
+    # The batches were written by Python 2, whose strings are read as bytes.
     held: Any = load_pickle(content, where)
     try:
         pixels, labels = held[b"data"], [int(label) for label in held[b"labels"]]
     except (TypeError, KeyError, ValueError, IndexError) as error:
         raise UsageError(f"{where} holds no 'data' and 'labels' as a batch of CIFAR-10 does.") from error
+
+    # An image is one row of bytes: 1,024 of red, then 1,024 of green, then 1,024 of blue.
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * 32 * 32):
         raise UsageError(f"{where} holds no array of bytes with 3,072 for each of its {len(labels)} labels.")
     check_labels(labels, len(CLASS_NAMES), Path(where))
@@ -162,9 +169,9 @@ def _joined(parts: list[LabelledImages]) -> LabelledImages:
 
 
 def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledImages:
-    """Return the images of one archive: `jpeg` holds all streams end to end, image k from offsets[k] on.
+    """Return the images of one JPEG archive, which are decoded once and kept in the user's cache folder.
 
-    They are decoded once and kept in the user's cache folder.
+    In the archive, `jpeg` holds all streams one after the other; image k begins at offsets[k].
     """
     import numpy as np
 
@@ -177,10 +184,14 @@ def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledImages:
             stream, offsets, labels = (held[name] for name in ("jpeg", "offsets", "labels"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{file.path} is damaged, or no archive of JPEG images: {error}") from error
+
     _check_streams(file.path, stream, offsets, labels, count)
     check_labels(labels.tolist(), len(CLASS_NAMES), file.path)
+
+    # The key holds the file's checksum, so another archive of the same name is decoded anew.
     folder = cache_folder() / key_of([b"cifar10", md5_of(file.path).encode(), str(count).encode()])
     if not (folder / PIXELS).is_file():
+        # Each of the two archives is half of the progress.
         _decode(
             file.path,
             stream,
@@ -192,14 +203,16 @@ def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledImages:
 
 
 def _decode(path: Path, stream: Any, offsets: Any, folder: Path, on_progress: Callable[[float], None]) -> None:
-    """Decode all images of an archive into a folder of the cache."""
+    """Decode all images of an archive into a cache folder."""
     from cnnbench.data.cache import PIXELS, whole
     from cnnbench.data.decode import decode_all
 
+    # Slices of a memoryview copy nothing.
     count, streams = len(offsets) - 1, memoryview(stream)
     contents = ((str(k), streams[offsets[k] : offsets[k + 1]]) for k in range(count))
     with whole(folder, count * math.prod(SHAPE)) as part, (part / PIXELS).open("wb") as out:
         wrong = decode_all(contents, count, SHAPE, lambda _, pixels: out.write(pixels.tobytes()), on_progress)
+        # Labels belong to images by position, so an archive with a gap is refused.
         if wrong:
             raise UsageError(f"{path}: image {wrong[0].name} cannot be decoded: {wrong[0].reason}")
 
@@ -212,8 +225,8 @@ def _check_streams(path: Path, stream: Any, offsets: Any, labels: Any, count: in
         raise UsageError(f"{path}: the offsets do not divide the {len(stream)} bytes of its images.")
 
 
-# Found on the first five sixths of the training images, scored on the last sixth (`bench/training.py fast
-# --held-out`, three seeds): `lenet` 53.5 to 55.8 %, 56.8 to 58.2 % after three epochs.
+# Tuned on the first five sixths of the training images, and scored on the last sixth (`bench/training.py fast
+# --held-out`, three seeds): `lenet` reaches 53.5 to 55.8 %, and 56.8 to 58.2 % after three epochs.
 FAST = Fast(optimizer="adam", learning_rate=0.004, batch_size=128, epochs=2, channels_last=True, amp=True)
 
 SPEC = DatasetSpec(

@@ -1,4 +1,4 @@
-"""What is known of a dataset before it is read, what reading it gives, and the function that does it."""
+"""Types of a dataset: its specification, where it was found, and what reading it gives."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# Folders that are looked through for a dataset, the first one first.
+# The folders to search for a dataset, in this order.
 Places = tuple[Path, ...]
 
-# Hears what is being done, and the share of it that is done (0 to 1).
+# Called with a description of what is being done, and the share of it that is done (0 to 1).
 OnProgress = Callable[[str, float], None]
 
 
@@ -31,7 +31,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
-    """A file of a dataset, with its published MD5 checksum (in hexadecimal) where there is one."""
+    """A file of a dataset, with its published MD5 checksum (in hexadecimal) if there is one."""
 
     path: Path
     md5: str | None = None
@@ -41,7 +41,7 @@ class File:
 class Source:
     """Where a dataset was found: its `form` in words, and the files or the one folder that hold it.
 
-    `home`: the folder below a data folder where such files belong.
+    `home` is the folder below a data folder where such files belong.
     """
 
     form: str
@@ -63,7 +63,7 @@ class LabelledImages:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """An image that cannot be used, by its name in the dataset, and why."""
+    """An image that cannot be used: its name in the dataset, and the reason."""
 
     name: str
     reason: str
@@ -71,11 +71,11 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Read:
-    """A dataset in memory: `val` is looked at during training, `test` once at the end.
+    """A dataset in memory: `val` is evaluated during training, `test` once at the end.
 
-    `val` and `test` are one and the same where the publisher gives no third part: the tutorials look at the test
-    images after every epoch, and choose nothing by them. `notes` are facts that belong beside every result.
-    `misnamed` are images in another format than their names say, which are used.
+    `val` and `test` are the same object if the publisher gives no third part: the tutorials evaluate the test images
+    after every epoch, and choose nothing by them. `notes` are facts that belong next to every result. `misnamed` lists
+    images whose format is not the one that their names say; they are used.
     """
 
     train: LabelledImages
@@ -88,7 +88,7 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Download:
-    """A file to fetch: its addresses in the order to try, and its published MD5 checksum where there is one."""
+    """A file to fetch: its addresses in the order to try, and its published MD5 checksum if there is one."""
 
     name: str
     urls: tuple[str, ...]
@@ -97,7 +97,7 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fast:
-    """What a dataset's fast recipe sets in that of a model, so that good accuracy comes soon."""
+    """The settings of a dataset's fast recipe, which replace those of a model's recipe to reach good accuracy soon."""
 
     optimizer: Literal["adam", "sgd"]
     learning_rate: float
@@ -116,14 +116,14 @@ class Fast:
 class DatasetSpec:
     """One dataset: `shape` is (channels, height, width) of an image as stored.
 
-    `look` returns where the dataset lies, or None, without reading it. `read` reads what was found; images without a
-    size of their own come in the wanted shape (channels, height, width), the third argument is told how far it is.
-    `counts` None: they depend on the files. `downloads` belong into `home` below a data folder, and `needs` says in
-    words what is looked for.
+    `look` returns where the dataset is, or None, without reading it. `read` reads what was found; its second argument
+    is the wanted shape (channels, height, width) of images that have no fixed size, its third one is called with the
+    progress. `counts` is None if the numbers depend on the files. `downloads` belong into `home` below a data folder,
+    and `needs` says in words which files are looked for.
 
-    `epochs` and `steps` stand in for a recipe's epochs where the dataset is much smaller than the recipe's own:
-    that many epochs, but no more than `steps` optimiser steps in all. `None` means that the recipe's epochs are used.
-    `fast` None: the dataset has no fast recipe.
+    `epochs` and `steps` replace a recipe's epochs if the dataset is much smaller than the recipe's own: that many
+    epochs, but no more than `steps` optimiser steps in all. None means that the recipe's epochs are used. `fast` is
+    None if the dataset has no fast recipe.
     """
 
     name: str
@@ -144,19 +144,19 @@ class DatasetSpec:
 
 
 def built_in(_: Places) -> Source:
-    """Return where a dataset lies that needs no files."""
+    """Return the source of a dataset that needs no files."""
     return Source(form="needs no files")
 
 
 def no_progress(_text: str, _share: float) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 def check_labels(labels: Iterable[int], classes: int, where: Path) -> None:
     """Check that every label names a class.
 
     Raises:
-        UsageError: one does not; the message says which.
+        UsageError: a label names no class; the message says which one.
     """
     for at, label in enumerate(labels):
         if not 0 <= label < classes:

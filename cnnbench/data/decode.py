@@ -1,4 +1,4 @@
-"""Image files to bytes: decoded and resized in parallel, those that cannot be used named and left out."""
+"""Decode and resize image files in parallel; name and leave out those that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cnnbench import machine
 from cnnbench.data.dataset import LeftOut
 from cnnbench.spec import Shape
 
-# The shorter side before the centre is cut out, in sides of the cut: what ImageNet's models are tested with.
+# The shorter side of a resized image, relative to the side of the centre crop, as in tests of ImageNet's models.
 RESIZE = 256 / 224
 
-# Images that wait for a thread or for their turn: enough to keep all cores busy, few enough to hold. Our choice.
+# The most images that wait for a thread or for their turn: enough to keep all cores busy, few enough for memory.
 AHEAD = 256
 
-# Takes an image's number in the order given, and its pixels (C, H, W).
+# Called with an image's number in the given order, and its pixels (C, H, W).
 Place = Callable[[int, npt.NDArray[np.uint8]], object]
 
 
@@ -35,21 +35,26 @@ def decode_all(
     place: Place,
     on_progress: Callable[[float], None],
 ) -> tuple[LeftOut, ...]:
-    """Decode images, hand over their pixels in order, and return those that cannot be decoded.
+    """Decode images, pass their pixels to `place` in order, and return the images that cannot be decoded.
 
-    `contents` are names and files, `count` of them. An image that is not of the height and width in `shape` is
-    resized, bilinear as torchvision does, until its shorter side is `RESIZE` times that of the shape, and its centre is
-    cut out. `on_progress` hears the share that is done.
+    `contents` gives `count` names and files. An image whose height and width are not those of `shape` is resized,
+    bilinearly as in torchvision, until its shorter side is `RESIZE` times the longer one of `shape`; then its centre is
+    cut out. `on_progress` is called with the share that is done.
     """
     left_out: list[LeftOut] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of what it puts up with, such as odd metadata
+        # Pillow warns about flaws that it tolerates, such as odd metadata.
+        warnings.simplefilter("ignore")
+
+        # Threads are enough: Pillow decodes and resizes without Python's global lock.
         with ThreadPoolExecutor(max_workers=machine.usable_cores()) as pool:
             for at, (name, found) in enumerate(_in_order(pool, contents, shape)):
                 if isinstance(found, str):
                     left_out.append(LeftOut(name=name, reason=found))
                 else:
                     place(at, found)
+
+                # A call every few hundred images is enough to show the progress.
                 if at % AHEAD == 0:
                     on_progress(at / count)
     return tuple(left_out)
@@ -61,10 +66,11 @@ _Found = npt.NDArray[np.uint8] | str
 def _in_order(
     pool: ThreadPoolExecutor, contents: Iterable[tuple[str, bytes | memoryview]], shape: Shape
 ) -> Iterator[tuple[str, _Found]]:
-    """Yield name and pixels of every image in order, or why there are none."""
+    """Yield the name of every image in order, with its pixels or the reason why there are none."""
     coming = iter(contents)
     waiting: deque[tuple[str, Future[_Found]]] = deque()
     while True:
+        # Later images are decoded while the oldest one is waited for.
         for name, content in islice(coming, AHEAD - len(waiting)):
             waiting.append((name, pool.submit(_decode, content, shape)))
         if not waiting:
@@ -77,8 +83,10 @@ def _decode(content: bytes | memoryview, shape: Shape) -> _Found:
     try:
         return decode(content, shape)
     except MemoryError:
+        # The machine lacks memory, which says nothing about the image.
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        # Pillow's message holds the address of the buffer, which differs in every run.
         said = re.sub(r" <_io\.BytesIO[^>]*>", "", " ".join(str(error).split()))
         return (said or type(error).__name__) if len(content) else "the file is empty, or cannot be read"
 
@@ -87,10 +95,11 @@ def decode(content: bytes | memoryview, shape: Shape) -> npt.NDArray[np.uint8]:
     """Return the pixels (channels, height, width) of one image file in the height and width of `shape`.
 
     Raises:
-        OSError: it is no image, or damaged; Pillow may raise others too.
+        OSError: the file is no image, or damaged; Pillow may raise other errors too.
     """
     channels, height, width = shape
     with Image.open(io.BytesIO(content)) as opened:
+        # Conversion reads the pixels, so the file may be closed afterwards.
         image: Image.Image = opened.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = _centre(image, height, width)
@@ -99,7 +108,7 @@ def decode(content: bytes | memoryview, shape: Shape) -> npt.NDArray[np.uint8]:
 
 
 def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Return the centre of `image`, resized first; sizes are rounded as torchvision rounds them."""
+    """Resize `image` and return its centre; sizes are rounded as torchvision rounds them."""
     short = round(max(height, width) * RESIZE)
     long = int(short * max(image.size) / min(image.size))
     size = (short, long) if image.width <= image.height else (long, short)

@@ -1,4 +1,4 @@
-"""Edges in images, as two fixed filters of 3x3 see them."""
+"""Find edges in images with two fixed filters of 3x3."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def vertical_edges(images_NHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  # noqa: N803  # a tensor's axes are part of its name
-    """Return what the filter of three rows [-1, 0, 1] gives, of (N, H - 2, W - 2): above 0 where it gets brighter.
+    """Return the output (N, H - 2, W - 2) of the filter whose three rows are [-1, 0, 1].
 
-    Source: mslearn 4.3.
+    It is above 0 where an image gets brighter to the right. Source: mslearn 4.3.
     """
     across = images_NHW[:, :, 2:] - images_NHW[:, :, :-2]
     found: npt.NDArray[np.float32] = across[:, :-2] + across[:, 1:-1] + across[:, 2:]
@@ -20,5 +20,5 @@ def vertical_edges(images_NHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float3
 
 
 def horizontal_edges(images_NHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:  # noqa: N803
-    """Return what the filter of the rows -1, 0 and 1 gives, as `vertical_edges` does."""
+    """Return the output of the filter whose rows are all -1, all 0 and all 1, shaped as by `vertical_edges`."""
     return vertical_edges(images_NHW.swapaxes(1, 2)).swapaxes(1, 2)

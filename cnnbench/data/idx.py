@@ -1,4 +1,4 @@
-"""IDX files of bytes, MNIST's format: plain or gzipped, checked against the shape that they must have."""
+"""Read IDX files of bytes, MNIST's format: plain or gzipped, and checked against the expected shape."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from cnnbench.spec import Shape, UsageError
 
-# Two zeros, then the code of unsigned bytes; the number of dimensions follows, and each as four bytes.
+# Two zeros and the code of unsigned bytes. The number of dimensions follows, then the size of each in four bytes.
 _BYTES_MAGIC = b"\x00\x00\x08"
 
 
 def read_idx(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
     """Return the bytes in an IDX file, gzipped if its name ends in `.gz`, as an array of `shape`.
 
-    They are unpacked straight into the array, so no second copy is ever in memory.
+    They are unpacked directly into the array, so memory never holds a second copy.
 
     Raises:
         UsageError: the file is damaged, cut short, too long, or of another shape.
@@ -39,12 +39,15 @@ def _read(file: gzip.GzipFile | BufferedReader, path: Path, shape: Shape) -> npt
             f"{path} is no IDX file of bytes with {len(shape)} dimensions: it begins with {head[:4].hex()}."
         )
 
+    # The shape is checked before memory is taken, so a wrong file cannot ask for a huge array.
     found = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
     if found != shape:
         said, wanted = ("x".join(map(str, s)) for s in (found, shape))
         raise UsageError(f"{path} holds {said} values where {wanted} are expected.")
 
     values = np.empty(math.prod(shape), dtype=np.uint8)
+
+    # A read may return fewer bytes than are wanted; 0 means the end of the file.
     left = values.data
     while left and (count := file.readinto(left)):
         left = left[count:]

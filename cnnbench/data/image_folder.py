@@ -1,4 +1,4 @@
-"""Photographs in a folder or a zip, a folder a class: decoded once and kept in a cache, split by their names."""
+"""Read photographs from a folder or zip with one folder per class; decode them once, and split them by their names."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from cnnbench.data.dataset import LabelledImages, LeftOut, OnProgress, Read, Sou
 from cnnbench.data.decode import RESIZE, decode_all
 from cnnbench.spec import Shape, UsageError
 
-# One of so many images of each class is held out as a test, always the same ones.
+# One in this many images of each class is held out as a test, always the same ones.
 FOLDS = 5
 
-# Names that are taken for images; what is in the file decides how it is read.
+# A file counts as an image if its name ends like this; its content decides how it is read.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
 SAME_NOTE = "The validation images are the test images, a fixed fifth; nothing is chosen by them."
@@ -33,7 +33,7 @@ SAME_NOTE = "The validation images are the test images, a fixed fifth; nothing i
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """An image of the dataset: its name with `/`, the number of its class, and whether it is held out as a test."""
+    """An image of the dataset: its name as CLASS/FILE, the number of its class, and whether it is held out."""
 
     name: str
     label: int
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """What a folder of the cache holds beside the pixels, in the order of the pixels; the last `tests` are held out."""
+    """What a cache folder holds besides the pixels, in the same order; the last `tests` images are held out."""
 
     labels: tuple[int, ...]
     tests: int
@@ -71,11 +71,11 @@ class Folder:
         return (self._root / name).read_bytes()
 
     def close(self) -> None:
-        """Have nothing open."""
+        """Do nothing, because no file stays open."""
 
 
 class Zip:
-    """Images in a zip, below `PetImages` or a folder of another name; nothing is ever unpacked to the disk."""
+    """Images in a zip below its folder `top`, such as `PetImages`; nothing is ever unpacked to the disk."""
 
     def __init__(self, path: Path, top: str) -> None:
         self._top = top
@@ -83,6 +83,7 @@ class Zip:
 
     def names(self) -> list[str]:
         """Return the names of all files as CLASS/FILE."""
+        # Exactly TOP/CLASS/FILE: a zip may also hold texts, and folders of another depth.
         paths = (PurePosixPath(name) for name in self._zip.namelist() if not name.endswith("/"))
         return [f"{path.parts[1]}/{path.parts[2]}" for path in paths if path.parts[:-2] == (self._top,)]
 
@@ -97,7 +98,7 @@ class Zip:
 
 @contextmanager
 def opened(source: Source, top: str = "") -> Iterator[Folder | Zip]:
-    """Have the images of `source`, which is one folder, or one zip that holds them below `top`.
+    """Open the images of `source`, which is one folder, or one zip that holds them below `top`.
 
     Raises:
         UsageError: the zip is damaged, or has a password.
@@ -107,22 +108,25 @@ def opened(source: Source, top: str = "") -> Iterator[Folder | Zip]:
         held: AbstractContextManager[Folder | Zip] = closing(Folder(path) if path.is_dir() else Zip(path, top))
         with held as images:
             yield images
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last one: it has a password
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: it has a password
         raise UsageError(f"{path} is damaged: {error}. Delete it and fetch it anew.") from error
 
 
 def entries(names: Sequence[str], classes: Sequence[str]) -> tuple[Entry, ...]:
     """Return the images among `names` (CLASS/FILE) in an order that mixes the classes and never changes.
 
-    Of each class every fifth image is held out, counted in the order of the numbers in its name; the order of all is
-    that of a checksum of their names, which is like a shuffled one.
+    Every fifth image of each class is held out, counted in the order of the numbers in the names. All images are
+    ordered by a checksum of their names, which mixes them as shuffling would.
     """
     found: list[Entry] = []
     for label, name in enumerate(classes):
         own = [n for n in names if n.partition("/")[0] == name and n.lower().endswith(SUFFIXES)]
+
+        # Sorted by number: the order of a folder's files depends on the file system.
         found += [
             Entry(name=n, label=label, test=at % FOLDS == FOLDS - 1) for at, n in enumerate(sorted(own, key=_by_number))
         ]
+
     return tuple(sorted(found, key=lambda entry: hashlib.blake2b(os.fsencode(entry.name)).digest()))
 
 
@@ -143,16 +147,18 @@ def read_images(  # what is read, as what, and where it is kept
 ) -> Read:
     """Return the images of `classes` in `source` as bytes (N, C, H, W) of `shape`, decoded now or by an earlier run.
 
-    The pixels are mapped from a file in `cache` (None: the user's cache folder), whose name is a checksum of all files
-    and of how they are resized.
+    The pixels are mapped from a file below `cache` (None: the user's cache folder). It is in a folder whose name is a
+    checksum of all files and of how they are resized.
 
     Raises:
-        UsageError: there are no images that can be read of some class.
+        UsageError: a class has too few images that can be read.
         CnnbenchError: the cache cannot be written.
     """
     with opened(source, top) as files:
         wanted = entries(files.names(), classes)
         on_progress(f"looking at the files of {dataset}", 0.0)
+
+        # The key covers the content of all files, so a changed file leads to another folder, and to decoding.
         folder = (cache or cache_folder()) / _key(files, wanted, shape)
         if not (folder / "index.json").is_file():
             _fill(
@@ -163,11 +169,13 @@ def read_images(  # what is read, as what, and where it is kept
                 lambda share: on_progress(f"decoding {len(wanted)} images once", share),
             )
 
+    # Training images come first, then those that are held out.
     kept = msgspec.json.decode((folder / "index.json").read_bytes(), type=Kept)
     count, labels = len(kept.labels) - kept.tests, np.array(kept.labels, dtype=np.int64)
+
+    # Images that cannot be decoded are left out, and may leave a class without any in one of the parts.
     in_both = set(labels[:count].tolist()) & set(labels[count:].tolist())
     few = [name for label, name in enumerate(classes) if label not in in_both]
-
     if few:
         raise UsageError(
             f"{source.files[0].path} holds too few images that can be read of {', '.join(few)}: one of {FOLDS} is "
@@ -189,7 +197,7 @@ def _notes(kept: Kept) -> tuple[str, ...]:
 
 
 def _key(images: Folder | Zip, wanted: Sequence[Entry], shape: Shape) -> str:
-    """Return a checksum of the content of all images, their names and parts, and of how they are resized."""
+    """Return a checksum of the contents, names, classes and parts of all images, and of how they are resized."""
 
     def parts() -> Iterator[bytes]:
         yield f"{shape} {RESIZE}".encode()
@@ -201,7 +209,7 @@ def _key(images: Folder | Zip, wanted: Sequence[Entry], shape: Shape) -> str:
 
 
 def _content(images: Folder | Zip, name: str) -> bytes:
-    """Return the bytes of an image, none where the file cannot be read: then it is left out like an empty one."""
+    """Return the bytes of an image, or none if the file cannot be read; it is then left out like an empty one."""
     try:
         return images.content(name)
     except OSError:
@@ -211,7 +219,7 @@ def _content(images: Folder | Zip, name: str) -> bytes:
 def _fill(
     folder: Path, images: Folder | Zip, wanted: Sequence[Entry], shape: Shape, on_progress: Callable[[float], None]
 ) -> None:
-    """Decode all images into `folder`, whole or not at all, training images first."""
+    """Decode all images into `folder`, completely or not at all, training images first."""
     ordered = sorted(wanted, key=lambda entry: entry.test)  # stable: the order within each part stays
     good: list[Entry] = []
     misnamed: list[str] = []
@@ -219,11 +227,14 @@ def _fill(
         with (part / PIXELS).open("wb") as file:
 
             def place(at: int, pixels: npt.NDArray[np.uint8]) -> None:
+                # Called only for images that could be decoded, so `good` is in the order of the pixels.
                 file.write(pixels.tobytes())
                 good.append(ordered[at])
 
+            # The files are read one by one, because together they may not fit into memory.
             contents = ((entry.name, _content(images, entry.name)) for entry in ordered)
             left_out = decode_all(_watched(contents, misnamed), len(ordered), shape, place, on_progress)
+
         kept = Kept(
             labels=tuple(entry.label for entry in good),
             tests=sum(entry.test for entry in good),
@@ -231,15 +242,16 @@ def _fill(
             misnamed=tuple(misnamed),
         )
         (part / "index.json").write_bytes(msgspec.json.encode(kept))
+
     on_progress(1.0)
 
 
-# How files of the common formats begin, and how they are named.
+# The first bytes of files in common formats, and the ends of their names.
 _HEADS = {b"\xff\xd8\xff": (".jpg", ".jpeg"), b"\x89PNG": (".png",), b"GIF8": (".gif",), b"BM": (".bmp",)}
 
 
 def _watched(contents: Iterator[tuple[str, bytes]], misnamed: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield `contents` on, and note those that are in another format than their names say."""
+    """Yield `contents` unchanged, and note in `misnamed` the files whose format is not the one that their names say."""
     for name, content in contents:
         suffixes = next((s for head, s in _HEADS.items() if content.startswith(head)), None)
         if suffixes is not None and not name.lower().endswith(suffixes):

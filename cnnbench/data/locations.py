@@ -1,4 +1,4 @@
-"""Where datasets are looked for, and what is said when they are not there."""
+"""Look for datasets, and say how to get one that is missing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cnnbench.spec import MissingError, Shape, UsageError
 # The environment variable that names a data folder.
 ENVIRONMENT = "CNNBENCH_DATA"
 
-# Where datasets are looked for last, and fetched to: `data` in the folder that one is in.
+# The last place to look for datasets, and the place to fetch them to: `data` in the current folder.
 DEFAULT = Path("data")
 
 _PIECE = 1 << 20
 
 
 def places(data_dir: str | None, environ: Mapping[str, str] = os.environ) -> Places:
-    """Return the folders to look through: `data_dir` if given, what `CNNBENCH_DATA` names, and `./data`.
+    """Return the folders to search: `data_dir` if given, the one that `CNNBENCH_DATA` names if set, and `./data`.
 
     Raises:
         UsageError: `data_dir` is no folder.
@@ -33,7 +33,7 @@ def places(data_dir: str | None, environ: Mapping[str, str] = os.environ) -> Pla
 
 
 def locate(spec: DatasetSpec, where: Places) -> Source:
-    """Return where the dataset lies.
+    """Return where the dataset is.
 
     Raises:
         MissingError: it is in none of the folders; the message says how to get it.
@@ -50,20 +50,22 @@ def locate(spec: DatasetSpec, where: Places) -> Source:
 def read(
     spec: DatasetSpec, wanted: Shape, *, data_dir: str | None = None, on_progress: OnProgress = no_progress
 ) -> Read:
-    """Return the dataset, found as `places` and `locate` do; `wanted` is the (channels, height, width) of an image.
+    """Return the dataset that `places` and `locate` find; `wanted` is the (channels, height, width) of an image.
 
     Raises:
-        MissingError: it is not there.
-        UsageError: a file of it is damaged, or not what it must be.
+        MissingError: the dataset is in none of the places.
+        UsageError: one of its files is damaged, or has the wrong content.
     """
     return spec.read(locate(spec, places(data_dir)), wanted, on_progress)
 
 
 def how_to_get(spec: DatasetSpec, folder: Path = DEFAULT) -> str:
-    """Return how the dataset gets into `folder`: by fetching it, or by hand."""
+    """Return how to get the dataset into `folder`: by fetching it, or by hand."""
     if not spec.downloads:
         return f"Needed: {spec.needs}."
     files = ", ".join(f"{d.name} (md5 {d.md5})" if d.md5 else d.name for d in spec.downloads)
+
+    # The files are named already, so of their addresses each folder is shown once.
     urls = " ".join(dict.fromkeys(d.urls[0].rpartition("/")[0] + "/" for d in spec.downloads))
     return (
         f"Get it with 'cnnbench data fetch {spec.name}', or put these files into {folder / spec.home}: {files}; "
@@ -72,7 +74,7 @@ def how_to_get(spec: DatasetSpec, folder: Path = DEFAULT) -> str:
 
 
 def md5_of(path: Path) -> str:
-    """Return the MD5 checksum of a file in hexadecimal: what datasets are published with; no protection."""
+    """Return a file's MD5 checksum in hexadecimal: datasets publish it, and it is no protection against attacks."""
     found = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as opened:
         while piece := opened.read(_PIECE):
@@ -84,7 +86,7 @@ def check_md5(file: File, dataset: str) -> None:
     """Check a file against its published checksum, if it has one.
 
     Raises:
-        UsageError: it is another one.
+        UsageError: the checksum is a different one.
     """
     if file.md5 is not None and (found := md5_of(file.path)) != file.md5:
         raise UsageError(

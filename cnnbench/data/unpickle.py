@@ -1,4 +1,4 @@
-"""Read pickles that hold arrays, lists, strings and numbers, and refuse every other one before anything of it runs."""
+"""Read pickles of arrays, lists, strings and numbers, and refuse every other pickle before any of it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 
 from cnnbench.spec import UsageError
 
-# All that a pickle may name: what arrays are made of. Lists, dictionaries, strings and numbers need no name.
+# The only names that a pickle may use: those that make arrays. Lists, dictionaries, strings and numbers need none.
 _ADMITTED = frozenset(
     {
         ("numpy.core.multiarray", "_reconstruct"),
@@ -19,13 +19,13 @@ _ADMITTED = frozenset(
 
 
 class _Restricted(pickle.Unpickler):
-    """Knows how arrays are made, and nothing else."""
+    """An unpickler that can make arrays, and nothing else."""
 
     def find_class(self, module: str, name: str) -> object:
-        """Return what an admitted name stands for.
+        """Return the object that an admitted name stands for.
 
         Raises:
-            UsageError: it is another name.
+            UsageError: the name is not admitted.
         """
         if (module, name) not in _ADMITTED:
             raise UsageError(
@@ -38,7 +38,7 @@ class _Restricted(pickle.Unpickler):
 
 
 def _empty_array(kind: type, shape: tuple[int, ...], code: bytes) -> object:
-    """Return what a pickled array is filled into: numpy's own function is private, and takes other classes too."""
+    """Return an empty array for a pickled one to fill; numpy's own function is private, and admits other classes."""
     import numpy as np
 
     del shape, code  # always (0,) and b"b": the real ones follow
@@ -48,10 +48,10 @@ def _empty_array(kind: type, shape: tuple[int, ...], code: bytes) -> object:
 
 
 def load_pickle(content: bytes, where: str) -> object:
-    """Return what a pickle holds; strings of Python 2 become bytes. `where` names it in errors.
+    """Return the content of a pickle, with Python 2's strings as bytes; `where` names the pickle in errors.
 
     Raises:
-        UsageError: it is damaged, or holds something that is not admitted.
+        UsageError: the pickle is damaged, or holds something that is not admitted.
     """
     try:
         return _Restricted(io.BytesIO(content), encoding="bytes").load()

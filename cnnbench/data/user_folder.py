@@ -1,4 +1,4 @@
-"""A folder of one's own, with a folder of images for each class."""
+"""A dataset in a user's own folder, which holds a folder of images for each class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEWEST_CLASSES = 2
 
 
 def spec_of(name: str) -> DatasetSpec:
-    """Return the dataset `folder:PATH`, whose classes are the folders in PATH by name.
+    """Return the dataset `folder:PATH`; the names of the folders in PATH are its classes.
 
     Raises:
         UsageError: there is no such folder, or it holds fewer than two folders.
@@ -22,6 +22,7 @@ def spec_of(name: str) -> DatasetSpec:
     if not root.is_dir():
         raise UsageError(f"Dataset '{name}': there is no folder '{root}'. Give one that holds a folder for each class.")
 
+    # Sorted, so that the numbers of classes do not depend on the file system; hidden folders are no classes.
     classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
     if len(classes) < FEWEST_CLASSES:
         there = f"only '{classes[0]}'" if classes else "none"

@@ -1,1 +1,1 @@
-"""A gate: does a change make a model slower? Measured side by side, judged by its interval, written for CI."""
+"""Gate a change in CI: measure it and its base in turns, and judge each slowdown by its interval."""

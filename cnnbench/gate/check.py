@@ -1,4 +1,4 @@
-"""What the pytest fixture does: from a model, an example and a baseline to the verdict of a gate."""
+"""Check a model against a baseline for the pytest fixture, and return the report of a gate."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from cnnbench.gate.verdict import GateReport
 from cnnbench.models.user_object import called, save_model
 from cnnbench.spec import Shape, UsageError
 
-# Time for one check's first measurement: enough for tens of rounds of a model of some milliseconds.
+# Time for the first measurement of one check. A model of a few milliseconds gets tens of rounds in it.
 DEFAULT_BUDGET = "30s"
 
+# Numbers in the shape of one image (channels, height, width), and in that of a batch of images.
 _ONE_IMAGE = 3
 _BATCH = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a check is told beside its models, as it is written on the command line of pytest or in its file."""
+    """Settings of a check beside its models, as written on the command line of pytest or in its configuration file."""
 
     budget: object = DEFAULT_BUDGET
     threshold: object = DEFAULT_THRESHOLD
@@ -43,20 +44,23 @@ class Settings:
 def check(model: object, example: object, baseline: object, settings: Settings) -> GateReport:
     """Measure `model` against `baseline` and return the report.
 
-    `model` is a function that makes a model, or a model; so is `baseline`, or it is the name of a git revision. Of
-    `example`, a batch or its shape, only the shape counts.
+    `model` is a model, or a function that makes one. `baseline` is the same, or the name of a git revision. `example`
+    is a batch or its shape; only the shape counts.
 
     Raises:
-        UsageError: something that is given is wrong, or several tests are running at once.
+        UsageError: an argument is wrong, or several tests are running at once.
     """
     _check_alone()
     batch_size, shape = shape_of(example)
     wishes = replace(_wishes(settings), batch_sizes=(batch_size,), input_shape=shape)
 
     with tempfile.TemporaryDirectory(prefix="cnnbench-check-") as folder:
+        # The run folder is temporary too: the test gets the report and nothing else.
         wishes = replace(wishes, output=Path(folder) / "run")
         if isinstance(baseline, str):
             return _against_revision(model, baseline, wishes)
+
+        # Worker processes cannot reach the objects of this process, so both models are written into files.
         name = called(model)
         built = SidePair(
             base=save_model(Path(folder) / "base", baseline), head=save_model(Path(folder) / "head", model)
@@ -70,7 +74,7 @@ def check(model: object, example: object, baseline: object, settings: Settings) 
 
 
 def _check_alone() -> None:
-    """Refuse to measure beside other tests, which would take the cores.
+    """Refuse to measure beside other tests, because they would take the cores.
 
     Raises:
         UsageError: pytest-xdist runs several tests at once.
@@ -84,7 +88,9 @@ def _check_alone() -> None:
 
 
 def shape_of(example: object) -> tuple[int, Shape]:
-    """Return the batch size and one image's shape of `example`: a batch, its shape (4 numbers), or an image's (3).
+    """Return the batch size of `example` and the shape of one image.
+
+    `example` is a batch, its shape (4 numbers), or the shape of one image (3 numbers).
 
     Raises:
         UsageError: it is none of these.
@@ -92,9 +98,11 @@ def shape_of(example: object) -> tuple[int, Shape]:
     if isinstance(example, (tuple, list)):
         numbers = tuple(example)
         if len(numbers) in (_ONE_IMAGE, _BATCH) and all(isinstance(n, int) and n > 0 for n in numbers):
+            # A shape without a batch stands for a batch of one image.
             return (1, numbers) if len(numbers) == _ONE_IMAGE else (numbers[0], numbers[1:])
         raise UsageError(f"The example {example!r} is no shape. Write (batch, channels, height, width).")
 
+    # The attributes tell a tensor as well as its class does, and torch need not be imported for them.
     tensor: Any = example
     if not (hasattr(tensor, "is_floating_point") and hasattr(tensor, "shape")):
         raise UsageError(
@@ -110,14 +118,16 @@ def shape_of(example: object) -> tuple[int, Shape]:
 
 
 def _wishes(settings: Settings) -> GateOptions:
-    """Return what the settings ask for.
+    """Return the settings as the options of a gate.
 
     Raises:
-        UsageError: one of them cannot be read.
+        UsageError: a setting cannot be read.
     """
     if settings.inconclusive not in ("pass", "fail"):
         raise UsageError(f"'{settings.inconclusive}' is not what an inconclusive check can do: pass or fail.")
 
+    # The option types of the command line read the texts, so both places accept the same words and units.
+    # Batch sizes and input shape are left open here: `check` takes them from the example.
     try:
         return GateOptions(
             variants=Words().convert(_text(settings.variants), None, None),
@@ -135,7 +145,7 @@ def _wishes(settings: Settings) -> GateOptions:
 
 
 def _text(variants: object) -> object:
-    """Return a list of variants as it is written."""
+    """Return a list of variants as the text of the option; return anything else as it is."""
     return ",".join(map(str, variants)) if isinstance(variants, (list, tuple)) else variants
 
 
@@ -151,15 +161,16 @@ def _against_revision(model: object, revision: str, wishes: GateOptions) -> Gate
 
 
 def _place(model: object) -> tuple[Path, str]:
-    """Return the file of a function or class, and its name in there, by which another revision has it too.
+    """Return the file of a function or class and its name there; another revision is searched for both.
 
     Raises:
-        UsageError: it is not at the top level of a module.
+        UsageError: it is not at the top level of a module, or it is part of an installed package.
     """
     module = sys.modules.get(getattr(model, "__module__", None) or "")
     name = getattr(model, "__qualname__", "")
     file = getattr(module, "__file__", None)
 
+    # The name must lead back to this very object. It does not for a lambda or for a function inside another one.
     if file is None or getattr(module, name, None) is not model:
         raise UsageError(
             f"{called(model)} cannot be found in another revision: a function or class at the top level of a module is "

@@ -1,4 +1,4 @@
-"""The verdict of a gate as text: for a terminal, a job summary, a spreadsheet and programs."""
+"""Write the report of a gate as plain text, as Markdown for a job summary, as CSV, and as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ READING = (
 
 
 def to_table(report: GateReport) -> str:
-    """Return the verdict as plain text."""
+    """Return the report as plain text."""
     grid = tabulate([_row(cell) for cell in report.cells], _HEADINGS, tablefmt="simple", disable_numparse=True)
     notes = [f"Note: {note}" for note in report.notes]
     sentences = [cell.sentence for cell in report.cells]
@@ -50,7 +50,8 @@ def _past_table(report: GateReport) -> tuple[str, ...]:
 
 
 def to_markdown(report: GateReport) -> str:
-    """Return the verdict as Markdown, as it stands in the summary of a CI job."""
+    """Return the report as Markdown for the summary of a CI job."""
+    # Sentences hold names and error messages, and Markdown would read their underscores and asterisks as markup.
     bullets = [f"- {escape(text)}" for text in (*(cell.sentence for cell in report.cells), *report.notes)]
     machine = report.environment
     where = (
@@ -59,6 +60,7 @@ def to_markdown(report: GateReport) -> str:
         f"{report.question.head}, the threshold {percent(report.question.threshold)}."
     )
 
+    # Each part is a block of its own: Markdown needs a blank line around headings, tables and lists.
     parts = [
         f"## cnnbench gate: {'FAIL' if report.failed else 'PASS'}",
         f"**{escape(report.sentence)}**",
@@ -74,12 +76,14 @@ def to_markdown(report: GateReport) -> str:
 
 
 def to_csv(report: GateReport) -> str:
-    """Return one row a cell under `HISTORY_COLUMNS`; empty means not measured."""
+    """Return one row for each cell under `HISTORY_COLUMNS`; an empty field was not measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HISTORY_COLUMNS)
+
     question, machine = report.question, report.environment
     for cell in report.cells:
+        # Three columns for each of the two measurements: the slowdown, its lower bound and its upper bound.
         slowdowns = [part for one in (cell.first, cell.again) for part in _parts(one)]
         values = (report.started, cell.model, cell.variant, cell.batch_size, cell.verdict, *slowdowns)
         sides = (cell.base_latency_s, cell.head_latency_s, question.base, question.head, question.threshold)
@@ -88,11 +92,11 @@ def to_csv(report: GateReport) -> str:
 
 
 def to_json(report: GateReport) -> str:
-    """Return all of the report as one indented JSON object; null means not measured."""
+    """Return the whole report as one indented JSON object; null means not measured."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
 
 
-# Every format by the name that the command line takes.
+# The formats by the names that the command line takes.
 GATE_WRITERS = MappingProxyType[str, Callable[[GateReport], str]](
     {"table": to_table, "markdown": to_markdown, "csv": to_csv, "json": to_json}
 )
@@ -110,7 +114,7 @@ def _row(cell: GateCell) -> tuple[str, ...]:
 
 
 def _names(one: GateCell | Past) -> tuple[str, str, str]:
-    """Return what the first three columns of both tables say: which model, how, and at which batch size."""
+    """Return the first three columns of both tables: model, variant and batch size."""
     return one.model, one.variant or DASH, DASH if one.batch_size is None else str(one.batch_size)
 
 

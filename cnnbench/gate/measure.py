@@ -1,4 +1,4 @@
-"""Two sides of the same models, such as two revisions, measured side by side: each model one group of two cells."""
+"""Measure the two sides of each model, such as two revisions, as groups of two cells."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LATE = "the budget was spent before its turn; give a larger --budget"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SidePair:
-    """One model on both sides: the names that build it."""
+    """The names from which workers build one model on each side."""
 
     base: str
     head: str
@@ -45,7 +45,7 @@ class SidePair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hosts:
-    """Where the workers of each side come from; it is one host where both sides have the same environment."""
+    """The hosts that start the workers of each side; they are the same host if the sides share an environment."""
 
     base: Host
     head: Host
@@ -53,20 +53,23 @@ class Hosts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sides:
-    """What workers say of both sides: their environments, and what each model is, or why there is none, by name."""
+    """The environment of each side, and the models of both sides by name, as workers found them.
+
+    A model that was not found holds the error that says why.
+    """
 
     base: Environment
     head: Environment
     known: Mapping[str, Known]
 
     def lacking(self, name: str) -> bool:
-        """Return whether there is no such model."""
+        """Return whether the model `name` was not found."""
         return self.known[name].error is not None
 
 
 @contextmanager
 def hosting_sides(request: Request, base_python: str | None) -> Iterator[Hosts]:
-    """Have hosts for both sides; `base_python` is the interpreter of the base's own environment, if it has one."""
+    """Yield hosts for both sides; `base_python` is the interpreter of BASE's own environment, if it has one."""
     with hosting(request) as head:
         if base_python is None:
             yield Hosts(base=head, head=head)
@@ -76,7 +79,7 @@ def hosting_sides(request: Request, base_python: str | None) -> Iterator[Hosts]:
 
 
 def look(hosts: Hosts, pairs: Sequence[SidePair]) -> Sides:
-    """Return what the workers of both sides are and find."""
+    """Return the environments of both sides, and the models of `pairs` as their workers find them."""
     head = environment_of(hosts.head)
     known = {}
     for pair in pairs:
@@ -87,17 +90,19 @@ def look(hosts: Hosts, pairs: Sequence[SidePair]) -> Sides:
 
 
 def groups_of(request: Request, pairs: Sequence[SidePair], sides: Sides) -> tuple[Group, ...]:
-    """Return a group for each pair that both sides have, under each variant and at each batch size of `request`.
+    """Return a group for each pair that both sides have, for each variant and batch size of `request`.
 
-    The base comes first. Both are measured at one input shape, that of `request` or of the head. There is no A/A
-    control: that equal processes differ is what the rounds show, and nothing is called slower that is not so twice.
+    BASE comes first. Both cells have one input shape, that of `request` or of HEAD. There is no A/A control: rounds
+    show how much equal processes differ, and a cell fails only if it is slower in two measurements.
 
     Raises:
-        MissingError: this machine cannot do a variant.
+        MissingError: this machine cannot run a variant.
     """
     section = request.sections[0]
     found = []
+
     for pair in pairs:
+        # A model that one side lacks has nothing to be compared with; the session reports it without measuring.
         if sides.lacking(pair.base) or sides.lacking(pair.head):
             continue
         for variant in _variants(request, sides.head):
@@ -112,6 +117,7 @@ def groups_of(request: Request, pairs: Sequence[SidePair], sides: Sides) -> tupl
                     seed=request.seed,
                     budget=request.budget,
                 )
+                # The cells of a group differ in the model alone: equal seeds give both the same input.
                 found.append(Group(cases=(replace(head, model=pair.base), head)))
 
     return tuple(found)
@@ -120,9 +126,13 @@ def groups_of(request: Request, pairs: Sequence[SidePair], sides: Sides) -> tupl
 def _variants(request: Request, environment: Environment) -> tuple[Variant, ...]:
     threads, asked = threads_of(request), request.sections[0].variants
     names: list[str] = []
+
+    # `split_variants` always puts the reference first, as a run needs it; a gate measures it only on request.
     for name in split_variants(asked)[0 if REFERENCE in asked else 1 :]:
         every = native_variants(device="cpu", threads=threads, environment=environment) if name == "all" else (name,)
         names += every
+
+    # A variant of `all` may have been named as well; each is measured once.
     found = tuple(dict.fromkeys(parse_variant(name, device="cpu", threads=threads) for name in names))
     for variant in found:
         possible = support(variant, device="cpu", environment=environment)
@@ -132,13 +142,16 @@ def _variants(request: Request, environment: Environment) -> tuple[Variant, ...]
 
 
 def once_more(group: Group, seed: int) -> Group:
-    """Return `group` with another seed for weights, inputs and orders."""
+    """Return `group` with another seed for weights, inputs and the orders of cells."""
     return replace(group, cases=tuple(replace(case, seed=seed) for case in group.cases))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deadline:
-    """When a measurement of groups began (monotonic), the seconds that it may take, and the half-width that ends it."""
+    """The time for a measurement of groups: its start (monotonic) and the seconds that it may take.
+
+    `target` is the half-width of the interval, relative, at which a group is precise.
+    """
 
     begin: float
     total_s: float
@@ -146,15 +159,15 @@ class Deadline:
 
 
 def measure_sides(hosts: Hosts, sides: Sides, groups: Sequence[Group], times: Deadline, hooks: Hooks) -> None:
-    """Measure `groups` round by round, and hand over the record of each case at the end of each round.
+    """Measure `groups` round by round, and pass the record of each case to the hooks at the end of each round.
 
-    A group that is precise leaves the rounds, and its time goes to the others.
+    A group that is precise has no more rounds, and its time goes to the others.
     """
     _Measuring(hosts, sides, times, hooks).all(groups)
 
 
 class _Measuring:
-    """Groups of two sides while they are measured."""
+    """The measurement of some groups, with its hosts and its deadline."""
 
     def __init__(self, hosts: Hosts, sides: Sides, times: Deadline, hooks: Hooks) -> None:
         self._hosts = hosts
@@ -164,9 +177,12 @@ class _Measuring:
         self._deadline = times.begin + times.total_s
 
     def all(self, groups: Sequence[Group]) -> None:
-        """Measure all groups once, then those that are not precise again, while there is time."""
+        """Measure each group once, then measure groups that are not precise again while there is time."""
         with scratch_folder() as scratch:
             running = [self._prepared(group, scratch) for group in groups]
+
+            # First rounds may begin until the budget is exceeded by a tenth. Groups whose turn comes later get records
+            # that say why they have no times.
             latest = self._times.begin + FIRST_ROUND_MOST * self._times.total_s
             for group in running:
                 if time.monotonic() > max(latest, self._deadline):
@@ -177,6 +193,7 @@ class _Measuring:
                 self._round(group, 0.0)
                 self._check_scores(group, scratch)
 
+            # The time left, over that of one round of each group, is about how many more rounds each will have.
             while fitting := self._fitting(running):
                 left_s = self._deadline - time.monotonic()
                 chosen = next_of(fitting)
@@ -189,16 +206,18 @@ class _Measuring:
         return GroupRounds(self._hosts.head, group, limits, target=self._times.target, others=others)
 
     def _fitting(self, running: Sequence[GroupRounds]) -> list[GroupRounds]:
-        """Return the groups that are not precise and that have time for one more round."""
+        """Return the groups that are not precise and whose next round fits into the time left."""
         prior = priors_of(running)
         left_s = self._deadline - time.monotonic()
         return [one for one in running if one.last_s <= left_s and not one.finished(prior["cpu"])]
 
     def _round(self, group: GroupRounds, rounds_left: float) -> None:
         number, started = group.rounds, time.time()
+        # Progress names the model of HEAD, which is the second case.
         case = group.group.cases[1]
         self._on_progress(f"round {number + 1}: {case.model} {case.variant.name} batch {case.batch_size}")
         for seen in group.measure(deadline=self._deadline, rounds_left=rounds_left, on_progress=self._on_progress):
+            # Time lost to failed cells is added to the budget.
             self._deadline += seen.lost_s
             self._on_record(group, seen.case, seen, started, number)
 
@@ -207,20 +226,22 @@ class _Measuring:
         left_s = max(0.0, self._deadline - now)
         self._hooks.on_progress(Progress(text=text, elapsed_s=now - self._times.begin, remaining_s=left_s))
 
-    def _on_record(  # whose, of what, with which result, since when, in which round
+    def _on_record(  # the group, its case, the result, the start, and the number of the round
         self, group: GroupRounds, case: Case, got: HasOutcome | Failure, started: float, number: int = 0
     ) -> None:
-        """Hand over the record of what `case` gave."""
+        """Pass the record of `case` to the group and to the hooks."""
         record = as_record(case, self._environment_of(group, case), got, started=started, number=number)
-        self._deadline += sum(record.samples("compile_s"))  # compiling is apart from the budget
+        self._deadline += sum(record.samples("compile_s"))  # the budget does not include compiling
         group.add(record)
         self._hooks.on_record(record)
 
     def _check_scores(self, group: GroupRounds, scratch: str) -> None:
-        """Measure the numerical error of both cells, if their variant has one."""
+        """Measure the numerical error of both cells; the reference variant has none."""
         for case in group.group.cases:
             if case.variant.name == REFERENCE:
                 continue
+
+            # A worker of its own computes the error, on the side of the cell, when the timed workers have ended.
             check = replace(case, role="numerics")
             host = self._hosts.base if _of_base(group, case) else self._hosts.head
             job = Job(case=check, scratch=scratch, memory_limit_bytes=limit_of(check))
@@ -237,6 +258,6 @@ def _of_base(group: GroupRounds, case: Case) -> bool:
 
 
 def _emulated(group: Group, environment: Environment) -> Mapping[Case, str]:
-    """Return why the cells run, but not natively."""
+    """Return the cells that the machine can only emulate, with the reason."""
     judged = {case: support(case.variant, device=case.device, environment=environment) for case in group.cases}
     return {case: found.reason for case, found in judged.items() if found.status == "emulated"}

@@ -1,4 +1,4 @@
-"""From what a gate is asked to what is measured: two revisions in folders, or two models, and what to ask of them."""
+"""Turn the options of a gate into a `Gate` of two revisions in folders, or of two models."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from cnnbench.spec import Request, Section, Shape, UsageError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateOptions:
-    """What a gate is told beside its two sides; `threshold` is a share, `budget_s` the time of the first measurement.
+    """Options of a gate beside its two sides.
 
-    `base_python` is the interpreter of BASE's own environment; `same_environment`: both are measured here though their
-    requirements differ.
+    `threshold` is a share, `budget_s` the seconds of the first measurement. `base_python` is the interpreter of BASE's
+    own environment. `same_environment`: measure both sides in the present environment if their requirements differ.
     """
 
     variants: tuple[str, ...]
@@ -45,19 +45,21 @@ class GateOptions:
 
 @contextmanager
 def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: GateOptions, here: Path) -> Iterator[Gate]:
-    """Have the gate of the models `names` in two revisions of the repository around `here`.
+    """Yield the gate of the models `names` in two revisions of the repository around `here`.
 
-    Without `head` it is the working tree. The revisions lie in folders as long as this lasts.
+    Without `head`, HEAD is the working tree. The folders of the revisions exist until the context ends.
 
     Raises:
-        UsageError: there is no such repository or revision, or the requirements differ and nothing says what to do.
+        UsageError: there is no such repository or revision, or the requirements differ and no option says what to do.
     """
     request = _request(f"gate {base} {head or ''}".strip(), wishes)
     top = top_of(here)
     paths = [_inside(top, here, name) for name in names]
 
+    # SIGTERM must end the gate as Ctrl-C does; otherwise the folders of the revisions would be left behind.
     with sigterm_interrupts(), checked_out(top, base, head) as (before, after):
         _check_built_ins(paths, before, after, top)
+        # Workers build a model from the folder of its side; records name it by its commit, which outlives the folder.
         entries = [
             Entry(
                 built=SidePair(base=in_tree(before.folder, path), head=in_tree(after.folder, path)),
@@ -79,10 +81,10 @@ def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Gate
 
 
 def of_files(base: str, head: str, wishes: GateOptions) -> Gate:
-    """Return the gate of two models from outside, such as FILE.py:FACTORY.
+    """Return the gate of the models `base` and `head`, such as FILE.py:FACTORY.
 
     Raises:
-        UsageError: one of them is not there, or both are the same.
+        UsageError: one of them does not exist, or both are the same.
         MissingError: a package is not installed.
     """
     if base == head:
@@ -94,7 +96,7 @@ def of_files(base: str, head: str, wishes: GateOptions) -> Gate:
 
 
 def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: GateOptions) -> Gate:
-    """Return the gate of one model in two models; `sides` are what BASE and HEAD are called."""
+    """Return the gate of the two models in `entry`; `sides` are the names of BASE and HEAD."""
     return Gate(
         question=_question(*sides, wishes),
         request=_request(title, wishes),
@@ -112,6 +114,7 @@ def _question(base: str, head: str, wishes: GateOptions) -> Question:
 
 
 def _request(title: str, wishes: GateOptions) -> Request:
+    # The section names no models: the entries of the gate do, with a name for each side.
     request = Request(
         title=title,
         sections=(Section(models=(), variants=wishes.variants, batch_sizes=wishes.batch_sizes),),
@@ -126,7 +129,7 @@ def _request(title: str, wishes: GateOptions) -> Request:
 
 
 def _inside(top: Path, here: Path, name: str) -> str:
-    """Return `name` with its file as a path from `top` on; as it is given it starts there, or in the folder `here`."""
+    """Return `name` with its file as a path from `top`; the given path may also start in the folder `here`."""
     if name.endswith(".py"):
         raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a model.")
     if ".py:" not in name:
@@ -139,10 +142,10 @@ def _inside(top: Path, here: Path, name: str) -> str:
 
 
 def _check_built_ins(names: Sequence[str], before: Revision, after: Revision, top: Path) -> None:
-    """Refuse the name of a built-in where it would mean the installed package on both sides.
+    """Refuse the name of a built-in if it would mean the installed package on both sides.
 
     Raises:
-        UsageError: names it, and how models of another repository are named.
+        UsageError: the message names the built-in, and says how to name models of another repository.
     """
     built_in = next((name for name in names if not is_outside(name)), None)
     if built_in is None or any((one.folder / OURS / "models").is_dir() for one in (before, after)):
@@ -154,12 +157,13 @@ def _check_built_ins(names: Sequence[str], before: Revision, after: Revision, to
 
 
 def _requirement_notes(before: Revision, after: Revision, wishes: GateOptions) -> tuple[str, ...]:
-    """Return what a reader must know where the revisions require different packages.
+    """Return the notes for the reader of a report if the revisions require different packages.
 
     Raises:
-        UsageError: they do, and nothing says in which environments to measure.
+        UsageError: they do, and no option says in which environment to measure.
     """
     differing = differing_requirements(before.folder, after.folder)
+    # An environment that was made for BASE has its packages, so a difference between the sides is wanted.
     if wishes.base_python is not None:
         return _python_notes(wishes)
     if not differing:
@@ -178,6 +182,6 @@ def _requirement_notes(before: Revision, after: Revision, wishes: GateOptions) -
 
 
 def _python_notes(wishes: GateOptions) -> tuple[str, ...]:
-    """Return that BASE had an environment of its own, if it had."""
+    """Return the note that BASE had an environment of its own, if it had one."""
     python = wishes.base_python
     return () if python is None else (f"BASE was measured with its own environment: {python}",)

@@ -1,4 +1,4 @@
-"""Git revisions as folders: find them, check them out side by side for a while, and compare what they require."""
+"""Find git revisions, check them out side by side in temporary folders, and compare their requirements."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pathlib import Path
 
 from cnnbench.spec import MissingError, UsageError
 
-# Digits of a commit that are shown.
+# Digits of a commit hash that are shown.
 SHORT = 8
 
-# Files in a repository's root that pin what it runs with.
+# Files in the root of a repository that pin its packages.
 LOCKS = ("requirements*.txt", "requirements*.lock", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
 
 PROJECT = "pyproject.toml"
 
-# What git sets for its hooks, where it would mean another repository or index than ours.
+# Variables that git sets for its hooks. A gate that runs in a hook would be led to another repository or index by them.
 _OWN_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Revision:
-    """One side: what it is called, its commit (None: the working tree as it stands), and the folder that holds it."""
+    """One side of a gate: its name, its commit (None: the working tree as it is), and the folder that holds it."""
 
     name: str
     commit: str | None
@@ -36,15 +36,15 @@ class Revision:
 
     @property
     def tag(self) -> str:
-        """The short text that tells it from others."""
+        """The short text that tells the revision from others."""
         return "working-tree" if self.commit is None else self.commit[:SHORT]
 
 
 def top_of(folder: Path) -> Path:
-    """Return the root of the repository that `folder` is in.
+    """Return the root of the repository around `folder`.
 
     Raises:
-        UsageError: it is in none.
+        UsageError: the folder is in no repository.
         MissingError: git is not installed.
     """
     done = _git(folder, "rev-parse", "--show-toplevel")
@@ -58,20 +58,24 @@ def top_of(folder: Path) -> Path:
 
 @contextmanager
 def checked_out(top: Path, base: str, head: str | None) -> Iterator[tuple[Revision, Revision]]:
-    """Have `base` and `head` (None: the working tree) of the repository `top` in folders, which are gone afterwards.
+    """Yield `base` and `head` (None: the working tree) of the repository `top` in folders, and remove these afterwards.
 
     Hooks of the repository do not run.
 
     Raises:
         UsageError: there is no such revision.
     """
+    # Both names are looked up first, so that a misspelt one leaves no worktree behind.
     commits = [_commit(top, base), None if head is None else _commit(top, head)]
+
     with tempfile.TemporaryDirectory(prefix="cnnbench-gate-", ignore_cleanup_errors=True) as scratch:
         folders = [Path(scratch) / side for side in ("base", "head")]
         try:
             for commit, folder in zip(commits, folders, strict=True):
                 if commit is not None:
                     _check_out(top, commit, folder)
+
+            # The working tree is measured where it is, with all changes that are not committed.
             one, two = (
                 Revision(
                     name="the working tree" if commit is None else f"{given} ({commit[:SHORT]})",
@@ -84,7 +88,7 @@ def checked_out(top: Path, base: str, head: str | None) -> Iterator[tuple[Revisi
         finally:
             for folder in folders:
                 if folder.exists():
-                    # forced twice, because one that is half made is locked
+                    # Forced twice, because a worktree that is half made is locked.
                     _git(top, "worktree", "remove", "--force", "--force", str(folder))
                     shutil.rmtree(folder, ignore_errors=True)
 
@@ -100,7 +104,7 @@ def _commit(top: Path, given: str) -> str:
 
 
 def _check_out(top: Path, commit: str, folder: Path) -> None:
-    # -c core.hooksPath: a hook of the user's, such as one that installs something, has no business here
+    # No hook may run here, for example one that installs packages after each checkout.
     done = _git(top, "-c", f"core.hooksPath={os.devnull}", "worktree", "add", "--detach", str(folder), commit)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["no message"]
@@ -108,8 +112,10 @@ def _check_out(top: Path, commit: str, folder: Path) -> None:
 
 
 def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run git in `folder`; in a session of its own, so that Ctrl-C does not stop it from tidying up."""
+    """Run git in `folder`, in a session of its own so that Ctrl-C does not stop it while it tidies up."""
     environment = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
+
+    # The caller judges the return code, because it knows what the user asked for.
     try:
         return subprocess.run(
             ["git", *words],
@@ -127,7 +133,7 @@ def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def differing_requirements(base: Path, head: Path) -> tuple[str, ...]:
     """Return the files whose requirements differ between the repositories in two folders.
 
-    Of pyproject.toml count the dependencies and the Python that it wants; of requirements files comments do not count.
+    In pyproject.toml only the dependencies and the Python version count. In requirements files comments do not count.
     """
     names = sorted({found.name for root in (base, head) for pattern in LOCKS for found in root.glob(pattern)})
     differing = [name for name in names if _pins(base / name) != _pins(head / name)]
@@ -137,7 +143,7 @@ def differing_requirements(base: Path, head: Path) -> tuple[str, ...]:
 
 
 def _pins(file: Path) -> Sequence[str] | None:
-    """Return the lines of a file that pin something, None if there is no such file."""
+    """Return the lines of a file without comments and empty lines, None if there is no such file."""
     if not file.is_file():
         return None
     lines = (line.partition(" #")[0].strip() for line in file.read_text(errors="replace").splitlines())
@@ -145,12 +151,17 @@ def _pins(file: Path) -> Sequence[str] | None:
 
 
 def _wants(file: Path) -> object:
-    """Return what a pyproject.toml asks for, nothing where there is none; the text of one that cannot be read."""
+    """Return the requirements in a pyproject.toml, or its text if it cannot be parsed.
+
+    A file that does not exist has none.
+    """
     text = file.read_text(errors="replace") if file.is_file() else ""
     try:
         whole = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return text
+
+    # Older projects that use Poetry have their dependencies in its table instead of in `project`.
     project = whole.get("project", {})
     poetry = whole.get("tool", {}).get("poetry", {})
     return (

@@ -1,4 +1,4 @@
-"""What the command `gate` and the pytest fixture share: measure two sides into a run folder, and judge them."""
+"""Run a gate: measure two sides, judge them, and write the files of the run folder."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from cnnbench.record import Record, Run
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError
 from cnnbench.store import Store
 
-# Half-width of the 95 % interval, as a share of the threshold, at which measuring a cell ends early. With eight rounds
-# the 99 % bound is then a third of the threshold from the estimate, with six a little more.
+# Half-width of the 95 % interval, as a share of the threshold, at which a cell is precise and gets no more rounds. With
+# eight rounds the 99 % bound is then a third of the threshold away from the estimate, with six a little more.
 WIDTH_SHARE = 0.25
 
-# What a run folder gets beside the records.
+# Files of a run folder beside the records, by format.
 FILES = {"markdown": "gate.md", "csv": "gate.csv", "json": "gate.json"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A model on both sides: what builds it, and what the records call it."""
+    """One model on both sides: the names that build it, and the names in the records."""
 
     built: SidePair
     recorded: Compared
@@ -41,11 +41,11 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gate:
-    """All that is asked of a gate.
+    """The definition of a gate.
 
-    `request` has what is not about the sides: variants, batch sizes, input shape, threads, seed, budget. `folders` are
-    those that stand for a side, with what a person calls them; without any, a model that a side lacks is a mistake.
-    `output` None: a new folder in results. `history` is the file of earlier gates, which are shown.
+    `request` has what both sides share: variants, batch sizes, input shape, threads, seed, budget. `folders` are the
+    folders of the sides, with their names in messages. Without folders, a model that a side lacks is a mistake of the
+    user. `output` None: a new folder in results. `history` is the file of earlier gates, which the report shows.
     """
 
     question: Question
@@ -60,12 +60,12 @@ class Gate:
 
 
 def run_gate(gate: Gate) -> tuple[GateReport, Path]:
-    """Measure, judge, write the run folder, and return the report and the folder.
+    """Measure and judge both sides, write the run folder, and return the report and the folder.
 
     Raises:
-        UsageError: neither side has a model, the folder holds a run, or the history is none.
-        MissingError: a variant or a package cannot be had here.
-        KeyboardInterrupt: it was interrupted; the records until then are kept.
+        UsageError: neither side has a model, the folder holds a run, or the history file is no history.
+        MissingError: a variant cannot run here, or a package is not installed.
+        KeyboardInterrupt: the gate was interrupted; the records until then are kept.
     """
     now = datetime.now(UTC)
     folder = gate.output or run_folder(gate.request.title, now)
@@ -73,6 +73,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
     if store.load().items:
         raise UsageError(f"'{folder}' holds a run already, and a gate measures anew. Give a new folder with --output.")
 
+    # The history is read before anything is measured, so that a wrong file shows at once.
     past = () if gate.history is None else history.load(gate.history)
     run = Run(title=gate.request.title, command=gate.command, started=now.isoformat(timespec="seconds"))
     begin = time.monotonic()
@@ -85,8 +86,11 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
                 shown.line(f"What was measured is kept in {folder}; a gate starts anew.")
             raise
 
+    # The seconds that the run took are known only now, so it is recorded once more with them.
     wall_s = time.monotonic() - begin
     store.append(replace(run, wall_s=wall_s))
+
+    # Cells stand in the order in which the models were named, whether or not a side lacks one.
     compared = [entry.recorded for entry in gate.entries]
     cells = (*found.lacking, *gate_cells(compared, found.records, gate.question.threshold))
     report = gate_report(
@@ -122,7 +126,7 @@ class _Found:
 
 
 class _Measuring:
-    """A gate while it measures: all groups, and the suspected ones once more."""
+    """The measurements of a gate: all groups first, then the suspected groups once more."""
 
     def __init__(self, gate: Gate, store: Store, run: Run, shown: Display) -> None:
         self._gate = gate
@@ -132,6 +136,7 @@ class _Measuring:
         self._begin = time.monotonic()
         self._records: list[Record] = []
 
+        # From the names that build models, which may hold temporary folders, to the names in the records.
         self._names = {
             built: recorded
             for entry in gate.entries
@@ -142,7 +147,7 @@ class _Measuring:
         }
 
     def all(self) -> _Found:
-        """Measure, and return what came of it."""
+        """Measure all groups and then the suspected ones again, and return what was found."""
         gate = self._gate
         budget = gate.request.budget
         pairs = [entry.built for entry in gate.entries]
@@ -154,12 +159,15 @@ class _Measuring:
             sides = look(hosts, pairs)
             lacking = tuple(cell for entry in gate.entries if (cell := self._lacking(entry, sides)) is not None)
             groups = groups_of(gate.request, pairs, sides)
+
+            # An unknown model or variant has raised by now, so such a mistake leaves no run folder behind.
             if groups:
                 self._store.append(self._run)
                 self._declare(groups)
                 times = Deadline(begin=self._begin, total_s=budget.total_s, target=self._width())
                 measure_sides(hosts, sides, groups, times, self._hooks())
 
+        # The first hosts are closed by now: the second measurement starts its own.
         self._once_more(groups)
         notes = tuple(note for entry in gate.entries if (note := _shape_note(entry, sides, gate.request)) is not None)
         return _Found(sides=sides, records=tuple(self._records), lacking=lacking, notes=notes)
@@ -168,7 +176,7 @@ class _Measuring:
         return WIDTH_SHARE * self._gate.question.threshold
 
     def _declare(self, groups: Sequence[Group]) -> None:
-        """Say before anything is measured what will be done once more, so that nobody chooses that by the result."""
+        """Announce the second measurement before the first one begins, so that nobody decides on it by a result."""
         count = f"{len(groups)} cell{'s' if len(groups) > 1 else ''}"
         self._shown.line(
             f"{count}, BASE and HEAD in turns. What looks too slow is measured once more by new processes "
@@ -181,8 +189,12 @@ class _Measuring:
         again = [once_more(group, gate.request.seed + AGAIN) for group in groups if self._key(group) in suspects]
         if not again:
             return
+
         self._shown.line(f"{len(again)} of {len(groups)} looks too slow or broken: once more.")
+        # A suspected group has the same time as in the first measurement.
         begin, total_s = time.monotonic(), gate.request.budget.total_s * len(again) / len(groups)
+
+        # New hosts and another seed, so that an unlucky fork server or input does not cause the same slowdown again.
         with hosting_sides(gate.request, gate.base_python) as hosts:
             times = Deadline(begin=begin, total_s=total_s, target=self._width())
             measure_sides(hosts, look(hosts, ()), again, times, self._hooks())
@@ -209,24 +221,27 @@ class _Measuring:
         self._shown.on_progress(replace(progress, text=self._plain(progress.text), elapsed_s=elapsed_s))
 
     def _plain(self, text: str) -> str:
-        """Return `text` without folders that a person does not know."""
-        for built, recorded in sorted(self._names.items(), key=lambda pair: -len(pair[0])):  # one may begin another
+        """Return `text` with the names that the user knows instead of temporary folders."""
+        # Longest first, because one name may be the start of another.
+        for built, recorded in sorted(self._names.items(), key=lambda pair: -len(pair[0])):
             text = text.replace(built, recorded)
         for folder, name in self._gate.folders:
             text = text.replace(f"{folder}/", "").replace(str(folder), name)
         return text
 
     def _lacking(self, entry: Entry, sides: Sides) -> GateCell | None:
-        """Return the cell of a model that a side lacks, None where both have it.
+        """Return the cell of a model that one side lacks, None if both sides have it.
 
         Raises:
-            UsageError: neither has it, or one that was named itself.
-            MissingError: it cannot be had here.
+            UsageError: neither side has the model, or it is one of two models that the user named.
+            MissingError: the model needs a package that is not installed.
         """
         base, head = sides.known[entry.built.base], sides.known[entry.built.head]
         in_base, in_head = (None if one.error is None else self._plain(one.error) for one in (base, head))
         if in_base is None and in_head is None:
             return None
+
+        # Only a model that some revision has can be gone or new. In all other cases its name is a mistake.
         if not self._gate.folders or (in_base is not None and in_head is not None):
             missing = MissingError.exit_code in (base.exit_code, head.exit_code)
             raise (MissingError if missing else UsageError)(in_head or in_base)
@@ -235,7 +250,7 @@ class _Measuring:
 
 
 def _shape_note(entry: Entry, sides: Sides, request: Request) -> str | None:
-    """Return the note on a model whose input is another in HEAD, None where it is the same or was given."""
+    """Return the note on a model whose input shape differs in HEAD, None if it is equal or was given."""
     shapes = [sides.known[name].input_shape for name in (entry.built.base, entry.built.head)]
     if request.input_shape is not None or None in shapes or shapes[0] == shapes[1]:
         return None

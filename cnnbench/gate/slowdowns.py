@@ -1,4 +1,4 @@
-"""What one measurement of two sides shows: from its records to the slowdown of each cell, or why there is none."""
+"""Compute the slowdown of each cell from one measurement of two sides, or say why there is none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEW_ROUNDS = (
 )
 NO_BLOCKS = "the two sides have no block in common; give a larger --budget"
 
-# How a sentence says each status but `ok`.
+# The words for each status except `ok`.
 _STATES = {
     "failed": "failed",
     "timeout": "gave no answer",
@@ -34,7 +34,7 @@ _STATES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """One model on both sides: what it is called, and the names that stand for its sides in the records."""
+    """One model on both sides: its name in the report, and the names of its sides in the records."""
 
     name: str
     base: str
@@ -43,10 +43,10 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SideComparison:
-    """What one measurement shows of a cell: `slowdown` of HEAD, or why there is none.
+    """What one measurement shows for a cell: the `slowdown` of HEAD, or why there is none.
 
-    `slow`: the slowdown is above the threshold, with all cells of the measurement corrected for. `broken`:
-    what HEAD does where BASE can be measured. `unclear`: why nothing can be said. Latencies are medians in seconds.
+    `slow`: the slowdown is above the threshold, corrected for the number of cells in the measurement. `broken`: what is
+    wrong with HEAD where BASE can be measured. `unclear`: why nothing can be said. Latencies are medians in seconds.
     """
 
     slowdown: Slowdown | None = None
@@ -58,21 +58,22 @@ class SideComparison:
 
     @property
     def suspect(self) -> bool:
-        """Whether the cell is to be measured once more."""
+        """Whether the cell must be measured once more."""
         return self.slow or self.broken is not None
 
 
 def looks(
     compared: Sequence[Compared], records: Sequence[Record], *, time: int, threshold: float
 ) -> Mapping[Case, SideComparison]:
-    """Return what the measurement numbered `time` shows of each cell, by `Case.key()` of its BASE.
+    """Return what the measurement with number `time` shows for each cell, by `Case.key()` of its BASE.
 
-    The second measurement has the next seed.
-
-    `threshold` is the share of the base's time from which HEAD is too slow.
+    The second measurement has the next seed. `threshold` is the share of BASE's time from which HEAD is too slow.
     """
+    # The records of both measurements are in one sequence; only the seed tells them apart.
     seed = min((one.case.seed for one in records), default=0) + time
     cells = {cell.case: cell for cell in join([[one for one in records if one.case.seed == seed]]).cells}
+
+    # BASE and HEAD of a cell differ in the name of the model alone. Checks of the scores are no cells of their own.
     pairs = {
         case: (base, cells.get(replace(case, model=one.head)))
         for one in compared
@@ -80,6 +81,7 @@ def looks(
         if case.model == one.base and case.task in TIMED
     }
 
+    # A cell has few rounds, so all cells together say how rounds scatter.
     priors = priors_of((base, head) for base, head in pairs.values() if head is not None)
     found = {case: _look(base, head, priors, len(pairs)) for case, (base, head) in pairs.items()}
 
@@ -95,6 +97,8 @@ def _look(base: Cell, head: Cell | None, priors: Priors, cells: int) -> SideComp
 
     wrong = {side: _wrong(cell, side) for side, cell in (("BASE", base), ("HEAD", head))}
     look = partial(SideComparison, base_latency_s=base.middle("latency_s"), head_latency_s=head.middle("latency_s"))
+
+    # HEAD is to blame only if BASE can be measured and HEAD had its turn.
     if wrong["BASE"] is None and wrong["HEAD"] is not None and head.status != "not started":
         return look(broken=wrong["HEAD"])
     if reason := wrong["BASE"] or wrong["HEAD"]:
@@ -104,12 +108,13 @@ def _look(base: Cell, head: Cell | None, priors: Priors, cells: int) -> SideComp
     if effect is None:
         return look(unclear=NO_BLOCKS)
 
+    # The number of cells widens each bound, so that all bounds of the gate hold at once.
     slowdown = slowdown_of(effect, comparisons=cells)
     return look(slowdown=slowdown, unclear=FEW_ROUNDS if slowdown.low is None else None)
 
 
 def _wrong(cell: Cell, side: str) -> str | None:
-    """Return why the times of `cell` are of no use; None where they are."""
+    """Return why the times of `cell` cannot be used, None if they can."""
     if cell.status != "ok":
         return f"{side} {_STATES[cell.status]}: {cell.error or 'no reason was recorded'}"
     if scores_wrong(cell):

@@ -1,4 +1,4 @@
-"""What a gate says to a person: a sentence on each cell, and one on the whole."""
+"""Write the sentences of a gate: one for each cell, and one for the whole gate."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ def percent(share: float) -> str:
 
 
 def slower_by(share: float) -> str:
-    """Return how much slower or faster: "10.2 % slower", "0.4 % faster"."""
+    """Return a slowdown in words: "10.2 % slower", "0.4 % faster"."""
     return f"{abs(100 * share):.1f} % {'faster' if share < 0 else 'slower'}"
 
 
 def fail_sentence(label: str, first: SideComparison, again: SideComparison, threshold: float) -> str:
-    """Return the sentence on a cell that failed both times."""
+    """Return the sentence for a cell that failed in both measurements."""
     return f"{label}: {_phrase(first, threshold)}: FAIL, and again {_phrase(again, threshold)}"
 
 
 def unconfirmed_sentence(label: str, first: SideComparison, again: SideComparison | None, threshold: float) -> str:
-    """Return the sentence on a cell that was suspected, but not again, or was not measured again."""
+    """Return the sentence for a cell that was suspected only once, or that was not measured again."""
     if again is None:
         return f"{label}: {_phrase(first, threshold)}: INCONCLUSIVE, it was not measured once more"
     return f"{label}: {_phrase(first, threshold)}: INCONCLUSIVE, it is not so again: {_phrase(again, threshold)}"
 
 
 def pass_sentence(label: str, slowdown: Slowdown) -> str:
-    """Return the sentence on a cell that is known not to be slower by more than the threshold."""
+    """Return the sentence for a cell that is surely not slower by more than the threshold."""
     assert slowdown.high is not None
     most = f"at least {slower_by(slowdown.high)}" if slowdown.high < 0 else f"at most {slower_by(slowdown.high)}"
     return f"{label}: {slower_by(slowdown.center)} ({most}, {SURE}): PASS"
 
 
 def unclear_sentence(label: str, look: SideComparison, threshold: float) -> str:
-    """Return the sentence on a cell of which nothing is known."""
+    """Return the sentence for a cell of which too little is known."""
     if look.unclear is not None or look.slowdown is None:
         return f"{label}: INCONCLUSIVE, {look.unclear}"
     return f"{label}: {_phrase(look, threshold)}: INCONCLUSIVE, {percent(threshold)} lies in between"
 
 
 def lack_sentence(name: str, *, in_base: str | None, in_head: str | None, absent: bool) -> str:
-    """Return the sentence on a model that one side lacks, given the error of naming it there."""
+    """Return the sentence for a model that one side lacks, given the error of looking for it there."""
     if in_head is not None:
         what = "does not have it any more" if absent else "cannot make it any more"
         return f"{name}: HEAD {what}: FAIL. {in_head}"
@@ -57,10 +57,10 @@ def lack_sentence(name: str, *, in_base: str | None, in_head: str | None, absent
     return f"{name}: INCONCLUSIVE, BASE cannot make it here: {in_base}"
 
 
-def whole_sentence(  # who, by how much, which cells, and whether that stops a merge
+def whole_sentence(  # the sides, the threshold, the cells, and whether they stop a merge
     base: str, head: str, threshold: float, *, failing: Sequence[str], unclear: Sequence[str], failed: bool
 ) -> str:
-    """Return the sentence on all cells, given the labels of those that fail and of those that are unclear."""
+    """Return the sentence for the whole gate, given the labels of cells that fail and of cells that are unclear."""
     if failing:
         return f"FAIL: {listed(failing)} {_is(failing)} worse in {head} than in {base}."
     if unclear and failed:
@@ -76,7 +76,7 @@ def _is(names: Sequence[str]) -> str:
 
 
 def _phrase(look: SideComparison, threshold: float) -> str:
-    """Return what one measurement shows."""
+    """Return what one measurement shows, as a part of a sentence."""
     if look.slowdown is None or look.slowdown.low is None or look.slowdown.high is None:
         return look.broken or look.unclear or "nothing"
     center, low, high = look.slowdown.center, look.slowdown.low, look.slowdown.high

@@ -1,4 +1,4 @@
-"""Verdicts of a gate: from the records of two sides, all of it measured once and the suspected cells once more."""
+"""Judge the cells of a gate by two measurements: one of all cells, and one of the suspected cells once more."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from cnnbench.stats import Slowdown
 
 GateVerdict = Literal["pass", "fail", "inconclusive"]
 
-# The numbers of the first measurement, and of that of the suspected cells once more.
+# Numbers of the two measurements: of all cells, and of the suspected cells once more.
 FIRST, AGAIN = 0, 1
 
-# Earlier gates of a cell that a report shows: enough to see a creep, few enough to read. Our choice.
+# Earlier gates of a cell that a report shows: enough to show a creep, few enough to read.
 MOST_PAST = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateCell:
-    """What came of one model under one variant at one batch size; both are None where a side lacks the model.
+    """The result for one model under one variant at one batch size.
 
-    `first` and `again` are the slowdowns of HEAD in the two measurements, None where there is none. Latencies are the
-    medians of the first, in seconds. `sentence` says it all to a person.
+    `variant` and `batch_size` are None if a side lacks the model. `first` and `again` are the slowdowns of HEAD in the
+    two measurements, None if there is none. Latencies are medians of the first measurement, in seconds. `sentence` is
+    the result in words.
     """
 
     model: str
@@ -47,9 +48,9 @@ class GateCell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What is asked: whether anything is slower in `head` than in `base` by more than `threshold`, a share.
+    """The question of a gate: is anything in `head` slower than in `base` by more than the share `threshold`.
 
-    `inconclusive_fails`: what cannot be told counts as a failure.
+    `inconclusive_fails`: an inconclusive cell counts as a failure.
     """
 
     base: str
@@ -60,9 +61,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateReport:
-    """All that a gate says; `failed` is what stops a merge. `started` is UTC in ISO 8601, `wall_s` all that it took.
+    """The whole result of a gate.
 
-    `past` has what earlier gates said of these cells, as a history has it; nothing was judged by it.
+    `failed` stops a merge. `started` is UTC in ISO 8601, `wall_s` the seconds that the whole gate took. `past` has
+    earlier results of these cells from the history; no verdict uses them.
     """
 
     question: Question
@@ -78,10 +80,11 @@ class GateReport:
 
 
 def lacking(name: str, *, in_base: str | None, in_head: str | None, absent: bool) -> GateCell:
-    """Return the cell of a model that one side lacks, given the error that naming it there gave, None on the other.
+    """Return the cell of a model that one side lacks, given the error of looking for it there (None: it was found).
 
-    `absent`: it is not there at all, rather than broken. Gone from HEAD or broken there fails. New in HEAD passes, as
-    there is nothing to be slower than. What BASE has but cannot make in the environment of now is not judged.
+    `absent`: the model does not exist there, rather than being broken. A model that is gone from HEAD or broken there
+    fails. A model that is new in HEAD passes, because there is nothing to compare it with. A model that BASE has but
+    cannot build in the present environment is inconclusive.
     """
     verdict: GateVerdict = "pass" if absent else "inconclusive"
     if in_head is not None:
@@ -91,7 +94,7 @@ def lacking(name: str, *, in_base: str | None, in_head: str | None, absent: bool
 
 
 def suspected(compared: Sequence[Compared], records: Sequence[Record], threshold: float) -> frozenset[Case]:
-    """Return the cells that are to be measured once more, by `Case.key()` of their BASE."""
+    """Return the cells that must be measured once more, by `Case.key()` of their BASE."""
     seen = looks(compared, records, time=FIRST, threshold=threshold)
     return frozenset(case for case, look in seen.items() if look.suspect)
 
@@ -99,9 +102,9 @@ def suspected(compared: Sequence[Compared], records: Sequence[Record], threshold
 def gate_cells(compared: Sequence[Compared], records: Sequence[Record], threshold: float) -> tuple[GateCell, ...]:
     """Return the verdict on each cell.
 
-    `fail`: HEAD is slower by more than the threshold (one-sided, 99 % confidence over all cells of the gate together),
-    or is broken where BASE is not, and that was so again when it was measured once more. `pass`: with 99 % confidence
-    HEAD is slower by the threshold at most. `inconclusive`: all else.
+    `fail`: in both measurements HEAD is slower by more than the threshold, or is broken where BASE is not. The bound is
+    one-sided, with 99 % confidence over all cells of the gate together. `pass`: HEAD is slower by the threshold at
+    most, with 99 % confidence. `inconclusive`: everything else.
     """
     names = {one.base: one.name for one in compared}
     again = looks(compared, records, time=AGAIN, threshold=threshold)
@@ -121,9 +124,11 @@ def gate_report(
     wall_s: float,
     past: Sequence[Past] = (),
 ) -> GateReport:
-    """Return the report on all `cells`; of `past`, all that a history has, it shows the last of each cell."""
+    """Return the report on all `cells`; it shows the last results of each cell in `past`, the whole history."""
     failing = [cell.label() for cell in cells if cell.verdict == "fail"]
     unclear = [cell.label() for cell in cells if cell.verdict == "inconclusive"]
+
+    # What stops a merge is apart from the verdict: the user chooses what an inconclusive cell counts as.
     failed = bool(failing) or (question.inconclusive_fails and bool(unclear))
     verdict: GateVerdict = "inconclusive" if unclear else "pass"
     if failing:
@@ -146,7 +151,7 @@ def gate_report(
 
 
 def _past_of(cell: GateCell, past: Sequence[Past]) -> list[Past]:
-    """Return what `past` has of the same model under the same variant at the same batch size."""
+    """Return the results in `past` of the same model, variant and batch size."""
     key = (cell.model, cell.variant, cell.batch_size)
     return [one for one in past if (one.model, one.variant, one.batch_size) == key]
 
@@ -155,6 +160,7 @@ def _cell(name: str, case: Case, first: SideComparison, again: SideComparison | 
     label = f"{name} {case.variant.name} batch {case.batch_size}"
     verdict, sentence = _judged(label, first, again, threshold)
 
+    # The latencies are those of the first measurement, the only one that every cell has.
     return GateCell(
         model=name,
         variant=case.variant.name,
@@ -171,6 +177,7 @@ def _cell(name: str, case: Case, first: SideComparison, again: SideComparison | 
 def _judged(
     label: str, first: SideComparison, again: SideComparison | None, threshold: float
 ) -> tuple[GateVerdict, str]:
+    # A suspected cell can fail but not pass: if the measurements disagree, neither of them is believed.
     if first.suspect:
         if again is not None and again.suspect:
             return "fail", words.fail_sentence(label, first, again, threshold)

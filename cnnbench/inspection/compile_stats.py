@@ -1,4 +1,4 @@
-"""What torch.compile made of a model: graphs, breaks, recompilations; and a guard against recompiling in a sample."""
+"""Read what torch.compile made (graphs, breaks, recompilations), and guard samples against recompiling."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cnnbench.spec import InvalidError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompileFacts:
-    """How many graphs were made, where a graph had to be left, and how often a function was compiled once more."""
+    """How many graphs torch.compile made, how often it had to leave one, and how often it compiled a function again."""
 
     graphs: int
     graph_breaks: int
     recompiles: int
 
     def since(self, before: CompileFacts) -> CompileFacts:
-        """Return what came after `before`."""
+        """Return what was added after `before`."""
         return CompileFacts(
             graphs=self.graphs - before.graphs,
             graph_breaks=self.graph_breaks - before.graph_breaks,
@@ -27,10 +27,10 @@ class CompileFacts:
 
 
 def compile_facts() -> CompileFacts:
-    """Return what torch.compile did in this process so far.
+    """Return what torch.compile has done in this process so far.
 
-    Graphs and breaks are torch's own counters, which its guide to troubleshooting names (torch._dynamo.utils.counters);
-    recompilations are the compilations of each function after its first. No public interface tells them.
+    Graphs and breaks come from torch's own counters (torch._dynamo.utils.counters), which its troubleshooting guide
+    names. Recompilations are the compilations of each function after its first. No public interface reports them.
     """
     from torch._dynamo.convert_frame import FRAME_COMPILE_COUNTER
     from torch._dynamo.utils import counters
@@ -44,14 +44,14 @@ def compile_facts() -> CompileFacts:
 
 @contextmanager
 def no_recompiles() -> Iterator[None]:
-    """Be where nothing may be compiled any more: around a measured sample of a compiled variant.
+    """Guard a measured sample of a compiled variant: nothing may be compiled inside.
 
-    It looks at torch's counter before and after, so it costs the passes nothing; torch's own guard, the stance
-    fail_on_recompile, adds a microsecond to each call, 4 % of a small model. The first use imports the compiler, so
-    it is not for other variants.
+    It reads torch's counter before and after, so it costs the passes nothing. Its first use imports the compiler, so it
+    is for compiled variants alone. torch's own guard, the stance fail_on_recompile, adds a microsecond to each call,
+    4 % of a small model.
 
     Raises:
-        InvalidError: something was compiled inside, so the sample holds compiling or other code than the rest.
+        InvalidError: something was compiled inside, so the sample holds compile time, or runs other code than the rest.
     """
     before = _compilations()
     yield
@@ -66,7 +66,7 @@ def _compilations() -> int:
 
 
 def _last_reason() -> str:
-    """Return why torch compiled last, such as ": tensor 'x' size mismatch"; empty where it compiled something new."""
+    """Return why torch compiled last, such as ": tensor 'x' size mismatch"; empty if it compiled something new."""
     from torch._dynamo.utils import get_compilation_metrics
 
     reason = next((m.recompile_reason for m in reversed(get_compilation_metrics()) if m.is_forward), None)

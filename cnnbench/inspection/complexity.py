@@ -1,4 +1,4 @@
-"""Counts what a model costs on paper: parameters, multiply-adds, bytes, and its table of layers."""
+"""Count what a model costs on paper: parameters, multiply-adds, bytes, and its table of layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from cnnbench.record import Measurement, Outcome
 from cnnbench.runners import Assignment
 from cnnbench.spec import CnnbenchError, Shape
 
-# fvcore does the arithmetic; above this it would take longer than anyone waits (some seconds on one core).
+# Most multiply-adds for fvcore, which does the arithmetic: some seconds on one core. More would take longer than
+# anyone waits.
 FVCORE_MAX_MACS = 10**11
 
 _RANDOM_FILLS = frozenset(
@@ -27,16 +28,16 @@ _RANDOM_FILLS = frozenset(
 
 
 class _ZeroFill(TorchFunctionMode):
-    """Fills with zeros where random numbers are asked for: no count depends on the values of weights."""
+    """Fill with zeros in place of random numbers: no count depends on the values of weights."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Replace a random fill, pass on everything else."""
+        """Replace a random fill, and pass on every other call."""
         return args[0].zero_() if func in _RANDOM_FILLS else func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counted:
-    """A model that was counted, where, and the image it was given."""
+    """A counted model, on the device where it was counted, with the image that it was given and the count."""
 
     model: nn.Module
     images: torch.Tensor
@@ -46,9 +47,9 @@ class Counted:
 def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Outcome:
     """Return counts and layer table of a fresh eager fp32 model for one image (channels, height, width).
 
-    Nothing is timed. `build` is called two or three times: on the meta device, where shapes suffice and no arithmetic
-    is done, and on the CPU where that fails and for fvcore, which traces values. Random state, the attention fast
-    path, warning filters and logging are left as they were.
+    Nothing is timed. `build` is called two or three times: first on the meta device, which needs shapes alone and does
+    no arithmetic. It is called on the CPU if that fails, and for fvcore, which traces values. Random state, the
+    attention fast path, warning filters and logging are left as they were.
 
     Raises:
         CnnbenchError: the model does not take such an image, or returns no tensor.
@@ -60,8 +61,10 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
         raise CnnbenchError(f"The model returned a {type(count.output).__name__} that holds no tensor.")
 
     layers = count.watch.layers()
+    # Two other counters check torch's numbers. If one fails, the count is missing and a note says why.
     by_fvcore, about_fvcore = _fvcore(build, input_shape, count.macs)
     by_torchinfo, about_torchinfo = _attempt("torchinfo", lambda: count_torchinfo(model, counted.images, layers))
+    # Buffers, such as the statistics of BatchNorm, are stored with the weights and count among their bytes.
     stored = (*model.parameters(), *model.buffers())
     quantities = {
         "params": sum(p.numel() for p in model.parameters()),
@@ -69,6 +72,7 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
         "macs": count.macs,
         "macs_fvcore": by_fvcore,
         **_torchinfo_quantities(by_torchinfo),
+        # a scalar output is one class
         "classes": output.shape[-1] if output.dim() else 1,
         "weight_bytes": sum(t.numel() * t.element_size() for t in stored),
         "activation_bytes": count.watch.activation_bytes(),
@@ -87,10 +91,10 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
 
 
 def count_pass(build: Callable[[], nn.Module], input_shape: Shape) -> Counted:
-    """Return what torch counts in a pass of one image, on the meta device where the model allows it.
+    """Return what torch counts in a pass of one image, on the meta device if the model allows it.
 
-    Some models compute with tensors while they are built: these are built on the CPU and then moved. What fails
-    there too, because it looks at values, is run on the CPU; errors are those of `measure_complexity`.
+    Some models compute with tensors while they are built. These are built on the CPU and then moved to the meta device.
+    Some fail there too, because they look at values. These run on the CPU. Errors are those of `measure_complexity`.
     """
     for built_on in ("meta", "cpu"):
         try:
@@ -103,6 +107,8 @@ def count_pass(build: Callable[[], nn.Module], input_shape: Shape) -> Counted:
 def _count(build: Callable[[], nn.Module], input_shape: Shape, *, built_on: str, run_on: str) -> Counted:
     with _fresh(built_on):
         model = build().float().eval().to(run_on)
+
+    # An image of zeros will do: no count depends on its values.
     with _fresh(run_on):
         images = torch.zeros(1, *input_shape)
         try:
@@ -117,6 +123,7 @@ def _fvcore(build: Callable[[], nn.Module], input_shape: Shape, macs: int) -> tu
     if macs > FVCORE_MAX_MACS:
         return None, f"fvcore is left out above {FVCORE_MAX_MACS / 1e9:.0f} G multiply-adds, as it does the arithmetic."
 
+    # fvcore traces values, so it gets a model of its own on the CPU.
     def count() -> tuple[int, str]:
         with _fresh("cpu"):
             return count_fvcore(build().float().eval(), torch.zeros(1, *input_shape), macs)
@@ -128,10 +135,11 @@ _Count = TypeVar("_Count")
 
 
 def _attempt(counter: str, count: Callable[[], tuple[_Count, str]]) -> tuple[_Count | None, str]:
-    """Return what a second counter says; where it cannot follow the model, None and a note."""
+    """Return the result of a second counter, or None and a note if it cannot follow the model."""
     try:
         return count()
     except Exception as error:
+        # torchinfo wraps the error of the model, which says more, in one of its own.
         cause = error.__cause__ or error
         first = str(cause).strip().partition("\n")[0]
         return None, f"{counter} cannot count this model ({type(cause).__name__}: {first})."
@@ -139,7 +147,7 @@ def _attempt(counter: str, count: Callable[[], tuple[_Count, str]]) -> tuple[_Co
 
 @contextmanager
 def _fresh(device: str) -> Iterator[None]:
-    """Build and run on `device` with zeros for weights, the random state and the warning filters put back after."""
+    """Build and run on `device` with zeros for weights; restore the random state and the warning filters after."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device(device), _ZeroFill():
         warnings.simplefilter("ignore")
         yield

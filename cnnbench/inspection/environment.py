@@ -1,4 +1,4 @@
-"""The environment of a worker: versions, processor, device and what it does natively; one operation per question."""
+"""Describe a worker: versions, processor, device and what it does natively; one operation answers each question."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from cnnbench import machine
 from cnnbench._version import __version__
 from cnnbench.record import Environment
 
-# Names under which Linux lists processors' bf16 products (x86: AVX-512 BF16, AMX; Arm: BF16).
+# Processor flags by which Linux lists bf16 products (x86: AVX-512 BF16, AMX; Arm: BF16).
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
-# CUDA compute capability from which tensor cores take bf16 (Ampere).
+# Lowest CUDA compute capability whose tensor cores take bf16 (Ampere).
 _BF16_CAPABILITY = (8, 0)
 
 
 def probe() -> Environment:
-    """Return the environment of this process; initialises CUDA where there is a device."""
+    """Return the environment of this process; this initialises CUDA if there is a device."""
     import torch
 
     on_cuda = torch.cuda.is_available()
     name, blocker = machine.compiler()
+
+    # `gpu`, `cuda` and `driver` are None without a CUDA device.
     return Environment(
         cnnbench=__version__,
         python=platform.python_version(),
@@ -48,6 +50,7 @@ def _driver() -> str | None:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
+    # nvidia-smi prints a line for each GPU; all GPUs share one driver.
     asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         return (

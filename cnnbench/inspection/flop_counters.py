@@ -1,4 +1,4 @@
-"""Multiply-adds of one forward pass by three counters (torch, fvcore, torchinfo), and why they differ."""
+"""Count the multiply-adds of one forward pass by torch, fvcore and torchinfo, and say why the counts differ."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _NO_ARITHMETIC = _NO_KERNEL | {"clone", "copy_", "_to_copy", "arange"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchCount:
-    """What FlopCounterMode counted, the operators it has no formula for, the calls of modules, and the output.
+    """What FlopCounterMode counted, the operators that it has no formula for, the calls of modules, and the output.
 
-    `operator_calls`: calls of ATen operators that start a kernel, thus copies too, but neither views nor allocations.
+    `operator_calls`: calls of ATen operators that start a kernel. Copies count; views and allocations do not.
     """
 
     macs: int
@@ -39,7 +39,7 @@ class TorchCount:
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts all calls that start a kernel, and by name those that `known` does not hold; copies only among all."""
+    """Count all calls that start a kernel, and by name those outside `known`; copies count only among all."""
 
     def __init__(self, known: Mapping[Any, Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -48,10 +48,11 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count and pass on."""
+        """Count the call and pass it on."""
         packet = func.overloadpacket
         name = packet.__name__
         if not func.is_view:
+            # a comparison adds 0 or 1
             self.all += name not in _NO_KERNEL
             self.calls[name] += packet not in self.known and name not in _NO_ARITHMETIC
         return func(*args, **(kwargs or {}))
@@ -60,16 +61,19 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
     """Run `model` once on one image (1, C, H, W) and return what torch's own counter says.
 
-    `no_grad` and not `inference_mode`: under the latter, composite operators reach the counter whole and count as
-    nothing. Attention's fast path is one operator without a formula, so it is off meanwhile.
+    The pass runs under `no_grad`. Under `inference_mode`, composite operators would reach the counter whole and count
+    as nothing. Attention's fast path is one operator without a formula, so it is off during the pass.
     """
+    # FlopCounterMode counts a multiply-add as two FLOPs.
     flops = FlopCounterMode(display=False)
     watch = LayerHooks(macs_so_far=lambda: flops.get_total_flops() // 2)
     with watch.on(model), torch.no_grad(), _slow_attention(), flops, _Operators(flops.flop_registry) as operators:
         output = model(images)
+
     return TorchCount(
         macs=flops.get_total_flops() // 2,
         operator_calls=operators.all,
+        # the plus drops names with no call
         uncounted=+operators.calls,
         watch=watch,
         output=output,
@@ -77,18 +81,22 @@ def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
 
 
 def count_fvcore(model: nn.Module, images: torch.Tensor, macs: int) -> tuple[int, str]:
-    """Return fvcore's count and how it differs from `macs`; `model` and `images` have values, it traces them."""
+    """Return fvcore's count and how it differs from `macs`; fvcore traces values, so `model` and `images` need them."""
     with _quiet(), torch.no_grad(), _slow_attention():
         from fvcore.nn import FlopCountAnalysis
 
+        # Its own warnings are off: the note below says what differs.
         analysis = FlopCountAnalysis(model, images).unsupported_ops_warnings(enabled=False)
         analysis = analysis.uncalled_modules_warnings(enabled=False).tracer_warnings("none")
         operators = {name: round(count) for name, count in analysis.by_operator().items()}
         skipped = analysis.unsupported_ops()
+
+    # The difference has two parts: the products, which torch counts too, and other operators, such as normalisation.
     total = sum(operators.values())
     products = sum(count for name, count in operators.items() if name in _PRODUCTS) - macs
     parts = [f"{name} {count:+,}" for name, count in sorted(operators.items()) if name not in _PRODUCTS and count]
     if products:
+        # fvcore has no formula for attention, so its products are missing from the count.
         attention = sum(calls for name, calls in skipped.items() if "attention" in name)
         why = f" (attention in {attention} calls is not counted)" if attention else ""
         parts.append(f"convolutions and matrix products {products:+,}{why}")
@@ -97,7 +105,7 @@ def count_fvcore(model: nn.Module, images: torch.Tensor, macs: int) -> tuple[int
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchinfoCount:
-    """What torchinfo says of a model: multiply-adds, and the bytes of its input, of all outputs, of parameters."""
+    """What torchinfo says of a model: multiply-adds, and the bytes of the input, of all outputs and of parameters."""
 
     macs: int
     input_bytes: int
@@ -106,7 +114,7 @@ class TorchinfoCount:
 
 
 def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer, ...]) -> tuple[TorchinfoCount, str]:
-    """Return torchinfo's counts and how the multiply-adds differ from those of `layers`, type by type."""
+    """Return torchinfo's counts, and how its multiply-adds differ from those of `layers`, type by type."""
     with _quiet(), _slow_attention():
         import torchinfo
         from torchinfo.torchinfo import clear_cached_forward_pass
@@ -115,6 +123,8 @@ def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer,
             summary = torchinfo.summary(model, input_data=images, verbose=0, mode="eval", device=images.device)
         finally:
             clear_cached_forward_pass()  # it would keep the model alive
+
+    # Sum both tables by the type of module, because the two name layers differently.
     theirs: Counter[str] = Counter()
     for layer in summary.summary_list:
         if layer.is_leaf_layer:
@@ -122,18 +132,21 @@ def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer,
     ours: Counter[str] = Counter()
     for row in layers:
         ours[row.kind] += row.macs
+
     count = TorchinfoCount(
         macs=int(summary.total_mult_adds),
         input_bytes=int(summary.total_input),
         output_bytes=int(summary.total_output_bytes),
         param_bytes=int(summary.total_param_bytes),
     )
+    # A Counter gives 0 for a type that only the other table has.
     differences = {kind: theirs[kind] - ours[kind] for kind in sorted(theirs | ours) if theirs[kind] != ours[kind]}
     parts = [f"{kind} {by:+,} ({_why(kind, by, theirs[kind])})" for kind, by in differences.items()]
     return count, _difference("torchinfo", count.macs - sum(ours.values()), parts)
 
 
 def _why(kind: str, by: int, theirs: int) -> str:
+    """Return why torchinfo counts `by` more multiply-adds than torch in modules of type `kind`."""
     if by < 0:
         return "counted once, not at each position" if theirs else "not counted: its operations are no leaf modules"
     if "Conv" in kind or "Linear" in kind:
@@ -152,7 +165,7 @@ def _difference(counter: str, by: int, parts: list[str]) -> str:
 
 @contextmanager
 def _slow_attention() -> Iterator[None]:
-    """Have attention computed by matrix products: fused forms hide them (from torch 2.11 on the CPU, for one)."""
+    """Compute attention by matrix products: fused forms hide them (for example on the CPU from torch 2.11 on)."""
     was = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -164,7 +177,7 @@ def _slow_attention() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence warnings and logging of counters, which report what the notes already say."""
+    """Silence the warnings and the logging of counters, which report what the notes already say."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""The kernels of a model's convolutions, as images."""
+"""Show the kernels of a model's convolutions as images."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import nn
 from cnnbench.models.convolutions import MOST_SIDE, convolution
 from cnnbench.visuals import COLOURS, ImageGrid, kernel_colours
 
-# Kernels, or feature maps of a layer, on one sheet: more are too small to see at the width of a page. Our choice.
+# Most kernels, or feature maps of a layer, on one sheet. More would be too small to see at the width of a page.
 MOST_TILES = 64
 
 
 def kernel_sheets(model: nn.Module, name: str, layers: Sequence[str]) -> list[ImageGrid]:
-    """Return a sheet for each of `layers`, of the first convolution where none is named.
+    """Return a sheet for each of `layers`, or for the first convolution if none is named.
 
-    Kernels of a layer with three inputs are shown in colours, each scaled so that grey is 0 and its largest weight is
-    full; others as numbers, one tile for each pair of input and output.
+    Kernels of a layer with three inputs are shown in colours. Each kernel is scaled: 0 is grey, and its largest weight
+    has full colour. Other kernels are shown as numbers, one tile for each pair of input and output.
 
     Raises:
         UnsupportedError: the model has no convolutions.
-        UsageError: a layer is none of them.
+        UsageError: a layer is not one of its convolutions.
     """
     return [_kernel_sheet(*convolution(model, name, layer)) for layer in layers or ("1",)]
 
@@ -31,12 +31,15 @@ def _kernel_sheet(name: str, layer: nn.Conv2d) -> ImageGrid:
     outputs, inputs, height, width = weights.shape
     title = f"{name}: {outputs} kernels of {inputs}x{height}x{width}"
 
+    # Three inputs are taken for red, green and blue.
     if inputs == COLOURS:
         pixels = kernel_colours(weights[:MOST_TILES])
         return ImageGrid(title=f"{title}, as colours{first_of(MOST_TILES, outputs)}", images=pixels)
+    # One input: grey images, or a depthwise convolution, whose groups have one channel each.
     if inputs == 1:
         return ImageGrid(title=f"{title}{first_of(MOST_TILES, outputs)}", images=weights[:MOST_TILES, 0], kind="values")
 
+    # A row of tiles for each output, a column for each input.
     shown = weights[:MOST_SIDE, :MOST_SIDE]
     part = f", the first {MOST_SIDE} inputs and outputs" if max(inputs, outputs) > MOST_SIDE else ""
 
@@ -50,5 +53,5 @@ def _kernel_sheet(name: str, layer: nn.Conv2d) -> ImageGrid:
 
 
 def first_of(most: int, known: int) -> str:
-    """Return what to say of a sheet that holds no more than the first `most` of what is known."""
+    """Return the words for a sheet that holds the first `most` of `known` tiles; empty if it holds all."""
     return f", the first {most}" if known > most else ""

@@ -1,4 +1,4 @@
-"""The table of layers: hooks that watch one forward pass and say what each module contributed."""
+"""Make the table of layers: hooks watch one forward pass and record what each module contributed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Call:
 
 @dataclass(kw_only=True, slots=True)
 class LayerHooks:
-    """Watches the modules of a model; `macs_so_far` is asked when a module starts and when it ends."""
+    """Watch the modules of a model; `macs_so_far` is read when a module starts and when it ends."""
 
     macs_so_far: Callable[[], int]
     calls: list[_Call] = field(default_factory=list)  # in the order of their starts
@@ -46,7 +46,7 @@ class LayerHooks:
 
     @contextmanager
     def on(self, model: nn.Module) -> Iterator[None]:
-        """Watch every module of `model` meanwhile."""
+        """Watch every module of `model` inside the context."""
         handles = []
         for name, module in model.named_modules():
             handles.append(module.register_forward_pre_hook(self._starter(name or ROOT)))
@@ -70,6 +70,7 @@ class LayerHooks:
         macs = self.macs_so_far() - call.macs_before
         call.own_macs = macs - call.inner_macs
         call.output = tuple(tensors(output))
+        # The caller must not count these multiply-adds as its own.
         if self._open:
             self._open[-1].inner_macs += macs
             self._open[-1].inner_calls += 1
@@ -78,8 +79,8 @@ class LayerHooks:
         """Return a row for each leaf call, and for other modules that compute or hold parameters themselves.
 
         MACs and parameters add up to those of the model, less `unused`. A parameter counts in the first row that
-        uses it. The parameters of submodules that are never called belong to the module that does their work, as
-        the output projection of nn.MultiheadAttention does.
+        uses it. Submodules that are never called give their parameters to the module that does their work. The
+        output projection of nn.MultiheadAttention is one.
         """
         return tuple(layer for _, layer in self.placed_layers())
 
@@ -88,13 +89,17 @@ class LayerHooks:
         called = {id(call.module) for call in self.calls}
         seen: set[int] = set()
         rows = []
+
         for at, call in enumerate(self.calls):
             holders = _holders(call.module, called, deep=call.computes)
+            # Parameters are told apart by identity, so that a shared one counts once.
             new = {id(p): p.numel() for module in holders for p in module.parameters(recurse=False)}
             params = sum(count for key, count in new.items() if key not in seen)
             seen.update(new)
+            # A module that only calls others has a row if it holds parameters of its own.
             if call.computes or params:
                 rows.append((at, _row(call, params)))
+
         return tuple(rows)
 
     def activation_bytes(self) -> int:
@@ -102,7 +107,7 @@ class LayerHooks:
         return sum(t.numel() * t.element_size() for call in self.calls if call.leaf for t in call.output)
 
     def unused(self, model: nn.Module) -> Mapping[str, int]:
-        """Return the outermost modules that no row holds, with their numbers of parameters."""
+        """Return the outermost modules that no row holds, with their parameter counts."""
         called = {id(call.module) for call in self.calls}
         held = {id(m) for call in self.calls for m in _holders(call.module, called, deep=call.computes)}
         return dict(_outside(model, "", held))
@@ -127,6 +132,7 @@ def _row(call: _Call, params: int) -> Layer:
 
 def _holders(module: nn.Module, called: set[int], *, deep: bool) -> Iterator[nn.Module]:
     """Yield the modules whose parameters a call of `module` uses: itself, and uncalled ones if it computes (`deep`)."""
+    # Lists and dicts of parameters are never called; they belong to the module around them in any case.
     yield module
     for child in module.children():
         if id(child) not in called and (deep or isinstance(child, nn.ParameterList | nn.ParameterDict)):
@@ -136,6 +142,7 @@ def _holders(module: nn.Module, called: set[int], *, deep: bool) -> Iterator[nn.
 def _outside(module: nn.Module, path: str, held: set[int]) -> Iterator[tuple[str, int]]:
     for name, child in module.named_children():
         params = sum(p.numel() for p in child.parameters())
+        # Look further down if a row holds a part of the child; otherwise the whole child is unused.
         if any(id(inner) in held for inner in child.modules()):
             yield from _outside(child, f"{path}{name}.", held)
         elif params:

@@ -1,4 +1,4 @@
-"""Peak memory of one cell, in a process of its own: the kernel's high-water mark, or what CUDA's allocator counted."""
+"""Measure the peak memory of a cell in its own process: the kernel's high-water mark, or CUDA's allocator counts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from cnnbench.variants import prepare
 if TYPE_CHECKING:
     from cnnbench.timing.loop import Work
 
-# Passes, or steps, whose peak is taken: a second one finds what the first left behind. Our choice.
+# Passes, or steps, whose peak is taken. The second one finds what the first left behind.
 MEASURED_PASSES = 2
 
-# More passes before those measured on CUDA: of a model with CUDA graphs the second one still records.
+# Extra passes before the measured ones on CUDA: a model with CUDA graphs still records in its second pass.
 CUDA_PASSES_BEFORE = 2
 
 _RESET_HIGH_WATER = "5"  # to /proc/PID/clear_refs, see proc(5)
@@ -36,17 +36,18 @@ _RESET_HIGH_WATER = "5"  # to /proc/PID/clear_refs, see proc(5)
 def run(assignment: Assignment) -> Outcome:
     """Return how much memory the case needs beyond a process that has torch imported: weights, one input, its passes.
 
-    Taken when it runs: building, reading weights and compiling come before, and what they needed at their height does
-    not count, nor what the compiler keeps. What stays for the passes does: weights, state of the optimiser, caches.
+    The peak is that of the passes. Building, reading weights and compiling come before: their own peaks do not count,
+    nor does what the compiler keeps. What stays for the passes counts: weights, state of the optimiser, caches.
 
-    On a CPU a tiny model makes the same passes first, because first ones load libraries (an optimiser imports 80 MB).
-    What a model left after an eager pass is added to the peak of further passes, of the compiled model where it is
-    one. On CUDA `peak_memory_bytes` is what was allocated at most and `reserved_memory_bytes` what was reserved.
+    On a CPU a tiny model makes the same passes first, because first passes load libraries (an optimiser imports 80 MB).
+    The result is the sum of two parts: what the model holds after an eager pass, and the peak of further passes. A
+    compiled variant makes these further passes compiled. On CUDA `peak_memory_bytes` is the most that was allocated,
+    and `reserved_memory_bytes` the most that was reserved.
 
     Raises:
-        UnsupportedError: the system does not tell the peak of a process.
+        UnsupportedError: the system does not report the peak of a process.
     """
-    gc.freeze()  # what the process began with is no garbage; looking through it takes 0.1 s and more each time
+    gc.freeze()  # objects from before are no garbage, and searching them takes 0.1 s and more each time
     try:
         return _on_cuda(assignment) if assignment.case.device == "cuda" else _on_cpu(assignment)
     finally:
@@ -55,16 +56,21 @@ def run(assignment: Assignment) -> Outcome:
 
 def _on_cpu(assignment: Assignment) -> Outcome:
     case, spec = assignment.case, assignment.spec
-    _reset_high_water()  # says whether it can be had, before anything is built
+    _reset_high_water()  # fails here, before anything is built, if the system has no high-water mark
+
+    # The tiny model loads the libraries, so that they do not count for the case.
     with _ready(spec, replace(case, input_shape=(3, 8, 8)), _tiny()) as (tiny, _), _eager(case):
         tiny.first()
 
+    # An eager pass of the case shows what its model holds, without the compiler.
     del tiny
     before = _private_bytes()
     with _ready(spec, case, assignment.build()) as (work, spare_bytes):
         with _eager(case):
             check_first(work.first())
         held = _private_bytes() - before
+
+        # Compile now: what that takes lies before the measured passes.
         if case.variant.compile_mode:
             work.first()
         peak = held - spare_bytes + peak_bytes(lambda: work.repeat(MEASURED_PASSES))
@@ -78,9 +84,12 @@ def _on_cuda(assignment: Assignment) -> Outcome:
         check_first(work.first())
         work.repeat(CUDA_PASSES_BEFORE)
         assignment.clock.synchronize()
+
+        # Give back what only the first passes needed, or it would count as reserved.
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+
         work.repeat(MEASURED_PASSES)
         assignment.clock.synchronize()
         found = {
@@ -93,9 +102,13 @@ def _on_cuda(assignment: Assignment) -> Outcome:
 
 @contextmanager
 def _ready(spec: ModelSpec, case: Case, model: nn.Module) -> Iterator[tuple[Work, int]]:
-    """Yield the passes or steps as they are timed, and the bytes of the inputs beyond one, which no user must hold."""
+    """Yield the passes or steps as they are timed, and the bytes of all inputs but one.
+
+    A user need not hold these spare inputs, so they are subtracted from the peak.
+    """
     prepared = prepare(model, case.variant, case.device)
     values = (INPUTS - 1) * case.batch_size * math.prod(case.input_shape)
+    # the variant decides how many bytes a value has
     spare_bytes = values * prepared.place(torch.empty(1)).element_size()
     if case.task == "train":
         yield training(spec, case, prepared), spare_bytes
@@ -105,7 +118,7 @@ def _ready(spec: ModelSpec, case: Case, model: nn.Module) -> Iterator[tuple[Work
 
 
 def _tiny() -> nn.Module:
-    """Return a model that loads what models use: convolution, normalisation, pooling, matrix product."""
+    """Return a small model that loads the code that models use: convolution, normalisation, pooling, matrix product."""
     return nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 2)
     )
@@ -113,7 +126,7 @@ def _tiny() -> nn.Module:
 
 @contextmanager
 def _eager(case: Case) -> Iterator[None]:
-    """Be where a compiled variant runs as it is written."""
+    """Run a compiled variant eagerly inside the context."""
     if not case.variant.compile_mode:
         yield
         return
@@ -124,11 +137,11 @@ def _eager(case: Case) -> Iterator[None]:
 def peak_bytes(work: Callable[[], object]) -> int:
     """Return how far memory rose above its present height while `work` ran, by the kernel's own high-water mark.
 
-    Before, freed memory that the allocator kept is given back, because `work` would fill it unseen: in a forked process
-    that may be a parent's. Pages of files, which are code that a first use brings in, are taken off.
+    Freed memory that the allocator kept is given back before, because `work` would fill it unseen. In a forked process
+    this memory may be the parent's. Pages of files are subtracted: they are code that a first use brings in.
 
     Raises:
-        UnsupportedError: the system does not tell the peak of a process.
+        UnsupportedError: the system does not report the peak of a process.
     """
     _give_back()
     _reset_high_water()
@@ -139,7 +152,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 
 
 def _private_bytes() -> int:
-    """Return the memory in use that is no page of a file."""
+    """Return the bytes of memory in use, without pages of files."""
     _give_back()
     status = _status_bytes()
     return status["VmRSS"] - status["RssFile"]
@@ -147,7 +160,7 @@ def _private_bytes() -> int:
 
 def _give_back() -> None:
     gc.collect()
-    with suppress(AttributeError):  # only glibc has it, and others keep less
+    with suppress(AttributeError):  # only glibc has it; other C libraries keep less
         ctypes.CDLL(None).malloc_trim(0)
 
 

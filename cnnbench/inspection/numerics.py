@@ -1,4 +1,4 @@
-"""How far a variant's scores are from those of fp64 with the same weights, on real images."""
+"""Measure the numerical error of a variant against fp64 with the same weights, on real images."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from cnnbench.timing.job import check_first, inference
 from cnnbench.training.evaluate import main_logits
 from cnnbench.variants import Prepared, prepare
 
-# A variant's error may be so many times that of eager in its own precision, by precision. Our choice, twice what was
-# seen over 20 models on a CPU: with channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to
-# 1.8 times as far where 3x3 convolutions prevail; 16-bit variants up to 1.3 times. A wrong model is off by far more.
+# Largest error of a variant, as a multiple of the error of eager in the same precision. It is twice what was seen over
+# 20 models on a CPU. With channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to 1.8 times as
+# far where 3x3 convolutions prevail. 16-bit variants were off up to 1.3 times as far. A wrong model is off by far more.
 ALLOWED_TIMES = {"fp32": 4.0, "tf32": 2.0, "amp_bf16": 3.0, "amp_fp16": 3.0, "bf16": 3.0}
 
-# An error of so many machine epsilons of the precision is always allowed: eager may happen to be exact. Our choice.
+# An error of this many machine epsilons of the precision is always allowed, because eager may happen to be exact.
 FLOOR_EPSILONS = 4.0
 
-# Images are compared until there are 64 or fp64 took 1 s, and at least one. Our choice.
+# The comparison ends after 64 images, or when fp64 has taken 1 s. It has at least one image.
 MOST_IMAGES = 64
 FP64_S = 1.0
 
-# BatchNorm's statistics are taken of as many images as hold so many pixels, 4 to 64. Our choice: 8 of 224 x 224.
+# BatchNorm's statistics come from as many images as hold this many pixels (8 of 224 x 224), from 4 to 64 images.
 CALIBRATION_PIXELS = 8 * 224 * 224
 LEAST_CALIBRATION = 4
 
@@ -52,22 +52,23 @@ _WEIGHT_DIMENSIONS = 4
 def run(assignment: Assignment) -> Outcome:
     """Return how the case's scores differ from eager fp64 with the same weights.
 
-    `max_relative_error` is the largest ||y - y64|| / ||y64|| (2-norm over an image's scores) of all images compared;
-    `numerics_allowed` is `ALLOWED_TIMES` that of plain eager in the variant's precision (for autocast: the model cast
-    to its 16-bit type), at least `FLOOR_EPSILONS`. A compiled variant also tells its first call, graphs, breaks and
-    recompilations. Without trained weights BatchNorm's statistics are taken from real images first: with those that a
-    model starts with, scores of a deep one are far from what they ever are in use.
+    `max_relative_error` is the largest ||y - y64|| / ||y64|| (2-norm over an image's scores) of all images compared.
+    `numerics_allowed` is `ALLOWED_TIMES` that of plain eager in the variant's precision, and at least `FLOOR_EPSILONS`.
+    For autocast, plain eager is the model cast to its 16-bit type. A compiled variant also reports its first call,
+    graphs, breaks and recompilations. Without trained weights, BatchNorm's statistics are taken from real images first.
+    With its initial statistics, the scores of a deep model are far from those in use.
 
     Raises:
         InvalidError: scores are not finite, or the variant's weights or input are not laid out as it says.
-        UnsupportedError: the model cannot run in fp64, or has no images as input. Where only the comparison fails,
-            a compiled variant still tells what compiling made, and the reason as a note.
+        UnsupportedError: the model cannot run in fp64, or does not take images. If only the comparison fails, a
+            compiled variant still reports what compiling made, with the reason as a note.
     """
     case = assignment.case
     model = assignment.build().to(case.device).eval()
     if case.weights == "none":
         calibrate(model, case.input_shape, case.seed)
 
+    # `prepare` changes the model in place, so fp64 and plain eager start from a copy.
     original = deepcopy(model)
     prepared = prepare(model, case.variant, case.device)
     check_layout(prepared, case)
@@ -75,6 +76,7 @@ def run(assignment: Assignment) -> Outcome:
     with _mode(prepared):
         first_call_s = _first_call_s(assignment, prepared)
 
+    # A model that fails in fp64 has nothing to compare with, but what compiling made is a result.
     try:
         scores_64 = _scores_fp64(original.double(), assignment)
     except UnsupportedError as error:
@@ -83,23 +85,27 @@ def run(assignment: Assignment) -> Outcome:
         found = _compile_measurements(first_call_s, compile_facts().since(before))
         return Outcome(measurements=found, notes=(str(error),))
 
+    # Round up to whole batches, as compiled code wants them, and cut off the scores beyond those of fp64.
     batches = tuple(_batches(case, -(-len(scores_64) // case.batch_size)))
     scores = _scores(prepared, batches)[: len(scores_64)]
     found = _compile_measurements(first_call_s, compile_facts().since(before)) if before else ()
+
+    # Free the variant first: eager may need as much memory.
     del prepared, model
     own = _scores(_eager(original, case), batches)[: len(scores_64)]
-    if not bool(scores_64.any()):  # models whose last layer starts at zero; any error would seem infinite or none
+    if not bool(scores_64.any()):  # the last layer starts at zero; any error would seem infinite or none
         return Outcome(measurements=found, notes=("every score is 0 with these weights, so there is no error to tell",))
 
     return Outcome(measurements=(*found, *_compared(case.variant.precision, scores_64, scores, own)))
 
 
 def calibrate(model: nn.Module, shape: Shape, seed: int) -> None:
-    """Set BatchNorm's running statistics to those of real images; all else stays in evaluation mode."""
+    """Set BatchNorm's running statistics to those of real images; other modules stay in evaluation mode."""
     parts = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     if not parts:
         return
 
+    # Small images hold few pixels, so more of them are taken.
     count = min(MOST_IMAGES, max(LEAST_CALIBRATION, CALIBRATION_PIXELS // (shape[-2] * shape[-1])))
     first = next(model.parameters())
     images = real_images(shape, count, seed).to(device=first.device, dtype=first.dtype)
@@ -113,16 +119,19 @@ def calibrate(model: nn.Module, shape: Shape, seed: int) -> None:
     with torch.no_grad():
         model(images)
 
+    # Only the statistics are to change.
     for part, momentum in zip(parts, momenta, strict=True):
         part.momentum = momentum
         part.eval()
 
 
 def check_layout(prepared: Prepared, case: Case) -> None:
-    """Look whether weights and input lie as the variant says; one channel or 1x1 weights are both layouts at once.
+    """Check that weights and input are laid out as the variant says.
+
+    Tensors with one channel and 1x1 weights have both layouts at once.
 
     Raises:
-        InvalidError: naming the weight, or the input.
+        InvalidError: a weight or the input is not; the message names it.
     """
     if not case.variant.channels_last:
         return
@@ -138,12 +147,12 @@ def check_layout(prepared: Prepared, case: Case) -> None:
 
 @contextmanager
 def _mode(prepared: Prepared) -> Iterator[None]:
-    with torch.no_grad(), prepared.context():  # no_grad as in the timed cell, whose compiled code is to be found again
+    with torch.no_grad(), prepared.context():  # no_grad as in the timed cell, so that its compiled code is found
         yield
 
 
 def _first_call_s(assignment: Assignment, prepared: Prepared) -> float:
-    """Return the seconds of the first call, made as the timed cell makes it: inside it and the wait for the device."""
+    """Return the seconds of the first call, made as in the timed cell, with the wait for the device inside."""
     passes = inference(assignment.spec, assignment.case, prepared)
     start = assignment.clock.now_ns()
     first = passes.first()
@@ -154,7 +163,7 @@ def _first_call_s(assignment: Assignment, prepared: Prepared) -> float:
 
 
 def _batches(case: Case, count: int) -> Iterator[Tensor]:
-    """Yield `count` batches of real images, (batch, C, H, W), fp32 on the CPU; all of one size for the compiler."""
+    """Yield `count` batches of real images (batch, C, H, W), fp32 on the CPU; the compiler needs all of one size."""
     for at in range(count):
         yield real_images(case.input_shape, case.batch_size, case.seed + at)
 
@@ -164,10 +173,12 @@ def _scores_fp64(model: nn.Module, assignment: Assignment) -> Tensor:
     case, clock = assignment.case, assignment.clock
     seen: list[Tensor] = []
     start = clock.now_ns()
+
     with torch.no_grad():
         for batch in _batches(case, max(1, MOST_IMAGES // case.batch_size)):
             for at in range(len(batch)):
                 image = batch[at : at + 1].to(device=case.device, dtype=torch.float64)
+                # Look at the clock after each image, so that there is always one.
                 seen.append(_in_fp64(model, image).cpu())
                 if len(seen) == MOST_IMAGES or (clock.now_ns() - start) * 1e-9 > FP64_S:
                     return torch.cat(seen)
@@ -178,16 +189,17 @@ def _in_fp64(model: nn.Module, image: Tensor) -> Tensor:
     try:
         return main_logits(model(image))
     except RuntimeError as error:
-        if "double" not in str(error).lower():  # "expected scalar type Double but found Float", and others like it
+        if "double" not in str(error).lower():  # such as "expected scalar type Double but found Float"
             raise
         raise UnsupportedError(f"The model does not run in fp64, so nothing tells its error: {error}") from error
 
 
 def _eager(model: nn.Module, case: Case) -> Prepared:
-    """Return `model` as it is written, in the precision of the case's variant; weights come back exactly from fp64."""
+    """Return `model` as plain eager, in the precision of the case's variant; its fp64 weights convert back exactly."""
     tf32: Precision = "tf32" if case.variant.precision == "tf32" else "fp32"
     plain = replace(case.variant, precision=tf32, channels_last=False, compile_mode=None, cudnn_benchmark=False)
     prepared = prepare(model, plain, case.device)
+    # 16-bit: the weights are cast, also for autocast. TF32 is a flag, and its weights stay fp32.
     dtype = _TYPE.get(case.variant.precision, torch.float32)
     model = prepared.model.to(dtype=dtype)
     return replace(prepared, call=model, model=model, place=lambda images: images.to(device=case.device, dtype=dtype))
@@ -196,11 +208,12 @@ def _eager(model: nn.Module, case: Case) -> Prepared:
 def _scores(prepared: Prepared, batches: tuple[Tensor, ...]) -> Tensor:
     """Return the scores of all images, (images, classes), as fp64 on the CPU."""
     with _mode(prepared):
-        # CUDA graphs write every output to the same place, so each is taken away before the next call
+        # CUDA graphs write every output to the same place, so each one is copied before the next call.
         return torch.cat([main_logits(prepared.call(prepared.place(batch))).double().cpu() for batch in batches])
 
 
 def _compared(precision: Precision, scores_64: Tensor, scores: Tensor, own: Tensor) -> tuple[Measurement, ...]:
+    # The variant may be off by a multiple of what eager loses in the same precision.
     error = largest_error("the variant", scores, scores_64)
     own_error = largest_error(f"eager in {precision}", own, scores_64)
     allowed = max(ALLOWED_TIMES[precision] * own_error, FLOOR_EPSILONS * _EPSILON[precision])
@@ -223,6 +236,7 @@ def largest_error(whose: str, scores: Tensor, scores_64: Tensor) -> float:
     for name, given in (("fp64", scores_64), (whose, scores)):
         if not bool(given.isfinite().all()):
             raise InvalidError(f"the scores of {name} hold NaN or infinity on real images")
+    # An image whose scores are all 0 must not divide by 0.
     norms = scores_64.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     return float(((scores - scores_64).norm(dim=1) / norms).max())
 

@@ -1,4 +1,4 @@
-"""What a model takes images for: the classes with the highest scores, and their names."""
+"""Predict the classes of images: the highest scores, and their names."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from cnnbench.training.evaluate import main_logits
 from cnnbench.training.recipes import recipe_of
 from cnnbench.variants import prepare
 
-# Images at once: large models need some 100 MB for each. Our choice.
+# Images in one call: large models need some 100 MB for each.
 BATCH = 16
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Return for each of the assignment's images the `top` classes with the highest scores, best first.
+    """Return, for each image of the assignment, the `top` classes with the highest scores, best first.
 
-    `top_class` are the classes, image after image, `top_share` the model's confidence in them (softmax), and the
-    notes the names of these classes, "" where none is known. Images are resized and cut as photographs of a dataset
-    are. They are normalised as in training, where the case names the dataset of it or the model has a recipe, and
-    else as torchvision's published weights expect.
+    `top_class` holds the classes, image after image, and `top_share` the model's confidence in them (softmax). The
+    notes hold the names of these classes, "" if none is known. Images are resized and cut as photographs of a dataset
+    are. They are normalised as in training if the case names its dataset or the model has a recipe. Otherwise they are
+    normalised as torchvision's published weights expect.
 
     Raises:
-        UnsupportedError: the model's input is no image, or a file cannot be decoded; the message names it.
+        UnsupportedError: the model does not take images, or a file cannot be decoded; the message names it.
     """
     case, spec = assignment.case, assignment.spec
     check_takes_images(spec)
@@ -42,13 +42,17 @@ def run(assignment: Assignment) -> Outcome:
     parts: list[Tensor] = []
 
     with torch.no_grad(), prepared.context():
+        # Decode the files of one batch at a time, so that many files need no more memory.
         for at in range(0, len(assignment.images), BATCH):
             pixels = np.stack([pixels_of(path, spec) for path in assignment.images[at : at + BATCH]])
             images = prepared.place(view(torch.from_numpy(pixels)))
             parts.append(main_logits(prepared.call(images)).float().cpu())
 
+    # A model may have fewer classes than `top`.
     scores = torch.cat(parts)
     best = scores.softmax(dim=1).topk(min(assignment.top, scores.shape[1]), dim=1)
+
+    # With a dataset, the command that shows the classes knows their names.
     names = class_names(scores.shape[1]) if case.dataset is None else ()
     classes = [int(k) for row in best.indices.tolist() for k in row]
 
@@ -67,7 +71,7 @@ def check_takes_images(spec: ModelSpec) -> None:
     """Check that the model takes images.
 
     Raises:
-        UnsupportedError: it does not.
+        UnsupportedError: it takes something else.
     """
     if spec.features_of is not None:
         raise UnsupportedError(
@@ -82,7 +86,7 @@ def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
     """Return the bytes (C, H, W) of an image file, resized and cut to the model's input.
 
     Raises:
-        UnsupportedError: it cannot be decoded.
+        UnsupportedError: the file cannot be decoded.
     """
     try:
         return decode(Path(path).read_bytes(), spec.input_shape)
@@ -91,7 +95,7 @@ def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
 
 
 def view_of_files(spec: ModelSpec, *, trained_here: bool) -> View:
-    """Return how the model sees image files: as in training, or as published weights expect."""
+    """Return how the model sees image files: normalised as in training, or as published weights expect."""
     if spec.recipe is None and spec.pretrained is not None and not trained_here:
         return View(input_shape=spec.input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     recipe = recipe_of(spec)
@@ -99,9 +103,10 @@ def view_of_files(spec: ModelSpec, *, trained_here: bool) -> View:
 
 
 def class_names(outputs: int) -> tuple[str, ...]:
-    """Return the names of ImageNet's classes for a model with as many outputs, none for others."""
+    """Return the names of ImageNet's classes if the model has that many outputs, otherwise none."""
     if outputs != PUBLISHED_CLASSES:
         return ()
     from torchvision.models import get_model_weights
 
+    # All published weights name the same classes, so any model will do.
     return tuple(get_model_weights("resnet18").DEFAULT.meta["categories"])

@@ -1,4 +1,4 @@
-"""What a model looks like inside: its kernels, what its layers make of an image, the classes that images get."""
+"""Look inside a model: its kernels, the features of an image, predictions."""
 
 from __future__ import annotations
 
@@ -27,27 +27,30 @@ from cnnbench.training.evaluate import fitting_batch, main_logits
 from cnnbench.training.recipes import recipe_for
 from cnnbench.visuals import COLOURS, ImageGrid, Move, VisualRequest
 
-# The convolutions whose features are shown where the user names none: as in the tutorials.
+# The convolutions whose features are shown if the user names none, as in the tutorials.
 FIRST_LAYERS = ("1", "2")
 
 _MAPS_DIMENSIONS = 4
 
+# Modules that may stand between a convolution and its activation, and the activations.
 _BETWEEN = (nn.BatchNorm2d, nn.Identity, nn.Dropout, nn.Dropout2d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Tanh)
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Return the sheets that the assignment's look asks for; the model is in evaluation mode, in fp32.
+    """Return the sheets that the assignment's look asks for; the model runs in evaluation mode, in fp32.
 
     Raises:
-        UnsupportedError: the model has nothing of that kind, or takes no images.
-        UsageError: a layer or a test image that is asked for does not exist.
-        CnnbenchError: wrong predictions are asked for, and there are none.
+        UnsupportedError: the model has nothing of that kind, or does not take images.
+        UsageError: the look asks for a layer or a test image that does not exist.
+        CnnbenchError: the look asks for wrong predictions, and there are none.
     """
     look = assignment.look
     assert look is not None
     check_takes_images(assignment.spec)
     model = assignment.build().eval()
+
+    # Kernels need the weights alone, features one image, and predictions a dataset.
     with torch.no_grad():
         if look.kind == "kernels":
             sheets = kernel_sheets(model, assignment.spec.name, look.layers)
@@ -60,7 +63,7 @@ def run(assignment: Assignment) -> Outcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _ShownImage:
-    """An image as a dataset holds it, how the model sees it, and what is known of it."""
+    """An image as a dataset holds it, how the model sees it, and what is known of it: words, label, class names."""
 
     split: Split
     view: View
@@ -73,6 +76,8 @@ def _feature_sheets(assignment: Assignment, look: VisualRequest, model: nn.Modul
     image = _image(assignment, look)
     layers = _layers(model, assignment.spec.name, look.layers)
     sheets: list[ImageGrid] = []
+
+    # Each move of the image gives a sheet of it and a sheet of every layer.
     for move in look.moves:
         right, down = move
         moved = shifted(image.split, right=right, down=down) if any(move) else image.split
@@ -86,6 +91,7 @@ def _feature_sheets(assignment: Assignment, look: VisualRequest, model: nn.Modul
 def _image(assignment: Assignment, look: VisualRequest) -> _ShownImage:
     spec, case = assignment.spec, assignment.case
     if look.image is None and case.dataset is not None:
+        # A test image, with the label that the dataset has for it.
         dataset, shown = _dataset(assignment)
         test = shown.splits.test
         if not 0 <= look.index < len(test):
@@ -95,6 +101,7 @@ def _image(assignment: Assignment, look: VisualRequest) -> _ShownImage:
         says = f"test image {look.index} of {dataset.name}"
         return _ShownImage(split=one, view=shown.view, says=says, label=label, names=dataset.class_names)
 
+    # A file of the user, or a photograph: neither has a label.
     view = view_of_files(spec, trained_here=case.dataset is not None)
     if look.image is not None:
         pixels, says = torch.from_numpy(pixels_of(look.image, spec)), look.image.rpartition("/")[2]
@@ -104,12 +111,13 @@ def _image(assignment: Assignment, look: VisualRequest) -> _ShownImage:
             raise UsageError(f"{spec.name} takes grey images. Name one with --image, or a dataset with --dataset.")
 
     names = data.find(case.dataset).class_names if case.dataset else class_names(spec.classes or 0)
+    # A split must have labels, so it gets a 0 that nothing reads.
     split = Split(images_NCHW=pixels[None], labels_N=torch.zeros(1, dtype=torch.int64), classes=1)
     return _ShownImage(split=split, view=view, says=says, names=names)
 
 
 def _dataset(assignment: Assignment) -> tuple[DatasetSpec, Wanted]:
-    """Return the case's dataset, and it as the model wants it."""
+    """Return the case's dataset, and the same dataset as the model wants it."""
     case = assignment.case
     dataset = data.find(case.dataset or "")
     recipe = recipe_for(assignment.spec, dataset, case.recipe)
@@ -123,9 +131,11 @@ def _dataset(assignment: Assignment) -> tuple[DatasetSpec, Wanted]:
 
 
 def _layers(model: nn.Module, model_name: str, asked: Sequence[str]) -> list[str]:
-    """Return the names of the modules whose outputs are shown: of a convolution that is numbered, what activates it."""
+    """Return the names of the modules whose outputs are shown; for a numbered convolution, its activation."""
     every = dict(model.named_modules())
     found: list[str] = []
+
+    # Without convolutions one number is kept: looking it up raises the error that says so.
     for layer in asked or FIRST_LAYERS[: max(1, len(convolutions(model)))]:
         name = module_name(layer)
         if layer.isdigit():
@@ -138,7 +148,7 @@ def _layers(model: nn.Module, model_name: str, asked: Sequence[str]) -> list[str
 
 
 def _activated(model: nn.Module, name: str) -> str:
-    """Return the activation that follows the convolution `name` in the order of modules, or itself if none does."""
+    """Return the activation that follows the convolution `name` in the order of modules, or `name` if none does."""
     leaves: list[tuple[str, nn.Module]] = [(own, m) for own, m in model.named_modules() if not list(m.children())]
     after = [own for own, _ in leaves].index(name) + 1
     for own, module in leaves[after:]:
@@ -150,14 +160,15 @@ def _activated(model: nn.Module, name: str) -> str:
 
 
 def outputs_of(model: nn.Module, images_NCHW: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: N803  # a tensor's axes are part of its name
-    """Return the scores (images, classes), and the outputs of the modules called `layers` when first called.
+    """Return the scores (images, classes), and the outputs that the modules in `layers` give when first called.
 
     Raises:
-        UnsupportedError: one of them is not called, or gives no maps (images, maps, height, width).
+        UnsupportedError: a module is not called, or its output is not maps (images, maps, height, width).
     """
     found: dict[str, Tensor] = {}
     modules = dict(model.named_modules())
 
+    # A module that a pass calls several times, such as a shared ReLU, shows its first output.
     def taker(name: str) -> RemovableHandle:
         def take(_module: nn.Module, _given: object, output: object) -> None:
             if name not in found:
@@ -166,12 +177,15 @@ def outputs_of(model: nn.Module, images_NCHW: Tensor, layers: Sequence[str]) -> 
         handle: RemovableHandle = modules[name].register_forward_hook(take)
         return handle
 
+    # A layer that is named twice needs one hook.
     handles = [taker(name) for name in dict.fromkeys(layers)]
     try:
         scores = main_logits(model(images_NCHW)).float().cpu()
     finally:
         for handle in handles:
             handle.remove()
+
+    # Only after the pass is it known which modules were not called.
     for name in layers:
         if name not in found:
             raise UnsupportedError(f"The layer '{name}' is not called in a forward pass.")
@@ -186,6 +200,7 @@ def _seen_sheet(image: _ShownImage, moved: Split, scores: Tensor, move: Move) ->
     right = image.label is None or int(best) == image.label
     is_ = "" if image.label is None else f", it is {_name(image.label, image.names)}"
     title = f"{image.says}{_moved(move)}: predicted {_name(int(best), image.names)} ({100 * share:.1f} %){is_}"
+    # People see the image without the model's normalisation.
     pixels = View(input_shape=image.view.input_shape)(moved.images_NCHW)
     return ImageGrid(title=title, images=drawable(pixels), wrong=(not right,))
 
@@ -232,6 +247,7 @@ def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Mod
 
     labels = [int(test.labels_N[at]) for at in chosen]
     wrong = tuple(a != b for a, b in zip(predicted, labels, strict=True))
+    # Under an image stands its predicted class, and below that the true one if they differ.
     names = tuple(
         _name(a, dataset.class_names) + (f"\nis {_name(b, dataset.class_names)}" if a != b else "")
         for a, b in zip(predicted, labels, strict=True)
@@ -249,19 +265,21 @@ def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Mod
 def _predicted(
     model: nn.Module, split: Split, look: VisualRequest, assignment: Assignment
 ) -> tuple[list[int], list[int]]:
-    """Return the first `count` images of a part by their numbers, or the first wrong ones, and their classes."""
+    """Return the numbers of a part's first `count` images, or of the first wrong ones, and their predicted classes."""
     chosen: list[int] = []
     predicted: list[int] = []
     at = 0
 
     for images, labels in batches(split, fitting_batch(split)):
         best = main_logits(model(images)).argmax(dim=1).tolist()
+        # Every image moves `at` on, shown or not: it is the image's number in the part.
         for label, found in zip(labels.tolist(), best, strict=True):
             if (not look.wrong or found != label) and len(chosen) < look.count:
                 chosen.append(at)
                 predicted.append(found)
             at += 1
         assignment.on_message(f"{at} test images", at / len(split))
+        # Wrong images may be rare, so it can take the whole part to find enough.
         if len(chosen) == look.count:
             break
 

@@ -1,4 +1,4 @@
-"""The models that can be asked for: the built-ins by name, and the way to every other source."""
+"""All models: the built-in ones by name, and the lookup of models from any other source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnbench.spec import CnnbenchError, ModelSpec, Shape, unknown_name
 
 
 def join(families: Iterable[Iterable[ModelSpec]]) -> Mapping[str, ModelSpec]:
-    """Return all specs by name, read-only, in the order given.
+    """Return all specs by name as a read-only mapping, in the given order.
 
     Raises:
         ValueError: two specs have the same name.
@@ -31,16 +31,16 @@ MODELS = join(family.SPECS for family in (mlp, mnist_cnn, digit_cnn, lenet, cifa
 
 
 def list_models() -> Plugins:
-    """Return the built-ins and the models of installed plugins, with what is wrong with plugins that do not load."""
+    """Return the built-in models and those of installed plugins, and what is wrong with plugins that do not load."""
     plugins = load_plugins(reserved=MODELS)
     return Plugins(specs=(*MODELS.values(), *plugins.specs), problems=plugins.problems)
 
 
 def check_name(name: str) -> None:
-    """Check a model's name without importing torch and without running a model file.
+    """Check a model's name without importing torch or running a model file.
 
     Raises:
-        UsageError: no such built-in, plugin model, file or factory, or an unknown form of name.
+        UsageError: there is no such built-in, plugin model, file or factory, or the form of the name is unknown.
         MissingError: the name needs a package that is not installed.
     """
     if is_outside(name):
@@ -50,15 +50,16 @@ def check_name(name: str) -> None:
 
 
 def find_model(name: str, input_shape: Shape | None = None) -> ModelSpec:
-    """Return the spec that `name` stands for, with `input_shape` (channels, height, width) in place of its own.
+    """Return the spec of the model `name`; `input_shape` (channels, height, width) replaces its own, if given.
 
-    A name is a built-in, one from an installed plugin, `torchvision:NAME`, `timm:NAME` or `FILE.py:FACTORY`. The file
-    of a factory is executed. Declared counts that do not hold for another input are left out.
+    A name is that of a built-in or plugin model, or `torchvision:NAME`, `timm:NAME` or `FILE.py:FACTORY`. The file of
+    a factory is executed. Declared counts that do not hold for another input shape are left out.
 
     Raises:
-        UsageError: there is no such model; the message names close ones or the place of the mistake.
+        UsageError: there is no such model; the message suggests close names, or says where the mistake is.
         MissingError: the name needs a package that is not installed.
     """
+    # Names that exist only within a run come first: they contain a colon, as outside names do.
     if is_in_tree(name):
         return find_in_tree(name, input_shape)
     if is_saved(name):
@@ -71,6 +72,8 @@ def find_model(name: str, input_shape: Shape | None = None) -> ModelSpec:
 def _by_name(name: str) -> ModelSpec:
     if name in MODELS:
         return MODELS[name]
+
+    # Loading plugins runs their code, so it waits until no built-in has the name.
     plugins = load_plugins(reserved=MODELS)
     found = {spec.name: spec for spec in plugins.specs}
     if name in found:

@@ -1,4 +1,4 @@
-"""The convolutions of a model: all by name, one of them, and the kernels that a training keeps of the first."""
+"""Find the convolutions of a model, and take the kernels of the first one, which a training run keeps."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ from torch import nn
 from cnnbench.spec import UnsupportedError, UsageError, unknown_name
 from cnnbench.visuals import COLOURS
 
-# Inputs, and outputs, of a layer whose kernels are shown for each pair of them. Our choice.
+# The most inputs, and the most outputs, of a layer whose kernels are shown for each pair of them.
 MOST_SIDE = 16
 
 
 def kept_kernels(model: nn.Module) -> torch.Tensor | None:
-    """Return what a training keeps of the first convolution (kernels, inputs, height, width); None where there is none.
+    """Return the kernels that a training run keeps: those of the first convolution, or None if there is none.
 
-    Of many kernels or inputs these are the first `MOST_SIDE` and `COLOURS`.
+    The shape is (kernels, inputs, height, width). At most the first `MOST_SIDE` kernels and `COLOURS` inputs are kept.
     """
     first = next(iter(convolutions(model).values()), None)
     return None if first is None else first.weight.detach()[:MOST_SIDE, :COLOURS].float().cpu()
 
 
 def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
-    """Return all convolutions over two dimensions by their names in the model, in the order of its modules."""
+    """Return all two-dimensional convolutions by their names in the model, in the order of its modules."""
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
 
 
 def convolution(model: nn.Module, model_name: str, layer: str) -> tuple[str, nn.Conv2d]:
-    """Return name and module of the convolution that `layer` names, or counts from 1 on if it is a number.
+    """Return the name and module of one convolution; `layer` is its name, or its number counted from 1.
 
     Raises:
-        UnsupportedError: there are none.
-        UsageError: it is none of them.
+        UnsupportedError: the model has no convolution.
+        UsageError: `layer` is none of the model's convolutions.
     """
     known = convolutions(model)
     if not known:
         raise UnsupportedError(f"{model_name} has no convolution, and so no kernels.")
+
+    # A plain number counts convolutions; a module whose name is a number is written with a dot.
     if layer.isdigit():
         if not 1 <= int(layer) <= len(known):
             raise UsageError(f"There is no convolution {layer} in {model_name}, which has 1 to {len(known)}.")
         return list(known.items())[int(layer) - 1]
+
     name = module_name(layer)
     if name not in known:
         raise unknown_name("convolution", name, known, more=f"A number from 1 to {len(known)} does, too.")
@@ -47,5 +50,5 @@ def convolution(model: nn.Module, model_name: str, layer: str) -> tuple[str, nn.
 
 
 def module_name(layer: str) -> str:
-    """Return the module's name that a user means, who writes a dot before one that is a number."""
+    """Return the name of the module that a user means: a leading dot marks a name that is a number."""
     return layer[1:] if layer.startswith(".") else layer

@@ -1,4 +1,4 @@
-"""The model of `digit_cnn`: a module of its own, because it also gives its feature maps (needs torch)."""
+"""The model of `digit_cnn`, which also returns its feature maps; it has its own file because it needs torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class DigitCNN(nn.Module):
-    """Two convolutions and two linear layers; `feature_maps` gives what the convolutions see."""
+    """Two convolutions and two linear layers; `feature_maps` returns the outputs of the convolutions."""
 
     def __init__(self) -> None:
         super().__init__()

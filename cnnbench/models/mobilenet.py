@@ -1,4 +1,4 @@
-"""MobileNetV2: as published, and frozen under a new head."""
+"""MobileNetV2: as published, and with frozen features under a new head."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def _mobilenet_v2_transfer() -> nn.Module:
 
     model: nn.Module = models.mobilenet_v2(weights=None)  # 3x224x224, features 1280x7x7
     model.requires_grad_(requires_grad=False)
+    # The new head comes after the freezing, so it alone is trainable.
     model.classifier = nn.Linear(1280, 2)  # 2
     return model
 
 
-# The children of `features`: how many in a row, channels out, height and width out at 244x244.
+# The children of `features`: how many follow each other, output channels, output height and width at 244x244.
 _BLOCKS = (
     *((1, 32, 122), (1, 16, 122), (2, 24, 61), (3, 32, 31), (4, 64, 16), (3, 96, 16)),
     *((3, 160, 8), (1, 320, 8), (1, 1280, 8)),

@@ -1,6 +1,7 @@
-"""Models as another tree builds them: its own package cnnbench, or a file of it, with its neighbours and packages.
+"""Build models from another source tree, such as another revision of a repository.
 
-`tree:FOLDER::NAME` names one within a run; NAME is a built-in, or FILE.py:FACTORY with FILE below FOLDER.
+A model comes from the tree's own package, or from a file that may import its neighbours. Within a run its name is
+`tree:FOLDER::NAME`; NAME is a built-in, or FILE.py:FACTORY with FILE below FOLDER.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
 PREFIX = "tree:"
 SEPARATOR = "::"
 
-# The package that measures, and of which a tree may have one of its own.
+# The package that measures; a tree may hold another version of it.
 OURS = "cnnbench"
 
 
 class AbsentError(UsageError):
-    """A tree does not have the model (exit code 2): from before it was made, or from after it was taken away."""
+    """A tree does not have the model (exit code 2): the model was added after this revision, or removed before it."""
 
 
 def in_tree(folder: Path, name: str) -> str:
-    """Return the name, within a run, of the model that the tree in `folder` calls `name`."""
+    """Return the name within a run of the model that is called `name` in the tree `folder`."""
     return f"{PREFIX}{folder}{SEPARATOR}{name}"
 
 
@@ -43,25 +44,27 @@ def is_in_tree(name: str) -> bool:
 
 
 def find_in_tree(name: str, input_shape: Shape | None) -> ModelSpec:
-    """Return the spec of a model of another tree; from then on this process imports from there what that tree has.
+    """Return the spec of a model of another tree; from then on this process imports the tree's modules from there.
 
-    Recipes and declared counts are left out: of trees only times are compared.
+    Recipes and declared counts are left out, because only the times of trees are compared.
 
     Raises:
         AbsentError: the tree has no such file, factory or built-in.
-        UsageError: importing the file raised.
-        CnnbenchError: something that the tree has was imported from elsewhere.
+        UsageError: importing the file raised an error.
+        CnnbenchError: a module of the tree was imported from elsewhere.
     """
     folder, _, rest = name.removeprefix(PREFIX).partition(SEPARATOR)
+
+    # A name without a source, such as `lenet`, is a built-in of the tree's own package.
     if not is_outside(rest):
         return _built_in(name, Path(folder), rest, input_shape)
     if ".py:" in rest:
         return _from_file(name, Path(folder), rest, input_shape)
-    return replace(find_outside(rest, input_shape), name=name)  # of an installed package
+    return replace(find_outside(rest, input_shape), name=name)  # a model of an installed package
 
 
 def _built_in(name: str, folder: Path, rest: str, input_shape: Shape | None) -> ModelSpec:
-    """Return a built-in of the tree's own package, whose spec is of that package's types: it is read field by field."""
+    """Return the spec of a built-in model of the tree's own package."""
     if not (folder / OURS / "models").is_dir():
         raise AbsentError(
             f"'{rest}' is the name of a built-in, and {folder} is no repository of {OURS}. Name a factory of it: "
@@ -75,6 +78,7 @@ def _built_in(name: str, folder: Path, rest: str, input_shape: Shape | None) -> 
     if rest not in known:
         raise AbsentError(str(unknown_name("model", rest, known)))
 
+    # Their spec is an instance of their own ModelSpec class, so its fields are copied one by one.
     theirs = known[rest]
     return ModelSpec(
         name=name,
@@ -91,11 +95,16 @@ def _from_file(name: str, folder: Path, rest: str, input_shape: Shape | None) ->
     path = folder.resolve() / relative
     if not path.is_file():
         raise AbsentError(f"There is no file '{relative}' in {folder}.")
+
+    # The file's own imports run in here too, so they come from the tree.
     tree = _Tree(folder, path)
     with tree.at_work():
         module = _load(path)
+
+    # A missing factory has its own error: an older revision may not have it yet.
     if not hasattr(module, factory):
         raise AbsentError(str(no_factory(path, factory, module)))
+
     spec = factory_spec(name, path, factory, module, input_shape)
     return replace(spec, build=partial(_build, tree, spec.build))
 
@@ -108,7 +117,7 @@ def _build(tree: _Tree, make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _load(path: Path) -> ModuleType:
-    """Return the module in `path`: under its own name where it is in a package, so that it may import relatively."""
+    """Return the module in `path`; inside a package it keeps its full name, so that relative imports work."""
     parts, _ = _package(path)
     if not parts:
         return load_file(path)
@@ -117,7 +126,7 @@ def _load(path: Path) -> ModuleType:
 
 
 def _package(path: Path) -> tuple[tuple[str, ...], Path]:
-    """Return the names of the packages that `path` is in, outermost first, and the folder that holds them."""
+    """Return the names of the packages that contain `path`, outermost first, and the folder that holds them."""
     names, folder = list[str](), path.parent
     while (folder / "__init__.py").is_file():
         names.insert(0, folder.name)
@@ -126,18 +135,22 @@ def _package(path: Path) -> tuple[tuple[str, ...], Path]:
 
 
 class _Tree:
-    """What is imported from a folder; of the package cnnbench a tree may have its own, which is put aside in between.
+    """The modules that are imported from one folder; its own cnnbench, if it has one, is put aside between uses.
 
-    The folder, its `src` and the folder of `file` come first on the path, for as long as the process lives: what a
-    model imports later is the tree's too. The current folder goes, because it may be another revision of the same.
+    The folder, its `src` and the folder of `file` come first on the path until the process ends, so that later imports
+    of a model come from the tree too. The current folder leaves the path: it may be another revision of the same code.
     """
 
     def __init__(self, folder: Path, file: Path | None = None) -> None:
         self._folder = folder.resolve()
         own = [] if file is None else [_package(file)[1]]
         self._roots = [root for root in (*own, self._folder / "src", self._folder) if root.is_dir()]
+
+        # The tree's own version of our package is kept here while ours is in use.
         self._has_ours = (self._folder / OURS / "__init__.py").is_file()
         self._theirs: dict[str, ModuleType] = {}
+
+        # The tree's folders come first on the path, so that no installed version hides what they hold.
         here, roots = Path.cwd(), [str(root) for root in dict.fromkeys(self._roots)]
         others = [entry for entry in sys.path if entry not in roots and Path(entry).resolve() != here]
         sys.path[:] = [*roots, *others]
@@ -145,11 +158,12 @@ class _Tree:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Be where `import cnnbench` means the tree's, if it has one; afterwards it means the one that measures.
+        """Let `import cnnbench` mean the tree's package, if it has one, and the measuring one again afterwards.
 
         Raises:
-            CnnbenchError: something that the tree has was imported from elsewhere.
+            CnnbenchError: a module of the tree was imported from elsewhere.
         """
+        # An import returns what is in `sys.modules`, so it is enough to exchange the entries there.
         ours = _taken_out() if self._has_ours else {}
         sys.modules.update(self._theirs)
         try:
@@ -161,10 +175,11 @@ class _Tree:
                 sys.modules.update(ours)
 
     def adopt(self, names: Iterable[str]) -> None:
-        """Let the tree's modules `names` be found: torch.compile looks the module of a class up by its name."""
+        """Register the tree's modules `names` in `sys.modules`, where torch.compile looks up the module of a class."""
         sys.modules.update({name: self._theirs[name] for name in set(names) & self._theirs.keys()})
 
     def _check_origins(self) -> None:
+        # An installed package of the same name may hide the tree's, and another revision would be measured.
         for name in sorted(_importable(self._roots) - sys.stdlib_module_names):
             origin = getattr(sys.modules.get(name), "__file__", None)
             if origin is not None and not Path(origin).resolve().is_relative_to(self._folder):
@@ -175,7 +190,7 @@ class _Tree:
 
 
 def _importable(roots: Iterable[Path]) -> set[str]:
-    """Return the names of the modules and packages that lie in `roots`."""
+    """Return the names of the modules and packages directly in `roots`."""
     found = set()
     for root in roots:
         found |= {file.stem for file in root.glob("*.py")}
@@ -184,6 +199,6 @@ def _importable(roots: Iterable[Path]) -> set[str]:
 
 
 def _taken_out() -> dict[str, ModuleType]:
-    """Take the modules of the package out of those that are imported, and return them by name."""
+    """Remove the modules of the package cnnbench from `sys.modules`, and return them by name."""
     names = [name for name in sys.modules if name == OURS or name.startswith(f"{OURS}.")]
     return {name: sys.modules.pop(name) for name in names}

@@ -30,7 +30,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plugins:
-    """Specs, and for each plugin that gave none the reason in one sentence, by the name of its entry point."""
+    """The plugins' specs, and one sentence for each plugin that gave none, by the name of its entry point."""
 
     specs: tuple[ModelSpec, ...]
     problems: Mapping[str, str]
@@ -42,7 +42,7 @@ def is_outside(name: str) -> bool:
 
 
 def check_outside(name: str) -> None:
-    """Check an outside name without importing torch and without executing a file; errors as `check_name`."""
+    """Check an outside name without importing torch or executing a file; raise the errors of `check_name`."""
     source, rest = _split(name)
     if source in _PACKAGES:
         _require(source, name)
@@ -53,7 +53,7 @@ def check_outside(name: str) -> None:
 
 
 def find_outside(name: str, input_shape: Shape | None) -> ModelSpec:
-    """Return the spec of an outside name; errors as `find_model`."""
+    """Return the spec of an outside name; raise the errors of `find_model`."""
     source, rest = _split(name)
     if source in _PACKAGES:
         _require(source, name)
@@ -62,14 +62,14 @@ def find_outside(name: str, input_shape: Shape | None) -> ModelSpec:
 
 
 def resized(spec: ModelSpec, input_shape: Shape | None) -> ModelSpec:
-    """Return `spec` for another input; multiply-adds are declared for the spec's own input only."""
+    """Return `spec` for another input shape, without the multiply-adds, which are declared for its own shape."""
     if input_shape is None or input_shape == spec.input_shape:
         return spec
     return replace(spec, input_shape=input_shape, macs=None, mult_adds=None)
 
 
 def load_plugins(reserved: Container[str]) -> Plugins:
-    """Return the models of all installed plugins; a plugin that breaks, or takes a name that is used, is a problem."""
+    """Return the models of all installed plugins, and a problem for each plugin that breaks or takes a used name."""
     from importlib import metadata  # a third of this package's import time
 
     specs: dict[str, ModelSpec] = {}
@@ -78,8 +78,8 @@ def load_plugins(reserved: Container[str]) -> Plugins:
         what = f"The plugin '{entry.name}' ({entry.value})"
         try:
             loaded = entry.load()
-            found = (loaded,) if isinstance(loaded, ModelSpec) else tuple(loaded)
-        except Exception as error:  # another package's mistake must not stop ours
+            found = (loaded,) if isinstance(loaded, ModelSpec) else tuple(loaded)  # one spec or several
+        except Exception as error:  # an error in a plugin must not stop cnnbench
             problems[entry.name] = f"{what} could not be loaded: {_says(error)}."
             continue
         wrong = next((item for item in found if not isinstance(item, ModelSpec)), None)
@@ -91,15 +91,15 @@ def load_plugins(reserved: Container[str]) -> Plugins:
         elif taken:
             problems[entry.name] = f"{what} gives a model '{taken}', a name that is taken."
         else:
-            specs.update({spec.name: spec for spec in found})
+            specs.update({spec.name: spec for spec in found})  # all models of a plugin, or none
     return Plugins(specs=tuple(specs.values()), problems=MappingProxyType(problems))
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Return source and rest of an outside name: (`torchvision`, NAME), (`timm`, NAME) or (FILE.py, FACTORY)."""
+    """Return the two parts of an outside name: (`torchvision`, NAME), (`timm`, NAME) or (FILE.py, FACTORY)."""
     if name.endswith(".py"):
         raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a model.")
-    source, _, rest = name.rpartition(":") if ".py:" in name else name.partition(":")
+    source, _, rest = name.rpartition(":") if ".py:" in name else name.partition(":")  # a path may hold ":"
     if source in _PACKAGES:
         return source, rest
     if not source.endswith(".py"):
@@ -124,7 +124,7 @@ def _torchvision(name: str, architecture: str, input_shape: Shape | None) -> Mod
     (size,) = weights.transforms().crop_size
     default = (3, size, size)
     shape = input_shape or default
-    params = weights.meta["num_params"] if shape == default else None
+    params = weights.meta["num_params"] if shape == default else None  # published for this shape
     return ModelSpec(
         name=name,
         family="torchvision",
@@ -162,7 +162,7 @@ def _timm(name: str, architecture: str, input_shape: Shape | None) -> ModelSpec:
     if not timm.is_model(architecture):
         raise unknown_name("timm model", architecture, timm.list_models())
     config = timm.get_pretrained_cfg(architecture)
-    default = tuple(config.input_size) if config else FILE_INPUT_SHAPE
+    default = tuple(config.input_size) if config else FILE_INPUT_SHAPE  # some have no published weights
     shape = input_shape or default
     options: dict[str, Any] = {"img_size": shape[1:]} if config and config.fixed_input_size and shape != default else {}
     if shape[0] != default[0]:
@@ -185,12 +185,12 @@ def _build_timm(architecture: str, options: dict[str, Any]) -> nn.Module:
 
 
 def no_factory(path: Path, factory: str, module: ModuleType) -> UsageError:
-    """Return the error for a `factory` that the `module` in `path` does not have, with close names."""
+    """Return the error for a `factory` that is missing in the `module` in `path`; it suggests close names."""
     return unknown_name(f"factory in {path}", factory, (n for n in vars(module) if not n.startswith("_")))
 
 
 def factory_spec(name: str, path: Path, factory: str, module: ModuleType, input_shape: Shape | None) -> ModelSpec:
-    """Return the spec of `factory` in the `module` that the file in `path` is; errors as `find_model`."""
+    """Return the spec of `factory` in `module`, the file `path`; raise the errors of `find_model`."""
     if not hasattr(module, factory):
         raise no_factory(path, factory, module)
 
@@ -222,7 +222,7 @@ def _build_file(path: Path, factory: str, make: Callable[[], object]) -> nn.Modu
 
 
 def load_file(path: Path) -> ModuleType:
-    """Return the module in `path`, under a name that only this file has, so that no two files get mixed up."""
+    """Return the module in `path`, named after its full path, so that no two files are mixed up."""
     import hashlib
 
     full = path.resolve()
@@ -236,14 +236,14 @@ def load_file(path: Path) -> ModuleType:
         with explained(path), _on_path(path):
             found.loader.exec_module(module)
     except UsageError:
-        del sys.modules[unique]
+        del sys.modules[unique]  # it is imported in part only
         raise
     return module
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Import the file in `path` inside of this: what that raises becomes a UsageError that says where."""
+    """Turn an error in the block, which imports the file `path`, into a UsageError that says where."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -252,7 +252,7 @@ def explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _on_path(path: Path) -> Iterator[None]:
-    """Let the file import its neighbours."""
+    """Let the file in `path` import modules from its own folder."""
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
@@ -262,7 +262,7 @@ def _on_path(path: Path) -> Iterator[None]:
 
 
 def _place(path: Path, error: BaseException) -> str:
-    """Return the file and the last of its lines that led to the error."""
+    """Return the file and its last line in the error's traceback."""
     import traceback
 
     if isinstance(error, SyntaxError) and error.filename == str(path.resolve()):
@@ -277,7 +277,7 @@ def _says(error: BaseException) -> str:
 
 
 def _top_level_names(path: Path) -> frozenset[str] | None:
-    """Return the names that a file defines at top level, without executing it; None where only executing can tell."""
+    """Return a file's top-level names without executing it, or None if only executing it can tell."""
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError) as error:
@@ -290,7 +290,7 @@ def _top_level_names(path: Path) -> frozenset[str] | None:
 def _bound(node: ast.AST) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield child.name  # what is bound inside is not at top level
+            yield child.name  # names bound inside it are not at top level
         elif isinstance(child, ast.alias):
             yield (child.asname or child.name).partition(".")[0]
         elif isinstance(child, ast.Name):

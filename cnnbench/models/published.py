@@ -1,7 +1,7 @@
-"""Short forms for the figures that tutorials print.
+"""A short form for the figures that tutorials print.
 
-Names of printed quantities, beside those of the quantity table. A suffix `_244` means that the page shows the figure
-for an input of 244x244 instead of the spec's own size.
+These names of printed quantities come in addition to those of the quantity table. The suffix `_244` means that the
+page shows the figure for an input of 244x244, not for the spec's own size.
 
 | quantity | meaning |
 |---|---|
@@ -9,12 +9,12 @@ for an input of 244x244 instead of the spec's own size.
 | `mult_adds_m`, `mult_adds_g` | torchinfo's multiply-adds in millions, in billions |
 | `input_mb`, `forward_mb`, `params_mb`, `total_mb` | torchinfo's sizes in units of 10^6 bytes |
 | `layer_params` | parameters of each layer that has any, in call order |
-| `layer_shapes` | output shapes without the batch, one after the other, of the layer types that the note names |
+| `layer_shapes` | output shapes without the batch, in one sequence, of the layer types that the note names |
 | `block_params`, `block_shapes` | the same for each child of `features` and for the classifier |
-| `train_loss`, `val_loss`, `train_top1`, `val_top1`, `test_top1` | by epoch, accuracies as shares of 1 |
-| `train_top1_by_step`, `train_loss_by_step` | lines within an epoch; the note says at which minibatches |
+| `train_loss`, `val_loss`, `train_top1`, `val_top1`, `test_top1` | one value per epoch, accuracies as fractions of 1 |
+| `train_top1_by_step`, `train_loss_by_step` | values within an epoch; the note names the minibatches |
 | `..._unfrozen` | the same after fine-tuning with all layers trainable |
-| `train_top1_first`, ... | of a first call outside the run by epoch |
+| `train_top1_first`, ... | from a first call, which is not part of the run over all epochs |
 | `predicted_class` | index of the class with the highest score |
 """
 

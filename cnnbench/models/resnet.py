@@ -1,4 +1,4 @@
-"""ResNet-18: as published, and frozen under a new head."""
+"""ResNet-18: as published, and with frozen features under a new head."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def _resnet18_transfer() -> nn.Module:
 
     model: nn.Module = models.resnet18(weights=None)  # 3x224x224, features 512
     model.requires_grad_(requires_grad=False)
+    # The new head comes after the freezing, so it alone is trainable.
     model.fc = nn.Linear(512, 2)  # 2
     return model
 

@@ -1,4 +1,4 @@
-"""Put a model that takes features under the one that makes them of images."""
+"""Join a model that computes features of images and a head that classifies them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def under(base: nn.Module, head: nn.Module) -> nn.Module:
-    """Return the frozen `features` of `base` and `head` on them as one model, which takes what `base` takes.
+    """Return one model from the frozen `features` of `base` and, behind them, `head`; it takes what `base` takes.
 
-    Its parts are named as those of torchvision's models, so that published weights fit all but the head.
+    Its parts have the same names as in torchvision's models, so that published weights fit all parts but the head.
     """
     from torch import nn
 

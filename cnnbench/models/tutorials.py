@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# Tutorial by the id with which specs cite it.
+# The title of each tutorial, by the id that specs cite.
 TUTORIALS: Mapping[str, str] = MappingProxyType(
     {
         "mslearn": "Microsoft Learn, 'Introduction to computer vision with PyTorch'",
@@ -18,7 +18,7 @@ TUTORIALS: Mapping[str, str] = MappingProxyType(
 
 
 def describe_source(source: str) -> str:
-    """Return `source` with the tutorial's title after its id."""
+    """Return `source`, followed by the title of the tutorial that it cites, if any."""
     cited = next(
         (key for key in TUTORIALS if source == key or source.startswith((f"{key} ", f"{key};", f"{key},"))), None
     )

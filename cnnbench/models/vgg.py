@@ -1,4 +1,4 @@
-"""VGG-16: as published, as a frozen base under a new head, and the head alone on its features."""
+"""VGG-16: as published, with frozen features under a new head, and a head alone on the features."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _vgg16_transfer() -> nn.Module:
     return model
 
 
-_WIDTHS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # of each stage, and how many convolutions it has
+_WIDTHS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels of each stage, and its number of convolutions
 
 
 def _feature_shapes(size: int) -> tuple[int, ...]:
@@ -52,6 +52,7 @@ def _feature_shapes(size: int) -> tuple[int, ...]:
     shapes: list[int] = []
     for width, convolutions in _WIDTHS:
         shapes += (width, size, size) * (2 * convolutions)  # each followed by a ReLU
+        # The stage ends in a pooling layer, which rounds half the side down.
         size //= 2
         shapes += (width, size, size)
     return tuple(shapes)

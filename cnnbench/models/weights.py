@@ -1,4 +1,4 @@
-"""Trained weights for a built model: none, torchvision's default ones, or a file."""
+"""Load weights into a built model: none, torchvision's default ones, or those of a file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import nn
 
 from cnnbench.spec import MissingError, ModelSpec, UsageError
 
-# Classes of ImageNet, for which torchvision's models are published.
+# The number of classes of ImageNet, which torchvision's published models are trained on.
 PUBLISHED_CLASSES = 1000
 
 _SHOWN_KEYS = 3
 
 
 def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
-    """Load weights into `model`, a model built from `spec`.
+    """Load weights into `model`, which was built from `spec`.
 
-    `choice` is `none` (nothing is done), `default` (torchvision's, downloaded where torch.hub does not have them yet)
-    or the path of a file: safetensors, or what `torch.save` makes of a state dict. Where a model has another head
-    than the published one, default weights leave the head as it is, and so does a file of the published model's.
+    `choice` is `none` (do nothing), `default` (torchvision's weights, downloaded if torch.hub does not have them yet)
+    or the path of a file. The file is in safetensors format, or a state dict written by `torch.save`. A model with
+    another head than the published one keeps its head under default weights, and under a file of the published ones.
 
     Raises:
         UsageError: the model has no default weights, there is no such file, or it does not fit the model.
@@ -39,10 +39,12 @@ def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
     if not path.is_file():
         raise UsageError(f"There is no weight file '{choice}'. Give 'none', 'default' or the path of a file.")
 
+    # The weights of the published model fit everything but the head of a model with a new one.
     state = _read(path)
     if _has_another_head(spec) and _is_published(model, state) and not _same_head(model, state):
         state = _with_own_head(model, state)
 
+    # Checked before loading: torch's own message lists every name that differs.
     _fit(model, state, str(path))
     model.load_state_dict(state)
 
@@ -53,7 +55,7 @@ def _has_another_head(spec: ModelSpec) -> bool:
 
 
 def _is_published(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
-    """Return whether the head in `state` is that of a published model, by its number of classes."""
+    """Return whether the head in `state` is a published model's, judged by its number of classes."""
     head = _head(model)
     return any(key.startswith(head) and value.shape[:1] == (PUBLISHED_CLASSES,) for key, value in state.items())
 
@@ -69,7 +71,7 @@ def _same_head(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
 
 
 def _head(model: nn.Module) -> str:
-    """Return how the names of the head's parameters begin: that is the last child."""
+    """Return how the names of the head's parameters begin; the head is the model's last child."""
     return [name for name, _ in model.named_children()][-1] + "."
 
 
@@ -85,12 +87,17 @@ def _load_default(model: nn.Module, spec: ModelSpec) -> None:
 
     if spec.pretrained is None:
         raise UsageError(f"No default weights are known for '{spec.name}'. Give 'none' or the path of a weight file.")
+
     weights = models.get_model_weights(spec.pretrained).DEFAULT
     state = _download(weights)
-    if spec.pretrained == "googlenet":  # built without the auxiliary heads, as torchvision uses it with these weights
+    # The model is built without the auxiliary heads, as torchvision builds it for these weights.
+    if spec.pretrained == "googlenet":
         state = {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))}
+
+    # GoogLeNet and Inception were trained with another normalisation; this makes them convert their inputs.
     if hasattr(model, "transform_input"):
-        model.transform_input = True  # type: ignore[assignment]  # these weights expect the other normalisation of their inputs
+        model.transform_input = True  # type: ignore[assignment]
+
     if _has_another_head(spec):
         state = _with_own_head(model, state)
     _fit(model, state, str(weights))
@@ -120,6 +127,8 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
         except SafetensorError as error:
             raise UsageError(f"'{path}' is not a safetensors file: {error}") from error
         return tensors
+
+    # `weights_only` keeps the pickle in the file from running code.
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -127,6 +136,8 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
             f"'{path}' holds something else than tensors, or is damaged. Save the weights alone, with"
             " torch.save(model.state_dict(), path) or as safetensors."
         ) from error
+
+    # A checkpoint also holds other things, such as the optimiser's state.
     if isinstance(held, dict):
         held = next((held[key] for key in ("state_dict", "model") if isinstance(held.get(key), dict)), held)
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
@@ -135,7 +146,11 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
 
 
 def _fit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Raise UsageError with the first differing names if `state` does not fit `model`."""
+    """Check that `state` has the names and shapes of `model`.
+
+    Raises:
+        UsageError: they differ; the message gives the first differences.
+    """
     own = model.state_dict()
     differing = (
         *(f"{key} is missing" for key in own if key not in state),
@@ -146,6 +161,8 @@ def _fit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> No
             if key in state and state[key].shape != own[key].shape
         ),
     )
+
+    # Weights of another architecture differ in hundreds of names, and a few are enough to see that.
     if differing:
         more = f", and {len(differing) - _SHOWN_KEYS} more" if len(differing) > _SHOWN_KEYS else ""
         raise UsageError(f"The weights {origin} do not fit the model: {'; '.join(differing[:_SHOWN_KEYS])}{more}.")

@@ -1,1 +1,1 @@
-"""Cases to records: workers in processes of their own, samples in shuffled blocks, failures that become records."""
+"""Turn cases into records: workers in processes of their own, samples in shuffled blocks, failures as records."""

@@ -1,4 +1,4 @@
-"""Take the samples of one round: block by block, one sample of each cell, each block in a new order."""
+"""Take the samples of one round: block by block, one sample of each cell, in a new order for each block."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.timing.disturbance import disturbed
 from cnnbench.workers.messages import Failure, Take, Taken
 
-# Blocks of a group in one round: from 3, whose middle one bears a spike, to 12, after which a new round tells more than
-# another block. Where a block takes over half a second, two are enough, and one in the first round: long passes scatter
-# less, and the first table must not wait for them. Nor do long blocks become more before the rounds are enough for an
-# interval.
+# Blocks of a group in one round. Three are the fewest, because their median withstands one spike. Twelve are the most,
+# because after them a new round tells more than another block. If a block takes over half a second, two are enough, and
+# one in the first round: long passes scatter less, and the first table must not wait for them. Groups with long blocks
+# take more than two only when they have enough rounds for an interval.
 FEWEST_BLOCKS = 3
 MOST_BLOCKS = 12
 FEWEST_LONG_BLOCKS = 2
 LONG_BLOCK_S = 0.5
 
-# Blocks of the line-up in one round: models are further apart than variants, and the next round is a new replicate.
+# Blocks of the line-up in one round: models differ more than variants, and the next round is a new replicate.
 LINEUP_BLOCKS = 2
 
-# A cell whose sample takes so many times as long as its reference's, and so many seconds, is sampled in the first block of
-# a round alone, and in no more rounds than an interval takes: its verdict needs no precision, and the others do. bf16
-# that is emulated takes up to forty times as long.
+# A cell is far slower if its sample takes at least this many times as long as its reference's, and this many seconds.
+# It is sampled only in the first block of a round, and only in as many rounds as an interval needs: its verdict needs
+# no precision, and those of the other cells do. Emulated bf16 takes up to forty times as long.
 FAR_SLOWER = 4.0
 FAR_SLOWER_S = 0.25
 
-# Time of a round's blocks over that of starting its workers, as far as the numbers of blocks allow. With less, most of
-# a run is starting; with more, fewer rounds show what starting shifts.
+# Wanted ratio of the time of a round's blocks to the time of starting its workers, within the limits above. With less,
+# most of a run is spent on starting workers. With more, fewer rounds show how far a new start shifts the results.
 BLOCKS_PER_START = 1.5
 
 OnProgress = Callable[[str], None]
@@ -39,7 +39,7 @@ OnProgress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingWindow:
-    """How many blocks a round takes: `count`, but only `least` once `deadline` (monotonic) has passed."""
+    """How many blocks a round takes: `count`, but only `least` once `deadline` (monotonic seconds) has passed."""
 
     count: int
     least: int
@@ -47,46 +47,56 @@ class SamplingWindow:
 
 
 def turn_of(cells: Sequence[RunningCell], *, setup_s: float, rounds: int, deadline: float) -> SamplingWindow:
-    """Return how many blocks `cells` take after `setup_s` of starting and `rounds` rounds before this one."""
+    """Return how many blocks `cells` take after `setup_s` seconds of starting, and after `rounds` earlier rounds."""
+    # Cells that are far slower are sampled only once, so they do not count.
     block_s = sum(_sample_s(cell) for cell in cells if not far_slower(cell, cells[0]))
     if cells[0].case.role == "lineup":
         return SamplingWindow(count=LINEUP_BLOCKS, least=1, deadline=deadline)
 
     long = block_s > LONG_BLOCK_S
     least = FEWEST_LONG_BLOCKS if long else FEWEST_BLOCKS
+
+    # The first round only has to fill the first table.
     if rounds == 0:
         return SamplingWindow(count=1 if long else least, least=1, deadline=deadline)
     if long and rounds < stats.FEWEST_ROUNDS:
         return SamplingWindow(count=least, least=least, deadline=deadline)
+
+    # Later rounds spread the cost of starting over more blocks.
     wanted = round(BLOCKS_PER_START * setup_s / block_s) if block_s > 0 else MOST_BLOCKS
     count = min(max(wanted, least), MOST_BLOCKS)
     return SamplingWindow(count=count, least=least, deadline=deadline)
 
 
 def far_slower(cell: RunningCell, reference: RunningCell) -> bool:
-    """Return whether a cell is so much slower than its `reference` that few samples tell it."""
+    """Return whether a cell is so much slower than its `reference` that a few samples show it."""
     if cell.case.role != "timed":
         return False
     return _sample_s(cell) >= max(FAR_SLOWER * _sample_s(reference), FAR_SLOWER_S)
 
 
 def _sample_s(cell: RunningCell) -> float:
-    """Return the expected seconds of one sample, its re-warm included."""
+    """Return the expected seconds of one sample, with the passes that warm up again before it."""
     if cell.ready is None:
         return 0.0
     return (cell.ready.shape.rewarm + cell.ready.shape.iterations) * cell.ready.iteration_s
 
 
 def take_blocks(cells: Sequence[RunningCell], turn: SamplingWindow, order: random.Random) -> None:
-    """Take samples of `cells`; the control workload and what is far slower than the first cell give one each."""
+    """Take samples of `cells`; the control workload, and cells far slower than the first, give one sample each."""
     once = {c.case for c in cells if c.case.role == "control_workload" or far_slower(c, cells[0])}
 
     for block in range(turn.count):
         wanted = [cell for cell in cells if cell.alive and (block == 0 or cell.case not in once)]
+        # An A/A control without a cell beside it tells nothing.
         if not any(cell.case.role in ("timed", "lineup") for cell in wanted):
             break
+
+        # A round ends between blocks, so no sample lacks the others of its block.
         if block >= turn.least and time.monotonic() >= turn.deadline:
             break
+
+        # A new order for each block, so that no cell always follows the same one.
         order.shuffle(wanted)
         for cell in wanted:
             _take(cell, block)

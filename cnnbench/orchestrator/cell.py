@@ -17,10 +17,11 @@ ALL_DISTURBED = RecordedWarning(code="disturbed", fact="every sample of a round 
 
 @dataclass(kw_only=True, slots=True)
 class RunningCell:
-    """One case in one round; a failed one keeps its failure and takes no further part.
+    """One case in one round; a failed cell keeps its failure and takes no further part.
 
-    `samples` are by block. `rejected` are the blocks whose sample an environment counter rejected, with the reason.
-    `host` starts its worker. `first`: no round before this one got as far as a first call, so this one compiles.
+    `samples` are by block. `rejected` gives the reason for each block whose sample an environment counter rejected.
+    `host` starts the worker. `first`: no earlier round reached a first call, so this one compiles. `waited_s` are the
+    seconds spent waiting for answers.
     """
 
     case: Case
@@ -51,7 +52,7 @@ class RunningCell:
         return self.worker
 
     def receive(self, timeout_s: float) -> Reply:
-        """Return the worker's next message, and add up how long it was waited for."""
+        """Return the worker's next message, and add the time of waiting for it to `waited_s`."""
         begin = time.monotonic()
         reply = self.at_work().receive(timeout_s)
         self.waited_s += time.monotonic() - begin
@@ -65,18 +66,18 @@ class RunningCell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellResult:
-    """What came of one case in one round: an outcome, and a failure if it must not be used."""
+    """Result of one case in one round: an outcome, and a failure if the outcome must not be used."""
 
     case: Case
     failure: Failure | None
     outcome: Outcome
-    lost_s: float = 0.0  # that the case took without a result; the others should not pay for it
+    lost_s: float = 0.0  # time lost to a failed cell; it is added back to the budget
 
 
 def seen_of(cell: RunningCell, more: Mapping[str, float | None]) -> CellResult:
-    """Return what came of `cell`.
+    """Return the result of `cell`.
 
-    `more` are quantities that were seen once beside the samples, None where they could not be.
+    `more` are quantities that were measured once beside the samples; None if a quantity could not be measured.
     """
     outcome = _outcome(cell)
     if outcome.measurements:
@@ -91,7 +92,7 @@ def _outcome(cell: RunningCell) -> Outcome:
     if cell.ready is None or not cell.samples:
         return Outcome(warnings=warnings, notes=notes)
     if len(cell.rejected) == len(cell.samples):
-        # On a machine that is busy all the time a number with a warning says more than none.
+        # On a machine that is always busy, a number with a warning says more than no number.
         warnings = (*warnings, ALL_DISTURBED)
     measurements = (*_once(cell, cell.ready), *_by_block(cell, cell.ready))
     return Outcome(measurements=measurements, warnings=warnings, notes=notes)
@@ -100,7 +101,7 @@ def _outcome(cell: RunningCell) -> Outcome:
 def _once(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     first = _first_call(cell)
     passes = ready.warmup_s + sum(s.rewarm_s + s.sample_s for s in cell.samples.values())
-    passes += ready.first_call_s if first == "first_call_s" else 0.0  # a first call that compiles is no mere pass
+    passes += ready.first_call_s if first == "first_call_s" else 0.0  # a first call that compiles counts as compiling
     values = [(first, ready.first_call_s), ("warmup_s", ready.warmup_s), ("passes_s", passes)]
     if ready.reading_s is not None:
         values.append(("reading_s", ready.reading_s))
@@ -108,7 +109,7 @@ def _once(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
 
 
 def _first_call(cell: RunningCell) -> str:
-    """Return the quantity that the first call is: compiling, cold or with warm caches, or a plain first call."""
+    """Return the quantity of the first call: cold compiling, compiling with warm caches, or a plain first call."""
     if not cell.case.variant.compile_mode or cell.case.role == "control_workload":
         return "first_call_s"
     return "compile_s" if cell.first else "compile_warm_s"
@@ -117,9 +118,12 @@ def _first_call(cell: RunningCell) -> str:
 def _by_block(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     blocks = tuple(cell.samples)
     samples = tuple(cell.samples.values())
+
+    # A record refers to samples by position, not by block. If all were rejected, all are kept, with a warning.
     bad_blocks = cell.rejected if len(cell.rejected) < len(blocks) else {}
     rejected = tuple(at for at, block in enumerate(blocks) if block in bad_blocks)
 
+    # Seconds by block, and shares of CPU time. The device's time and the shares may be unknown (None) in a block.
     values: dict[str, list[float | None]] = {
         name: [getattr(s, name) for s in samples]
         for name in ("latency_s", "lower_decile_s", "lower_quartile_s", "sample_s")
@@ -127,11 +131,12 @@ def _by_block(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     values |= {phase: [s.phases_s[at] for s in samples] for at, phase in enumerate(ready.phases)}
     values |= {name: [getattr(s, name) for s in samples] for name in ("device_s", "cpu_share", "steal_share")}
 
+    # A quantity lists only the blocks in which it is known; one that is never known is left out.
     table = []
     for name, column in values.items():
         seen = [(block, _ns(value)) for block, value in zip(blocks, column, strict=True) if value is not None]
         if seen:
-            own = rejected if name == "latency_s" else ()  # a block that is rejected there is rejected everywhere
+            own = rejected if name == "latency_s" else ()  # rejected for the latency means rejected for all quantities
             where, what = zip(*seen, strict=True)
             table.append(
                 Measurement(
@@ -143,6 +148,7 @@ def _by_block(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
                 )
             )
 
+    # Single iterations: several for each block, so a block number occurs more than once.
     kept = [(block, t) for block, s in cell.samples.items() for t in s.iterations_s]
     if kept:
         each = tuple(_ns(t) for _, t in kept)
@@ -151,5 +157,5 @@ def _by_block(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
 
 
 def _ns(seconds: float) -> float:
-    """Return `seconds` to the nanosecond, which is what the clock counts in."""
+    """Return `seconds` rounded to nanoseconds, the unit of the clock."""
     return round(seconds, 9)

@@ -1,4 +1,4 @@
-"""What a run works with, and what is known of the pieces of work beside its groups."""
+"""Context of a run: its host, plan and environment, and helpers for the jobs between its rounds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cnnbench.spec import Case
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Done
 
-# Longest wait for one model's counts, memory or error: torchvision's largest takes ten seconds.
+# Longest wait in seconds for one model's counts, memory or error: torchvision's largest model takes ten.
 WHOLE_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunContext:
-    """What all parts of a run share: its workers' host, its plan, and where they write."""
+    """What all parts of a run share: the host of its workers, its plan, its environment, and the scratch folder."""
 
     host: Host
     plan: Plan
@@ -27,7 +27,7 @@ class RunContext:
 
 
 def timeout_of(context: RunContext, case: Case) -> float:
-    """Return how long to wait for a piece of work: not long where it is emulated."""
+    """Return the seconds to wait for a piece of work; emulated work gets fewer."""
     emulated = replace(case, role="timed") in context.plan.emulated
     return min(EMULATED_TIMEOUT_S if emulated else WHOLE_S, case.budget.timeout_s)
 
@@ -39,7 +39,7 @@ def left_of(reply: Done, without: Sequence[str]) -> Done:
 
 
 def conditions_of(case: Case) -> tuple[object, ...]:
-    """Return what a cell and what is measured beside it have in common."""
+    """Return the conditions that a cell has in common with the jobs for it."""
     return case.model, case.variant, case.device, case.batch_size
 
 

@@ -1,4 +1,4 @@
-"""What a run tells its caller while it goes on: records, progress, and at its end where the time went."""
+"""Events of a run: callbacks for records and progress, and where the time went."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnbench.spec import Case
 class Progress:
     """What the run is doing, how long it has run, and how long it is expected to go on, in seconds.
 
-    `lasting`: the text is worth keeping in sight.
+    `lasting`: the text should stay visible.
     """
 
     text: str
@@ -24,9 +24,9 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hooks:
-    """Callbacks of a run: `on_record` gets every record as soon as there is one, `on_progress` what is going on.
+    """Callbacks of a run: `on_record` gets each record as soon as it exists, `on_progress` what is being done.
 
-    `completed` holds the records of an earlier part of the run, by `Case.identity()` and round.
+    `completed` holds the records of an earlier part of the run, by `Case.identity()` and round number.
     """
 
     on_record: Callable[[Record], None]
@@ -36,9 +36,11 @@ class Hooks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeSpent:
-    """Where the time of a run went, in seconds: all of it; timed and warm-up passes, training steps among them; first
-    calls of compiled variants.
-    """  # noqa: D205
+    """Where the time of a run went, in seconds.
+
+    `wall_s` is all of it. `passes_s` is the time of timed and warm-up passes, training steps included. `compile_s` is
+    the time of first calls of compiled variants.
+    """
 
     wall_s: float
     passes_s: float

@@ -1,4 +1,4 @@
-"""What a run measures beside its timed cells, between rounds: counts, errors, memory, layers, ceilings, trainings."""
+"""Run the jobs between rounds: counts, errors, memory, layers, ceilings, trainings."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from cnnbench.spec import Case, Device
 from cnnbench.workers.calls import limit_of, train_case
 from cnnbench.workers.messages import Done, Failure, Job, News
 
-# Shares of the time until now that counts and errors take, and of the budget that memory, layers and ceilings take;
-# trainings have a share of their own. Counts and errors are measured all the same in the end: a table without
+# Counts and errors may take the first share, of the time until now; memory, layers and ceilings the second, of the
+# budget. Trainings have a share of their own. Counts and errors are always measured in the end: a table without
 # parameters, or with a verdict on a variant that may compute something else, is of little use.
 NEEDED_SHARE = 0.2
 OPTIONAL_SHARE = 0.1
 
-# Budget from which layers are timed: in shorter runs rounds come first.
+# Budget in seconds from which layers are timed; in shorter runs rounds come first.
 LAYERS_FROM_S = 120.0
 
-# Seconds that measuring the machine's ceilings may take; the budget from which a run may spend them, and the one from
-# which it does so even where they are known: a slow moment may have hidden how high they are.
+# Seconds that measuring the machine's ceilings may take, and the budget in seconds from which a run may spend them.
+# From the last budget on they are measured even if they are known: a slow moment may have hidden how high they are.
 CEILINGS_S = 2.0
 CEILINGS_FROM_S = 30.0
 CEILINGS_ANEW_S = 120.0
@@ -38,7 +38,7 @@ Kind = Literal["counts", "error", "memory", "layers", "ceilings", "training"]
 
 _NEEDED: tuple[Kind, ...] = ("counts", "error", "training")
 
-# Expected seconds up to which an error is told right after the first round, and not when its share allows it.
+# Expected seconds up to which an error is measured right after the first round, even if its share does not allow it.
 CHEAP_S = 2.0
 
 _TEXT: dict[Kind, str] = {
@@ -51,7 +51,10 @@ _TEXT: dict[Kind, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A piece of work: one case, or some that can be done side by side, and the seconds that it is expected to take."""
+    """A piece of work: one case, or several that run side by side, and its expected seconds.
+
+    `without` are quantities that are left out of the result.
+    """
 
     kind: Kind
     cases: tuple[Case, ...]
@@ -60,16 +63,16 @@ class Piece:
 
     @property
     def needed(self) -> bool:
-        """Whether a row takes it to be believed, so that it is done however little time there is."""
+        """Whether a row cannot be trusted without it, so that it is done however little time there is."""
         return self.kind in _NEEDED
 
 
-# Takes what came of a case, and when it was begun (seconds since 1970).
+# Callback for a result: the case, when it was begun (seconds since 1970), and what came of it.
 OnResult = Callable[[Case, float, Done | Failure], None]
 
 
 class Beside:
-    """The pieces of work of a run that are not done yet, cheapest first; `lost_s` is what failing ones took."""
+    """The pieces of work of a run that are not done yet, cheapest first; `lost_s` are the seconds of failed ones."""
 
     def __init__(
         self,
@@ -80,10 +83,12 @@ class Beside:
         on_record: OnResult,
         on_progress: OnProgress,
     ) -> None:
-        """Line up what the plan asks for; cases that are `done` or `broken` are left out when their turn comes."""
+        """Queue what the plan asks for; cases that are `done` or `broken` are left out when their turn comes."""
         self.lost_s = 0.0
-        self._spent_s = {True: 0.0, False: 0.0}  # on what is needed, and on the rest
+        self._spent_s = {True: 0.0, False: 0.0}  # on needed pieces, and on the others
         self._context = context
+
+        # Asked anew before each piece: a model may fail while others wait in the queue.
         self._done = done
         self._broken = broken
         self._on_record = on_record
@@ -93,8 +98,10 @@ class Beside:
 
     def _planned(self) -> list[Piece]:
         plan, cores = self._context.plan, machine.usable_cores()
-        # pools of threads that share cores wait for each other: two errors at once took 2.3 s, in turn 0.5 s
+        # Thread pools that share cores wait for each other: two errors at once took 2.3 s, one after the other 0.5 s.
         width = max(1, cores // threads_of(plan.request))
+
+        # Compiled cells are left to `add_compiled`, which has warm caches.
         plain = [c for c in plan.numerics if not c.variant.compile_mode]
         memory = [c for c in plan.memory if not c.variant.compile_mode]
         total_s = plan.request.budget.total_s
@@ -103,25 +110,29 @@ class Beside:
             *_in_pieces("memory", sorted(memory, key=work_of), width),
             *(_in_pieces("layers", sorted(plan.layers, key=work_of), 1) if total_s >= LAYERS_FROM_S else ()),
         ]
-        pieces.sort(key=lambda piece: piece.expected_s)  # one dear piece must not take the time of many cheap ones
+        pieces.sort(key=lambda piece: piece.expected_s)  # an expensive piece must not take the time of many cheap ones
         devices: dict[Device, None] = dict.fromkeys(case.device for group in plan.groups for case in group.cases)
 
+        # Known ceilings take no time, so they are reported in short runs as well.
         for device in devices:
             case = ceilings_case(device, threads_of(plan.request), seconds=CEILINGS_S, seed=plan.request.seed)
             known = find_ceilings(self._context.environment, device, case.variant.threads, file=cache_file())
             if known is not None or total_s >= CEILINGS_FROM_S:
                 pieces.append(Piece(kind="ceilings", cases=(case,), expected_s=CEILINGS_S))
 
+        # The first table needs the counts; trainings get the time that is left.
         pieces = [*_in_pieces("counts", plan.complexity, cores), *pieces]
         return pieces + _in_pieces("training", sorted(plan.accuracy, key=work_of), 1)
 
     def add_compiled(self, own: Sequence[Case], *, resumed: bool = False) -> None:
-        """Line up error and memory of the compiled cells among `own`, whose caches are warm now.
+        """Queue error and memory of the compiled cells among `own`, whose caches are warm now.
 
-        `resumed`: what compiling made is gone, so how long warm caches take is not kept.
+        `resumed`: the caches of the earlier part are gone, so the time with warm caches is not kept.
         """
         wanted = {conditions_of(case) for case in own if case.variant.compile_mode}
         without = ("compile_warm_s",) if resumed else ()
+
+        # The task must match as well: compiling a training does not warm the caches of inference.
         plan, task = self._context.plan, own[0].task
         kinds: tuple[tuple[Kind, tuple[Case, ...]], ...] = (("error", plan.numerics), ("memory", plan.memory))
         self._queue += [
@@ -132,14 +143,14 @@ class Beside:
         ]
 
     def expected_s(self, *, needed_only: bool) -> float:
-        """Return the seconds that what is left and fits is expected to take.
+        """Return the expected seconds of the pieces that are left and fit.
 
-        Trainings count for nothing, because they take what is left when their turn comes.
+        Trainings count as 0, because they take what is left when their turn comes.
         """
         return sum(piece.expected_s for piece in self._fitting(needed_only=needed_only))
 
     def _fitting(self, *, needed_only: bool = False) -> list[Piece]:
-        """Return the pieces for which the share of the budget does, or only those that rows need to be believed."""
+        """Return the pieces that fit their share of the budget, or only those that rows need to be trusted."""
         left_s = OPTIONAL_SHARE * self._context.plan.request.budget.total_s - self._spent_s[False]
         fitting = []
         for piece in self._queue:
@@ -151,7 +162,7 @@ class Beside:
         return fitting
 
     def urgent(self, until: float) -> None:
-        """Do what the first table lacks, but begin nothing after `until` (monotonic)."""
+        """Do what the first table lacks, but begin nothing after `until` (monotonic seconds)."""
         for piece in [p for p in self._queue if p.kind == "counts" or (p.kind == "error" and p.expected_s <= CHEAP_S)]:
             if time.monotonic() >= until:
                 return
@@ -159,10 +170,11 @@ class Beside:
             self._do(piece)
 
     def some(self, elapsed_s: float, *, needed_only: bool) -> None:
-        """Do pieces as long as they have taken less than their share of the `elapsed_s` of the run."""
+        """Do pieces as long as they have taken less than their share of the run's `elapsed_s` seconds."""
         needed = NEEDED_SHARE + (TRAINING_SHARE if self._context.plan.accuracy else 0.0)
         share = {True: needed, False: OPTIONAL_SHARE}
 
+        # Asked again after each piece, because its real time differs from the expected one.
         def due() -> list[Piece]:
             fitting = self._fitting(needed_only=needed_only)
             return [p for p in fitting if self._spent_s[p.needed] < share[p.needed] * elapsed_s]
@@ -172,7 +184,7 @@ class Beside:
             self._do(pieces[0])
 
     def rest(self, until: float) -> None:
-        """Do what is left and fits, but begin nothing after `until` (monotonic); the rest gets records that say so."""
+        """Do what is left and fits, but begin nothing after `until` (monotonic seconds); record what is not started."""
         while time.monotonic() < until and (fitting := self._fitting()):
             self._queue.remove(fitting[0])
             self._do(fitting[0])
@@ -187,6 +199,8 @@ class Beside:
         cases = self._open(piece)
         if not cases:
             return
+
+        # What a piece really took counts against its share, not what it was expected to take.
         begin = time.monotonic()
         if piece.kind == "training":
             self._train(cases[0])
@@ -194,6 +208,7 @@ class Beside:
             self._find_ceilings(cases[0])
         else:
             self._side_by_side(piece, cases)
+
         self._spent_s[piece.needed] += time.monotonic() - begin
 
     def _side_by_side(self, piece: Piece, cases: Sequence[Case]) -> None:
@@ -205,6 +220,7 @@ class Beside:
             job = Job(case=case, scratch=self._context.scratch, memory_limit_bytes=limit_of(case))
             worker.send(job)
 
+        # All workers run at once, so waiting for each in turn takes as long as the slowest of them.
         failed = False
         for worker, case in zip(workers, cases, strict=True):
             reply = worker.receive(timeout_of(self._context, case))
@@ -212,11 +228,13 @@ class Beside:
             assert isinstance(reply, Done | Failure)
             failed = failed or isinstance(reply, Failure)
             self._on_record(case, started, left_of(reply, piece.without) if isinstance(reply, Done) else reply)
+
+        # The caller adds lost time to the deadline, so that a failure does not cost the rounds anything.
         if failed:
             self.lost_s += time.time() - started
 
     def _find_ceilings(self, case: Case) -> None:
-        """Find what the machine can do at most; a run that is too short for measuring it takes what is known."""
+        """Find the machine's ceilings; a run that is too short to measure them takes those that are known."""
         started, context = time.time(), self._context
         self._on_progress("what the machine can do at most (kept for later runs)")
         anew = context.plan.request.budget.total_s >= CEILINGS_ANEW_S
@@ -224,9 +242,11 @@ class Beside:
         self._on_record(case, started, found.reply)
 
     def _train(self, case: Case) -> None:
-        """Train and test a model, if it fits half of what is left of the trainings' share, or all of it as the last."""
+        """Train and test a model in half of what is left of the trainings' share, or in all of it if it is the last."""
         request = self._context.plan.request
         left_s = max(0.0, TRAINING_SHARE * request.budget.total_s - self._trained_s)
+
+        # The cheapest models come first; half of the rest leaves time for those that follow.
         last = not any(piece.kind == "training" for piece in self._queue)
         what = f"training {case.model} on {case.dataset}"
         job = Job(
@@ -240,6 +260,7 @@ class Beside:
         def on_message(news: News) -> None:
             self._on_progress(f"{what}: {news.text}")
 
+        # Two clocks: a record has a date, and the share counts steady seconds.
         self._on_progress(what)
         started, begin = time.time(), time.monotonic()
         reply = train_case(self._context.host, job, on_message)
@@ -248,7 +269,7 @@ class Beside:
 
 
 def _in_pieces(kind: Kind, cases: Sequence[Case], width: int) -> list[Piece]:
-    """Return pieces of `width` cases each, with the seconds that they are expected to take."""
+    """Return pieces of `width` cases each, with their expected seconds; the slowest case of a piece decides."""
     found = []
     for at in range(0, len(cases), width):
         some = tuple(cases[at : at + width])

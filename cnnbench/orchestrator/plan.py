@@ -1,4 +1,4 @@
-"""From what is asked to the cases to measure: which cells there are, which are compared, how long they may take."""
+"""Plan a run: which cells there are, and which of them are compared."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cnnbench.variants import REFERENCE, Support, native_variants, parse_variant
 class Group:
     """Cases that are compared with each other and so measured together; the first one is the reference.
 
-    `aa_control` is the reference once more, where there is something to compare; `control_workload` is fixed work in
-    each round. The line-up, in which models are in turns, has neither.
+    `aa_control` is the reference once more, if there is something to compare. `control_workload` is fixed work in each
+    round. The line-up, in which models take turns, has neither.
     """
 
     cases: tuple[Case, ...]
@@ -27,7 +27,7 @@ class Group:
 
     @property
     def members(self) -> tuple[Case, ...]:
-        """All that is measured together, the reference first."""
+        """All cases that are measured together, the reference first."""
         return (*self.cases, *(case for case in (self.aa_control, self.control_workload) if case is not None))
 
 
@@ -55,17 +55,23 @@ class Plan:
 
 
 def make_plan(request: Request, environment: Environment, shapes: Mapping[str, Shape]) -> Plan:
-    """Return the plan for `request` on the machine of `environment`; `shapes` are the inputs of models from outside.
+    """Return the plan for `request` on the machine of `environment`; `shapes` are the input shapes of outside models.
 
     Raises:
-        MissingError: a CUDA device is asked for and there is none.
+        MissingError: a CUDA device is asked for, but there is none.
         UsageError: a variant is unknown, or the reference names no model.
     """
     devices = _devices(request, environment)
     cells = list(_cells(request, environment, shapes, devices))
+
+    # What the machine cannot do stays in the plan as refused, so that it gets a record with the reason.
     judged = {c: support(c.variant, device=c.device, environment=environment) for c in cells}
     groups = _groups(request, [c for c in cells if judged[c].status != "unsupported"])
+
+    # With a reference of the user's, all models are in its groups already.
     lineups = () if request.reference else _lineups(groups)
+
+    # Counts and accuracies are per model: one case each, whatever its variants and batch sizes.
     names = tuple(dict.fromkeys(c.model for c in cells))
     single = {name: _single(request, name, shapes) for name in names}
     accuracy = request.accuracy and [_trained(single[n], request, request.accuracy, devices[0]) for n in names]
@@ -89,11 +95,11 @@ def _emulated(judged: Mapping[Case, Support]) -> Mapping[Case, str]:
 
 
 def _numerics(groups: Iterable[Group], emulated: Mapping[Case, str]) -> tuple[Case, ...]:
-    """Return one case for each model and variant whose scores may differ from the model's as it is written.
+    """Return one case for each model and variant whose scores may differ from those of `eager`.
 
-    They are those of inference at the same batch size. A variant that is compiled for training only is not among them:
-    to compile it for inference as well would take longer than measuring it. Nor is one that is only emulated: its
-    passes take up to forty times as long, and nobody would use it here.
+    The cases are inference at the same batch size. A variant that is compiled for training only is left out: compiling
+    it for inference as well would take longer than measuring it. An emulated variant is left out too: its passes take
+    up to forty times as long, and nobody would use it here.
     """
     native = [c for group in groups for c in group.cases if c not in emulated]
     cases = [c for c in native if c.variant.name != REFERENCE]
@@ -102,7 +108,7 @@ def _numerics(groups: Iterable[Group], emulated: Mapping[Case, str]) -> tuple[Ca
 
 
 def _layers(groups: Iterable[Group]) -> tuple[Case, ...]:
-    """Return one case for each model and device that is timed as it is written: inference at its first batch size."""
+    """Return one case for each model and device that is timed as `eager`: inference at its first batch size."""
     found: dict[tuple[str, Device], Case] = {}
     for case in (c for group in groups for c in group.cases):
         if case.task == "infer" and case.variant.name == REFERENCE:
@@ -141,6 +147,7 @@ def _single(request: Request, name: str, shapes: Mapping[str, Shape]) -> Case:
 
 def _trained(single: Case, request: Request, dataset: str, device: Device) -> Case:
     spec = MODELS.get(single.model)
+    # The batch size is that of the recipe in use: a fast one, one as printed, or the model's own.
     own = (spec.recipe if spec else None) or DEFAULT_RECIPE
     printed = spec.printed_recipe if spec and request.recipe == "as-published" else None
     fast = data.fast_of(data.find(dataset)) if request.recipe == "fast" else None
@@ -151,8 +158,10 @@ def _trained(single: Case, request: Request, dataset: str, device: Device) -> Ca
 def _cells(
     request: Request, environment: Environment, shapes: Mapping[str, Shape], devices: Iterable[Device]
 ) -> Iterable[Case]:
+    # The reference may also be among the sections, so each case is given only once.
     threads = threads_of(request)
     seen: set[Case] = set()
+
     for device in devices:
         for section in (*request.sections, *_reference_sections(request)):
             names = _expanded(section.variants, device, threads, environment)
@@ -184,6 +193,7 @@ def _product(section: Section, variants: tuple[str, ...]) -> Iterable[tuple[str,
 
 
 def _expanded(asked: tuple[str, ...], device: Device, threads: int, environment: Environment) -> tuple[str, ...]:
+    # A name may come twice: by itself, and as one of those that "all" stands for.
     names: list[str] = []
     for name in split_variants(asked):
         every = native_variants(device=device, threads=threads, environment=environment) if name == "all" else (name,)
@@ -220,6 +230,7 @@ def _reference_sections(request: Request) -> tuple[Section, ...]:
 
 
 def _groups(request: Request, cells: list[Case]) -> tuple[Group, ...]:
+    # Models are compared with each other only if the user names a reference.
     grouped: dict[tuple[object, ...], list[Case]] = {}
     for case in cells:
         model = () if request.reference else (case.model,)
@@ -228,9 +239,9 @@ def _groups(request: Request, cells: list[Case]) -> tuple[Group, ...]:
 
 
 def _lineups(groups: Iterable[Group]) -> tuple[Group, ...]:
-    """Return one group for each device, task and batch size at which several models are measured as they are written.
+    """Return one group for each device, task and batch size at which several models are measured.
 
-    Their references stand in it once more, in turns, so that what is said across models rests on paired blocks too.
+    The group measures their references once more, in turns, so that comparisons of models rest on paired blocks too.
     """
     found: dict[tuple[object, ...], list[Case]] = {}
     for case in (group.cases[0] for group in groups):
@@ -239,7 +250,7 @@ def _lineups(groups: Iterable[Group]) -> tuple[Group, ...]:
 
 
 def _checked(cases: tuple[Case, ...]) -> Group:
-    """Return the group of `cases` with what shows whether it can be believed."""
+    """Return the group of `cases` with its A/A control and its control workload."""
     aa_control = replace(cases[0], role="aa_control") if len(cases) > 1 else None
     return Group(cases=cases, aa_control=aa_control, control_workload=replace(cases[0], role="control_workload"))
 

@@ -1,4 +1,4 @@
-"""Single questions to a worker: count one model, what machine this is, which batch still fits."""
+"""Ask one worker a question: counts of a model, predictions, or the largest batch that fits."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from cnnbench.workers.calls import ask, do_job, hosting, limit_of
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Built, Failure, Job, News, Tried, Try
 
-# For work that is one answer of one worker.
+# Budget of work that is one answer of one worker.
 ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0)
 
-# Longest wait for the classes of images, or images of a model, whose weights may be downloaded first. Our choice.
+# Longest wait in seconds for predictions, or for images of a model; the weights may be downloaded first.
 PREDICTION_S = 3600.0
 
 
 def count_model(model: str, input_size: tuple[int, int] | None) -> Record:
-    """Return the complexity record of `model` at (height, width) `input_size`, or at its own input."""
+    """Return the complexity record of `model` at (height, width) `input_size` (None: its own)."""
     return count_models([(model, input_size)])[0]
 
 
 def count_models(asked: Sequence[tuple[str, tuple[int, int] | None]]) -> list[Record]:
-    """Return the complexity records of models, each at the (height, width) beside it, or at its own input for None."""
+    """Return the complexity records of models, each at the (height, width) beside it (None: its own)."""
     kept: list[Record] = []
     with hosting(_counting(asked[0][0])) as host:
         for name, input_size in asked:
@@ -48,7 +48,7 @@ def _counting(model: str) -> Request:
 def predict_classes(  # which model, with which weights, where, of what
     model: str, weights: str, device: Device, images: tuple[str, ...], *, top: int, dataset: str | None
 ) -> Outcome | str:
-    """Return what `runners.predict` gives for the files `images`, or why it cannot."""
+    """Return the predicted classes of the files `images`, or the message of the failure."""
     request = replace(_counting(model), device=device, weights=weights)
     with _one_job(request) as (host, job):
         case = replace(job.case, role="predict", dataset=dataset)
@@ -57,16 +57,18 @@ def predict_classes(  # which model, with which weights, where, of what
 
 
 def look_into(request: Request, look: VisualRequest, on_message: Callable[[News], None]) -> tuple[ImageGrid, ...]:
-    """Return the sheets that `look` asks for of the one model of `request`.
+    """Return the images that `look` asks for, of the one model of `request`.
 
-    `request` says with which weights, on which dataset (`accuracy`; None: none) and by which recipe it is built.
+    `request` gives the weights, the dataset (`accuracy`, or None) and the recipe with which the model is built.
 
     Raises:
-        CnnbenchError: there are none; the message and the exit code are the worker's.
+        CnnbenchError: there are no images; the message and the exit code are the worker's.
     """
     with _one_job(request) as (host, job):
         case = replace(job.case, role="look", dataset=request.accuracy, recipe=request.recipe)
         reply = do_job(host, replace(job, case=case, look=look, data_dir=request.data_dir), PREDICTION_S, on_message)
+
+    # The worker's error has crossed a process, so its class is found again by its exit code.
     if isinstance(reply, Failure):
         kinds = {kind.exit_code: kind for kind in (CnnbenchError, UsageError, MissingError)}
         raise kinds[reply.exit_code](reply.error)
@@ -75,7 +77,7 @@ def look_into(request: Request, look: VisualRequest, on_message: Callable[[News]
 
 @contextmanager
 def _one_job(request: Request) -> Iterator[tuple[Host, Job]]:
-    """Have a host, and a job for the first case of `request` as its model is built."""
+    """Yield a host, and a job for the first case of `request`."""
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, request.sections[0].models)
         case = make_plan(request, environment, shapes).groups[0].cases[0]
@@ -84,7 +86,7 @@ def _one_job(request: Request) -> Iterator[tuple[Host, Job]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Largest:
-    """The largest batch that went well, the smallest that did not (None: none was tried), and why it did not."""
+    """The largest batch that fits, the smallest one that failed (None: no trial failed), and why it failed."""
 
     batch_size: int
     failed_at: int | None
@@ -97,15 +99,19 @@ def largest_batch(
     """Return the largest inference batch of `model` that fits, by doubling up to `limit` and then halving the gap.
 
     Each trial is one forward pass in a worker of its own, under the memory limit of measured cells. No new trial starts
-    `seconds` after the first one, before which workers can already be started; `limit` is at least 1.
+    `seconds` after the first one; the time to start the host does not count. `limit` is at least 1.
     """
     request = Request(
         title="doctor", sections=(Section(models=(model,), variants=("eager",)),), device=device, budget=ONE_ANSWER
     )
+
+    # `good` always fits and `bad` never does; the search ends when no batch size lies between them.
     good, bad, reason = 0, None, None
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, (model,))
         case = make_plan(request, environment, shapes).groups[0].cases[0]
+
+        # The first trial is made in any case, so that there is always an answer.
         batch, until = 1, time.monotonic() + seconds
         while good < batch <= limit and (batch == 1 or time.monotonic() < until):
             on_progress(f"{model}: batch {batch}")
@@ -114,6 +120,7 @@ def largest_batch(
                 good = batch
             else:
                 bad, reason = batch, failure.error
+            # Double until a trial fails, then halve the gap.
             batch = min(limit, 2 * good) if bad is None else (good + bad) // 2
 
     return Largest(batch_size=good, failed_at=bad, reason=reason)
@@ -124,6 +131,8 @@ def _try(host: Host, case: Case, scratch: str) -> Failure | None:
     try:
         worker.send(Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case)))
         reply = worker.receive(case.budget.timeout_s)
+
+        # Building may fail already, for lack of memory; then there is nothing to try.
         if isinstance(reply, Built):
             worker.send(Try())
             reply = worker.receive(case.budget.timeout_s)

@@ -1,4 +1,4 @@
-"""What must come out the same every time, so nothing is timed: counts, what compiling makes, and short trainings."""
+"""Measure what must be the same every time: counts, compilation and short trainings; nothing is timed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from cnnbench.workers.calls import as_record, ask, hosting, limit_of, reply_of
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Failure, Job
 
-# Threads of every worker here: sums of several threads go in an order that depends on their number, and so would what a
-# training ends with.
+# Threads of every worker here. The order in which several threads add up numbers depends on how many they are, and the
+# result of a training depends on that order.
 ONE_THREAD = 1
 
-# Longest wait for a model's counts, its compilation, or an epoch: minutes for the largest. Our choice.
+# Longest wait in seconds for a model's counts, its compilation, or an epoch; the largest models take minutes.
 ANSWER_S = 600.0
 
-# Expected seconds of a short training of a small model; 2 to 6 were seen on two cores. For the ETA only.
+# Expected seconds of a short training of a small model; 2 to 6 were measured on two cores. For the ETA only.
 TRAINING_S = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckOptions:
-    """One model to look at: at which input (None: its own), compiled or not, and trained for how many epochs, if any.
+    """One model to check: at which input (None: its own), compiled or not, and trained for how many epochs (0: none).
 
     `dataset` and `seed` are those of the training.
     """
@@ -45,20 +45,20 @@ class CheckOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Piece:
-    """What one worker does: its job, and what it is expected to take."""
+    """Work of one worker: its job, and its expected seconds."""
 
     job: Job
     expected_s: float
 
 
 def examine(asked: Sequence[CheckOptions], on_progress: Callable[[Progress], None]) -> Iterator[Record]:
-    """Yield what came of each model: a record of its counts, one of compiling it, one of training it, as asked.
+    """Yield the records of each model: one of its counts, and one of compiling and one of training it if asked for.
 
-    The counts of torch.compile are of the role `numerics`; where the machine cannot compile, that record is
-    `unsupported` and says why. As many workers are at work at once as there are cores, the longest pieces first.
+    The counts of torch.compile have the role `numerics`. If the machine cannot compile, that record is `unsupported`
+    and says why. As many workers run at once as there are cores, the longest pieces first.
 
     Raises:
-        CnnbenchError: a model cannot be named so.
+        CnnbenchError: there is no model with such a name.
     """
     begin = time.monotonic()
     with hosting(_request(*asked)) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
@@ -66,15 +66,18 @@ def examine(asked: Sequence[CheckOptions], on_progress: Callable[[Progress], Non
         environment, shapes = ask(host, [one.model for one in asked])
         pieces: list[_Piece] = []
 
+        # What the machine cannot do is known from the plan, without a worker.
         for one in asked:
             planned, refused = _planned(one, environment, shapes, scratch)
             pieces += planned
             yield from refused
 
+        # A short piece at the end keeps few cores waiting, so the longest go first.
         pieces.sort(key=lambda piece: -piece.expected_s)
         width = machine.usable_cores()
         for start in range(0, len(pieces), width):
             some = pieces[start : start + width]
+            # Seconds that are left if the pieces spread evenly over the cores.
             left_s = sum(piece.expected_s for piece in pieces[start:]) / width
             text = ", ".join(_label(piece.job.case) for piece in some)
             on_progress(Progress(text=text, elapsed_s=time.monotonic() - begin, remaining_s=left_s))
@@ -83,6 +86,8 @@ def examine(asked: Sequence[CheckOptions], on_progress: Callable[[Progress], Non
 
 def _request(*asked: CheckOptions) -> Request:
     compiled, plain = Section(models=(), variants=("compile",)), Section(models=(), variants=("eager",))
+
+    # The input and the training are those of the first model: a plan is only made for one model at a time.
     sections = tuple(replace(compiled if one.compiled else plain, models=(one.model,)) for one in asked)
     return Request(
         title="expect",
@@ -105,6 +110,7 @@ def _planned(
     training = Training(epochs=one.epochs)
     pieces += [_piece(case, scratch, TRAINING_S, training) for case in plan.accuracy if one.epochs]
 
+    # Only compiling can be refused here, so the record has the role of the counts of torch.compile.
     refused = [
         as_record(
             replace(gone.case, role="numerics"),
@@ -128,6 +134,8 @@ def _at_once(host: Host, jobs: Sequence[Job], environment: Environment) -> Itera
     try:
         for worker, job in zip(workers, jobs, strict=True):
             worker.send(job)
+
+        # In the order of the jobs; a worker that is done early keeps its answer.
         for worker, job in zip(workers, jobs, strict=True):
             reply = reply_of(worker, job.case.budget.timeout_s)
             yield as_record(job.case, environment, reply, started=started)

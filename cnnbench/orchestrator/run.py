@@ -1,4 +1,4 @@
-"""A whole run: ask the machine, plan, measure round by round within the budget, hand over every record at once."""
+"""A whole run: ask the machine, plan, measure round by round within the budget, and hand over each record at once."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from cnnbench.workers.calls import (
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Done, Failure
 
-# Budgets after which the first round begins no more groups. A row is worth more than punctuality, but a budget is a
-# promise: it may be exceeded by a tenth, and by the group in flight.
+# Multiple of the budget after which the first round begins no more groups. A row is worth more than punctuality, but a
+# budget is a promise: it may be exceeded by a tenth, and by the group that is being measured.
 FIRST_ROUND_MOST = 1.1
 
-# Share of its budget that a resumed run gets at least, for what it lacks: so much it may exceed the budget by anyway.
+# Smallest share of its budget that a resumed run gets for what it lacks; any run may exceed its budget by as much.
 RESUMED_LEAST = 0.1
 
-# Rounds that the line-up gets for one of another group that costs as much. Ratios between models scatter two to three
-# times as much over rounds as those between variants, and every model is in it.
+# Rounds that the line-up gets for each round of another group that costs as much. Ratios between models scatter two to
+# three times as much over rounds as those between variants, and the line-up holds every model.
 LINEUP_WEIGHT = 2.0
 
 LATE = "the budget was spent before its turn; give a larger --budget, or the same command with --output of this run"
 
 
 def plan_only(request: Request, names: Sequence[str]) -> tuple[Plan, float]:
-    """Return what a run would do and the seconds it is expected to take, without measuring."""
+    """Return the plan of a run and its expected seconds, without measuring."""
     with hosting(request) as host:
         environment, shapes = ask(host, names)
     plan = make_plan(request, environment, shapes)
@@ -63,7 +63,7 @@ class BenchmarkRun:
     def __init__(self, request: Request, hooks: Hooks, names: Sequence[str], *, spent_s: float = 0.0) -> None:
         """Prepare a run of `request`, whose sections name the models `names`; `run` does it.
 
-        `spent_s` is what earlier parts of the run took of its budget.
+        `spent_s` are the seconds of its budget that earlier parts of the run took.
         """
         self._request = request
         self._hooks = hooks
@@ -73,6 +73,8 @@ class BenchmarkRun:
         self._deadline = self._begin + max(total_s - spent_s, RESUMED_LEAST * total_s)
         self._passes_s = 0.0
         self._compile_s = 0.0
+
+        # What was seen to hang or to fail is asked for nothing else: by model, and by conditions of a cell.
         self._hung: dict[str, Failure] = {}
         self._failed: set[tuple[object, ...]] = set()
         self._timed = any(_is_timed(record) for record in hooks.completed.values())
@@ -87,6 +89,8 @@ class BenchmarkRun:
         with hosting(self._request) as host, scratch_folder() as scratch:
             environment = environment_of(host)
             shapes = self._find_models(host)
+
+            # Records of an earlier part can only be compared in the same environment, with the same threads.
             records = self._hooks.completed.values()
             check_environment(records, environment, threads_of(self._request))
             plan = make_plan(self._request, environment, shapes)
@@ -99,6 +103,7 @@ class BenchmarkRun:
             ]
             for group in groups:
                 group.resume(records)
+            # Files of outside models that hung while they were looked for.
             for model in tuple(self._hung):
                 self._give_up(context, groups, model)
             self._rounds(context, groups)
@@ -113,7 +118,7 @@ class BenchmarkRun:
             self._beside(RunContext(host=host, plan=plan, environment=environment, scratch=scratch)).urgent(math.inf)
 
     def _find_models(self, host: Host) -> Mapping[str, Shape]:
-        """Return the input shapes of models from outside; one whose file hangs or dies is not asked for again."""
+        """Return the input shapes of outside models; a model whose file hangs or dies is not asked for again."""
         shapes = {}
         for name in self._names:
             if name in MODELS:
@@ -122,6 +127,7 @@ class BenchmarkRun:
             shapes[name] = shape_of(known)
             if known.failure is not None:
                 self._hung[name] = known.failure
+                # The wait for a file that hangs is added back to the budget.
                 self._deadline += self._request.budget.timeout_s if known.failure.status == "timeout" else 0.0
         return shapes
 
@@ -143,9 +149,9 @@ class BenchmarkRun:
         return record is not None and record.status in _SETTLED[case.task == "accuracy"]
 
     def _is_broken(self, case: Case) -> bool:
-        """Return whether the model was seen to hang, or to fail where it was timed, so that it is not asked again.
+        """Return whether the model hung, or failed in these conditions when it was timed, so that it is left out.
 
-        Ceilings are broken where no model was timed: there is nothing to hold under them.
+        Ceilings are broken if no model was timed: there is nothing to compare with them.
         """
         if case.role == "ceilings":
             return not self._timed
@@ -158,7 +164,7 @@ class BenchmarkRun:
                 self._on_record(context.environment, refused.case, time.time(), failure)
 
     def _rounds(self, context: RunContext, groups: Sequence[GroupRounds]) -> None:
-        """Measure all groups once; then again, with what is measured beside in between, while there is time."""
+        """Measure all groups once, then again while there is time, with the jobs in between."""
         beside = self._beside(context)
         self._first_round(context, groups)
         beside.urgent(self._deadline)
@@ -166,11 +172,13 @@ class BenchmarkRun:
             if group.rounds > 1:  # of an earlier part of the run
                 beside.add_compiled(group.group.cases, resumed=True)
 
+        # Until each group has the rounds for a verdict, only jobs that rows need may take time from them.
         while active := self._unfinished(groups):
             no_verdict = any(group.fewest < stats.FEWEST_ROUNDS for group in active)
             beside.some(time.monotonic() - self._begin, needed_only=no_verdict)
             self._deadline += beside.lost_s
             beside.lost_s = 0.0
+            # A round must leave the time that the jobs still need.
             end = self._deadline - beside.expected_s(needed_only=no_verdict)
             left = end - time.monotonic()
             chosen = next_of([group for group in active if group.last_s <= left])
@@ -188,11 +196,13 @@ class BenchmarkRun:
         for group in groups:
             if not group.missing:
                 continue
+            # Only the line-up keeps to the deadline itself, because no row is made from it.
             if time.monotonic() < (self._deadline if group.lines_up else max(latest, self._deadline)):
                 self._measure(context, group, end=self._deadline, rounds_left=0.0)
                 for model in tuple(self._hung):
                     self._give_up(context, groups, model)
                 continue
+
             self._keep_late(context, group.give_up(Failure(status="not started", error=LATE)))
 
     def _keep_late(self, context: RunContext, cases: Sequence[Case]) -> None:
@@ -200,7 +210,7 @@ class BenchmarkRun:
             self._on_record(context.environment, case, time.time(), Failure(status="not started", error=LATE))
 
     def _unfinished(self, groups: Sequence[GroupRounds]) -> list[GroupRounds]:
-        """Return the groups of which some interval is too wide still; how rounds scatter, all groups say together."""
+        """Return the groups with an interval that is still too wide; all groups together show how rounds scatter."""
         priors = priors_of(groups)
         return [group for group in groups if not group.finished(priors[group.device])]
 
@@ -216,13 +226,13 @@ class BenchmarkRun:
             self._on_record(context.environment, seen.case, started, seen, number=number, group=group)
 
     def _note(self, case: Case, failure: Failure) -> None:
-        """Remember what a cell met, so that nothing beside it meets it again; a hang is the whole model's."""
+        """Remember a failed cell, so that no job fails as it did; if `eager` hangs, the whole model is given up."""
         self._failed.add(conditions_of(case))
         if failure.status == "timeout" and case.variant.name == REFERENCE:
             self._hung.setdefault(case.model, failure)
 
     def _give_up(self, context: RunContext, groups: Sequence[GroupRounds], model: str) -> None:
-        """Leave out all cells of a model that hangs: they would hang too, each for as long."""
+        """Drop all cells of a model that hangs: they would hang too, each for as long."""
         failure = self._hung[model]
         for group in groups:
             for case in group.give_up(failure, model):
@@ -240,6 +250,7 @@ class BenchmarkRun:
     ) -> None:
         record = as_record(case, environment, got, started=started, number=number)
         self._passes_s += sum(record.samples("passes_s")) + sum(record.samples("epoch_s"))
+
         compile_s = sum(record.samples("compile_s"))
         self._compile_s += compile_s
         self._timed = self._timed or _is_timed(record)
@@ -259,10 +270,10 @@ def target_of(device: Device) -> float:
 
 
 def next_of(groups: Sequence[GroupRounds]) -> GroupRounds | None:
-    """Return the group whose turn it is, None if there is none.
+    """Return the group whose turn it is, or None if there is none.
 
-    Rounds go by the inverse square root of what one costs, by which the variances of all groups together are smallest
-    for the time they take (Neyman 1934, optimum allocation). First each gets as many as an interval takes.
+    First each group gets the rounds that an interval needs. Further rounds go by the inverse square root of a round's
+    cost, which makes the sum of all groups' variances smallest for the time (Neyman 1934, optimum allocation).
     """
 
     def turn(group: GroupRounds) -> tuple[bool, float]:
@@ -273,15 +284,15 @@ def next_of(groups: Sequence[GroupRounds]) -> GroupRounds | None:
 
 
 def priors_of(groups: Sequence[GroupRounds]) -> Mapping[Device, stats.Prior]:
-    """Return what all comparisons of a run together say about how rounds scatter, by device.
+    """Return, by device, how much rounds scatter in all comparisons of a run together.
 
-    Line-ups are left out, because models differ more from round to round than variants of one do.
+    Line-ups are left out, because ratios between models scatter more over rounds than those between variants.
     """
     own = [group for group in groups if not group.lines_up]
     known = stats.priors_by((group.device, variance) for group in own for variance in group.variances())
     return {group.device: known.get(group.device, stats.NO_PRIOR) for group in groups}
 
 
-# A case that ended so is not measured again when its run is resumed; one that failed is. Of accuracies (True) only `ok`
-# is final, because a training that did not fit a budget may fit the next.
+# Statuses after which a resumed run does not measure a case again; a failed case is measured again. For accuracies
+# (True) only `ok` is final, because a training that did not fit one budget may fit the next.
 _SETTLED = {False: ("ok", "unsupported"), True: ("ok",)}

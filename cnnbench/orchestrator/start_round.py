@@ -16,22 +16,22 @@ from cnnbench.timing.warmup import WARM_CAP_S
 from cnnbench.workers.failures import with_option
 from cnnbench.workers.messages import Built, Failure, Job, Ready, Warm
 
-# Longest wait for a first call that compiles, where --timeout is shorter: max-autotune takes minutes.
+# Longest wait in seconds for a first call that compiles, if --timeout is shorter: max-autotune takes minutes.
 COMPILE_TIMEOUT_S = 600.0
 
-# Seconds until an emulated variant must have warmed up, compiling apart, and when its warm-up ends at the latest; one
-# that takes longer is given up, because it would eat the budget.
+# Seconds within which an emulated variant must have warmed up (compiling excluded), and the longest warm-up. A variant
+# that takes longer is given up, because it would use up the budget.
 EMULATED_TIMEOUT_S = 10.0
 EMULATED_WARM_S = 5.0
 
-# What a model's first cell met that its other variants would meet as well. Memory is not among it: another variant may
-# need less.
+# Failures of a model's first cell that its other variants would have as well. Running out of memory is not one of them,
+# because another variant may need less.
 STOPS_ITS_MODEL = ("timeout", "failed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerLimits:
-    """What a worker may take: bytes of memory (None: no limit) and seconds of warm-up; `scratch` is for its caches.
+    """Limits of a worker: bytes of memory (None: no limit) and seconds of warm-up; `scratch` is for its caches.
 
     `emulated` gives the reason for cases that run, but not natively.
     """
@@ -45,27 +45,33 @@ class WorkerLimits:
 def start(
     cells: Sequence[RunningCell], shapes: Mapping[Case, SampleShape], limits: WorkerLimits, on_progress: OnProgress
 ) -> None:
-    """Start workers for `cells` and warm them up; `shapes` are those of the samples of earlier rounds.
+    """Start workers for `cells` and warm them up; `shapes` are the shapes of samples in earlier rounds.
 
-    In the first round the first cell of each model from outside goes ahead: what stops it would stop the others too,
-    and a model that hangs costs one timeout and not one a variant.
+    In the first round the first cell of each outside model goes ahead. What stops it would stop the others too, so a
+    model that hangs costs one timeout instead of one for each variant.
     """
+    # Reversed, so that the first of several cells of a model stays in the mapping.
     firsts = {cell.case.model: cell for cell in reversed(cells)}
     new = [cell for cell in cells if cell.case.model not in MODELS and cell.case not in shapes]
+
     ahead = [cell for cell in new if cell is firsts[cell.case.model]]
     if len(ahead) < len(cells):
         _start_all(ahead, shapes, limits, on_progress)
+
+    # The A/A control is the reference once more, so every failure of the reference would be its own too.
     for cell in cells:
         stopped = firsts[cell.case.model].failure
         if stopped is not None and (cell.case.role == "aa_control" or stopped.status in STOPS_ITS_MODEL):
             cell.failure = cell.failure or stopped
+
+    # Those that went ahead have their workers already.
     _start_all([c for c in cells if c.alive and c.worker is None], shapes, limits, on_progress)
 
 
 def _start_all(
     cells: Sequence[RunningCell], shapes: Mapping[Case, SampleShape], limits: WorkerLimits, on_progress: OnProgress
 ) -> None:
-    """Build the models of `cells` at once: nothing is timed yet, so they may share the cores. Then warm each up."""
+    """Build the models of `cells` at once, because nothing is timed yet; then warm up one after the other."""
     for cell in cells:
         cell.start()
         cell.at_work().send(
@@ -77,6 +83,7 @@ def _start_all(
             )
         )
 
+    # All builds began together, so they share one deadline.
     until = time.monotonic() + max((cell.case.budget.timeout_s for cell in cells), default=0.0)
     for cell in cells:
         reply = cell.receive(max(0.0, until - time.monotonic()))
@@ -87,6 +94,7 @@ def _start_all(
             cell.warnings += reply.warnings
             cell.notes += reply.notes
 
+    # A warm-up times passes to shape the samples, so no other cell may be at work.
     for cell in cells:
         if cell.alive:
             _warm(cell, shapes.get(cell.case), limits, on_progress)
@@ -97,6 +105,8 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
     compiles = bool(case.variant.compile_mode) and case.role != "control_workload"
     if compiles and cell.first:
         on_progress(f"{case.label()}: compiling (a minute or so)")
+
+    # Compiling comes first: an emulated variant that is compiled needs the longer time as well.
     timeout_s = EMULATED_TIMEOUT_S if emulated is not None else case.budget.timeout_s
     if compiles:
         timeout_s = max(timeout_s, COMPILE_TIMEOUT_S)
@@ -111,6 +121,7 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
             cell.warnings.append(RecordedWarning(code="emulated", fact=emulated, advice=advice))
         return
 
+    # Being too slow is no failure of the model, so an emulated variant counts as unsupported.
     assert isinstance(reply, Failure)
     if emulated is not None and reply.status == "timeout":
         cell.failure = Failure(status="unsupported", error=f"{emulated}; given up after {timeout_s:.0f} s of warm-up")
@@ -119,5 +130,5 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
 
 
 def _emulated(cell: RunningCell, limits: WorkerLimits) -> str | None:
-    """Return why the cell runs, but not natively; what stands beside a timed cell is as that one."""
+    """Return why the cell is emulated, or None; a cell of another role is emulated if its timed cell is."""
     return limits.emulated.get(replace(cell.case, role="timed"))

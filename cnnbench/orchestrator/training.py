@@ -30,10 +30,10 @@ def train_seeds(
     resume: bool,
     on_progress: OnProgress,
 ) -> Iterator[Record]:
-    """Train the one model of `request` once per seed, from `request.seed` on, and yield each record as it is there.
+    """Train the one model of `request` once per seed, from `request.seed` on, and yield each record at once.
 
-    It is trained under the one variant of `request`; one that cannot be had here is a record that says why. With
-    `resume` a training that an interruption left beside its checkpoint is gone on with.
+    It is trained under the one variant of `request`; an unsupported variant gives a record that says why. With `resume`
+    a training continues whose state an interruption left beside its checkpoint.
     """
     model = request.sections[0].models[0]
     begin = time.monotonic()
@@ -41,6 +41,7 @@ def train_seeds(
         environment, shapes = ask(host, (model,))
         case = make_plan(request, environment, shapes).accuracy[0]
         case = replace(case, variant=_variant(case, request, training, environment))
+        # What the machine supports does not depend on the seed, but every seed gets its record.
         possible = support(case.variant, device=case.device, environment=environment)
 
         for at in range(seeds):
@@ -49,6 +50,7 @@ def train_seeds(
                 refused = Failure(status="unsupported", error=possible.reason)
                 yield as_record(seeded, environment, refused, started=time.time())
                 continue
+
             job = Job(
                 case=seeded,
                 scratch=scratch,
@@ -59,6 +61,7 @@ def train_seeds(
                 resume=resume,
                 deterministic=request.deterministic,
             )
+
             started = time.time()
             got = train_case(
                 host, job, _progress_of(on_progress, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin)
@@ -67,18 +70,20 @@ def train_seeds(
 
 
 def _variant(case: Case, request: Request, training: Training, environment: Environment) -> Variant:
-    """Return the variant that was asked for, with what a fast recipe adds to it."""
+    """Return the variant that was asked for, with the additions of a fast recipe."""
     asked = parse_variant(request.sections[0].variants[0], device=case.device, threads=case.variant.threads)
     fast = data.fast_of(data.find(case.dataset or "")) if case.recipe == "fast" else None
+    # Cached features are computed once, in fp32, so nothing may be added to the variant.
     if fast is None or fast.cache_features or training.cache_features:
         return asked
     return with_more(asked, channels_last=fast.channels_last, amp=fast.amp, device=case.device, environment=environment)
 
 
 def _progress_of(on_progress: OnProgress, what: str, *, at: int, of: int, begin: float) -> Callable[[News], None]:
-    """Return what tells the news of training number `at` of `of`; the time left follows from the share that is done."""
+    """Return a callback that reports the news of training `at` of `of`, with the time left by the share done so far."""
 
     def on_message(news: News) -> None:
+        # All trainings count as equally long, the finished ones included.
         share = (at + news.done) / of
         elapsed = time.monotonic() - begin
         remaining_s = elapsed / share - elapsed if share else 0.0
@@ -98,7 +103,7 @@ def test_weights(
 ) -> Iterator[Record]:
     """Test the weights of `request` on a part of its dataset under each of `variants`, and yield the records.
 
-    With `shift`, under the first variant also on images that are moved by up to so many pixels.
+    With `shift`, the first variant is also tested on images that are moved by up to this many pixels.
     """
     model = request.sections[0].models[0]
     with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
@@ -109,11 +114,15 @@ def test_weights(
         for at, variant in enumerate(variants):
             tested = replace(case, variant=variant)
             started = time.time()
+
+            # A variant that the machine lacks gets a record too, and the others are still tested.
             found = support(variant, device=case.device, environment=environment)
             if found.status == "unsupported":
                 refused = Failure(status="unsupported", error=found.reason)
                 yield as_record(tested, environment, refused, started=started)
                 continue
+
+            # Moved images take many passes, so only the first variant is tested on them.
             job = Job(
                 case=tested,
                 scratch=scratch,

@@ -1,4 +1,4 @@
-"""Writers: a report to the text of one file each, and the table that names them."""
+"""Writers that turn a report into the text of a file, and the table that names them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from cnnbench.report.terminal import to_table
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Writer:
-    """One format: the name of its file in a run folder, and the function from a report to the file's text.
+    """One format: the name of its file in a run folder, and the function that turns a report into the file's text.
 
-    `printed`: it is offered for standard output, too. `illustrated`, where there is one, gives the files of a run
-    folder instead: text and the images beside it.
+    `printed`: the format is offered for standard output, too. `illustrated`, if set, returns the files of a run folder
+    instead: the text and the images beside it.
     """
 
     file_name: str
@@ -27,14 +27,14 @@ class Writer:
     illustrated: Callable[[Report], Mapping[str, bytes]] | None = None
 
     def files(self, report: Report) -> Mapping[str, bytes]:
-        """Return the files of a run folder by name."""
+        """Return the content of each file of a run folder, by file name."""
         if self.illustrated is not None:
             return self.illustrated(report)
         return {self.file_name: self.write(report).encode()}
 
 
 def _markdown(report: Report) -> Mapping[str, bytes]:
-    """Return the report as Markdown, and its charts as images beside it."""
+    """Return the report as Markdown, with its charts as images beside it."""
     from cnnbench.report.drawing import draw_chart
 
     drawn = charts(report)
@@ -43,7 +43,7 @@ def _markdown(report: Report) -> Mapping[str, bytes]:
     return {"report.md": text.encode(), **images}
 
 
-# Every format by the name that the command line takes.
+# Every format, by its name on the command line.
 WRITERS = MappingProxyType(
     {
         "table": Writer(file_name="report.txt", write=to_table),

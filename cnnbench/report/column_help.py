@@ -1,4 +1,4 @@
-"""How to read a report: what its columns mean, in sentences for those that it has."""
+"""Explain the columns that a report has, in sentences."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from cnnbench.analysis import Report, Row
 from cnnbench.quantity import show
 from cnnbench.text import listed
 
-# What the intervals of speed-ups promise, in one sentence; held by simulation and on machines (docs/measurement.md).
+# What the intervals of speed-ups promise, in one sentence. Simulations and runs on machines have confirmed it
+# (docs/measurement.md).
 GUARANTEE = (
     "Of 100 groups of rows that are compared with one reference, in at least 95 all intervals hold the true ratio."
 )
 
 
 def reading(report: Report) -> list[str]:
-    """Return how to read the columns that the report has."""
+    """Return sentences on how to read the columns that the report has."""
     rows, lines = report.rows, []
+    # A column is explained only if some row has a value in it.
     if any(row.latency_s is not None for row in rows):
         lines.append(
             "Latency is the time of one pass over a batch: the middle over all rounds of the middle of each; in "
@@ -29,6 +31,7 @@ def reading(report: Report) -> list[str]:
     if any(row.top1_low is not None for row in rows):
         lines.append("Top-1 is the share of test images classified correctly, with its 95 % Wilson interval.")
 
+    # `tested` is empty if every row shows the value of its own variant.
     if report.tested:
         lines.append(f"Top-1 was tested with {listed(report.tested)} only: a model's other rows repeat its value.")
 
@@ -41,9 +44,11 @@ def reading(report: Report) -> list[str]:
 
 
 def _comparing(report: Report) -> list[str]:
-    """Return what speed-up, verdict, round and A/A control are."""
+    """Return sentences that explain speed-up, verdict, round and A/A control."""
     rows = [row for row in report.rows if row.speedup is not None]
     name = "the same model's eager" if report.reference is None else report.reference
+
+    # The smallest difference that counts can vary, for example between devices; the text then gives its range.
     deltas = sorted({row.detail.delta for row in rows if row.detail.delta is not None})
     least = " to ".join(dict.fromkeys(show(delta, "share") for delta in (deltas[0], deltas[-1]))) if deltas else "-"
 
@@ -65,7 +70,8 @@ def _comparing(report: Report) -> list[str]:
 
 
 def _beside(rows: Sequence[Row]) -> list[str]:
-    """Return what the columns beside time are."""
+    """Return sentences that explain the columns other than latency, speed-up, top-1 and MACs."""
+    # Each sentence belongs to the field of `Row` in front of it, and appears if any row has a value there.
     texts = (
         ("peak_memory_bytes", "Peak memory is that of a process of its own, above what it held before the first pass."),
         ("break_even_calls", "Break-even is the number of passes after which compiling has paid for itself."),

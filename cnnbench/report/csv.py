@@ -1,4 +1,4 @@
-"""CSV: every column, full precision, nothing scaled; for spreadsheets and scripts."""
+"""CSV with every column, unscaled and in full precision, for spreadsheets and scripts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import math
 
 from cnnbench.analysis import COLUMNS, NEVER, Report
 
-# A spreadsheet takes a cell that starts so for a formula and runs it (OWASP, CSV injection).
+# A spreadsheet runs a cell that starts with one of these as a formula (OWASP, CSV injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(report: Report) -> str:
-    """Return the rows as CSV with the columns of `report.csv`; empty means not measured."""
+    """Return the rows as CSV with the columns of `report.csv`; an empty cell means not measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -22,9 +22,10 @@ def to_csv(report: Report) -> str:
 
 
 def plain(value: object) -> str:
-    """Return `value` as CSV holds it; an apostrophe in front keeps a spreadsheet from running text as a formula.
+    """Return `value` as the text of a CSV cell.
 
-    Infinite are only calls until a compilation pays: never.
+    An apostrophe in front keeps a spreadsheet from running text as a formula. Only the number of calls after which
+    compiling pays can be infinite; the text is then `NEVER`.
     """
     if value is None:
         return ""

@@ -1,4 +1,4 @@
-"""Two runs side by side as text: what changed, which rows only one has, and that they were not measured together."""
+"""Show two runs side by side: what changed, which rows only one has, and that they were not measured together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnbench.report.csv import plain
 from cnnbench.report.markdown import bullets, escape, grid
 from cnnbench.text import number_of, one_line
 
-# Columns of CSV; a row that only one run has is of the quantity `row`, with the run's status.
+# Columns of the CSV file. A row that only one run has gets the quantity `row`, and its status as that run's value.
 COLUMNS = (
     *("model", "variant", "device", "batch_size", "task", "quantity"),
     *("base", "base_low", "base_high", "head", "head_low", "head_high"),
@@ -29,7 +29,7 @@ _RIGHT = (False, False, True, True, True)
 
 
 def banner(diff: Diff) -> tuple[str, ...]:
-    """Return what must be known before a number is read: unlike conditions, and that nothing was measured together."""
+    """Return the notes to read before any number: unlike conditions, and that nothing was measured together."""
     unlike = [f"UNLIKE CONDITIONS, allowed by --allow: {one_line(str(condition))}." for condition in diff.allowed]
     return (
         *unlike,
@@ -39,7 +39,7 @@ def banner(diff: Diff) -> tuple[str, ...]:
 
 
 def _summary(diff: Diff) -> list[str]:
-    """Return how many rows there are, and which only one run has."""
+    """Return how many changes and common rows there are, and which rows only one run has."""
     changed = sum(change.changed for change in diff.changes)
     said = [
         f"{number_of(changed, 'change')}; {number_of(diff.rows, 'row')} {'is' if diff.rows == 1 else 'are'} in both."
@@ -89,6 +89,7 @@ def to_table(diff: Diff) -> str:
     """Return the changes as plain text."""
     rows = [_cells(change) for change in diff.changes]
     align = ["right" if right else "left" for right in _RIGHT]
+    # Without changes there is no table, not even its headings.
     table = tabulate(rows, _HEADINGS, tablefmt="simple", colalign=align, disable_numparse=True) if rows else ""
     head = "\n".join((_side("BASE", diff.base), _side("HEAD", diff.head), *banner(diff)))
     parts = (head, table, "\n".join([*_summary(diff), *_reading(diff)]))
@@ -110,16 +111,18 @@ def to_markdown(diff: Diff) -> str:
 
 
 def to_csv(diff: Diff) -> str:
-    """Return the changes as CSV in SI units and full precision; empty means not measured."""
+    """Return the changes as CSV in SI units and full precision; an empty cell means not measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
 
+    # BASE, HEAD and their ratio take three cells each: the value and the two ends of its interval.
     for change in diff.changes:
         values = (change.base, change.head, change.ratio)
         numbers = [number for value in values for number in _numbers(value)]
         writer.writerow(map(plain, (*_key(change.row), change.quantity, *numbers, change.changed)))
 
+    # The status of a row that only one run has stands in the first of that run's three cells.
     for side, rows in enumerate((diff.only_base, diff.only_head)):
         for row in rows:
             numbers = [None] * 9
@@ -145,6 +148,7 @@ def to_json(diff: Diff) -> str:
         "notes": banner(diff),
         "unlike": [msgspec.to_builtins(condition) for condition in diff.allowed],
         "rows": diff.rows,
+        # the key of a row fills the first columns, so `zip` ends before the others
         "changes": [
             {**dict(zip(COLUMNS, _key(change.row), strict=False)), **_plain(change)} for change in diff.changes
         ],
@@ -160,7 +164,7 @@ def _plain(change: Change) -> dict[str, object]:
     return {"quantity": change.quantity, **pairs, "changed": change.changed}
 
 
-# Every format of a comparison by the name that the command line takes.
+# Every format of a comparison, by its name on the command line.
 DIFF_WRITERS: MappingProxyType[str, Callable[[Diff], str]] = MappingProxyType(
     {"table": to_table, "markdown": to_markdown, "csv": to_csv, "json": to_json}
 )

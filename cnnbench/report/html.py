@@ -1,4 +1,4 @@
-"""HTML: one file that opens from disk and asks for nothing else, to look at, sort, filter and print."""
+"""HTML report: one file that opens from disk and loads nothing else, to read, sort, filter and print."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cnnbench.text import one_line
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# Columns of which a reader picks one value; those with one value only are not offered.
+# Columns that a reader can filter by one value; a column with only one value is not offered.
 FILTERED = ("variant", "device", "batch_size", "task", "verdict", "status")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HtmlCell:
-    """A cell of a table: its text, the number that it is sorted by (empty: its text), and whether it goes right."""
+    """A cell of a table: its text, the number to sort it by (empty: its text), and whether it is right-aligned."""
 
     text: str
     key: str
@@ -36,7 +36,7 @@ class HtmlCell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A row of the main table; `at` is its number for links, `tags` its values of `FILTERED`."""
+    """A row of the main table; `at` is its number in links, and `tags` are its values of the `FILTERED` columns."""
 
     at: int
     cells: tuple[HtmlCell, ...]
@@ -44,11 +44,12 @@ class Line:
 
 
 def to_html(report: Report) -> str:
-    """Return the report as one page; texts from records are escaped, so they show as they are.
+    """Return the report as one page; texts from records are escaped, so they appear literally.
 
-    With JavaScript off the page holds all but the charts.
+    Without JavaScript the page shows everything but the charts.
     """
     table = main_table(report.rows)
+    # Plotly takes about 5 MB, so a page without charts does not contain it.
     drawn = charts(report)
 
     text: str = (
@@ -85,6 +86,7 @@ def to_html(report: Report) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    # `StrictUndefined` makes a misspelt name in the template an error instead of an empty text.
     made = Environment(
         loader=PackageLoader("cnnbench.report", "page"),
         autoescape=True,
@@ -93,7 +95,9 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
+
     made.filters["one_line"] = one_line
+    # Equal reports give equal pages because keys are sorted. Browsers cannot parse NaN, so it is an error here.
     made.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     return made
 
@@ -103,7 +107,7 @@ def _page(name: str) -> str:
 
 
 def _plotly() -> str:
-    """Return Plotly's program for browsers as its Python package holds it; that package itself is not loaded."""
+    """Return Plotly's program for browsers from its Python package; the package's figures are not loaded."""
     return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
@@ -126,6 +130,6 @@ def _tag(row: Row, name: str) -> str:
 
 
 def _filters(rows: Sequence[Row]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return each of `FILTERED` that has several values, with them in order of first appearance."""
+    """Return the `FILTERED` columns that have several values, each with its values in the order of the rows."""
     values = {name: tuple(dict.fromkeys(_tag(row, name) for row in rows if _tag(row, name))) for name in FILTERED}
     return [(name, own) for name, own in values.items() if len(own) > 1]

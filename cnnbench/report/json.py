@@ -1,4 +1,4 @@
-"""JSON: the whole report, for programs; rows hold the columns of `report.csv` and their details."""
+"""JSON with the whole report, for programs; rows hold the columns of `report.csv` and their details."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from cnnbench.analysis import NEVER, Report
 
 
 def to_json(report: Report) -> str:
-    """Return the report as one indented JSON object; null means not measured, "never" an infinite number of calls."""
+    """Return the report as one indented JSON object.
+
+    `null` means not measured, and "never" is an infinite number of calls.
+    """
     plain = _with_never(msgspec.to_builtins(report))
     return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
 
 
 def _with_never(value: object) -> object:
-    """Return `value` with the word for what JSON has no number for."""
+    """Return `value` with the word `NEVER` for infinity, for which JSON has no number."""
     if isinstance(value, dict):
         return {key: _with_never(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

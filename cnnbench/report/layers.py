@@ -1,4 +1,4 @@
-"""Where the time goes, as rows that writers share."""
+"""Lines of the table of layers, for all writers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHERE_TIME_GOES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerLine:
-    """A layer in words; `bars` are text and share of its time, multiply-adds and parameters."""
+    """A layer as texts; `bars` hold the text and the share of its time, its multiply-adds and its parameters."""
 
     name: str
     kind: str
@@ -28,11 +28,12 @@ class LayerLine:
 
 
 def layer_lines(table: LayerTable) -> list[LayerLine]:
-    """Return the layers of a table, in order."""
+    """Return a line for each layer of a table, in order."""
     return [
         LayerLine(
             name=one_line(row.layer.name),
             kind=one_line(row.layer.kind),
+            # without the batch size, which the heading of the table gives
             shape="x".join(map(str, row.layer.output_shape[1:])),
             bars=(
                 (_both(show(row.seconds, "seconds"), row.time_share), row.time_share),

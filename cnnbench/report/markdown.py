@@ -1,4 +1,4 @@
-"""Markdown: the report that a person reads, on a code host or in an editor."""
+"""Markdown report, for people who read it on a code host or in an editor."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from cnnbench.report.text.noise import card_lines
 from cnnbench.report.text.table import Table, detail_table, main_table, not_ok
 from cnnbench.text import number_of, one_line
 
-# Sentences that stand above the table; of more, those on single models stand below it. Our choice.
+# Most sentences above the table; if there are more, those on single models stand below it.
 MOST_SENTENCES = 8
 
-# Rows of a warning that are listed openly; those of more are folded. Our choice.
+# Most rows of a warning that are listed openly; a longer list is folded.
 MOST_OPEN_ROWS = 3
 
-# Words at the start of a warning's facts that are worth saying once for all of them. Our choice.
+# Fewest words that all facts of a warning start with and that are then written once for all of them.
 FEWEST_SHARED_WORDS = 4
 
-# Signs of the bar of a layer that has all of a model's time. Our choice.
+# Characters of the bar of a layer that takes all of a model's time.
 BAR_SIGNS = 20
 
 _BAR = "\N{FULL BLOCK}"
+# Characters that format text (an underscore does only at the edge of a word), and what starts a list or a heading.
 _SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")
 _LIST_STARTS = re.compile(r"^(\d*)([.)]|[#+=-]+)(?=\s|$)")
 _BACKSLASHED = r"\1\\\2"
@@ -40,11 +41,13 @@ _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def to_markdown(report: Report, *, images: Mapping[str, Chart] = MappingProxyType({})) -> str:
-    """Return the report as Markdown; texts from records are escaped, so they show as they are.
+    """Return the report as Markdown; texts from records are escaped, so they appear literally.
 
-    `images` are the charts that lie beside it, by the names of their files.
+    `images` are the charts that lie beside the report, by the names of their files.
     """
     below = report.differences if len(report.summary) > MOST_SENTENCES else ()
+
+    # A section without content is an empty text, or no entry at all, and leaves no heading behind.
     sections = [
         f"# {escape(report.title)}",
         *(f"**{escape(line)}**" for line in report.headlines),
@@ -64,6 +67,7 @@ def to_markdown(report: Report, *, images: Mapping[str, Chart] = MappingProxyTyp
         *_section("Details", _tabled(detail_table(report.rows))),
         *_section("Machine", _machine(report)),
         *_section("How to repeat", _fenced(report.command) if report.command.strip() else ""),
+        # long lists that few readers need
         _folded("Notes on training before top-1 was tested", bullets(report.training)),
         _folded("Notes on counting parameters and multiply-adds", bullets(report.counting)),
     ]
@@ -71,7 +75,7 @@ def to_markdown(report: Report, *, images: Mapping[str, Chart] = MappingProxyTyp
 
 
 def _lineup(lineup: Lineup) -> str:
-    """Return the answer across models as a sentence above its table."""
+    """Return the comparison of the models: a sentence with the answer, and its table below."""
     rows = grid(HEADINGS, (False, False, True, True), lineup_cells(lineup))
     return f"**{escape(sentence_of(lineup))}**\n\n{escape(title_of(lineup))}:\n\n{rows}"
 
@@ -82,12 +86,12 @@ def _illustration(file: str, chart: Chart) -> str:
 
 
 def escape(text: str) -> str:
-    """Return `text` as one line of Markdown that shows exactly its characters, inside a line or a table cell."""
+    """Return `text` as one line of Markdown that shows its exact characters, within a line or a table cell."""
     return _SPECIAL.sub(r"\\\1", one_line(text)).translate(_ENTITIES)
 
 
 def _raw(text: str) -> str:
-    """Return `text` as one line that shows its characters between HTML tags, where Markdown is not read."""
+    """Return `text` as one line that shows its exact characters between HTML tags, where Markdown has no effect."""
     return one_line(text).translate(_ENTITIES)
 
 
@@ -96,36 +100,36 @@ def _section(heading: str, body: str) -> list[str]:
 
 
 def _folded(heading: str, body: str) -> str:
-    """Return `body` behind a line that opens it."""
+    """Return `body` folded behind `heading`, which opens it; empty if there is no body."""
     return f"<details>\n<summary>{_raw(heading)}</summary>\n\n{body}\n\n</details>" if body else ""
 
 
 def bullets(lines: Sequence[str]) -> str:
-    """Return `lines` as a list; what would start a list or heading within an entry is escaped too."""
+    """Return `lines` as a list; characters that would start a list or a heading within an entry are escaped, too."""
     return "\n".join(f"- {_LIST_STARTS.sub(_BACKSLASHED, escape(line))}" for line in lines)
 
 
 def _indented(text: str) -> str:
-    """Return `text` as a part of the list entry above it."""
+    """Return `text` indented, so that it belongs to the list entry above it."""
     return "\n".join(f"  {line}" if line else "" for line in text.split("\n"))
 
 
 def _fenced(text: str) -> str:
-    """Return `text` as a block of code; its fence is longer than any run of backticks in it."""
+    """Return `text` as a block of code whose fence is longer than any run of backticks in the text."""
     line = one_line(text)
     fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", line)), default=0))
     return f"{fence}\n{line}\n{fence}"
 
 
 def _tabled(table: Table) -> str:
-    """Return a table below what its rows have in common."""
+    """Return a table, and above it the values that all its rows share."""
     common = f"In every row: {escape(', '.join(table.common))}." if table.common else ""
     rows = grid(table.headings, table.right, table.cells) if table.headings else ""
     return "\n\n".join(part for part in (common, rows) if part)
 
 
 def grid(headings: Sequence[str], right: Sequence[bool], cells: Sequence[Sequence[str]]) -> str:
-    """Return a table of texts, which are escaped; columns that are `right` hold numbers."""
+    """Return a table of texts, which are escaped; the columns that are `right` hold numbers and are right-aligned."""
     ruler = ["---:" if number else "---" for number in right]
     lines = [headings, ruler, *(map(escape, row) for row in cells)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -156,13 +160,14 @@ def _failures(rows: Sequence[Row]) -> list[str]:
 
 
 def _warnings(warned: Sequence[Warned]) -> str:
-    """Return one entry a code: number of rows and advice, and below it the facts of the rows."""
+    """Return an entry for each code: the number of rows and the advice, and below them the facts of the rows."""
     return "\n".join(map(_warning, warned)).rstrip()
 
 
 def _warning(warned: Warned) -> str:
     count = number_of(len(warned.rows), "row")
     shown = [(fact, "; ".join(rows)) for fact, rows in warned.facts]
+    # A fact that holds for all rows stands in the entry itself, and the list below only names the rows.
     fact = f": {escape(shown[0][0])}" if len(shown) == 1 else ""
     entry = f"- **{escape(warned.code)}**, {count}{fact}. {escape(warned.advice)}".rstrip()
     open_rows = len(warned.rows) <= MOST_OPEN_ROWS
@@ -171,6 +176,7 @@ def _warning(warned: Warned) -> str:
     if len(shown) == 1:
         heading, lines = f"The {count}", list(warned.rows)
     elif shared:
+        # The heading gives the words that all facts start with, and each line the rest of a fact.
         heading, lines = f"{shared} ...", [f"{rows}: ...{fact.removeprefix(shared)}" for fact, rows in shown]
     else:
         heading, lines = "What was seen in which row", [f"{rows}: {fact}" for fact, rows in shown]
@@ -178,11 +184,15 @@ def _warning(warned: Warned) -> str:
     if open_rows:
         return f"{entry}\n{_indented(bullets(lines))}"
 
+    # Markdown needs a blank line before and after the HTML of a folded list.
     return f"{entry}\n\n{_indented(_folded(heading, bullets(lines)))}\n"
 
 
 def _shared_words(facts: Sequence[str]) -> str:
-    """Return the words that all `facts` start with; nothing if they are few or all of a fact."""
+    """Return the words that all `facts` start with, or an empty text if there are only a few.
+
+    The last word of a fact is never among them, so each fact keeps a rest.
+    """
     columns = zip(*(fact.split()[:-1] for fact in facts), strict=False)
     words = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
     return " ".join(words) if len(words) >= FEWEST_SHARED_WORDS else ""

@@ -1,4 +1,4 @@
-"""Terminal: the table first, then what to know of it, the answers last."""
+"""Plain text for a terminal: the table first, then the notes on it, and the answers last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cnnbench.report.text.table import plain_text
 
 
 def to_table(report: Report) -> str:
-    """Return table, failures, summary, warnings and notes in short as plain text."""
+    """Return the report as plain text: table, failures and summary, with warnings and notes in short."""
     noise = () if report.noise is None else card_lines(report.noise, MOST_NAMED)
     text = plain_text(
         report.rows,

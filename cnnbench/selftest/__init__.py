@@ -1,4 +1,4 @@
-"""The proof that cnnbench measures rightly: its experiments by name, and the figures that they give."""
+"""Prove that cnnbench measures correctly: experiments by name, and the figures that they give."""
 
 from __future__ import annotations
 
@@ -212,5 +212,5 @@ _ALL = (
     ),
 )
 
-# Every experiment by its name, read-only, in the order of the proof.
+# The experiments by name, read-only, in the order of the proof.
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({e.id: e for e in _ALL})

@@ -1,4 +1,4 @@
-"""Do experiments one after the other, hand over each figure as soon as there is one, and say how long it takes."""
+"""Run experiments one after the other, yield each figure at once, and report the time that is left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnbench.spec import CnnbenchError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One figure that is asked for."""
+    """One figure that is to be measured."""
 
     experiment: Experiment
     part: str
@@ -27,17 +27,20 @@ class Task:
         return " ".join(filter(None, (self.experiment.id, self.part, "with bursts" if self.load == "burst" else "")))
 
     def is_of(self, figure: Figure) -> bool:
-        """Return whether `figure` is what this task gives."""
+        """Return whether `figure` is the result of this task."""
         asked = (self.experiment.id, self.part, self.form, self.load)
         return asked == (figure.id, figure.part, figure.form, figure.load)
 
 
-# Hears what is done and how many seconds may still be to come.
+# Called with what is being done, and with the seconds that it and all later tasks may still take.
 OnProgress = Callable[[str, float], None]
 
 
 def tasks(names: Sequence[str], form: Form, *, burst: bool) -> tuple[Task, ...]:
-    """Return what `names` ask for in the order of the proof, all for none; with `burst` once more under load bursts."""
+    """Return the tasks of the experiments `names` (none: all), in the order of the proof.
+
+    With `burst`, experiments that are marked with `loads` are done once more under load bursts.
+    """
     chosen = [e for e in EXPERIMENTS.values() if not names or e.id in names]
     loads: tuple[Load, ...] = ("idle", "burst")
     return tuple(
@@ -50,7 +53,7 @@ def tasks(names: Sequence[str], form: Form, *, burst: bool) -> tuple[Task, ...]:
 def run(
     asked: Sequence[Task], completed: Collection[Figure], *, seed: int, on_progress: OnProgress
 ) -> Iterator[Figure]:
-    """Yield the figure of every task that `completed` does not hold, in turn."""
+    """Yield the figure of each task in `asked` whose figure is not in `completed`."""
     ahead = [task for task in asked if not any(task.is_of(figure) for figure in completed)]
     for at, task in enumerate(ahead):
         own_s = task.experiment.expected_s(task.form)
@@ -59,11 +62,15 @@ def run(
 
 
 def _progress_of(task: Task, on_progress: OnProgress, *, own_s: float, later_s: float) -> OnProgress:
-    """Return what tells how far `task` is; what is left of it follows from the share that is done, once some is."""
+    """Return the function that reports the progress of `task`.
+
+    Its time left follows from the share that is done; before some is done, from the expected time.
+    """
     begin = time.monotonic()
 
     def on_message(text: str, share: float) -> None:
         spent = time.monotonic() - begin
+        # As long as the share grows evenly, the whole task takes `spent / share`.
         left = spent / share - spent if share > 0 else max(0.0, own_s - spent)
         on_progress(f"{task.label}: {text}" if text else task.label, left + later_s)
 
@@ -73,8 +80,11 @@ def _progress_of(task: Task, on_progress: OnProgress, *, own_s: float, later_s: 
 def _figure(task: Task, seed: int, on_progress: OnProgress) -> Figure:
     on_progress("", 0.0)
     begin = time.monotonic()
+
+    # An experiment that raises is timed as well: its figure says how long it took to fail.
     setting = Setting(form=task.form, load=task.load, seed=seed, on_progress=on_progress)
     found = _found(task, setting)
+
     return Figure(
         id=task.experiment.id,
         part=task.part,
@@ -86,7 +96,10 @@ def _figure(task: Task, seed: int, on_progress: OnProgress) -> Figure:
 
 
 def _found(task: Task, setting: Setting) -> Found:
-    """Return what the experiment found; one that cannot be done here is a figure too, and one that breaks failed."""
+    """Return what the experiment found.
+
+    If the machine lacks something, the result says what and does not count. An experiment that raises has failed.
+    """
     try:
         if task.load == "burst":
             with bursts(setting.seed):
@@ -95,6 +108,7 @@ def _found(task: Task, setting: Setting) -> Found:
     except NotRunHere as why:
         return Found(measured=task.experiment.title, holds=None, reason=str(why))
     except Exception as error:  # one experiment that breaks must not cost the figures of the others
+        # If closing a worker fails after Ctrl-C, another error comes out, which must not become a figure.
         if _interrupted(error):
             raise KeyboardInterrupt from error
         said = str(error) if isinstance(error, CnnbenchError) else f"{type(error).__name__}: {error}"
@@ -102,6 +116,6 @@ def _found(task: Task, setting: Setting) -> Found:
 
 
 def _interrupted(error: BaseException) -> bool:
-    """Return whether an error came up while an interruption was being dealt with, as in closing what was half open."""
+    """Return whether `error` was raised while an interruption was handled, for example by closing a worker."""
     before = error.__context__
     return isinstance(error, KeyboardInterrupt) or (before is not None and _interrupted(before))

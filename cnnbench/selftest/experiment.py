@@ -1,4 +1,4 @@
-"""What an experiment is, under what it is done, and the figures that it gives."""
+"""Types of an experiment, its settings and its figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NotRunHere(Exception):  # noqa: N818  # no error: a machine may lack what 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """Under what an experiment is done; `on_progress` hears what it does and the share that is done (0 to 1)."""
+    """Settings of an experiment; `on_progress` gets what is being done and the share that is done (0 to 1)."""
 
     form: Form = "short"
     load: Load = "idle"
@@ -32,9 +32,10 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What an experiment found: `measured` in words, its values in SI units, as shown, the bound and whether it held.
+    """What an experiment found.
 
-    `holds` None: not done here, with the `reason`.
+    `measured` says in words what was measured. `values` are in SI units, and `shown` is their text. `bound` is the
+    bound in words, and `holds` says whether it held. `holds` None: the experiment was not done here, for the `reason`.
     """
 
     measured: str
@@ -47,7 +48,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One figure of the proof: which experiment and part, in which form, under which load, what it found, how long."""
+    """One figure of the proof: its experiment, part, form and load, what was found, and how long it took."""
 
     id: str
     part: str
@@ -58,7 +59,7 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the bound held; None where it was not measured."""
+        """Whether the bound held; None if it was not measured."""
         return self.found.holds
 
 
@@ -67,11 +68,11 @@ Experimenting = Callable[[str, Setting], Found]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiment:
-    """One experiment: what is shown, when it holds, and the function (part, setting) -> `Found` that does it.
+    """One experiment: its title, the condition that it tests, and the function (part, setting) -> `Found` that does it.
 
-    Each of `parts` gives a figure of its own; `short_parts`, where the short form has others. `cheap`: it is a test of
-    the package as well. `loads`: done under a load burst too where that is asked for. `short_s` and `full_s` are the
-    expected seconds of all parts, for the time that is left only.
+    Each of `parts` gives a figure of its own; `short_parts` are the parts of the short form, if they differ. `cheap`:
+    it is a test of the package as well. `loads`: it is done under load bursts too, if that is asked for. `short_s` and
+    `full_s` are the expected seconds of all parts; they only serve to show the time that is left.
     """
 
     id: str

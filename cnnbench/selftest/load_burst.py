@@ -1,4 +1,4 @@
-"""A load burst on one core: a process of its own that by turns keeps a core busy and sleeps."""
+"""Load one core in bursts, by a process that keeps the core busy and sleeps in turns."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Mean length of a busy and of an idle stretch: about the length of a comparison of 12 blocks, so that some of its
-# blocks are hit and others not. Our choice.
+# Mean length of a busy and of an idle stretch. A comparison of 12 blocks takes about as long, so that a burst hits some
+# of its blocks and misses others.
 BUSY_S = 0.5
 IDLE_S = 0.5
 
-# Lengths vary by this share to both sides, so that no block can keep step with them. Our choice.
+# Each length varies by up to this share, so that no block can keep in step with the bursts.
 SPREAD = 0.5
 
 
 @contextmanager
 def bursts(seed: int) -> Iterator[None]:
-    """Have load bursts on the last of the usable cores; the process ends with what is inside, or with this process."""
+    """Run load bursts on the last usable core until the context ends, or this process does."""
     command = [sys.executable, "-m", "cnnbench.selftest.load_burst", str(seed), str(os.getpid())]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -32,10 +32,12 @@ def bursts(seed: int) -> Iterator[None]:
 
 
 def burst(seed: int, parent: int) -> None:
-    """Keep a core busy by turns until the process `parent` has gone."""
+    """Keep a core busy in bursts until the process `parent` has ended."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     lengths = random.Random(seed)  # noqa: S311  # lengths of a load
+
+    # A process whose parent has ended gets another parent.
     while os.getppid() == parent:
         until = time.monotonic() + BUSY_S * lengths.uniform(1 - SPREAD, 1 + SPREAD)
         while time.monotonic() < until:

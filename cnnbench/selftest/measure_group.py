@@ -1,4 +1,4 @@
-"""One group measured round by round as a run does it, for the experiments that judge whole comparisons."""
+"""Measure one group round by round as a run does, for the experiments on whole comparisons."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from cnnbench.workers.client import start_host
 
 
 class Measuring:
-    """A group in progress; `good` holds the records of each case by round, those that did not go well left out."""
+    """A group while it is measured; `good` holds the records of each case by round, if their status is `ok`."""
 
     def __init__(self, group: GroupRounds, environment: Environment) -> None:
-        """Measure `group`, whose workers are of `environment`."""
+        """Prepare to measure `group`, whose workers have the `environment`."""
         self.group = group
         self.good: dict[Case, dict[int, Record]] = {case: {} for case in group.group.members}
         self._environment = environment
@@ -36,17 +36,18 @@ class Measuring:
                 self.good[seen.case][number] = record
 
     def differences(self, base: Case, other: Case, numbers: range) -> list[list[float]]:
-        """Return d = ln(base time / other time) of each block, for each round of `numbers` that went well."""
+        """Return d = ln(base time / other time) of each block, for each round of `numbers` that both have."""
         one, two = ({n: record for n, record in self.good[case].items() if n in numbers} for case in (base, other))
         return differences(pairs_by_round(one, two))
 
 
 @contextmanager
 def measuring(group: Group) -> Iterator[Measuring]:
-    """Have `group` ready to be measured, with a fork server of its own; threads are those of its cases."""
+    """Yield `group` ready to be measured, with its own fork server and the threads of its cases."""
     host = start_host(threads=group.cases[0].variant.threads, compiles=False)
     try:
-        environment = environment_of(host)  # as a run does first: the wait for the new server is no part of a round
+        # A run asks for the environment first too, so that no round includes the wait for the new server.
+        environment = environment_of(host)
         with scratch_folder() as scratch:
             limits = WorkerLimits(scratch=scratch, memory_bytes=memory_limit(), emulated={})
             yield Measuring(GroupRounds(host, group, limits, target=0.0), environment)

@@ -1,7 +1,7 @@
-"""A process that takes memory for a moment and tells the peak that was seen; started by the experiment on memory.
+"""Take memory for a moment in a process of its own and print the peak, for the experiment on memory.
 
-`python -m cnnbench.selftest.memory_peak_process BYTES PARENT_BYTES`: with PARENT_BYTES the process takes so
-much for itself and measures in a child that it forks.
+`python -m cnnbench.selftest.memory_peak_process BYTES PARENT_BYTES`: if PARENT_BYTES is above 0, the process takes so
+many bytes for itself and measures in a child that it forks.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ def _take(count: int) -> None:
 
 
 def main(count: int, parent_bytes: int) -> None:
-    """Print the peak of a moment in which `count` bytes are taken."""
+    """Print the peak memory of a moment in which `count` bytes are taken."""
     if parent_bytes:
         import numpy as np
 
         held = np.ones(parent_bytes, dtype=np.uint8)  # not torch's: its threads would exist before the fork
+        # The parent holds its memory until the child, which goes on below, has measured.
         if child := os.fork():
             status = os.waitpid(child, 0)[1]
             del held
             sys.exit(os.waitstatus_to_exitcode(status))
+
     os.write(1, f"{peak_bytes(lambda: _take(count))}\n".encode())
     if parent_bytes:
         os._exit(0)  # the child: it must not run what its parent registered for the end

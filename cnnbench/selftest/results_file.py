@@ -1,4 +1,4 @@
-"""Keeps the figures of the proof: one JSON file, written anew with every figure and gone on with later."""
+"""Keep the figures of the proof in a JSON file, which is rewritten for each figure and can be continued later."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cnnbench.quantity import show
 from cnnbench.selftest import Figure
 from cnnbench.spec import CnnbenchError, UsageError
 
-# Version of the file's format; another one is refused.
+# Version of the file's format. A file of another version is refused.
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """When and where the figures were measured; `date` is that of the first one (UTC, ISO 8601)."""
+    """When and where the figures were measured; `date` is that of the first figure (UTC, ISO 8601)."""
 
     date: str
     machine: str
@@ -31,13 +31,13 @@ class Head:
     cnnbench: str
 
     def lines(self) -> tuple[str, ...]:
-        """Return the head as it is shown, one line each."""
+        """Return the head as lines of text, one for each field."""
         return tuple(f"{field.name}: {getattr(self, field.name)}" for field in fields(self))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """All figures that were measured with one head, in the order of measuring."""
+    """The content of the file: all figures that share a head, in the order in which they were measured."""
 
     format: int = FORMAT_VERSION
     head: Head
@@ -45,7 +45,8 @@ class Kept:
 
 
 def head_now(now: datetime) -> Head:
-    """Return the head of figures that are measured from `now` on, on this machine."""
+    """Return the head of figures that are measured on this machine from `now` on."""
+    # A container may have a quota of CPU time that is less than its cores give.
     quota = machine.cpu_quota()
     limit = "" if quota is None else f", quota {quota:g} cores"
     cores = machine.usable_cores()
@@ -59,10 +60,10 @@ def head_now(now: datetime) -> Head:
 
 
 def load(path: Path) -> Kept | None:
-    """Return what the file holds, None if there is none.
+    """Return the content of the file, None if there is no file.
 
     Raises:
-        UsageError: it is no such file; the message ends in the path of the bad field.
+        UsageError: it is not a file of this kind; the message ends with the path of the bad field.
     """
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=Kept)
@@ -72,16 +73,18 @@ def load(path: Path) -> Kept | None:
         raise UsageError(f"Cannot read '{path}': {error.strerror}.") from error
     except msgspec.DecodeError as error:
         raise UsageError(f"'{path}' holds no figures of a selftest: {error}. Give a new file with --output.") from error
+
+    # A file of another version may have the same fields with another meaning.
     if kept.format != FORMAT_VERSION:
         raise UsageError(f"'{path}' has format {kept.format}, this cnnbench reads {FORMAT_VERSION}. Give a new file.")
     return kept
 
 
 def check_same(kept: Kept, head: Head, path: Path) -> None:
-    """Refuse to go on with figures of another machine or version: they prove nothing about this one.
+    """Refuse to add to figures of another machine or version, because they prove nothing about this one.
 
     Raises:
-        UsageError: names the first difference.
+        UsageError: the message names the first difference.
     """
     for field in fields(head):
         then, now = getattr(kept.head, field.name), getattr(head, field.name)
@@ -90,11 +93,12 @@ def check_same(kept: Kept, head: Head, path: Path) -> None:
 
 
 def save(path: Path, kept: Kept) -> None:
-    """Write the file so that it is whole at any moment.
+    """Write the file so that it is complete at any moment.
 
     Raises:
-        CnnbenchError: it cannot be written.
+        CnnbenchError: the file cannot be written.
     """
+    # Replacing a file is one step only within a file system, so the new one is written beside the old one.
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,12 +111,12 @@ def save(path: Path, kept: Kept) -> None:
 
 
 def to_json(kept: Kept) -> bytes:
-    """Return the file's bytes, with a line end."""
+    """Return the bytes of the file, with a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n"
 
 
 def rows(figures: Sequence[Figure]) -> list[tuple[object, ...]]:
-    """Return one row for each figure, under `COLUMNS`."""
+    """Return one row for each figure, with the values of `COLUMNS`."""
     return [
         (
             figure.id,
@@ -134,5 +138,5 @@ COLUMNS = ("id", "part", "form", "load", "measured", "found", "bound", "holds", 
 
 
 def word(holds: bool | None) -> str:  # noqa: FBT001  # what is translated
-    """Return whether a bound held, in a word."""
+    """Return in a word whether a bound held."""
     return {True: "yes", False: "NO", None: "not run"}[holds]

@@ -1,4 +1,4 @@
-"""Intervals as a report has them: of the comparisons of one run, which know together how rounds scatter."""
+"""Compute the intervals of a run as its report does: all comparisons together say how rounds scatter."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def prior_of_run(comparisons: Sequence[Rounds]) -> Prior:
 
 
 def effects_of_run(comparisons: Sequence[Rounds], *, together: int = 1) -> list[Effect | None]:
-    """Return the effect of each comparison of a run, None where it has no block; `together` share each group."""
+    """Return the effect of each comparison of a run, None if it has no block; a group has `together` comparisons."""
     prior = prior_of_run(comparisons)
     return [compare_rounds(rounds, prior, comparisons=together) for rounds in comparisons]
 
 
 def covers(effect: Effect | None, truth: float) -> bool:
-    """Return whether the interval of `effect` holds the `truth`, in ln; where there is no interval it does not."""
+    """Return whether `effect` has an interval and it contains `truth`, in ln."""
     return (
         effect is not None and effect.low is not None and effect.high is not None and effect.low <= truth <= effect.high
     )

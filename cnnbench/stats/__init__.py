@@ -1,4 +1,4 @@
-"""Pure numbers: medians and ratios with exact intervals, percentiles, shares, verdicts; nothing about models."""
+"""Compute medians and ratios with intervals, percentiles, shares and verdicts, from numbers alone."""
 
 from cnnbench.stats.clusters import prediction_interval, t_interval, t_quantile
 from cnnbench.stats.order import (

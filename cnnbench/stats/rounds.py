@@ -1,4 +1,4 @@
-"""The difference of two cells from rounds: each round gives a centre, and the centres an interval."""
+"""Estimate the difference of two cells from rounds: each round gives a centre, and the centres give an interval."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from cnnbench.stats.clusters import t_quantile
 from cnnbench.stats.order import Interval
 from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, moderated
 
-# Risk that any interval of a group does not hold the truth: what 95 % intervals leave.
+# Risk that any interval of a group misses the truth, which is what 95 % intervals leave.
 LEVEL = 0.05
 
-# Rounds for an interval. With two and a prior, a group that scatters six times as far as the others of its run was
-# covered in 88 % of the cases, with three in 91 %, and intervals were half as wide again (simulated).
+# Fewest rounds for an interval. With two and a prior, a group that scatters six times as far as the others of its run
+# was covered in 88 % of the cases, with three in 91 %; and intervals over two were half as wide again (simulated).
 FEWEST_ROUNDS = 3
 
-# From four rounds on, centres further than 3.5 robust standard deviations from their median don't count in the mean; in
-# the variance they count as if they lay there. Where one round of ten is off by 5 to 60 %, intervals over 12 rounds are
-# less than half as wide as those of the plain mean (2.3 for 5.2 %) and cover 98 %, also when all are off to one side,
-# which mean and winsorised mean don't bear: over 40 rounds they cover 62 and 80 %. With no bad rounds they are as wide
-# as those of the mean, and cover 95 %. From 3 to 4, coverage rises by 0.8 % and the width with bad rounds by a sixth.
+# From four rounds on, the mean leaves out centres further than 3.5 robust standard deviations from their median. In the
+# variance they count as if they were at that distance. If one round of ten is off by 5 to 60 %, intervals over 12
+# rounds are less than half as wide as those of the plain mean (2.3 instead of 5.2 %) and cover 98 %. They also do so if
+# all bad rounds are off to one side. Mean and winsorised mean fail there: over 40 rounds they cover 62 and 80 %.
+# Without bad rounds, the intervals are as wide as those of the mean and cover 95 %. If REACH rises from 3 to 4,
+# coverage rises by 0.8 %, and the width with bad rounds by a sixth.
 KEPT_FROM = 4
 REACH = 3.5
 
-# Standard deviation of a normal distribution over the median distance from its median.
+# Standard deviation of a normal distribution over its median distance from the median.
 MAD_TO_DEVIATION = 1.4826
 
-# Smallest effect that is told from none four times in five, in half-widths: (1.960 + 0.842) / 1.960, the normal
+# Smallest effect that is detected four times in five, in half-widths: (1.960 + 0.842) / 1.960, from the normal
 # quantiles of a 95 % interval and of a power of 80 %.
 DETECTABLE = 1.43
 
@@ -38,8 +39,8 @@ DETECTABLE = 1.43
 class Effect:
     """The difference of two cells, d = ln(base time / variant time); above 0 the variant is faster.
 
-    `low` and `high` are None where there are too few rounds. `values` are the centres of the rounds in time order,
-    `error` is the standard error of the centre, with its `degrees` of freedom.
+    `low` and `high` are None if there are too few rounds. `values` are the centres of the rounds in time order. `error`
+    is the standard error of `center`, with its `degrees` of freedom.
     """
 
     center: float
@@ -62,25 +63,25 @@ class Effect:
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of the interval of d: nearly the relative half-width of the ratio."""
+        """Half the width of the interval of d, which is nearly the relative half-width of the ratio."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     @property
     def minimum_detectable(self) -> float | None:
-        """The smallest relative difference that a run of this precision tells from none four times in five."""
+        """The smallest relative difference that a run of this precision detects four times in five."""
         return None if self.half_width is None else math.expm1(DETECTABLE * self.half_width)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Summary:
-    """The mean of the centres that are not far off, and the variance of one round that goes with it."""
+    """The mean of the centres that are not far off, and the variance of one round that belongs to this mean."""
 
     center: float
     variance: Variance
 
 
 def between_rounds(rounds: Sequence[Sequence[float]]) -> Variance | None:
-    """Return how the centres of `rounds` scatter, None below two rounds that hold anything."""
+    """Return how the centres of `rounds` scatter; None if fewer than two rounds have blocks."""
     centers = _centers(rounds)
     return _summary(centers).variance if len(centers) > 1 else None
 
@@ -88,17 +89,18 @@ def between_rounds(rounds: Sequence[Sequence[float]]) -> Variance | None:
 def compare_rounds(
     rounds: Sequence[Sequence[float]], prior: Prior = NO_PRIOR, *, comparisons: int = 1, apart: float = 0.0
 ) -> Effect | None:
-    """Return the effect from the d's of each round, in time order; None where there are none.
+    """Return the effect from the d of each block, given by round in time order; None if there are no blocks.
 
-    What is fixed when processes start shifts a whole round, and what drifts over minutes is between rounds, so the
-    interval rests on the rounds' medians: the mean of those that are not far off +- t s / sqrt(n), s^2 moderated by the
-    `prior` of the whole run. With m `comparisons` in a group its level is 1 - 0.05 / m, so that all intervals of the
-    group hold at once with 95 % (Bonferroni). `apart` is added to both sides.
+    What is fixed when processes start shifts a whole round, and drift over minutes is between rounds. So the interval
+    rests on the medians of rounds: the mean of those that are not far off +- t s / sqrt(n). The `prior` of the whole
+    run moderates s^2. With m `comparisons` in a group, the level is 1 - 0.05 / m, so that all intervals of the group
+    hold at once with 95 % (Bonferroni). `apart` is added to both sides.
     """
     centers = _centers(rounds)
     if not centers:
         return None
 
+    # Below three rounds there is a centre, but no interval.
     summary = _summary(centers)
     low = high = error = None
     degrees = 0.0
@@ -106,6 +108,7 @@ def compare_rounds(
     if len(centers) >= FEWEST_ROUNDS:
         variance = moderated(summary.variance, prior)
         degrees, error = variance.degrees, math.sqrt(variance.value / len(centers))
+        # Two-sided, so half of the group's risk is on each side.
         reach = t_quantile(degrees, 1 - LEVEL / (2 * comparisons)) * error + apart
         low, high = summary.center - reach, summary.center + reach
 
@@ -122,10 +125,11 @@ def compare_rounds(
 
 
 def _centers(rounds: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Return the median of each round that holds anything: it alone bears one spike among three blocks.
+    """Return the median of each round that has blocks, since only the median withstands one spike among three blocks.
 
-    With a spike in one block of twelve, medians are nearer the truth than Hodges-Lehmann estimates at any number of
-    blocks from 3 to 12 (root of the mean square 6.5 for 10.3 %, 2.6 for 5.4 % and 1.1 for 1.5 % with 3, 5 and 12).
+    If one block of twelve has a spike, medians are nearer the truth than Hodges-Lehmann estimates, at any number of
+    blocks from 3 to 12. The root of the mean square error is 6.5 instead of 10.3 % with 3 blocks, 2.6 instead of 5.4 %
+    with 5, and 1.1 instead of 1.5 % with 12.
     """
     return tuple(statistics.median(blocks) for blocks in rounds if len(blocks))
 
@@ -133,12 +137,16 @@ def _centers(rounds: Sequence[Sequence[float]]) -> tuple[float, ...]:
 def _summary(centers: Sequence[float]) -> _Summary:
     """Return the mean of the centres that lie within `REACH`, and the variance of one round.
 
-    With h of n centres within, the variance is s_w^2 (n - 1) n / (h (h - 1)) with h - 1 degrees of freedom, s_w^2 being
-    that of all centres, those beyond moved to where `REACH` ends (Tukey and McLaughlin 1963, for trimmed means).
+    With h of n centres within, the variance is s_w^2 (n - 1) n / (h (h - 1)) with h - 1 degrees of freedom. Here s_w^2
+    is the variance of all centres, after those beyond are moved to where `REACH` ends (Tukey and McLaughlin 1963, for
+    trimmed means).
     """
     count = len(centers)
+    # A single centre tells nothing about scatter, so its variance has no degrees of freedom.
     if count == 1:
         return _Summary(center=centers[0], variance=Variance(value=0.0, degrees=0.0))
+
+    # The mean uses the near centres alone; the variance counts the others at the bounds.
     low, high = _within(centers)
     near = [center for center in centers if low <= center <= high]
     moved = [min(max(center, low), high) for center in centers]
@@ -148,7 +156,7 @@ def _summary(centers: Sequence[float]) -> _Summary:
 
 
 def _within(centers: Sequence[float]) -> tuple[float, float]:
-    """Return between what centres count as not far off."""
+    """Return the bounds between which centres are not far off; infinite if there are too few to tell."""
     if len(centers) < KEPT_FROM:
         return -math.inf, math.inf
     middle = statistics.median(centers)
@@ -160,17 +168,20 @@ def _within(centers: Sequence[float]) -> tuple[float, float]:
 
 
 def _small_sample(count: int) -> float:
-    """Return what the median distance of few values is too small by (Croux and Rousseeuw 1992, roughly)."""
+    """Return the factor by which the median distance of few values is too small (roughly Croux and Rousseeuw 1992)."""
     return 1 + (1.2 if count < 10 else 0.8) / count  # noqa: PLR2004
 
 
 def excludes_zero(effect: Effect) -> bool:
-    """Return whether the interval of `effect` lies to one side of no difference."""
+    """Return whether the interval of `effect` lies wholly above 0 or wholly below it."""
     return effect.low is not None and effect.high is not None and (effect.low > 0 or effect.high < 0)
 
 
 def apart_of(aa_control: Effect | None) -> float:
-    """Return what two equal cells surely differ by, in ln: how far their interval is from 0, if it does not hold 0."""
+    """Return by how much two equal cells surely differ, in ln: the distance of their interval from 0.
+
+    Return 0 if the interval contains 0, or if there is none.
+    """
     if aa_control is None or aa_control.low is None or aa_control.high is None or not excludes_zero(aa_control):
         return 0.0
     return min(abs(aa_control.low), abs(aa_control.high))
@@ -179,8 +190,8 @@ def apart_of(aa_control: Effect | None) -> float:
 def break_even(compile_s: float, saved_s: Interval) -> Interval:
     """Return after how many calls a compilation has paid for itself: N* = compile_s / saved_s, `inf` for never.
 
-    `saved_s` is the time that a call saves, in seconds: eager minus compiled. `low` follows from the largest saving,
-    `high` from the smallest; each is None where the saving's own bound is.
+    `saved_s` is the time that a call saves, in seconds: eager minus compiled. `low` follows from the largest saving and
+    `high` from the smallest. Each is None if the bound of the saving is None.
     """
 
     def calls(saving_s: float) -> float:

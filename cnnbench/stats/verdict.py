@@ -1,4 +1,4 @@
-"""Verdicts: what an interval says beside the difference that matters."""
+"""Turn an interval into a verdict, given the smallest difference that matters."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ Verdict = Literal["FASTER", "SLOWER", "SAME", "NOT DISTINGUISHABLE"]
 
 
 def verdict_of(effect: Effect, delta: float) -> Verdict:
-    """Return what the interval of `effect` says, `delta` being the relative difference that matters.
+    """Return the verdict on `effect`; `delta` is the smallest relative difference that matters.
 
-    FASTER or SLOWER: it lies wholly beyond +-ln(1 + delta). SAME: wholly inside. All else is NOT DISTINGUISHABLE.
+    FASTER or SLOWER: the interval lies wholly beyond +-ln(1 + delta). SAME: it lies wholly inside. All else, and an
+    effect without an interval, is NOT DISTINGUISHABLE.
     """
     if effect.low is None or effect.high is None:
         return "NOT DISTINGUISHABLE"
+    # In ln, so that faster and slower have the same limit.
     limit = math.log1p(delta)
     if effect.low > limit:
         return "FASTER"

@@ -1,1 +1,1 @@
-"""What happens around a sample: the timed loop, warm-up, affinity, heap, idling, the control workload."""
+"""Timing of a sample: the loop, warm-up, affinity, heap, idling, the control workload."""

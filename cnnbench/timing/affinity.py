@@ -1,4 +1,4 @@
-"""Which core each thread of a worker runs on: the same in every worker whose samples are compared."""
+"""Bind each thread of a worker to a core, the same cores in all workers whose samples are compared."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from contextlib import contextmanager
 
 from cnnbench.timing.idle import TASKS
 
-# Of the tensor whose addition starts torch's threads: twice what torch computes with one thread alone (32,768). It
-# starts all that it may (47 of 47 were seen). A larger tensor is memory that is touched for the first time: one of a
-# million took 1,100 page faults and 3 to 8 ms, this one 125 and under 2 ms.
+# Elements of the tensor whose addition starts torch's threads: twice what torch adds with one thread alone (32,768).
+# All threads that torch may start were seen to start (47 of 47). A larger tensor touches more memory for the first
+# time: one of a million elements took 1,100 page faults and 3 to 8 ms, this one 125 page faults and under 2 ms.
 ELEMENTS = 1 << 16
 
 
 def keep_to_cores(threads: int) -> None:
-    """Keep to as many cores as there are threads, the same ones in every worker whose samples are compared.
+    """Bind this process to as many cores as there are threads, the same ones in every worker that is compared.
 
-    A worker stays on the core that it woke up on, and cores differ by what their neighbours do: of two equal workers of
-    LeNet with one thread, each on a core of its choice, one was called FASTER in 8 of 140 cases, and in none of 80 on
-    one core (two shared cores).
+    A worker stays on the core that it woke up on, and cores differ by the load of their neighbours. Two equal workers
+    of LeNet ran with one thread, each on a core of its choice: one was called FASTER in 8 of 140 cases. On one core it
+    happened in none of 80 cases (two shared cores).
     """
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -28,10 +28,10 @@ def keep_to_cores(threads: int) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with the calling thread alone meanwhile, so that torch starts no others.
+    """Make torch compute with the calling thread alone, so that it starts no others.
 
-    Workers are built side by side on the same cores; and threads that were there before, as after a large model was
-    put into channels_last, `start_threads` would not know for torch's, and they would be left without cores.
+    Workers are built side by side on the same cores. Moreover, `start_threads` does not recognise threads that torch
+    started earlier, for example to convert a large model to channels_last. These would get no cores of their own.
     """
     import torch
 
@@ -44,7 +44,7 @@ def one_thread() -> Iterator[None]:
 
 
 def start_threads() -> tuple[int, ...]:
-    """Have torch start the threads that it computes with beside the calling one, and return their ids (Linux)."""
+    """Make torch start its compute threads beside the calling one, and return their ids (Linux)."""
     import torch
 
     before = _threads()
@@ -53,18 +53,19 @@ def start_threads() -> tuple[int, ...]:
 
 
 def pin(others: Sequence[int]) -> None:
-    """Keep the calling thread to the first core that it may use, and each of `others` to one of the next.
+    """Bind the calling thread to the first core that it may use, and each of `others` to one of the next.
 
-    The calling thread does what is not done in parallel, so a worker is as fast as the core that it is on: pairs of
-    equal workers of LeNet with two threads on two shared cores differed by 7.3 % in one round of ten sets and by 1.8 %
-    in the next (root mean square), by far most where their calling threads were on different cores, and by 0.9 and
-    1.5 % pinned. Threads that start later are on the caller's core, so this comes after the first pass.
+    The calling thread does all work that is not parallel, so a worker is as fast as the core of this thread. Pairs of
+    equal workers of LeNet, with two threads on two shared cores, differed by 7.3 % in one round of ten sets and by
+    1.8 % in the next (root mean square). They differed by far the most if their calling threads were on different
+    cores. Pinned, they differed by 0.9 and 1.5 %. Threads that start later inherit the caller's core, so call this
+    after the first pass.
     """
     if not hasattr(os, "sched_setaffinity"):
         return
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) <= len(others):
-        return  # more threads than cores: the system shares them out
+        return  # more threads than cores: the system distributes them
     for thread, core in zip((threading.get_native_id(), *others), cores, strict=False):
         os.sched_setaffinity(thread, {core})
 

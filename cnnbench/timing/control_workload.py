@@ -1,4 +1,4 @@
-"""The control workload: fixed work that is sampled beside the models, so that what changes in it is the machine."""
+"""The control workload: fixed work, sampled beside the models, whose time changes only with the machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cnnbench.timing.loop import Timed
 if TYPE_CHECKING:
     import torch
 
-# Side of the square matrices that are multiplied. Our choice: large enough for all cores or multiprocessors, small
-# enough for several products in a sample (some 3 ms on two cores, some 3 ms on a device of 50 TFLOP/s).
+# Side of the square matrices, by device. A product is large enough for all cores or multiprocessors, and small enough
+# for several products in a sample (about 3 ms on two cores, about 3 ms on a device of 50 TFLOP/s).
 SIDES = MappingProxyType({"cpu": 512, "cuda": 4096})
 
 
@@ -27,19 +27,19 @@ class ControlWorkload:
         self._product = left @ right
 
     def first(self) -> object:
-        """Do one product and return a number of it."""
+        """Compute one product and return one of its elements."""
         self.repeat(1)
         return self._product[0, 0]
 
     def repeat(self, count: int) -> None:
-        """Do `count` products, untimed."""
+        """Compute `count` products, untimed."""
         import torch
 
         for _ in range(count):
             torch.mm(self._left, self._right, out=self._product)
 
     def timed(self, readings: int, group: int, clock: Clock) -> Timed:
-        """Time `readings` groups of `group` products; inside: the products and the wait for the device."""
+        """Time `readings` groups of `group` products; a reading contains the products and the wait for the device."""
         now, wait, times = clock.now_ns, clock.synchronize, []
         wait()
         for _ in range(readings):
@@ -53,7 +53,7 @@ class ControlWorkload:
 def control_workload(case: Case) -> ControlWorkload:
     """Return the control workload for the device of `case`, with matrices from its seed; no model is built.
 
-    Products run with the threads and the device of the process, outside of any variant's context.
+    The products run with the threads and the device of the process, outside of any variant's context.
     """
     import torch
 

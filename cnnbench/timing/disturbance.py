@@ -1,4 +1,4 @@
-"""What disturbed a sample from outside: stolen time, missing CPU time, throttling, a slow clock; never its time."""
+"""Detect disturbances of a sample from outside: stolen time, missing CPU time, throttling, a slow clock."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from cnnbench.spec import Device
 if TYPE_CHECKING:
     from cnnbench.timing.loop import Sample
 
-# Share of all cores' time that may be stolen in a sample. Our choice: as much as the interval of a shared machine may
-# be wide.
+# Largest share of all cores' time that may be stolen in a sample. It equals the width that an interval may have on a
+# shared machine.
 MOST_STEAL = 0.02
 
-# Share of its time that a single thread must have been on a core. Our choice: passes wait for nothing, so that what is
-# missing was given to other processes, or slept away.
+# Smallest share of its time that a single thread must spend on a core. Passes wait for nothing, so the missing time
+# went to other processes or to sleep.
 LEAST_CPU = 0.95
 
-# Share of its highest clock that a CUDA device must run at. Our choice: below what a cooled device keeps under load,
-# above what a hot or capped one falls to.
+# Smallest share of its highest clock at which a CUDA device must run. A cooled device stays above it under load; a hot
+# or capped one falls below it.
 LEAST_SM_CLOCK = 0.75
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """The counters at one moment: nanoseconds of wall and of this process's CPU time, stolen ticks of all cores, how
-    often its control groups were throttled, and the device's clock over its highest; None where the system has none.
+    """The counters at one moment: wall time and this process's CPU time, stolen ticks of all cores, throttlings of its
+    control groups, and the device's clock over its highest; None if the system has no such counter.
     """  # noqa: D205
 
     wall_ns: int
@@ -44,7 +44,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Disturbance:
-    """What the counters say about the time between two readings."""
+    """What the counters say about the time between two readings; None if they cannot tell."""
 
     cpu_share: float | None = None
     steal_share: float | None = None
@@ -53,21 +53,21 @@ class Disturbance:
 
 
 class DisturbanceMonitor(Protocol):
-    """Reads the counters right before and right after the timed iterations of a sample."""
+    """Reads the counters before the re-warm and right after the timed iterations of a sample."""
 
     def read(self) -> Reading:
         """Return the counters as they stand."""
 
     def seen(self, before: Reading, after: Reading) -> Disturbance:
-        """Return what they say about the time in between."""
+        """Return what the counters say about the time between two readings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SystemWatch:
-    """Reads the system's counters; made once in the process that takes the samples.
+    """Reads the system's counters; created once in the process that takes the samples.
 
-    `threads` and `cores`: what CPU time and stolen time are shares of. `groups`: the `cpu.stat` files that count
-    throttling. `sm_clock`: reads the device's clock over its highest.
+    CPU time is a share of the time of `threads`, stolen time one of the time of `cores`. `groups` are the `cpu.stat`
+    files that count throttling. `sm_clock` reads the device's clock over its highest.
     """
 
     threads: int
@@ -77,7 +77,7 @@ class SystemWatch:
     sm_clock: Callable[[], float | None]
 
     def read(self) -> Reading:
-        """Return the counters as they stand; some 50 us."""
+        """Return the counters as they stand; this takes about 50 us."""
         ticks = cpu_ticks(self.stat)
         throttled = [count for group in self.groups if (count := _throttled(group)) is not None]
         return Reading(
@@ -89,12 +89,12 @@ class SystemWatch:
         )
 
     def seen(self, before: Reading, after: Reading) -> Disturbance:
-        """Return what two readings say about the time in between, see `between`."""
+        """Return what two readings say about the time in between; see `between`."""
         return between(before, after, threads=self.threads, cores=self.cores)
 
 
 def watch_for(device: Device, threads: int) -> SystemWatch:
-    """Return the watch over this process's samples of `threads` threads on `device`."""
+    """Return the watch over this process's samples with `threads` threads on `device`."""
     return SystemWatch(
         threads=threads,
         cores=all_cores(),
@@ -108,15 +108,18 @@ def between(before: Reading, after: Reading, *, threads: int, cores: int) -> Dis
     """Return what two readings say about the time in between, for `threads` threads on a machine of `cores` cores.
 
     The kernel counts stolen time in ticks of 10 ms. A sample of 10 ms on two cores therefore sees none of it or half of
-    its time, and a tick that ends in the sample may have begun before: the mean over many samples is right, one sample
-    is not. Where a share s is stolen all the time, a sample of T seconds sees a tick in about s * cores * T / 10 ms of
-    all cases. The CPU time of the reading thread is exact; that of others is brought up to date every 1 to 10 ms. The
-    kernel counts a throttling when it ends, so that the sample in which a thread had to wait sees it.
+    its time, and a tick that ends in the sample may have begun before it. The mean over many samples is right; a single
+    sample is not. If a share s is stolen all the time, a sample of T seconds sees a tick in about s * cores * T / 10 ms
+    of all cases.
+
+    The CPU time of the reading thread is exact; the system updates that of other threads every 1 to 10 ms. The kernel
+    counts a throttling when it ends, so the sample in which a thread had to wait sees it.
     """
     wall_s = (after.wall_ns - before.wall_ns) * 1e-9
     if wall_s <= 0:
         return Disturbance()
     stolen = _gained(before.steal_ticks, after.steal_ticks)
+    # The device may slow down within a sample, so the lower of its two clocks counts.
     clocks = [r.sm_clock_share for r in (before, after) if r.sm_clock_share is not None]
     return Disturbance(
         cpu_share=(after.cpu_ns - before.cpu_ns) * 1e-9 / (wall_s * threads),
@@ -127,10 +130,10 @@ def between(before: Reading, after: Reading, *, threads: int, cores: int) -> Dis
 
 
 def disturbed(sample: Sample, *, threads: int, device: Device) -> str | None:
-    """Return why a sample of `threads` threads is void, or None: by what was counted, never by the time it took.
+    """Return why a sample of `threads` threads is rejected, or None; the counters decide, never the time it took.
 
-    With several threads CPU time is not judged, because some may have less to do; nor beside a CUDA device, which the
-    host may wait for asleep.
+    With several threads, CPU time is not judged because some of them may have less to do. With a CUDA device it is not
+    judged either, because the host may sleep while it waits.
     """
     if sample.steal_share is not None and sample.steal_share > MOST_STEAL:
         return f"the hypervisor gave {100 * sample.steal_share:.1f} % of the cores' time to others"
@@ -148,7 +151,7 @@ def _gained(before: int | None, after: int | None) -> int | None:
 
 
 def _throttled(stat: Path) -> int | None:
-    """Return how often a control group was throttled; the group at the root does not count it."""
+    """Return how often a control group was throttled; None for the root group, which does not count it."""
     try:
         lines: Iterable[str] = stat.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -161,21 +164,23 @@ def _no_clock() -> None:
 
 
 def _sm_clock() -> Callable[[], float | None]:
-    """Return what reads the current CUDA device's SM clock over its highest, None where NVML is not to be had."""
+    """Return a function that reads the current CUDA device's SM clock over its highest; it gives None without NVML."""
     import torch
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an old name of the same library says that it is old
+            warnings.simplefilter("ignore")  # an old package of this name warns that it is deprecated
             nvml: Any = importlib.import_module("pynvml")
         nvml.nvmlInit()
+        # NVML numbers the devices without regard to CUDA_VISIBLE_DEVICES, so torch's index may name another one.
         uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
         handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
         highest = nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)
-    except Exception:  # no library, no driver, no rights, a virtual device: all mean that nobody knows
+    except Exception:  # no library, driver or permission, or a virtual device: the clock is unknown
         return _no_clock
 
     def read() -> float | None:
+        # The driver may refuse a single reading, and a virtual device may name 0 as its highest clock.
         try:
             return float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM) / highest)
         except (nvml.NVMLError, ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Memory of a worker: its limit, where a model comes to lie, and that what a pass frees is kept for the next."""
+"""Set up the heap of a worker: limit it, vary where a model lies, and keep freed memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# Blocks that are taken, and between which sizes (even on a logarithmic scale): 2 MB in all, of which half stays. The
-# allocator serves from the heap what is smaller than 128 KiB, and so these holes. Our choice.
+# Number of blocks that are allocated, and the range of their sizes (even on a logarithmic scale): 2 MB in all, of which
+# half stays. The allocator serves requests below 128 KiB from the heap, so these blocks leave their holes there.
 BLOCKS = 256
 SMALLEST_BYTES, LARGEST_BYTES = 64, 1 << 16
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 _NEVER = -1
@@ -26,27 +26,29 @@ _NONE = 0
 
 
 def limit_memory(limit_bytes: int | None) -> None:
-    """Let this process take so many bytes of private memory at most; None: no limit."""
+    """Limit the private memory of this process to `limit_bytes`; None sets no limit."""
     if limit_bytes is not None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, hard))
 
 
 def release_memory_limit() -> None:
-    """Let an error be told: at the limit there may be no memory for its text."""
+    """Lift the limit so that an error can be reported: at the limit there may be no memory for its text."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed for the next allocation; where there is another C library, do nothing.
+    """Tell glibc to keep freed memory for the next allocation; do nothing with another C library.
 
-    By default it gives the top of the heap back to the system as soon as that is free, and takes it anew page by page;
-    and blocks above a threshold (of 32 MiB at the most) each come from the system and go back to it. Whether the
-    activations of a pass are at the top is an accident of what was allocated before: MobileNetV2 (batch 1) took 3,500
-    page faults in each pass of most processes and 13 in those of some, where a pass was a quarter faster. At batch 8 it
-    took 78,000 in each pass and 300 ms, 18,818 and 177 ms while only large blocks went back, and takes none and 147 ms
-    (torch 2.15, two shared cores, three processes of each in turns). VGG16 at batch 8 holds 1.78 GB then, not 1.58.
+    By default glibc returns the top of the heap to the system as soon as it is free, and takes it again page by page.
+    Each block above a threshold (of 32 MiB at most) comes from the system and goes back to it. Whether the activations
+    of a pass lie at the top depends on earlier allocations. MobileNetV2 at batch 1 took 3,500 page faults in each pass
+    of most processes. It took 13 in those of some, where a pass was a quarter faster.
+
+    At batch 8 a pass took 78,000 page faults and 300 ms by default. While only large blocks went back, it took 18,818
+    and 177 ms; now it takes none and 147 ms (torch 2.15, two shared cores, three processes of each in turns). VGG16 at
+    batch 8 then holds 1.78 GB instead of 1.58 GB.
     """
     with suppress(AttributeError):  # only glibc has it
         mallopt = ctypes.CDLL(None).mallopt
@@ -55,13 +57,13 @@ def keep_freed_memory() -> None:
 
 
 def randomise_heap(rng: random.Random) -> list[Tensor]:
-    """Take blocks of memory of random sizes, give half of them back, and return those that must be held on to.
+    """Allocate memory blocks of random sizes, free half of them, and return those that the caller must keep.
 
-    What is built afterwards falls into the holes, so at other offsets within pages and cache lines in each process.
-    Without it all workers that build one model lie alike, since they are forked from one server, and a copy of it
-    under another name lies otherwise: that shifts a comparison of equals by 1 % or so, the same way in all
-    rounds, and no interval knows of it (Mytkowicz et al. 2009, Producing Wrong Data Without Doing Anything Obviously
-    Wrong; Curtsinger and Berger 2013, Stabilizer).
+    Later allocations fall into the holes, so each process places a model at other offsets within pages and cache
+    lines. Otherwise all workers of a model would have the same layout, since they are forked from one server. A copy of
+    the model under another name would have another layout. That shifts a comparison of equal models by about 1 %, the
+    same way in all rounds, and no interval covers it (Mytkowicz et al. 2009, Producing Wrong Data Without Doing
+    Anything Obviously Wrong; Curtsinger and Berger 2013, Stabilizer).
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Waiting until this process is idle, so that the next worker's sample has the cores for itself."""
+"""Wait until this process is idle, so that the next worker's sample has the cores for itself."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# Where Linux shows the threads of a process.
+# Folder in which Linux lists the threads of this process.
 TASKS = Path("/proc/self/task")
 
-# A process is idle when none of its other threads runs, seen twice in a row with 0.5 ms in between: one that waits for
-# a lock for a moment may run again. After 0.2 s it is as idle as it gets. OpenMP's threads were seen to spin for 4 to 8
-# ms after a parallel region.
+# A process is idle when two polls in a row, 0.5 ms apart, see none of its other threads run. One poll is not enough: a
+# thread that waits briefly for a lock may run again. The wait ends after 0.2 s in any case. OpenMP's threads were seen
+# to spin for 4 to 8 ms after a parallel region.
 IDLE_STEP_S = 0.0005
 IDLE_POLLS = 2
 IDLE_CAP_S = 0.2
 
-# Where threads are not shown: a process is idle when it used at most a tenth of each of three times 2 ms, longer
-# together than the tick of 4 ms in which systems may count the CPU time of running threads.
+# Without a list of threads, a process is idle when it used at most a tenth of each of three intervals of 2 ms. Together
+# they are longer than the tick of 4 ms in which systems may count the CPU time of running threads.
 TIME_STEP_S = 0.002
 TIME_SHARE = 0.1
 TIME_POLLS = 3
 
 
 def wait_until_idle(tasks: Path = TASKS) -> None:
-    """Return when no other thread of this process runs, at the latest after `IDLE_CAP_S`.
+    """Wait until no other thread of this process runs, for `IDLE_CAP_S` at most.
 
     A pool's threads spin for a while after the last pass, and would take a core from the next worker's sample.
     """
@@ -36,7 +36,7 @@ def wait_until_idle(tasks: Path = TASKS) -> None:
 
 
 def others_run(tasks: Path = TASKS) -> bool:
-    """Return whether a thread other than the caller is running, or would if there were a core."""
+    """Return whether a thread other than the caller is running or waits for a core."""
     own = str(threading.get_native_id())
     return any(_state(thread / "stat") == "R" for thread in tasks.iterdir() if thread.name != own)
 
@@ -51,7 +51,10 @@ def _settle(quiet: Callable[[], bool], *, step_s: float, polls: int) -> None:
 
 
 def _state(stat: Path) -> str:
-    """Return the letter of a thread's state, empty if it has ended: "123 (name) S ..."; the name may hold brackets."""
+    """Return the letter of a thread's state from its line "123 (name) S ...", empty if the thread has ended.
+
+    The name may contain brackets, so the last one counts.
+    """
     try:
         return stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
     except OSError:
@@ -59,7 +62,7 @@ def _state(stat: Path) -> str:
 
 
 def _spent_little() -> Callable[[], bool]:
-    """Return what tells whether little CPU time was spent since it was last asked; not so at the first time."""
+    """Return a function that tells whether little CPU time was spent since its last call; the first call says no."""
     last = float("-inf")
 
     def quiet() -> bool:

@@ -1,4 +1,4 @@
-"""Make ready what a latency cell times: passes for inference, steps for training, with the output checked once."""
+"""Prepare the work of a latency cell, passes or training steps, and check its output once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def inference(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
     """Return the passes of an `infer` case; nothing has been called yet, so the first call compiles.
 
-    Inputs are normally distributed, (batch, channels, height, width), seeded by the case.
+    Inputs have the shape (batch, channels, height, width), are normally distributed, and are seeded by the case.
     """
     del spec
     prepared.model.eval()
     for parameter in prepared.model.parameters():
-        # Autocast keeps casts only of weights that may get a gradient; frozen ones would be cast in every pass.
+        # Autocast keeps only the casts of weights that require a gradient; it would cast frozen ones in every pass.
         parameter.requires_grad_(parameter.is_floating_point())
     return InferencePasses(prepared.call, _inputs(case, prepared))
 
@@ -36,7 +36,7 @@ def _inputs(case: Case, prepared: Prepared) -> list[torch.Tensor]:
 def training(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
     """Return the steps of a `train` case, with made-up labels and the recipe's loss and optimiser.
 
-    Inputs are as for inference.
+    Inputs are the same as for inference.
     """
     import torch
     from torch.nn import functional
@@ -44,15 +44,17 @@ def training(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
     recipe = spec.recipe or DEFAULT_RECIPE
     training_mode(prepared.model)
     criterion = functional.nll_loss if recipe.loss == "nll" else functional.cross_entropy
+    # Labels (batch,) need the number of outputs. The untimed first call makes them, and all later steps use them.
     labels: list[torch.Tensor] = []
 
     def loss(images: torch.Tensor) -> torch.Tensor:
-        with prepared.context():  # in every step anew: a cast that is kept would be of the weights before the last step
+        with prepared.context():  # entered in every step: a kept cast would hold the weights before the last step
             scores = main_logits(prepared.call(images)).float()
-        if not labels:  # the first call tells how many classes there are
+        if not labels:  # the first call shows the number of classes
             labels.append(torch.arange(len(scores), device=scores.device) % scores.shape[1])
         return criterion(scores, labels[0])
 
+    # Small gradients would become zero in fp16; bf16 has the range of fp32 and needs no scaler.
     scaler = torch.amp.GradScaler(case.device) if case.variant.precision == "amp_fp16" else None
     return TrainingSteps(
         loss=loss, inputs=_inputs(case, prepared), optimizer=optimizer_for(prepared.model, recipe), scaler=scaler
@@ -60,11 +62,11 @@ def training(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
 
 
 def check_first(value: object) -> None:
-    """Look at the scores, or the loss, of the first call.
+    """Check the scores, or the loss, of the first call.
 
     Raises:
-        InvalidError: they hold NaN or infinity.
-        UnsupportedError: they are no scores.
+        InvalidError: the value contains NaN or infinity.
+        UnsupportedError: the value is neither a loss nor scores.
     """
     import torch
 

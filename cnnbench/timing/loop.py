@@ -1,4 +1,4 @@
-"""The timed loop: choose how long a sample is, take samples."""
+"""The timed loop: choose the length of a sample, and take samples."""
 
 from __future__ import annotations
 
@@ -12,43 +12,45 @@ from typing import Protocol
 from cnnbench.clock import Clock
 from cnnbench.timing.disturbance import Disturbance, DisturbanceMonitor
 
-# Timed seconds that a sample holds at least; short, because noise on shared machines moves within a second.
+# Smallest number of timed seconds in a sample. It is short because noise on shared machines changes within a second.
 SAMPLE_S = 0.010
 
-# Untimed seconds before a sample, at least one iteration: caches and clocks of an idle worker have cooled down. LeNet
-# needs six passes (5 ms) until one takes less than 1 % longer than later ones.
+# Untimed seconds before a sample, at least one iteration, because caches and clocks of an idle worker have cooled down.
+# LeNet needs six passes (5 ms) until a pass takes less than 1 % longer than later ones.
 REWARM_CPU_S = 0.005
 REWARM_CUDA_S = 0.020
 
-# Iterations on a CPU that take longer are not repeated before a sample. The first one after an idle time takes 1 ms to
-# 2 ms longer (MobileNetV2: 4 % of 27 ms), for large models too: VGG16 0.3 to 0.6 %, MobileNetV2 at batch 8 in three
-# series 0.2, 0.9 and 1.6 % (two shared cores). All cells of a group pay it alike, and a re-warm would double what a
-# sample costs.
+# Iterations on a CPU that take this long or longer are not repeated before a sample. The first one after an idle time
+# takes 1 to 2 ms longer (MobileNetV2: 4 % of 27 ms), also for large models: VGG16 0.3 to 0.6 %, MobileNetV2 at batch 8
+# in three series 0.2, 0.9 and 1.6 % (two shared cores). All cells of a group pay this alike, and a re-warm would double
+# the cost of a sample.
 REWARM_BELOW_S = 0.100
 
-# Iterations faster than 100 us are timed in groups, so long that reading the clock takes at most a thousandth. Slower
-# ones are timed one by one: on an asynchronous device the passes of a group would overlap.
+# Iterations faster than 100 us are timed in groups, long enough that reading the clock takes at most a thousandth.
+# Slower ones are timed one by one, because on an asynchronous device the passes of a group would overlap.
 GROUP_BELOW_S = 100e-6
 CLOCK_SHARE = 0.001
 
-# Single iterations that a sample keeps, evenly picked, for the percentiles; the sample's median uses all of them.
+# Number of single iterations that a sample keeps for the percentiles, evenly picked. Its median uses all iterations.
 KEPT_ITERATIONS = 10
 
-# Readings from which a sample has a lower decile and a lower quartile: with fewer they would lie below the fastest.
+# Smallest number of readings for a lower decile, and for a lower quartile: with fewer these would lie below the fastest
+# reading.
 DECILE_FROM, QUARTILE_FROM = 9, 3
 
-# The device is held for the time that the host needed in the re-warm, and once more for four times as long if the host
-# was late. Our choice: on a shared machine it is late now and then.
+# The device is held for the time that the host needed in the re-warm. If the host was late, the device is held once
+# more, for four times as long. On a shared machine the host is late now and then.
 HOST_TRIES = (1, 4)
 
-# An asynchronous device that is still busy for longer after a sample was not waited for: the sample is invalid.
+# A sample is invalid if an asynchronous device stays busy after it for longer than both of these: the timed loop did
+# not wait for the device.
 UNSYNCHRONISED_SHARE = 0.05
 UNSYNCHRONISED_S = 100e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timed:
-    """Raw times in nanoseconds: one per reading, and per phase one per reading where there are phases."""
+    """Raw times in nanoseconds: one per reading, and for each phase one per reading or a single one."""
 
     readings_ns: tuple[int, ...]
     phases_ns: tuple[tuple[int, ...], ...] = ()
@@ -57,13 +59,13 @@ class Timed:
 class Work(Protocol):
     """What is timed: an iteration that can be repeated, with the device already chosen.
 
-    `phases` names the parts of an iteration that are timed apart, as quantities; empty for a single part.
+    `phases` names the parts of an iteration that are timed separately, as quantities. It is empty for a single part.
     """
 
     phases: tuple[str, ...]
 
     def first(self) -> object:
-        """Do one iteration and return its scores or loss, to be looked at."""
+        """Do one iteration and return its scores or loss for a check."""
 
     def repeat(self, count: int) -> None:
         """Do `count` iterations, untimed."""
@@ -82,7 +84,7 @@ class SampleShape:
 
     @property
     def iterations(self) -> int:
-        """Timed iterations in a sample."""
+        """Return the number of timed iterations in a sample."""
         return self.readings * self.group
 
 
@@ -90,9 +92,10 @@ class SampleShape:
 class Sample:
     """One sample in seconds: median iteration, the whole sample, kept iterations, medians of the phases.
 
-    `lower_decile_s`, `lower_quartile_s`: of the iterations, None where these are too few. `device_s`: what the device
-    needs for an iteration, without waiting for the host. The rest is what a `DisturbanceMonitor` saw during the timed
-    iterations; None is what could not be seen.
+    `lower_decile_s` and `lower_quartile_s` are those of the iterations, None if there are too few of them. `device_s`
+    is the time that the device needs for an iteration, without waiting for the host. `tail_s` is the time that the
+    device stayed busy after the last reading. The rest is what a `DisturbanceMonitor` saw during the sample, None if it
+    could not tell.
     """
 
     latency_s: float
@@ -111,7 +114,7 @@ class Sample:
 
 
 def reading_cost_s(clock: Clock, rounds: int = 2001) -> float:
-    """Return the seconds that an empty timed region reads, the median of `rounds`: what is not the model's."""
+    """Return the seconds that an empty timed region reads (median of `rounds`), which are not the model's."""
     costs = []
     for _ in range(rounds):
         start = clock.now_ns()
@@ -121,7 +124,7 @@ def reading_cost_s(clock: Clock, rounds: int = 2001) -> float:
 
 
 def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) -> SampleShape:
-    """Return the shape of a sample for iterations of `iteration_s` seconds with a clock that costs `reading_s`."""
+    """Return the shape of a sample for iterations of `iteration_s`, with a clock whose reading costs `reading_s`."""
     iteration_s = max(iteration_s, 1e-9)
     group = max(1, math.ceil(reading_s / CLOCK_SHARE / iteration_s)) if iteration_s < GROUP_BELOW_S else 1
     readings = max(1, math.ceil(SAMPLE_S / (iteration_s * group)))
@@ -134,27 +137,31 @@ def shape_sample(iteration_s: float, *, reading_s: float, asynchronous: bool) ->
 def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: DisturbanceMonitor | None = None) -> Sample:
     """Return one sample: re-warm untimed, then time `shape.readings` groups with the garbage collector off.
 
-    Inside the timed regions are the iterations and waiting for the device; outside are picking the inputs, the
-    re-warm, reading the counters, the device's own time, and everything done with the times. The last iteration of the
-    re-warm goes through the timed loop, where the first one takes 2 % longer (LeNet); in groups that is lost.
+    The timed regions contain the iterations and the wait for the device. Choosing the inputs, the re-warm, reading the
+    counters, the device's own time, and all processing of the times are outside. The last iteration of the re-warm
+    goes through the timed loop, because the first one there takes 2 % longer (LeNet). In groups this is negligible.
     """
+    # The lead is that last iteration of the re-warm. Its reading comes first and is not part of the sample.
     lead = 1 if shape.group == 1 and shape.rewarm else 0
+    # A collection within a reading would count as the model's time.
     collecting = gc.isenabled()
     gc.disable()
 
     try:
-        before = watch.read() if watch else None  # before the re-warm: just before them it would slow the first ones
+        before = watch.read() if watch else None  # not after the re-warm: it would slow the first readings
         begin = clock.now_ns()
         work.repeat(shape.rewarm - lead)
         enqueued = clock.now_ns()
         clock.synchronize()
         rewarmed = clock.now_ns()
         timed = work.timed(lead + shape.readings, shape.group, clock)
+        # The device should be idle by now, so this wait should take no time; `unsynchronised` judges it.
         last = clock.now_ns()
         clock.synchronize()
         tail = clock.now_ns() - last
         seen = watch.seen(before, watch.read()) if watch and before else Disturbance()
         lead_ns, readings_ns = sum(timed.readings_ns[:lead]), timed.readings_ns[lead:]
+        # Host time to enqueue one iteration: from the re-warm, or from the lead if that was the whole re-warm.
         host_ns = (enqueued - begin) / (shape.rewarm - lead) if shape.rewarm > lead else lead_ns
         device_s = _device_s(work, clock, host_s=host_ns * 1e-9)
     finally:
@@ -162,6 +169,7 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Disturbance
             gc.enable()
 
     each = [ns * 1e-9 / shape.group for ns in readings_ns]
+    # Phases of the timed iterations include the lead; a phase that was timed in an extra iteration does not.
     phases = [phase[lead:] if len(phase) > len(readings_ns) else phase for phase in timed.phases_ns]
 
     return Sample(
@@ -182,7 +190,7 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Disturbance
 
 
 def _device_s(work: Work, clock: Clock, *, host_s: float) -> float | None:
-    """Return the device's seconds for one iteration more; `host_s` is what the host needed to enqueue one before."""
+    """Return the device's seconds for one more iteration; `host_s` is the time that the host needed to enqueue one."""
     if not clock.asynchronous or clock.device_span is None:
         return None
     for factor in HOST_TRIES:
@@ -193,11 +201,11 @@ def _device_s(work: Work, clock: Clock, *, host_s: float) -> float | None:
 
 
 def evenly(values: Sequence[float], most: int) -> Sequence[float]:
-    """Return at most `most` of `values`, evenly spaced from the first on."""
+    """Return at most `most` of `values`, evenly spaced, starting with the first."""
     step = max(1, math.ceil(len(values) / most))
     return values[::step]
 
 
 def unsynchronised(sample: Sample) -> bool:
-    """Return whether the device was still at work after the sample's last reading."""
+    """Return whether the device was still busy after the sample's last reading."""
     return sample.tail_s > max(UNSYNCHRONISED_SHARE * sample.latency_s, UNSYNCHRONISED_S)

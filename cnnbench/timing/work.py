@@ -1,4 +1,4 @@
-"""What is timed for inference and for training: forward passes over a batch, and whole optimisation steps."""
+"""Work that is timed: forward passes over a batch, and whole training steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnnbench.timing.loop import Timed
 if TYPE_CHECKING:
     import torch
 
-# Different inputs that take turns: a model fed the same numbers again and again runs faster on some devices.
+# Number of different inputs that take turns. On some devices a model runs faster if it gets the same numbers again.
 INPUTS = 4
 
 
@@ -26,7 +26,7 @@ class InferencePasses:
         self._inputs = cycle(inputs)
 
     def first(self) -> object:
-        """Do one pass and return what the model returned."""
+        """Do one pass and return the model's output."""
         return self._call(next(self._inputs))
 
     def repeat(self, count: int) -> None:
@@ -36,10 +36,12 @@ class InferencePasses:
             call(images)
 
     def timed(self, readings: int, group: int, clock: Clock) -> Timed:
-        """Time `readings` groups of `group` passes; inside: the passes and the wait for the device, nothing else."""
+        """Time `readings` groups of `group` passes; a reading contains only the passes and the wait for the device."""
         call, now, wait = self._call, clock.now_ns, clock.synchronize
+        # Inputs are chosen here, so that no reading contains it.
         batches = [tuple(islice(self._inputs, group)) for _ in range(readings)]
         times = []
+
         wait()
         for batch in batches:
             start = now()
@@ -51,10 +53,10 @@ class InferencePasses:
 
 
 class TrainingSteps:
-    """Optimisation steps over `inputs` in turn: forward pass and loss, backward pass, optimiser step.
+    """Training steps over `inputs` in turn: forward pass and loss, backward pass, optimiser step.
 
-    `scaler` is torch's gradient scaler for fp16, else None. A step ends with cleared gradients, which counts for the
-    optimiser.
+    `scaler` is torch's gradient scaler for fp16, otherwise None. A step ends by clearing the gradients, which counts
+    as part of the optimiser step.
     """
 
     phases: tuple[str, ...] = ("forward_s", "backward_s", "optimizer_s")
@@ -97,14 +99,18 @@ class TrainingSteps:
             self._update()
 
     def timed(self, readings: int, group: int, clock: Clock) -> Timed:
-        """Time `readings` groups of `group` steps; the phases come from the same steps, or from one more where waiting
-        for the device between the phases would slow the steps down.
+        """Time `readings` groups of `group` steps; take the phases from the same steps, or from one more step if the
+        waits between the phases would slow them down.
         """  # noqa: D205  # the sentence does not fit a line
         now, wait = clock.now_ns, clock.synchronize
         times = []
+
+        # Waiting costs nothing on a CPU, so a reading is the sum of the phases of its step.
         if not clock.asynchronous and group == 1:
             phases = [self._phased(clock) for _ in range(readings)]
             return Timed(readings_ns=tuple(sum(p) for p in phases), phases_ns=tuple(zip(*phases, strict=True)))
+
+        # On a device, and in groups of short steps, an extra step gives each phase one time.
         wait()
         for _ in range(readings):
             start = now()
@@ -116,6 +122,8 @@ class TrainingSteps:
     def _phased(self, clock: Clock) -> tuple[int, int, int]:
         now, wait = clock.now_ns, clock.synchronize
         images = next(self._inputs)
+
+        # The wait after each phase counts the work that the device still has to do for it.
         start = now()
         loss = self._loss(images)
         wait()
@@ -123,6 +131,7 @@ class TrainingSteps:
         self._backward(loss)
         wait()
         backward = now()
+
         self._update()
         wait()
         return forward - start, backward - forward, now() - backward

@@ -1,1 +1,1 @@
-"""Training by a recipe, and testing what was trained."""
+"""Train models by a recipe, and test them."""

@@ -1,4 +1,4 @@
-"""A dataset as a model and its recipe want it: its parts, how images are shown, what is done to them at random."""
+"""Prepare a dataset as a model and its recipe need it: parts, normalisation, augmentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HALVES_NOTE = "The first half of the test images validates, the second half test
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """A dataset's parts as they were read, how the model sees them, and what belongs beside every result."""
+    """A dataset's parts as they were read, how the model sees them, and the notes beside every result."""
 
     splits: Splits
     view: View
@@ -25,7 +25,9 @@ class Wanted:
 
 
 def view_of(spec: ModelSpec, dataset: DatasetSpec) -> View:
-    """Return how the model sees the images of a dataset; one that takes features, as the model before it does.
+    """Return how the model sees the images of a dataset.
+
+    A model that takes features sees the images as the model that computes the features does.
 
     Raises:
         UnsupportedError: the images do not fit the model.
@@ -45,12 +47,12 @@ def wanted(
 ) -> Wanted:
     """Return the dataset for the model of `spec`, found in `data_dir` or where `data.places` says.
 
-    `recipe` is the one to train by, None: the model's own.
+    `recipe` is the recipe of the training; None means the model's own.
 
     Raises:
-        UnsupportedError: the images do not fit the model; found out before anything is read.
+        UnsupportedError: the images do not fit the model; this is checked before anything is read.
         MissingError: the dataset is not there.
-        UsageError: a file of it is damaged, or not what it must be.
+        UsageError: a file of the dataset is damaged, or not the expected one.
     """
     recipe = recipe or recipe_of(spec)
     view = view_of(spec, dataset)
@@ -59,7 +61,7 @@ def wanted(
 
 
 def parts_of(read: Read, recipe: Recipe, dataset: DatasetSpec) -> Splits:
-    """Return the dataset's parts, or those that the recipe makes of its own dataset."""
+    """Return the dataset's parts; of the recipe's own dataset, return the parts that the recipe makes."""
     splits = splits_of(read, dataset.classes)
     if dataset.name != recipe.dataset:
         return splits
@@ -79,12 +81,16 @@ def _notes(read: Read, recipe: Recipe, dataset: DatasetSpec) -> tuple[str, ...]:
         "Trained on the test images, as the page does." if recipe.trains_on_test else "",
         "Validated on the training images, as the page does." if recipe.validates_on_train else "",
     )
+    # `SAME_NOTE` describes the stored parts, so it is wrong beside changed ones.
     changed = tuple(filter(None, said))
     return (*changed, *(note for note in read.notes if not changed or note != SAME_NOTE))
 
 
 def augmentation_of(recipe: Recipe, dataset: DatasetSpec) -> Augmentation | None:
-    """Return what the recipe does to images of its own dataset at random: a digit that is mirrored is none."""
+    """Return the recipe's augmentation for its own dataset, None for others: a mirrored digit is not a digit.
+
+    Features that are computed once have no augmentation either.
+    """
     if dataset.name != recipe.dataset or not (recipe.flip or recipe.crop_padding) or recipe.cache_features:
         return None
     return Augmentation(flip=recipe.flip, padding=recipe.crop_padding)

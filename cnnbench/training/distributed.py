@@ -1,4 +1,4 @@
-"""Training in more than one process: which part of a batch is this one's, and sums over all of them."""
+"""Train in several processes: this process's part of a batch, and sums over all processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnbench.spec import Device
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """This process's part of a batch; `weight` is what its mean loss counts for in a mean over all processes."""
+    """This process's part of a batch; `weight` is that of its mean loss in the mean over all processes."""
 
     images: Tensor
     labels: Tensor
@@ -24,15 +24,15 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessGroup:
-    """The processes that train one model together, of which this is number `rank` of `size`."""
+    """The processes that train one model together; this one is number `rank` (from 0) of `size`."""
 
     rank: int
     size: int
 
     def share(self, images: Tensor, labels: Tensor) -> Share:
-        """Return every `size`-th image of a batch that all processes have, from image number `rank` on.
+        """Return every `size`-th image of a batch, starting with number `rank`; all processes have the same batch.
 
-        Gradients are averaged over processes, and parts may differ by an image: the weight makes the average that of
+        Gradients are averaged over processes, and parts may differ by an image. The weight makes this average that of
         the whole batch. A process without an image takes the first one with weight 0, because all must take part.
         """
         own = labels[self.rank :: self.size]
@@ -46,13 +46,13 @@ class ProcessGroup:
         return values
 
     def wrap(self, model: Callable[[Tensor], object]) -> nn.Module:
-        """Return `model`, a model, so that its gradients are averaged over all processes in every backward pass."""
+        """Return `model`, an `nn.Module`, such that every backward pass averages its gradients over all processes."""
         assert isinstance(model, nn.Module)
         return nn.parallel.DistributedDataParallel(model)
 
 
 def join(device: Device, environ: Mapping[str, str] = os.environ) -> ProcessGroup | None:
-    """Meet the other processes that `torchrun` has started, by gloo on a CPU and NCCL on CUDA; None if there are none.
+    """Join the other processes of `torchrun`, by gloo on a CPU and NCCL on CUDA; return None if there are none.
 
     Each process takes the CUDA device of its local rank.
     """

@@ -1,4 +1,4 @@
-"""Test weights that are already trained: top-1 and top-5, by class, what is taken for what, and moved images."""
+"""Evaluate trained weights: top-1 and top-5, by class, confusion, and shifted images."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cnnbench.training.evaluate import Scores, main_logits, score
 from cnnbench.training.recipes import recipe_for
 from cnnbench.variants import Prepared, prepare
 
-# Steps to the right and down of each of `quantity.DIRECTIONS`.
+# Pixels to the right and down, for each of `quantity.DIRECTIONS`.
 STEPS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 
 class _Under(nn.Module):
-    """A model under a variant, seen from outside as a model in fp32."""
+    """A model under a variant that takes and returns fp32 like a plain model."""
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__()
@@ -34,11 +34,11 @@ class _Under(nn.Module):
 
 
 def measure_scores(assignment: Assignment) -> Outcome:
-    """Return how the model does on the named part of the case's dataset, shown as its recipe shows images.
+    """Return the scores of the model on the named part of the case's dataset, with the images as its recipe shows them.
 
-    `class_correct` and `class_total` are by class; `confusion` is (class, predicted), row by row, with one column more
-    where the model has outputs beyond the dataset's classes; `predicted` is by image. With a `shift`,
-    `shift_correct` holds for each of the directions in turn how many are right when all are moved by 1, 2 ... pixels.
+    `class_correct` and `class_total` are by class. `confusion` is (class, predicted), row by row, with one more column
+    if the model has outputs beyond the dataset's classes. `predicted` is by image. With a `shift`, all images are moved
+    by 1, 2 ... pixels, and `shift_correct` contains the number of right ones for each direction in turn.
 
     Raises:
         UnsupportedError: the images do not fit the model.
@@ -48,6 +48,7 @@ def measure_scores(assignment: Assignment) -> Outcome:
     dataset = data.find(case.dataset or "")
     on_progress = assignment.on_message
     recipe = recipe_for(spec, dataset, case.recipe)
+    # Reading has no share in the progress of the case, so its messages report 0.
     shown = wanted(
         spec, dataset, data_dir=assignment.data_dir, recipe=recipe, on_progress=lambda text, _: on_progress(text, 0.0)
     )
@@ -59,6 +60,7 @@ def measure_scores(assignment: Assignment) -> Outcome:
             model, adapt(split, shown.view, case.device), on_progress=lambda share: on_progress("testing", share)
         )
         found = _quantities(scores)
+        # Stored images are shifted before the view resizes them, so one pixel is one of the dataset's.
         if assignment.shift:
             found["shift_correct"] = _moved(model, split, shown.view, assignment)
 
@@ -67,6 +69,7 @@ def measure_scores(assignment: Assignment) -> Outcome:
 
 
 def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
+    # A measurement is a flat tuple of floats, so the confusion loses its rows. There are as many as classes.
     found: dict[str, tuple[float, ...]] = {
         "correct": (float(scores.correct),),
         "tested": (float(scores.tested),),
@@ -78,6 +81,7 @@ def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
         "predicted": tuple(map(float, scores.predicted)),
     }
 
+    # With five classes or fewer, every prediction would be in the top five.
     if scores.top5_correct is not None:
         found["top5_correct"] = (float(scores.top5_correct),)
 
@@ -85,7 +89,7 @@ def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
 
 
 def _moved(model: nn.Module, split: Split, view: View, assignment: Assignment) -> tuple[float, ...]:
-    """Return how many images are right for each direction and number of pixels."""
+    """Return the number of right images for each direction and number of pixels."""
     found: list[float] = []
     for at, (right, down) in enumerate(STEPS[name] for name in DIRECTIONS):
         for pixels in range(1, assignment.shift + 1):

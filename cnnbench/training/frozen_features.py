@@ -1,4 +1,4 @@
-"""What the frozen part of a model makes of images, computed once, so that a head can be trained on it alone."""
+"""Compute the features of the frozen part of a model once, so that a head can be trained on them alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LEAVE_OUT = "Leave --cache-features out."
 
 
 def head_of(model: nn.Module, advice: str = LEAVE_OUT) -> nn.Module:
-    """Return the last child of a model, if it alone is trained; `advice` says what to do where not.
+    """Return the last child of a model if it alone is trained; `advice` ends the message of the error otherwise.
 
     Raises:
-        UsageError: another part of the model is trained, too, or nothing is.
+        UsageError: another part of the model is trained too, or nothing is.
     """
     children = list(model.children())
     trained = {id(p) for p in model.parameters() if p.requires_grad}
@@ -42,22 +42,23 @@ def features_of(
     stop: Callable[[], bool] = lambda: False,
     test: bool = True,
 ) -> Splits:
-    """Return `splits` with what the head of `model` is given for each image, float32 on the images' device.
+    """Return `splits` with the input of the head of `model` for each image, float32 on the images' device.
 
-    The model is in evaluation mode, so features are those that a frozen model gives in training, too. Without
-    `test` that split stays as it is: another model will be tested.
+    The model is in evaluation mode, so these are also the features that a frozen model computes in training. Without
+    `test`, the test split stays as it is, because another model will be tested.
 
     Raises:
-        UsageError: the model has no head that alone is trained, does more than its head with the features, or gives
-            the head something else than one tensor.
-        StoppedError: `stop` said so after a batch.
+        UsageError: the model has no head that alone is trained, does more with the features than its head does, or
+            gives the head anything but one tensor.
+        StoppedError: `stop` returned true after a batch.
     """
     head = head_of(model)
     model.eval()
+    # Validation and test images are the same in some tutorials, so features are kept by the images' tensor.
     done: dict[int, Split] = {}
 
     def once(split: Split, name: str) -> Split:
-        """Return the features of a part; parts may be of the same images."""
+        """Return the features of a part; compute them once for parts with the same images."""
         at = id(split.images_NCHW)
         if at not in done:
             done[at] = _features(
@@ -82,13 +83,17 @@ def _features(
             raise UsageError("Features can be computed once only where the head is given one tensor.")
         taken.append(given[0])
 
+    # The hook takes the input of the head from a normal pass, so no model must offer its features itself.
     hook = head.register_forward_pre_hook(take)
     features: Tensor | None = None
     at = 0
+
     try:
         with torch.no_grad():
             for images, _ in batches(split, fitting_batch(split)):
                 scores = main_logits(model(images))
+                # The first batch shows the shape of the features. They have one tensor from the start, because
+                # joining the batches at the end would take twice the memory.
                 if features is None:
                     _check_all_is_head(head, taken, scores)
                     features = taken[0].new_empty((len(split), *taken[0].shape[1:]))
@@ -99,14 +104,15 @@ def _features(
                     raise StoppedError("Stopped while features were computed: going on computes them anew.")
     finally:
         hook.remove()
+
     assert features is not None
     return Split(images_NCHW=features, labels_N=split.labels_N, classes=split.classes)
 
 
 def _check_all_is_head(head: nn.Module, taken: list[Tensor], scores: Tensor) -> None:
-    """Check that the model is its head on the features and nothing more."""
+    """Check that the model's scores are those of its head on the features, and nothing more."""
     if len(taken) == 1:
-        alone = main_logits(head.forward(taken[0]))  # not called, so that the hook takes nothing
+        alone = main_logits(head.forward(taken[0]))  # does not run the hook, so that it takes nothing
         if alone.shape == scores.shape and torch.allclose(alone, scores, rtol=1e-4, atol=1e-5):
             return
     raise UsageError(

@@ -1,4 +1,4 @@
-"""Accuracy of a model on a dataset: train it by its recipe within a time limit, test once, keep the weights."""
+"""Measure accuracy on a dataset: train a model by its recipe within a time limit, test it once, keep the weights."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def measure_accuracy(
     prepared: Prepared | None = None,
     team: ProcessGroup | None = None,
 ) -> Outcome:
-    """Train `model` on `dataset` as the assignment says, by its model's recipe, and return how it does on the test.
+    """Train `model` on `dataset` by its recipe, as the assignment says, and return its scores on the test images.
 
-    Training starts from the weights that `model` has. Within a limit its time is predicted first, from steps that leave
-    no trace. With a checkpoint, the weights are written there, and beside it training in progress. With `prepared`
-    steps are made under its variant. In a `team` all processes train; the first one validates, tests and writes.
+    Training starts from the weights of `model`. If there is a limit, steps that leave no trace predict the time first.
+    With a checkpoint, the weights are written there, and training in progress beside it. With `prepared`, steps run
+    under its variant. In a `team`, all processes train; the first one validates, tests and writes.
 
     Raises:
         UnsupportedError: the images do not fit the model, it has too few outputs, or it would exceed the limit.
-        DivergedError: the loss became infinite or no number.
+        DivergedError: the loss became infinite or NaN.
         MissingError: the dataset is not there.
         UsageError: a file of it is damaged, the checkpoint cannot be written, every parameter is frozen, the dataset
             has no fast recipe, or features are to be computed once where that cannot be.
@@ -81,7 +81,7 @@ def measure_accuracy(
 
     leads = team is None or team.rank == 0
     keeper = account.keeper(assignment, model, writes=leads)
-    begun = 1 if keeper is None else keeper.epoch_kept()
+    begun = 1 if keeper is None else keeper.epoch_kept()  # rejects a damaged file before features are computed
     start = clock.now_ns()
     phases = _phases(assignment, model, splits, recipe, prepared, begun=begun)
     clock.synchronize()
@@ -90,7 +90,7 @@ def measure_accuracy(
         phases, seed=case.seed, clock=clock, log_every=log_every, on_epoch=on_epoch, keeper=keeper, team=team
     )
     if not leads:
-        return Outcome()
+        return Outcome()  # the first process tests and reports
 
     scores = _tested(phases[-1], seed=case.seed)
     _save(assignment, model, keeper, account.info(classes=width, top1=scores.top1))
@@ -99,11 +99,11 @@ def measure_accuracy(
 
 
 def _save(assignment: Assignment, model: nn.Module, keeper: FileKeeper | None, info: CheckpointInfo) -> None:
-    """Write the trained weights where a checkpoint is wanted, and forget the training in progress beside it."""
+    """Write the trained weights if a checkpoint is requested, and delete the training in progress beside it."""
     if assignment.checkpoint is None or keeper is None:
         return
     checkpoints.save(Path(assignment.checkpoint), model, info)
-    # who asked to stop will not hear of the result: going on tests the weights once more
+    # A run that was asked to stop does not report this result; a resumed one then needs the state to test again.
     if not assignment.stop():
         keeper.forget()
 
@@ -114,7 +114,7 @@ def _tested(phase: Phase, *, seed: int) -> Scores:
 
 
 def _data(assignment: Assignment, dataset: DatasetSpec, recipe: Recipe) -> tuple[Splits, tuple[str, ...]]:
-    """Return the dataset as the model is to see it, and what is said of it."""
+    """Return the dataset as the model sees it, and the notes about it."""
     found = wanted(
         assignment.spec,
         dataset,
@@ -122,6 +122,7 @@ def _data(assignment: Assignment, dataset: DatasetSpec, recipe: Recipe) -> tuple
         recipe=recipe,
         on_progress=lambda text, _: assignment.on_message(text, 0.0),
     )
+    # Moves the images to the device, so that no training step copies them from the host.
     augmentation, device = augmentation_of(recipe, dataset), assignment.case.device
     splits = adapted(found.splits, found.view, device, augmentation, augments_all=recipe.augments_all)
     return splits, found.notes
@@ -146,14 +147,16 @@ def _phases(
     *,
     begun: int,
 ) -> tuple[Phase, ...]:
-    """Return the parts of the training: the model as it is, or its head on features; then all layers, if wanted.
+    """Return the phases of the training: the model, or its head on features; then all layers, if requested.
 
-    `begun` is the epoch that the training is in: where that trains all layers already, features are not computed again.
+    `begun` is the epoch in which the training is. If this epoch already trains all layers, features are not computed
+    again.
     """
     if recipe.cache_features:
         advice = FAST_IS_FOR_HEADS if not assignment.training.cache_features else LEAVE_OUT
         head, on = head_of(model, advice), splits
         if begun <= recipe.epochs:
+            # The last phase is the one that is tested, and a phase with all layers is tested on images.
             last = not recipe.unfrozen_epochs
             on = features_of(model, splits, assignment.on_message, stop=assignment.stop, test=last)
         first = Phase(model=head, splits=on, recipe=recipe, epochs=recipe.epochs)
@@ -163,6 +166,7 @@ def _phases(
     if not recipe.unfrozen_epochs:
         return (first,)
 
+    # All layers are trained on the images again, usually at a lower rate than the head's.
     slower = replace(recipe, learning_rate=recipe.unfrozen_rate or recipe.learning_rate)
     after = Phase(
         model=model, splits=splits, recipe=slower, epochs=recipe.unfrozen_epochs, prepared=prepared, unfreeze=True
@@ -176,10 +180,10 @@ def _width(model: nn.Module, split: Split) -> int:
 
 
 def check_suits(spec: ModelSpec, dataset: DatasetSpec) -> None:
-    """Check what is known of a model before it is built.
+    """Check that a model suits a dataset, from what its entry declares before it is built.
 
     Raises:
-        UnsupportedError: the images do not fit it, or it has too few outputs.
+        UnsupportedError: the images do not fit the model, or it has too few outputs.
     """
     _check_outputs(spec.classes, dataset)
     view_of(spec, dataset)
@@ -193,6 +197,7 @@ def _check_outputs(outputs: int | None, dataset: DatasetSpec) -> None:
 
 
 def _measurements(fitted: FitResult, scores: Scores, trained: int, features_s: float | None) -> tuple[Measurement, ...]:
+    # Not every training computes features or records steps; quantities without a value have no measurement.
     once = () if features_s is None else (Measurement(quantity="features_s", samples=(features_s,)),)
     steps = tuple(
         Measurement(quantity=f"step_{name}", samples=tuple(float(getattr(seen, name)) for seen in fitted.steps))
@@ -212,7 +217,7 @@ def _measurements(fitted: FitResult, scores: Scores, trained: int, features_s: f
 
 
 def _kernels(fitted: FitResult, model: nn.Module) -> tuple[Measurement, ...]:
-    """Return how the first kernels were after each recorded step, where they were seen."""
+    """Return the kernels of the first convolution after each recorded step, if they were recorded."""
     last = kept_kernels(model)
     samples = tuple(weight for seen in fitted.steps for weight in seen.kernels)
     if last is None or not samples:
@@ -225,12 +230,13 @@ def _kernels(fitted: FitResult, model: nn.Module) -> tuple[Measurement, ...]:
 
 
 def run(assignment: Assignment) -> Outcome:
-    """Train and test the assignment's model, or only test it where a part of the dataset is named."""
+    """Train and test the assignment's model, or only test it if the assignment names a part of the dataset."""
     if assignment.part is not None:
         return measure_scores(assignment)
     case = assignment.case
 
     def on_epoch(seen: EpochSeen) -> None:
+        # Columns have a fixed width, so that the lines of all epochs align.
         of = len(str(seen.epochs))
         text = (
             f"epoch {seen.epoch:{of}}/{seen.epochs}  loss {seen.train_loss:7.4f}  "
@@ -240,8 +246,10 @@ def run(assignment: Assignment) -> Outcome:
         assignment.on_message(text, seen.epoch / seen.epochs, True)  # noqa: FBT003 - lasting
 
     dataset = data.find(case.dataset or "")
-    check_suits(assignment.spec, dataset)  # before a large model is built in vain
+    check_suits(assignment.spec, dataset)  # before a large model is built for nothing
     prepared = prepare(assignment.build(), case.variant, case.device)
+
+    # Under the reference variant, the model is trained as it is, without `prepared`.
     return measure_accuracy(
         assignment,
         prepared.model,

@@ -1,4 +1,4 @@
-"""Train a model by a recipe, epoch by epoch, seeded, so that it can be stopped anywhere and gone on with."""
+"""Train a model by a recipe, epoch by epoch, so that it can be stopped anywhere and resumed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from cnnbench.training.state import EpochSeen, EpochTotals, FitResult, Phase, St
 from cnnbench.training.step import training_mode
 from cnnbench.variants import Prepared
 
-# Steps between two looks at the losses: each look waits for the device. Our choice.
+# Steps between two checks of the losses; each check waits for the device.
 CHECK_EVERY = 50
 
-# Seconds between two looks at whether training is to stop: soon enough for a person. Our choice.
+# Seconds between two checks for a request to stop, which is soon enough for a person.
 LOOK_S = 0.05
 
 
 class DivergedError(CnnbenchError):
-    """Training stopped because the loss is no longer a number."""
+    """Training stopped because its loss became infinite or NaN."""
 
 
 class StoppedError(CnnbenchError):
@@ -38,13 +38,13 @@ class Checkpointer(Protocol):
     """Keeps a training that is in progress."""
 
     def restore(self, fitting: TrainingState) -> None:
-        """Put `fitting` where an earlier part of it was left, if there is one."""
+        """Restore `fitting` to the state that an earlier part of it left, if there is one."""
 
     def save(self, fitting: TrainingState) -> None:
-        """Keep where `fitting` is."""
+        """Save the state of `fitting`."""
 
     def stop(self) -> bool:
-        """Return whether training is to stop."""
+        """Return whether the training shall stop."""
 
 
 def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who hears and keeps it
@@ -60,7 +60,7 @@ def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who he
     prepared: Prepared | None = None,
     team: ProcessGroup | None = None,
 ) -> FitResult:
-    """Train `model` from the weights that it has, for `epochs` over `splits.train`: `fit_phases` with a single one."""
+    """Train `model` from its current weights, for `epochs` over `splits.train`, as a single phase of `fit_phases`."""
     phase = Phase(model=model, splits=splits, recipe=recipe, epochs=epochs, prepared=prepared)
     return fit_phases((phase,), seed=seed, clock=clock, on_epoch=on_epoch, keeper=keeper, team=team)
 
@@ -75,22 +75,22 @@ def fit_phases(
     keeper: Checkpointer | None = None,
     team: ProcessGroup | None = None,
 ) -> FitResult:
-    """Train the models of `phases` in turn, from the weights that they have; images lie on the models' device.
+    """Train the models of `phases` in turn, from their current weights; images lie on the models' device.
 
     The seed fixes dropout, the order of the images and their augmentation; the first weights are the caller's. Loss,
     optimiser, rate, batch size and shuffling are the recipe's. Frozen layers stay in evaluation mode, so that their
-    batch statistics do not move, but where the recipe says that they do. A last batch of a single image is left out
-    where the recipe's batches are larger, because batch normalisation cannot take it. Models are left in evaluation
-    mode. With a phase's `prepared` steps are made under its variant; validation is always in the model's own
-    precision. With `log_every`, loss and accuracy are recorded every so many steps and at the end of every epoch, too.
+    batch statistics do not move, unless the recipe says that they do. A last batch of a single image is left out if the
+    recipe's batches are larger, because batch normalisation cannot process it. Models are left in evaluation mode. With
+    a phase's `prepared`, steps run under its variant; validation always runs in the model's own precision. With
+    `log_every`, loss and accuracy are recorded at this interval of steps, and at the end of every epoch.
 
-    A `keeper` restores what an earlier part left, keeps every finished epoch, and may stop training after any step;
-    what is gone on with ends as if it had never stopped. In a `team` each process trains on its part of every batch;
-    the first one validates, and the keeper is not asked to stop, because all would have to after the same step.
+    A `keeper` restores what an earlier part left, saves every finished epoch, and may stop the training after any step.
+    A resumed training ends as if it had never stopped. In a `team`, each process trains on its part of every batch, and
+    the first one validates. The keeper cannot stop a team, because all processes would have to stop after one step.
 
     Raises:
         DivergedError: a loss is not finite.
-        StoppedError: the keeper said so, and has kept how far it was.
+        StoppedError: the keeper stopped the training and has saved its state.
         UsageError: there is nothing to train.
     """
     fitting = TrainingState(phases, seed, team)
@@ -100,21 +100,24 @@ def fit_phases(
     epochs = fitting.epochs
     while fitting.epoch <= epochs:
         _to_training(fitting)
-        # Timed: shuffling, making batches, steps, reading losses. Not timed: changing modes, validation, keeping.
+        # Timed: shuffling, making batches, steps, reading losses. Not timed: changing modes, validation, saving.
         clock.synchronize()
         stopped = _epoch(fitting, clock, keeper, log_every)
         if stopped and keeper is not None:
             keeper.save(fitting)
             raise StoppedError(f"Stopped in epoch {fitting.epoch} of {epochs} after step {fitting.sums.steps}.")
         if keeper is not None:
-            keeper.save(fitting)  # validation may take long, and may be ended
+            keeper.save(fitting)  # validation may take long, and may be interrupted
+
         validated = _validated(fitting)
         if log_every and fitting.sums.interval_images:
             _record_steps(fitting, validated)
         fitting.seen.append(_seen(fitting, validated))
         fitting.sums = EpochTotals()
+        # A resumed epoch must shuffle its images again from this state.
         fitting.shuffle_state = None if fitting.shuffle_rng is None else fitting.shuffle_rng.get_state()
         fitting.go_to(fitting.epoch + 1)
+        # Replaces the state from before the validation, so that a resume does not validate again.
         if keeper is not None:
             keeper.save(fitting)
         if on_epoch is not None:
@@ -131,9 +134,10 @@ def _to_training(fitting: TrainingState) -> None:
 
 
 def _validated(fitting: TrainingState) -> tuple[float, float]:
-    """Return mean loss and share of right predictions on the validation images; zeros where another process does."""
+    """Return mean loss and share of right predictions on the validation images; zeros if another process validates."""
     if fitting.team is not None and fitting.team.rank > 0:
         return 0.0, 0.0
+    # The seed is the epoch, so a resumed training changes the validation images in the same way.
     augment_rng = torch.Generator().manual_seed(fitting.epoch) if fitting.phase.recipe.augments_all else None
     scores = score(fitting.phase.model, fitting.phase.splits.val, loss=fitting.trainer.loss, augment_rng=augment_rng)
     return scores.loss or 0.0, scores.top1
@@ -144,8 +148,9 @@ def _record_steps(fitting: TrainingState, validated: tuple[float, float]) -> Non
     loss, top1 = validated
     before = fitting.seen_by_step[-1].step if fitting.seen_by_step else 0
     scale = _loss_scale(fitting)
-    kept = kept_kernels(fitting.phase.model)
+    kept = kept_kernels(fitting.phase.model)  # None without a convolution, as in a head on features
 
+    # Sums since the last record, divided by their images, are means over this interval alone.
     fitting.seen_by_step.append(
         StepSeen(
             step=before + sums.interval_steps,
@@ -167,9 +172,9 @@ def _loss_scale(fitting: TrainingState) -> float:
 def _seen(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
     sums = fitting.sums
     loss, top1 = validated
-    spent_s = max(sums.spent_s, 1e-9)  # a clock that stands still must not divide by nothing
+    spent_s = max(sums.spent_s, 1e-9)  # avoids a division by zero with a clock that stands still
     scale = _loss_scale(fitting)
-    fitting.set_rate(sums.steps - 1)  # that of the last step, also where an earlier process made it
+    fitting.set_rate(sums.steps - 1)  # the rate of the last step, even if an earlier process made it
 
     return EpochSeen(
         epoch=fitting.epoch,
@@ -185,17 +190,18 @@ def _seen(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
     )
 
 
-# Mean loss, right predictions (both on the device) and images of a step; in a team, of this process's part.
+# Mean loss, right predictions (both on the device) and number of images of a step; in a team, of this process's part.
 _Step = tuple[Tensor, Tensor, int]
 
 
 def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, log_every: int) -> bool:
-    """Make the steps of an epoch that are still to be made; return whether the keeper stopped it.
+    """Do the remaining steps of an epoch; return whether the keeper stopped it.
 
-    Nothing waits for the device but a look at the losses every so often. Validation within an epoch is not timed.
+    Only the checks of the losses wait for the device. Validation within an epoch is not timed.
     """
     sums, trainer = fitting.sums, fitting.trainer
     spent_before_s = sums.spent_s
+    # A resumed epoch has the same order of images, and skips the batches of the steps that are done.
     coming = batches(
         fitting.phase.splits.train,
         trainer.recipe.batch_size,
@@ -205,6 +211,7 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, lo
         first=sums.steps,
     )
 
+    # Steps since the last check of the losses, whose numbers are still on the device.
     waiting: list[_Step] = []
     stopped, data_ns, paused_ns = False, 0, 0
     start = before = looked = clock.now_ns()
@@ -214,11 +221,13 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, lo
         fitting.set_rate(sums.steps + len(waiting))
         waiting.append(trainer.step(images, labels))
         due = bool(log_every) and sums.interval_steps + len(waiting) == log_every
+        # A check ends every interval that is recorded, so that no step counts for the next one.
         if due or len(waiting) == CHECK_EVERY:
             _add(fitting, waiting)
             waiting = []
-        before = clock.now_ns()
+        before = clock.now_ns()  # the time from here to the next batch is the data path's
         if due:
+            # Both waits keep the time of the validation apart from that of the steps.
             clock.synchronize()
             paused = clock.now_ns()
             _record_steps(fitting, _validated(fitting))
@@ -226,6 +235,7 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, lo
             clock.synchronize()
             before = clock.now_ns()
             paused_ns += before - paused
+        # Asking a keeper takes a system call in a worker, so it is not done after every fast step.
         if keeper is not None and fitting.team is None and before - looked > LOOK_S * 1e9:
             looked = before
             if keeper.stop():
@@ -242,11 +252,12 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, lo
 
 
 def _add(fitting: TrainingState, steps: list[_Step]) -> None:
-    """Add `steps` to the sums of the epoch, after looking whether every loss is a number."""
+    """Check that every loss of `steps` is finite, and add the steps to the sums of the epoch."""
     sums = fitting.sums
     losses = torch.stack([loss for loss, _, _ in steps]).double()
     right = torch.stack([correct for _, correct, _ in steps]).double()
     counts = torch.tensor([count for _, _, count in steps], dtype=torch.float64, device=losses.device)
+    # One column per step: summed loss, right predictions, images. A single copy to the host fetches all of them.
     table = torch.stack([losses * counts, right, counts])
     if fitting.team is not None:
         table = fitting.team.total(table)

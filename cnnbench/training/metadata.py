@@ -1,4 +1,4 @@
-"""What is said and kept of a training: the sentence beside its result, its checkpoint's facts, its identity."""
+"""Metadata of a training: the sentence beside its result, its checkpoint's facts, its identity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cnnbench.variants import REFERENCE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingMetadata:
-    """What is trained, on what and how; `notes` are those of the dataset."""
+    """Model, dataset and settings of a training; `pooled` counts pools moved before ReLU, `notes` are the dataset's."""
 
     spec: ModelSpec
     dataset: DatasetSpec
@@ -37,7 +37,7 @@ class TrainingMetadata:
 
     @property
     def epochs(self) -> int:
-        """All epochs, those with all layers among them."""
+        """Return the number of all epochs, including those with all layers."""
         return self.recipe.epochs + self.recipe.unfrozen_epochs
 
     @property
@@ -45,7 +45,7 @@ class TrainingMetadata:
         return self.recipe.one_cycle or bool(self.recipe.unfrozen_epochs)
 
     def keeper(self, assignment: Assignment, model: nn.Module, *, writes: bool) -> FileKeeper | None:
-        """Return what keeps the training of `model` beside its checkpoint, if it has one."""
+        """Return the keeper of the training of `model` beside its checkpoint, None without a checkpoint."""
         if assignment.checkpoint is None:
             return None
 
@@ -53,7 +53,7 @@ class TrainingMetadata:
             model=self.spec.name,
             dataset=self.dataset.name,
             data=(f"{self.images} images", *self.notes),
-            # with a constant rate more epochs than were begun with only go on
+            # With a constant rate, more epochs only continue the training, so their number may differ.
             recipe=self.recipe if self._fixed else replace(self.recipe, epochs=0),
             variant=self.variant,
             log_every=assignment.training.log_every,
@@ -63,7 +63,7 @@ class TrainingMetadata:
             seed=self.case.seed,
             threads=torch.get_num_threads(),
             torch=str(torch.__version__),
-            # a head's state holds no more than the head, so what its features come from must be told apart
+            # The state of a head contains no other layers, so a checksum identifies those that compute its features.
             frozen_weights=_checksum(model) if self.recipe.cache_features else "",
         )
         return FileKeeper(
@@ -76,7 +76,7 @@ class TrainingMetadata:
         )
 
     def info(self, *, classes: int, top1: float) -> checkpoints.CheckpointInfo:
-        """Return what the checkpoint says of itself."""
+        """Return the metadata that the checkpoint stores."""
         return checkpoints.CheckpointInfo(
             model=self.spec.name,
             input_shape=self.spec.input_shape,
@@ -93,12 +93,13 @@ class TrainingMetadata:
         )
 
     def told(self) -> tuple[str, ...]:
-        """Return what belongs beside the result: how the model was trained, and what is said of the dataset."""
+        """Return the notes beside the result: how the model was trained, and those of the dataset."""
         return self.sentence(), *self.notes
 
     def sentence(self) -> str:
         """Return the sentence that says how the model was trained."""
         recipe = self.recipe
+        # Empty parts do not apply to this training and are left out.
         parts = (
             recipe.loss.replace("_", "-") + (", divided by the batch size" if recipe.divides_losses else ""),
             f"{recipe.optimizer} {recipe.learning_rate:g}{f' momentum {recipe.momentum:g}' if recipe.momentum else ''}"
@@ -118,6 +119,7 @@ class TrainingMetadata:
             else "",
         )
 
+        # Conditions that change the numbers, but not the recipe, end the sentence.
         under = "" if self.variant == REFERENCE else f", under {self.variant}"
         under += f", by {self.processes} processes" if self.processes > 1 else ""
         under += ", by deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""
@@ -139,7 +141,7 @@ class TrainingMetadata:
 
 
 def _checksum(model: nn.Module) -> str:
-    """Return the start of the SHA-256 of all parameters that are not trained, and of all buffers."""
+    """Return the start of the SHA-256 of all parameters that are not trained and of all buffers."""
     digest = hashlib.sha256()
     for name, value in model.state_dict(keep_vars=True).items():
         if not value.requires_grad:

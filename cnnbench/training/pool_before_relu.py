@@ -1,4 +1,4 @@
-"""Pool before ReLU instead of after it: the same function and the same gradients, bit for bit, on fewer numbers."""
+"""Pool before ReLU instead of after it: the same function and gradients, bit for bit, on fewer numbers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from cnnbench.training.time_limit import forward
 
 
 def pool_first(model: nn.Module, images_NCHW: Tensor) -> int:  # noqa: N803 - a tensor's axes are part of its name
-    """Let every max-pooling that follows a ReLU in an `nn.Sequential` of `model` come before it; return how many.
+    """Move every max-pooling that follows a ReLU in an `nn.Sequential` of `model` before it; return their number.
 
-    A maximum of numbers none of which is below zero is that of the numbers cut off at zero after it was taken. Backward
-    the gradient reaches the same number: the largest of each window (the first of equal ones), or none where all of a
+    The order of cutting off at zero and taking the maximum does not change the result. In the backward pass, the
+    gradient reaches the same number: the largest of each window (the first of equal ones), or none if all numbers of a
     window are cut off. The convolutions keep their names, so weights fit as before.
 
-    Models that look at what is between the two, or take only a part of a Sequential, would be changed by that: all
-    stays as it is where the scores of `images_NCHW` (a batch as the model wants it) are not the same bits afterwards.
+    The move would change a model that reads the value between the two layers, or uses only a part of a Sequential.
+    All layers therefore stay in place if the scores of `images_NCHW` (a batch as the model needs it) change in any bit.
     """
+    # Exact types only, because a subclass may compute something else.
     pairs = [
         (part, at)
         for part in model.modules()
@@ -29,12 +30,13 @@ def pool_first(model: nn.Module, images_NCHW: Tensor) -> int:  # noqa: N803 - a 
     if not pairs:
         return 0
 
+    # The structure does not show how a model uses its layers, so the scores decide.
     before = forward(model, images_NCHW)
     _swap(pairs)
     if torch.equal(before, forward(model, images_NCHW)):
         return len(pairs)
 
-    _swap(pairs)
+    _swap(pairs)  # the second swap restores the model
     return 0
 
 

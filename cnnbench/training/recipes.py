@@ -1,4 +1,4 @@
-"""Which recipe a model is trained by: its tutorial's, the page's with its mistakes, or the dataset's fast one."""
+"""Choose the recipe of a training: the tutorial's, the page's with its mistakes, or the dataset's fast one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from cnnbench.data.batches import batch_count
 from cnnbench.data.dataset import DatasetSpec
 from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Recipe, RecipeName, Training, UsageError
 
-# Rate with all layers as a share of the head's, where neither recipe nor user gives one: as in the tutorial that
-# freezes and unfreezes VGG-16 (Adam 0.01, then 0.0001).
+# Learning rate with all layers as a share of the head's, if neither recipe nor user gives one. It is that of the
+# tutorial that freezes and unfreezes VGG-16 (Adam 0.01, then 0.0001).
 UNFROZEN_SHARE = 0.01
 
 
 def recipe_of(spec: ModelSpec) -> Recipe:
-    """Return the recipe of a model, the default one where no tutorial trains it."""
+    """Return the recipe of a model, the default one if no tutorial trains it."""
     return spec.recipe or DEFAULT_RECIPE
 
 
 def recipe_for(spec: ModelSpec, dataset: DatasetSpec, name: RecipeName) -> Recipe:
     """Return the recipe `name` of a model on a dataset.
 
-    `fast` is the model's own with what the dataset sets: images are shown and losses computed as before.
-    `as-published` is the model's own where its page does not err.
+    `fast` is the model's own recipe with the dataset's settings; the view of the images and the loss stay the same.
+    `as-published` is the recipe as its page prints it, or the model's own if the page has no mistake.
 
     Raises:
         UsageError: the dataset has no fast recipe.
@@ -37,15 +37,18 @@ def recipe_for(spec: ModelSpec, dataset: DatasetSpec, name: RecipeName) -> Recip
 
 
 def changed(recipe: Recipe, training: Training, dataset: DatasetSpec, *, fast: bool) -> Recipe:
-    """Return `recipe` with what the user changes in it, and with the dataset's number of epochs where nobody says.
+    """Return `recipe` with the user's changes, and with the dataset's number of epochs if the user gives none.
 
     Raises:
-        UsageError: a rate is given for epochs that are not.
+        UsageError: a rate is given for epochs with all layers, but there are no such epochs.
     """
+    # A fast recipe already has the epochs of this dataset.
     own = recipe.epochs if fast else epochs_for(recipe, dataset)
     unfrozen = recipe.unfrozen_epochs if training.unfrozen_epochs is None else training.unfrozen_epochs
     if training.unfrozen_rate is not None and not unfrozen:
         raise UsageError("--unfrozen-lr is the rate of epochs with all layers. Say how many with --unfreeze.")
+
+    # The user's rate comes before the recipe's, and that before a share of the head's rate.
     rate = training.unfrozen_rate or recipe.unfrozen_rate or recipe.learning_rate * UNFROZEN_SHARE
     return replace(
         recipe,
@@ -57,7 +60,7 @@ def changed(recipe: Recipe, training: Training, dataset: DatasetSpec, *, fast: b
 
 
 def epochs_for(recipe: Recipe, dataset: DatasetSpec) -> int:
-    """Return the epochs where the user gives none: the dataset's, within its steps, or else the recipe's."""
+    """Return the epochs if the user gives none: the dataset's, within its number of steps, otherwise the recipe's."""
     if dataset.epochs is None:
         return recipe.epochs
     if dataset.steps is None or dataset.counts is None:

@@ -1,4 +1,4 @@
-"""A training in progress in a file: weights, optimiser, random states and sums, whole or not at all."""
+"""Keep a training in progress in a file: weights, optimiser, random states and sums, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _KEY = "cnnbench-training"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """What a training is of: another one cannot go on with it. `torch` and `threads` decide about the last bits.
+    """What identifies a training: a training with another identity cannot resume it.
 
-    `data` says in words which images they are; `frozen_weights` is a checksum of what features are computed with.
+    `torch` and `threads` are part of it because they affect the last bits. `data` describes the images in words.
+    `frozen_weights` is a checksum of the weights that compute features.
     """
 
     model: str
@@ -52,12 +53,12 @@ class _Kept:
 
 
 def state_path(checkpoint: Path) -> Path:
-    """Return the file of the training in progress that ends in `checkpoint`."""
+    """Return the file that keeps the training in progress for `checkpoint`."""
     return checkpoint.with_suffix(".state.safetensors")
 
 
 class FileKeeper:
-    """Keeps a training in a file; see `fit.Checkpointer`."""
+    """Keeps a training in a file; see `training.loop.Checkpointer`."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class FileKeeper:
         stop: Callable[[], bool],
         writes: bool = True,
     ) -> None:
-        """Keep the training of `identity` over `epochs` in `path`, and go on with what is there if `resume`.
+        """Keep the training of `identity` over `epochs` in `path`; with `resume`, continue from what is there.
 
         One process of a team `writes`; all of them read.
         """
@@ -81,19 +82,19 @@ class FileKeeper:
         self.stop = stop
 
     def epoch_kept(self) -> int:
-        """Return the epoch that a training would go on in, 1 for one that begins.
+        """Return the epoch in which the training would resume, 1 if it begins anew.
 
         Raises:
-            UsageError: the file is damaged, of another training, or further than it is to go.
+            UsageError: the file is damaged, of another training, or beyond the requested epochs.
         """
         kept = self._kept()
         return 1 if kept is None else kept.epoch
 
     def restore(self, fitting: TrainingState) -> None:
-        """Put `fitting` where the file left off, if it is there and going on is asked for.
+        """Restore `fitting` from the file, if the file exists and a resume is requested.
 
         Raises:
-            UsageError: the file is damaged, of another training, or further than it is to go.
+            UsageError: the file is damaged, of another training, or beyond the requested epochs.
         """
         kept = self._kept()
         if kept is None:
@@ -102,12 +103,14 @@ class FileKeeper:
             tensors = load_file(self._path)
         except (OSError, SafetensorError) as error:
             raise self._damaged(error) from error
+
+        # The phase of the epoch comes first, because it creates the model's optimiser that the tensors go into.
         fitting.go_to(kept.epoch)
         _put_back(fitting, tensors)
         fitting.sums, fitting.seen, fitting.seen_by_step = kept.sums, list(kept.seen), list(kept.by_step)
 
     def _kept(self) -> _Kept | None:
-        """Return what the file says beside its tensors, checked; None where nothing is to be gone on with."""
+        """Return the metadata of the file after a check, None if there is nothing to resume."""
         if not self._resume or not self._path.is_file():
             return None
 
@@ -119,6 +122,7 @@ class FileKeeper:
             raise self._damaged(error) from error
 
         self._check(kept.identity)
+        # Before its first step, an epoch has only been prepared, so the one before it is the last that was run.
         if kept.epoch - (0 if kept.sums.steps else 1) > self._epochs:
             raise UsageError(
                 f"The training in {self._path} is in epoch {kept.epoch} already, and {self._epochs} are asked for. "
@@ -141,7 +145,7 @@ class FileKeeper:
                 )
 
     def save(self, fitting: TrainingState) -> None:
-        """Write where `fitting` is, whole or not at all.
+        """Write the state of `fitting`, as a whole or not at all.
 
         Raises:
             CnnbenchError: the file cannot be written.
@@ -156,19 +160,20 @@ class FileKeeper:
             seen=tuple(fitting.seen),
             by_step=tuple(fitting.seen_by_step),
         )
+        # Both parts go into one file, so that they always belong to the same step.
         try:
             write_tensors(self._path, _taken(fitting), {_KEY: msgspec.json.encode(kept).decode()})
         except (OSError, SafetensorError) as error:
             raise CnnbenchError(f"Training in progress cannot be kept in {self._path}: {error}.") from error
 
     def forget(self) -> None:
-        """Delete the file: the training has ended."""
+        """Delete the file because the training has ended."""
         with contextlib.suppress(OSError):
             self._path.unlink()
 
 
 def _difference(name: str, was: object, now: object) -> tuple[str, object, object]:
-    """Return what differs: of two recipes the first field that does."""
+    """Return what differs; for two recipes, the first field that differs."""
     if isinstance(was, Recipe) and isinstance(now, Recipe):
         inner = next(field.name for field in fields(was) if getattr(was, field.name) != getattr(now, field.name))
         return f"{inner} in its {name}", getattr(was, inner), getattr(now, inner)
@@ -180,8 +185,11 @@ def _taken(fitting: TrainingState) -> dict[str, Tensor]:
     trainer = fitting.trainer
     found = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     for at, values in trainer.optimizer.state_dict()["state"].items():
+        # Adam and SGD keep in tensors all that changes between steps.
         found |= {f"optimizer.{at}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
     found |= {"random.torch": torch.get_rng_state(), "random.augment": fitting.augment_rng.get_state()}
+
+    # The state before this epoch's shuffle draws the same order again; torch's own generator drives dropout.
     if fitting.shuffle_state is not None:
         found["random.shuffle"] = fitting.shuffle_state
     if next(trainer.model.parameters()).device.type == "cuda":
@@ -194,11 +202,13 @@ def _put_back(fitting: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     trainer.model.load_state_dict({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
     state: dict[int, dict[str, Tensor]] = {}
 
+    # Names are "optimizer.NUMBER.KEY", where NUMBER is that of a parameter.
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             at, key = name.removeprefix("optimizer.").split(".", 1)
             state.setdefault(int(at), {})[key] = value
 
+    # Only the state comes from the file; rates and other settings are those of the recipe.
     trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": state})
     torch.set_rng_state(tensors["random.torch"])
     fitting.augment_rng.set_state(tensors["random.augment"])

@@ -1,4 +1,4 @@
-"""A training between two steps, in one phase or several: all that a later step depends on, and what was seen of it."""
+"""State of a training between two steps: all that a later step depends on, and the results so far."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from cnnbench.training.distributed import ProcessGroup
 from cnnbench.training.step import Trainer
 from cnnbench.variants import Prepared
 
-# Share of a one-cycle training in which the rate rises: as in torch's OneCycleLR.
+# Share of a one-cycle training in which the rate rises, as in torch's OneCycleLR.
 RISING = 0.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochSeen:
-    """What one epoch (counted from 1) gave: means over its images as they were trained on, then on the validation's.
+    """Results of one epoch (counted from 1): means over its images during training, and over the validation images.
 
-    `epoch_s` is the seconds of its steps and data path, without validation; `data_share` is the data path's share of
-    them as the host sees it. `learning_rate` is that of its last step.
+    `epoch_s` is the time of its steps and data path in seconds, without validation. `data_share` is the data path's
+    share of this time as the host sees it. `learning_rate` is that of the last step.
     """
 
     epoch: int
@@ -41,9 +41,9 @@ class EpochSeen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSeen:
-    """What was seen after step number `step` of the training: means over the images since the record before.
+    """Results after step number `step` of the training: means over the images since the previous record.
 
-    The validation is that of the weights after the step, and `kernels` are numbers of its first convolution.
+    The validation uses the weights after the step. `kernels` are the numbers of the first convolution.
     """
 
     step: int
@@ -56,13 +56,13 @@ class StepSeen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitResult:
-    """What training gave, by epoch, and within epochs where that was asked for."""
+    """Results of a training by epoch, and within epochs if that was requested."""
 
     epochs: tuple[EpochSeen, ...]
     steps: tuple[StepSeen, ...] = ()
 
     def by_epoch(self, quantity: str) -> tuple[float, ...]:
-        """Return the values of one of the fields of `EpochSeen`."""
+        """Return the values of one field of `EpochSeen`, one per epoch."""
         return tuple(float(getattr(seen, quantity)) for seen in self.epochs)
 
 
@@ -70,7 +70,7 @@ class FitResult:
 class Phase:
     """A part of a training: `model` is trained on `splits` by `recipe` for `epochs`, under the variant of `prepared`.
 
-    With `unfreeze` every parameter of the model is trained from here on.
+    With `unfreeze`, every parameter of the model is trained from this phase on.
     """
 
     model: nn.Module
@@ -83,9 +83,9 @@ class Phase:
 
 @dataclass(kw_only=True, slots=True)
 class EpochTotals:
-    """What the steps of an epoch add up to until now; `spent_s` is their time, `data_s` the data path's part of it.
+    """Sums over the steps of an epoch so far; `spent_s` is their time, `data_s` the data path's part of it.
 
-    The `late` ones add up what came since the last record within the epoch.
+    The `interval_` fields are the sums since the last record within the epoch.
     """
 
     loss: float = 0.0
@@ -103,22 +103,25 @@ class EpochTotals:
 class TrainingState:
     """A training between two steps: all that a later one depends on.
 
-    `shuffle_rng` and `augment_rng` are where the order of the images (None: as stored) and their augmentation come
-    from; `shuffle_state` is what `shuffle_rng` was before this epoch's images were put in order.
+    `shuffle_rng` draws the order of the images (None keeps the stored order), `augment_rng` their augmentation.
+    `shuffle_state` is the state of `shuffle_rng` before this epoch's images were shuffled.
     """
 
     def __init__(self, phases: Sequence[Phase], seed: int, team: ProcessGroup | None = None) -> None:
-        """Be before the first step.
+        """Start before the first step.
 
         Raises:
             UsageError: every parameter is frozen.
         """
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # for dropout, which draws from torch's own generator
         self.team = team
         self._phases = phases
+
+        # Order and augmentation have their own generators, so that neither depends on what else is drawn.
         self.shuffle_rng = torch.Generator().manual_seed(seed) if phases[0].recipe.shuffled else None
         self.augment_rng = torch.Generator().manual_seed(seed)
         self.shuffle_state = None if self.shuffle_rng is None else self.shuffle_rng.get_state()
+
         self.sums = EpochTotals()
         self.seen: list[EpochSeen] = []
         self.seen_by_step: list[StepSeen] = []
@@ -128,14 +131,15 @@ class TrainingState:
 
     @property
     def epochs(self) -> int:
-        """All epochs of all phases."""
+        """Return the number of epochs of all phases."""
         return sum(phase.epochs for phase in self._phases)
 
     def go_to(self, epoch: int) -> None:
-        """Be in `epoch`, in the phase that it belongs to."""
+        """Enter `epoch`, in the phase that it belongs to."""
         self.epoch = epoch
         phase = next((p for p, first in self._starts() if epoch < first + p.epochs), self._phases[-1])
         if phase is not self.phase:
+            # Unfreezing comes before the new optimiser, which gets only parameters that require a gradient.
             self.phase = phase
             if phase.unfreeze:
                 phase.model.requires_grad_()
@@ -145,6 +149,7 @@ class TrainingState:
         """Set the learning rate for step number `step` (from 0) of this epoch, if the recipe's rate changes."""
         recipe = self.phase.recipe
         if recipe.one_cycle:
+            # Each phase has a cycle of its own, so steps count from its first epoch.
             steps = batch_count(len(self.phase.splits.train), recipe.batch_size, keep_single=False)
             first = next(first for phase, first in self._starts() if phase is self.phase)
             done = (self.epoch - first) * steps + step
@@ -161,9 +166,9 @@ class TrainingState:
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """Return the share of the highest learning rate in `step` (from 0) of `steps`.
+    """Return the learning rate in `step` (from 0) of `steps`, as a share of the highest.
 
-    Straight up from 0 and straight down to 0 again (Smith and Topin 2017, arXiv:1708.07120).
+    It rises linearly from 0 and falls linearly to 0 again (Smith and Topin 2017, arXiv:1708.07120).
     """
     done = (step + 0.5) / steps
     return min(done / RISING, (1 - done) / (1 - RISING))

@@ -1,4 +1,4 @@
-"""Work with single workers: have a host, ask it what the machine is, get one answer, make a record of it."""
+"""Call a single worker: get one answer, do one job, make a record of it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from cnnbench.workers.client import Host, Worker, start_host
 from cnnbench.workers.failures import with_option
 from cnnbench.workers.messages import STOPPED, Answer, Done, Failure, Job, Known, News, Question, Stop
 
-# Share of the free memory that one worker may take: alone it fails before the kernel must choose a victim. When several
-# are hungry at once the kernel chooses, and takes a worker first.
+# Share of the free memory that one worker may take. A single hungry worker then fails before the kernel must choose a
+# victim. If several are hungry at once, the kernel chooses, and takes a worker first.
 MEMORY_SHARE = 0.8
 
-# Longest wait for a training to stop and keep how far it is: one step, and writing its file. Our choice.
+# Longest wait for a training to stop and save its progress: one step, and writing its file.
 STOP_S = 60.0
 
-# Longest wait for what the machine is; the first question initialises CUDA.
+# Longest wait for an answer about the machine or a model; the first question initialises CUDA.
 _ASK_S = 120.0
 
 
 class HasOutcome(Protocol):
-    """Something that holds an outcome, and why it must not be used, if so."""
+    """Something that holds an outcome, and the reason if it must not be used."""
 
     @property
     def outcome(self) -> Outcome:
@@ -41,12 +41,13 @@ class HasOutcome(Protocol):
 
     @property
     def failure(self) -> Failure | None:
-        """Why the outcome must not be used; what was seen until then is kept."""
+        """Why the outcome must not be used, None if it may; what was seen until then is kept."""
 
 
 @contextmanager
 def hosting(request: Request, python: str | None = None) -> Iterator[Host]:
-    """Have a host for workers of the interpreter `python` (None: this one); it ends with all its workers."""
+    """Yield a host for workers of the interpreter `python` (None: this one), and end it with all its workers."""
+    # "all" stands for every variant, so compiled ones are among them.
     variants = (request.reference or "", *(v for section in request.sections for v in section.variants))
     compiles = any("compile" in v or v == "all" for v in variants)
     host = start_host(threads=threads_of(request), compiles=compiles, python=python)
@@ -58,7 +59,7 @@ def hosting(request: Request, python: str | None = None) -> Iterator[Host]:
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """Have a folder for caches of compilers, which goes when the run ends."""
+    """Yield a folder for the caches of compilers, and remove it when the run ends."""
     with tempfile.TemporaryDirectory(prefix="cnnbench-") as folder:
         yield folder
 
@@ -67,7 +68,7 @@ def ask(host: Host, names: Sequence[str]) -> tuple[Environment, Mapping[str, Sha
     """Return the environment of workers, and the input shapes of the models in `names` that are not built in.
 
     Raises:
-        CnnbenchError: a model cannot be named so; the message is the worker's, for the user.
+        CnnbenchError: a name belongs to no model; the message is the worker's, for the user.
     """
     environment = environment_of(host)
     return environment, {name: shape_of(find(host, name)) for name in names if name not in MODELS}
@@ -77,7 +78,7 @@ def environment_of(host: Host) -> Environment:
     """Return the environment of workers.
 
     Raises:
-        CnnbenchError: a worker cannot tell.
+        CnnbenchError: the worker gives no answer.
     """
     reply = _answer(host, ())
     if isinstance(reply, Failure):
@@ -88,7 +89,7 @@ def environment_of(host: Host) -> Environment:
 def find(host: Host, name: str, timeout_s: float = _ASK_S) -> Known:
     """Return what a worker finds the model `name` to be, or why it finds none.
 
-    One whose file ends or hangs the process counts as found, with the default input and the failure.
+    A model whose file ends or hangs the process counts as found, with the default input and the failure.
     """
     reply = _answer(host, (name,), timeout_s)
     if isinstance(reply, Failure):
@@ -108,7 +109,7 @@ def _answer(host: Host, models: tuple[str, ...], timeout_s: float = _ASK_S) -> A
 
 
 def shape_of(known: Known) -> Shape:
-    """Return the input shape of a model that was asked for.
+    """Return the input shape of a model that a worker was asked about.
 
     Raises:
         CnnbenchError: there is no such model.
@@ -121,7 +122,7 @@ def shape_of(known: Known) -> Shape:
 def do_job(
     host: Host, job: Job, timeout_s: float, on_message: Callable[[News], None] = lambda _: None
 ) -> Done | Failure:
-    """Return what a worker of its own gives for `job`; wait for each of its messages `timeout_s` at most."""
+    """Return what a new worker gives for `job`; wait at most `timeout_s` for each of its messages."""
     worker = host.start()
     try:
         worker.send(job)
@@ -131,7 +132,7 @@ def do_job(
 
 
 def reply_of(worker: Worker, timeout_s: float, on_message: Callable[[News], None] = lambda _: None) -> Done | Failure:
-    """Return what `worker` gives for its job; `on_message` gets its news, each waited for `timeout_s` at most."""
+    """Return what `worker` gives for its job; wait at most `timeout_s` for a message, and pass news to `on_message`."""
     while isinstance(reply := worker.receive(timeout_s), News):
         on_message(reply)
     assert isinstance(reply, Done | Failure)
@@ -139,45 +140,53 @@ def reply_of(worker: Worker, timeout_s: float, on_message: Callable[[News], None
 
 
 def train_case(host: Host, job: Job, on_message: Callable[[News], None]) -> Done | Failure:
-    """Return what the training that `job` describes gave; `on_message` gets its news, epoch by epoch.
+    """Return what the training in `job` gave; `on_message` gets its news, epoch by epoch.
 
-    An interruption is passed on to a training that has a checkpoint, which then keeps how far it is; one that several
-    processes make together has kept its last epoch.
+    An interruption is passed on to a training that has a checkpoint, which then saves its progress. A training that
+    several processes do together is not told, because it has saved its last epoch.
 
     Raises:
-        CnnbenchError: it was interrupted, and could not keep how far it was.
+        CnnbenchError: the training was interrupted and could not save its progress.
     """
     worker = host.start()
     try:
+        # One message may take as long as the whole training is allowed.
         worker.send(job)
         return reply_of(worker, max(job.case.budget.timeout_s, job.limit_s or 0.0), on_message)
+
     except KeyboardInterrupt:
+        # The interruption is the coordinator's; the worker trains on until it is told to stop.
         if job.checkpoint is not None and machine.rank_and_world_size()[1] == 1:
             worker.send(Stop())
             last = reply_of(worker, STOP_S)
-            # one that does not answer in time is validating: its last epoch was kept before that
+            # A worker that does not answer in time is validating. It saved its last epoch before that.
             if isinstance(last, Failure) and last.status != "timeout" and not last.error.startswith(STOPPED):
                 said = f"Interrupted, and how far the training was could not be kept: {last.error}"
                 raise CnnbenchError(said) from None
         raise
+
     finally:
         worker.close()
 
 
 def memory_limit() -> int:
-    """Return the bytes of private memory that a worker started now may take."""
+    """Return how many bytes of private memory a worker that starts now may take."""
     return int(MEMORY_SHARE * machine.free_memory_bytes())
 
 
 def limit_of(case: Case) -> int | None:
-    """Return the bytes of private memory that the worker of `case` may take; CUDA reserves more than it uses."""
+    """Return how many bytes of private memory the worker of `case` may take.
+
+    None is no limit: CUDA reserves more than it uses.
+    """
     return memory_limit() if case.device == "cpu" else None
 
 
 def as_record(
     case: Case, environment: Environment, got: HasOutcome | Failure, *, started: float, number: int = 0
 ) -> Record:
-    """Return the record of what `case` gave in round `number`; `started` is seconds since 1970, and it ends now."""
+    """Return the record of what `case` gave in round `number`, from `started` (seconds since 1970) to now."""
+    # An outcome with NaN or infinity is dropped; one that comes with a failure is what was seen until then.
     wrong = None if isinstance(got, Failure) else _no_number(got.outcome)
     outcome = Outcome() if isinstance(got, Failure) or wrong else got.outcome
     failure = got if isinstance(got, Failure) else wrong or got.failure
@@ -198,18 +207,19 @@ def as_record(
 
 
 def _no_number(outcome: Outcome) -> Failure | None:
-    """Return the failure of an outcome that holds NaN or infinity, which no record can hold, or None."""
+    """Return a failure if the outcome holds NaN or infinity, which no record can hold, otherwise None."""
     wrong = [m.quantity for m in outcome.measurements if not all(map(math.isfinite, m.samples))]
     return Failure(status="invalid", error=f"{wrong[0]} is not a number") if wrong else None
 
 
 def check_environment(records: Iterable[Record], environment: Environment, threads: int) -> None:
-    """Refuse to go on with a run that another environment began: its records could not be compared.
+    """Check that a run began in this environment: records of another one could not be compared.
 
     Raises:
-        UsageError: names the first field that differs.
+        UsageError: a field differs; the message names the first one.
     """
     for record in records:
+        # Threads belong to the variant of a case, so the environment does not hold them.
         if record.case.variant.threads != threads:
             raise UsageError(
                 f"This run began with {record.case.variant.threads} threads a cell, now it is {threads}. "

@@ -1,4 +1,4 @@
-"""The coordinator's side of the workers: start them, talk to them, learn how they died."""
+"""Start workers, talk to them, and find out how they died: the coordinator's side."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from cnnbench.workers.forkserver import MESSAGE_BYTES
 from cnnbench.workers.messages import Failure, Reply, Request
 
-# Modules that the fork server imports before the first fork; what a worker would otherwise import for seconds. With
-# these one that takes samples imports nothing: the two runners cost each new worker 60 to 120 ms, four at a time.
+# Modules that the fork server imports before the first fork, because each worker would need seconds for them. A worker
+# that takes samples then imports nothing. The two runners alone cost each new worker 60 to 120 ms, four at a time.
 PRELOADED = (
     "numpy",
     "torch",
@@ -31,32 +31,32 @@ PRELOADED = (
     "cnnbench.timing.control_workload",
 )
 
-# Imported as well where a run compiles, so that compile times hold no imports.
+# Imported too if a run compiles, so that compile times hold no imports.
 PRELOADED_COMPILE = ("torch._dynamo", "torch._inductor.compile_fx")
 
-# How often threads of libgomp look for work before they sleep: 0.8 ms, a tenth of the default, unless the user says
-# otherwise. The next worker's sample must wait for it. Passes took as long (docs/measurement.md): what is serial in
-# them is far shorter.
+# How often threads of libgomp look for work before they sleep, unless the user sets it: 0.8 ms, a tenth of the default.
+# The next worker's sample must wait for that. Passes took as long as with the default (docs/measurement.md), because
+# their serial parts are far shorter.
 SPIN_COUNT = "30000"
 
-# How long the fork server may take to import torch; minutes on a cold disk. Our choice.
+# Longest wait for the fork server to import torch, which takes minutes on a cold disk.
 SERVER_START_S = 300.0
 
-# How long the fork server may take to kill its workers when the run ends. Our choice.
+# Longest wait for the fork server to kill its workers when the run ends.
 SERVER_END_S = 5.0
 
 _LOG_TAIL = 2000
 
 
 class Ending(Protocol):
-    """How a process is ended and what became of it."""
+    """How a process is ended, and what became of it."""
 
     def end(self) -> int | None:
         """Kill the process if it lives, wait for it, and return its wait status (None: not known)."""
 
 
 class Worker:
-    """One worker process: requests in, replies out, and a `Failure` in place of a reply when it dies or hangs."""
+    """One worker process: requests in, replies out, and a `Failure` in place of a reply if it dies or hangs."""
 
     def __init__(self, connection: Connection, log: IO[bytes], ending: Ending) -> None:
         self._connection = connection
@@ -65,12 +65,12 @@ class Worker:
         self._open = True
 
     def send(self, request: Request) -> None:
-        """Give the worker something to do; a worker that is already dead shows itself in `receive`."""
+        """Give the worker something to do; `receive` reports a worker that is already dead."""
         with suppress(OSError):
             self._connection.send(request)
 
     def receive(self, timeout_s: float) -> Reply:
-        """Return the worker's next message; blocks without polling. After a `Failure` the worker is gone."""
+        """Return the worker's next message; block without polling, and end the worker after a `Failure`."""
         try:
             if not self._connection.poll(timeout_s):
                 self.close()
@@ -83,7 +83,7 @@ class Worker:
         return reply
 
     def close(self) -> int | None:
-        """End the process and return its wait status; closing twice does nothing."""
+        """End the process and return its wait status; do nothing the second time."""
         if not self._open:
             return None
         self._open = False
@@ -111,25 +111,27 @@ class Worker:
 
 
 class ForkHost:
-    """A fork server in a process of its own, and the workers that it forks; Linux only."""
+    """A fork server in its own process, and the workers that it forks; Linux only."""
 
     def __init__(self, *, threads: int, modules: Sequence[str] = PRELOADED, python: str | None = None) -> None:
-        """Start the server; `threads` fixes the size of every thread pool from the environment on.
+        """Start the server; `threads` sets the size of every thread pool through environment variables.
 
-        `python` is the interpreter of another environment, which needs what cnnbench needs, but not cnnbench: the
-        server and its workers run this very code. None: the interpreter that runs this.
+        `python` is the interpreter of another environment (None: this one). That environment needs what cnnbench
+        needs, but not cnnbench: the server and its workers run this very code.
 
         Raises:
             MissingError: torch cannot be imported.
         """
+        # A socket of packets: one packet is one message, and file descriptors travel with it.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._link = ours
         self._requests = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
         self._python = python
+        # Another interpreter finds this package, and nothing else of this environment, through PYTHONPATH.
         self._code = None if python is None else _this_code()
         apart = {} if self._code is None else {"PYTHONPATH": self._code.name}
-        interpreter = [sys.executable] if python is None else [python, "-P"]  # -P: nothing from the current folder
+        interpreter = [sys.executable] if python is None else [python, "-P"]  # -P: not from the current folder
         command = [*interpreter, "-m", "cnnbench.workers.forkserver", str(theirs.fileno()), *modules]
         self._process = subprocess.Popen(
             command,
@@ -148,7 +150,9 @@ class ForkHost:
     def _wait_ready(self) -> None:
         if self._ready:
             return
+
         if not self._link.recv(MESSAGE_BYTES):
+            # The server ended while it imported modules; the last line of its log is the error.
             self._process.wait()
             self._log.seek(0)
             said = self._log.read().decode(errors="replace").strip().splitlines()
@@ -163,6 +167,7 @@ class ForkHost:
         self._wait_ready()
         ours, theirs = multiprocessing.Pipe()
         log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the worker
+
         try:
             pid = self._ask({"fork": True}, theirs.fileno(), log.fileno())["pid"]
         except BaseException:
@@ -170,7 +175,8 @@ class ForkHost:
             log.close()
             raise
         finally:
-            theirs.close()
+            theirs.close()  # the worker alone holds this end, so its death closes the pipe
+
         return Worker(ours, log, _Forked(self, pid))
 
     def reap(self, pid: int) -> int:
@@ -178,9 +184,9 @@ class ForkHost:
         return self._ask({"reap": pid})["status"]
 
     def _ask(self, request: dict[str, int], *fds: int) -> dict[str, int]:
-        """Return the server's answer to `request`, which hands over `fds`.
+        """Return the server's answer to `request`, which hands over the file descriptors `fds`.
 
-        Each request has a number, which the answer repeats: an interruption may have left an earlier answer unread.
+        The answer repeats the number of its request, because an interruption may have left an earlier answer unread.
 
         Raises:
             CnnbenchError: the server died or does not answer.
@@ -196,10 +202,12 @@ class ForkHost:
 
     def close(self) -> None:
         """End the server and all workers."""
+        # The closed link tells the server to kill what is left, with all that workers started.
         self._link.close()
         try:
             if self._ready:
-                self._process.wait(SERVER_END_S)  # it kills what is left, with all that workers started
+                self._process.wait(SERVER_END_S)
+
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -240,7 +248,7 @@ class SpawnHost:
         return Worker(ours, tempfile.TemporaryFile(), _Spawned(process))
 
     def close(self) -> None:
-        """Nothing is left to end: workers are closed one by one, and daemons end with this process."""
+        """Do nothing: workers are closed one by one, and daemons end with this process."""
 
 
 class _Spawned:
@@ -253,6 +261,7 @@ class _Spawned:
         code = self._process.exitcode
         if code is None:
             return None
+        # As a wait status: a signal in the low byte, or an exit code above it.
         return -code if code < 0 else code << 8
 
 
@@ -260,9 +269,9 @@ Host = ForkHost | SpawnHost
 
 
 def start_host(*, threads: int, compiles: bool, python: str | None = None) -> Host:
-    """Return a host for workers with `threads` threads each; `compiles`: some of them will compile.
+    """Return a host for workers with `threads` threads each; `compiles` says that some of them will compile.
 
-    `python`: the interpreter of another environment, None for this one.
+    `python` is the interpreter of another environment, None for this one.
     """
     modules = (*PRELOADED, *(PRELOADED_COMPILE if compiles else ()))
     kind = ForkHost if sys.platform == "linux" else SpawnHost
@@ -270,20 +279,20 @@ def start_host(*, threads: int, compiles: bool, python: str | None = None) -> Ho
 
 
 def _this_code() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that holds this package and nothing else, which another environment's packages can bear."""
+    """Return a folder that holds this package alone, so that another environment keeps its own packages."""
     folder = tempfile.TemporaryDirectory(prefix="cnnbench-code-")  # lives as long as the server
     (Path(folder.name) / "cnnbench").symlink_to(Path(__file__).resolve().parent.parent)
     return folder
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of workers: pools of `threads`, no pool in numpy, no processes beside the compiler."""
+    """Return the environment of workers: pools of `threads`, no pool in numpy, no extra processes for the compiler."""
     pools = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     return {
         "GOMP_SPINCOUNT": SPIN_COUNT,
         **os.environ,
         **pools,
         "OPENBLAS_NUM_THREADS": "1",  # numpy's; its pool would exist before the first fork
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # a compile pool would go on taking time beside the samples
-        "PYTHONWARNINGS": "ignore",  # what a library deprecates is not what its user measures
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # a pool of compilers would take time from the samples
+        "PYTHONWARNINGS": "ignore",  # deprecations in a library are not what is measured
     }

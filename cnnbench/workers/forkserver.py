@@ -1,9 +1,12 @@
-"""The fork server: imports torch once, does nothing with it, and forks a worker whenever it is told to.
+"""Run the fork server: import torch once, do nothing with it, and fork a worker on each request.
 
-Started as `python -m cnnbench.workers.forkserver FD MODULE...`, with a Unix socket as file descriptor FD. One request
-is one JSON object in one packet: `{"fork": true}` with two descriptors (the worker's pipe, the worker's log), answered
-by `{"pid": N}`; `{"reap": N}` kills what is left of worker N and answers `{"status": wait status}`. An answer repeats
-its request's `number`. When the other end closes, the workers are killed and the server ends.
+The command is `python -m cnnbench.workers.forkserver FD MODULE...`, with a Unix socket as file descriptor FD. A request
+is one JSON object in one packet. `{"fork": true}` comes with two descriptors (the worker's pipe, the worker's log), and
+its answer is `{"pid": N}`. `{"reap": N}` kills what is left of worker N, and its answer is `{"status": wait status}`.
+An answer repeats the `number` of its request. The server kills its workers and ends when the other end closes.
+
+This fork server is our own, because a process has only one of the standard library's (multiprocessing.forkserver). A
+gate needs two at once, with different interpreters and different code.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-# Linux: the signal that a process gets when its parent dies.
+# Option of Linux's prctl: the signal that a process gets when its parent dies.
 _PR_SET_PDEATHSIG = 1
 
+# Most bytes of a request or an answer.
 MESSAGE_BYTES = 1024
 
 
@@ -30,10 +34,12 @@ def serve(link: socket.socket, modules: list[str]) -> None:
     for module in modules:
         importlib.import_module(module)
 
+    # The client waits for this packet: all imports have succeeded.
     link.send(json.dumps({"ready": os.getpid()}).encode())
     children: set[int] = set()
     while True:
         message, fds, _, _ = socket.recv_fds(link, MESSAGE_BYTES, 2)
+        # An empty packet: the client closed its end, or died.
         if not message:
             break
         request = json.loads(message)
@@ -43,23 +49,26 @@ def serve(link: socket.socket, modules: list[str]) -> None:
             answer = {"pid": pid}
         else:
             answer = {"status": _reap(request["reap"])}
+            # The system may give the number to another process from now on.
             children.discard(request["reap"])
         link.send(json.dumps({**answer, "number": request.get("number")}).encode())
 
     for pid in children:
         _reap(pid)
 
-    os._exit(0)  # torch's own tidying up takes a second, and nothing here needs it
+    os._exit(0)  # torch takes a second to clean up, and nothing here needs it
 
 
 def _fork(link: socket.socket, fds: list[int]) -> int:
     server = os.getpid()
     pid = os.fork()
     if pid:
+        # The server must not hold the worker's pipe open, or nobody would see that the worker died.
         for fd in fds:
             os.close(fd)
         return pid
 
+    # The worker ends here in any case and never returns to the server's loop.
     code = 1
     try:
         link.close()
@@ -71,7 +80,7 @@ def _fork(link: socket.socket, fds: list[int]) -> int:
 
 
 def _die_with(server: int) -> None:
-    """Let this process live no longer than its parent `server`, which may have died already."""
+    """Have this process killed when its parent `server` dies, and end it now if that has happened already."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
@@ -79,10 +88,13 @@ def _die_with(server: int) -> None:
 
 
 def _become_worker(pipe: int, log: int) -> None:
-    """Live and end as a worker: first to be killed when memory runs out, in a session that ends with it."""
+    """Run as a worker: the first to be killed when memory runs out, in a session that ends with it."""
+    # Processes that the worker starts, such as a compiler, are in its session too, and `_reap` kills them with it.
     os.setsid()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+    # From here on all output of the worker goes to its log.
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
@@ -93,7 +105,7 @@ def _become_worker(pipe: int, log: int) -> None:
 
 def _reap(pid: int) -> int:
     """Kill worker `pid` with all that it started, such as a compiler, and return its wait status."""
-    for kill in (os.killpg, os.kill):  # it may not have come to its own session yet
+    for kill in (os.killpg, os.kill):  # it may not have its own session yet
         with suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)
     return os.waitpid(pid, 0)[1]

@@ -1,4 +1,4 @@
-"""What coordinator and workers say to each other: plain values that travel pickled through a socket pair."""
+"""Define the messages between coordinator and workers: plain values, pickled through a socket pair."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from cnnbench.visuals import VisualRequest
 class Job:
     """To a worker, first: what to do in this process, and under which limits.
 
-    `scratch`: a folder for compile caches. `memory_limit_bytes` of private memory (None: no limit). `training`,
-    `limit_s` and `checkpoint` are for training: what it changes in the recipe, None for no limit, None for no file;
-    `resume`: training in progress that lies beside the checkpoint is gone on with; `deterministic`: with algorithms
-    that give the same bits again. With `part` the weights are tested on that part of the dataset and not trained, with
-    `shift` on images moved by up to so many pixels, too. `data_dir` is looked through for datasets. `images`: files
-    to predict the `top` classes of. `look`: what is to be seen of the model. `warm_cap_s` ends a warm-up that does
-    not settle.
+    `scratch`: a folder for compile caches. `memory_limit_bytes`: the most private memory (None: no limit).
+    `warm_cap_s` ends a warm-up that does not settle. `data_dir`: a folder to search for datasets.
+
+    For training: `training` is what it changes in the recipe, `limit_s` its time limit (None: no limit), and
+    `checkpoint` its file (None: no file). `resume`: continue the training in progress that lies beside the checkpoint.
+    `deterministic`: use algorithms that give the same bits again. With `part` the weights are tested on that part of
+    the dataset and not trained. With `shift` they are tested on images moved by up to that many pixels, too.
+
+    `images`: files to predict the `top` classes of. `look`: what to show of the model.
     """
 
     case: Case
@@ -41,25 +43,25 @@ class Job:
     warm_cap_s: float = 30.0
 
 
-# How the failure begins of a training that stopped because it was told to, and has kept how far it was.
+# Start of the error text of a training that was told to stop and has saved its progress.
 STOPPED = "Stopped "
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stop:
-    """To a worker that trains: stop after the step that you make, and keep how far you are."""
+    """To a worker that trains: stop after the current step, and save the progress."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """To a worker, instead of a job: a question about this machine or about models, answered by one message."""
+    """To a worker, instead of a job: a question about this machine or about models; one message answers it."""
 
     models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """From a worker: what a model from outside turned out to be; or the error that naming it gave, for the user.
+    """From a worker: what a model from outside turned out to be, or the error for the user if its name gave one.
 
     `absent`: the error is that a tree does not have the model. `failure`: the worker that was asked died or hung.
     """
@@ -90,7 +92,7 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warm:
-    """To a worker: make the first call and warm up; `shape` of the samples, where an earlier round found it."""
+    """To a worker: make the first call and warm up; `shape` is that of the samples if an earlier round found it."""
 
     shape: SampleShape | None = None
 
@@ -107,9 +109,9 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
-    """From a worker: warmed up and idle; times in seconds, `phases` are the quantities that a sample times apart.
+    """From a worker: it is warmed up and idle; times are in seconds.
 
-    `reading_s` is what an empty timed region reads.
+    `phases` are the quantities that a sample times apart. `reading_s` is what an empty timed region reads.
     """
 
     first_call_s: float
@@ -137,7 +139,7 @@ class Taken:
 class News:
     """From a worker that trains: a line for the user, and the share of its work that is done (0 to 1).
 
-    `lasting`: the line is worth keeping in sight, as that of an epoch.
+    `lasting`: the line should stay in sight, such as that of an epoch.
     """
 
     text: str
@@ -153,13 +155,13 @@ class Done:
 
     @property
     def failure(self) -> None:
-        """There is none: a worker that fails says so instead."""
+        """None: a worker that fails sends a `Failure` instead."""
         return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """From a worker, or in place of one that died: why there is no result, and what a command ends with for it."""
+    """From a worker, or in place of one that died: why there is no result, and the exit code of a command for it."""
 
     status: Status
     error: str

@@ -1,4 +1,4 @@
-"""A worker: one process that holds one case, from its first operation to its last, and tells the coordinator."""
+"""Run a worker: a process that holds one case, from its first operation to its last, and tells the coordinator."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 def work(connection: Connection) -> None:
-    """Serve one job or question over `connection`; every exception becomes a `Failure`."""
+    """Serve one job or question over `connection`; turn every exception into a `Failure`."""
     try:
         _serve(connection)
     except BaseException as error:  # whatever a user's model raises is a result, EOFError too
@@ -74,9 +74,9 @@ def _serve(connection: Connection) -> None:
     match runner.kind:
         case "sampled":
             keep_to_cores(asked.variant.threads)
-            held = randomise_heap(random.SystemRandom())  # no seed repeats it: the system places memory at random, too
+            held = randomise_heap(random.SystemRandom())  # no seed: the system places memory at random, too
             _serve_samples(connection, request)
-            del held
+            del held  # only now: the blocks must stay where they are while the model is there
         case "fixed":
             keep_to_cores(asked.variant.threads)
             with one_thread():
@@ -90,7 +90,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _fix(job: Job) -> None:
-    """Fix threads, caches, malloc and seed before the first operation, and check that the threads are in force."""
+    """Set threads, caches, malloc and seed before the first operation, and check that torch uses these threads."""
     import torch
 
     cache = f"{job.scratch}/{_cache_name(job.case)}"
@@ -100,9 +100,10 @@ def _fix(job: Job) -> None:
     torch.set_num_threads(threads)
     if torch.get_num_threads() != threads:
         raise CnnbenchError(f"Asked for {threads} threads, torch runs {torch.get_num_threads()}.")
+    # Where memory is measured, freed memory must go back to the system.
     if job.case.role != "memory" and not job.case.variant.default_malloc:
         keep_freed_memory()
-    seeded = torch.default_generator if job.case.device == "cpu" else torch.random  # the other devices' take 5 ms
+    seeded = torch.default_generator if job.case.device == "cpu" else torch.random  # other devices' take 5 ms
     seeded.manual_seed(job.case.seed)
     if job.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS refuses to be deterministic
@@ -112,7 +113,7 @@ def _fix(job: Job) -> None:
 def _cache_name(case: Case) -> str:
     """Return the name of a cell's compile cache: cold for the cell and its A/A control, warm for what comes after them.
 
-    The runs of a cell's memory and numerical error, and its later rounds, find what the first one compiled.
+    The memory and numerical-error jobs of a cell, and its later rounds, find what its first round compiled.
     """
     role = case.role if case.role == "aa_control" else "timed"
     return hashlib.sha256(repr(replace(case.identity(), role=role)).encode()).hexdigest()[:16]
@@ -133,7 +134,7 @@ def _known(name: str) -> Known:
 
 
 def _whole(connection: Connection, job: Job) -> Outcome:
-    """Do a job that is one piece of work."""
+    """Return the outcome of a job that is one piece of work."""
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
 
@@ -154,14 +155,14 @@ def _whole(connection: Connection, job: Job) -> Outcome:
             images=job.images,
             top=job.top,
             look=job.look,
-            stop=connection.poll,  # all that a coordinator says to a worker that trains is to stop
+            stop=connection.poll,  # the coordinator sends nothing but Stop to a worker that trains
         )
     )
     return outcome
 
 
 def build(spec: ModelSpec, case: Case) -> nn.Module:
-    """Return the case's model with the weights asked for; where it takes features, under what computes them."""
+    """Return the case's model with the weights asked for; one that takes features is put on what computes them."""
     made = spec.printed_build if case.recipe == "as-published" and spec.printed_build is not None else spec.build
     model = made()
     if case.task == "accuracy" and spec.features_of is not None:
@@ -171,7 +172,7 @@ def build(spec: ModelSpec, case: Case) -> nn.Module:
 
 
 def _built_quickly(spec: ModelSpec, case: Case) -> nn.Module:
-    """Return the model for a job to which any random weights will do: nothing is learnt or recognised with them."""
+    """Return the model for a job that needs no particular weights, because it learns and recognises nothing."""
     with quick_weights() if case.weights == "none" else nullcontext():
         return build(spec, case)
 
@@ -185,7 +186,7 @@ def _serve_samples(connection: Connection, job: Job) -> None:
     spec = models.find_model(case.model, case.input_shape)
     with one_thread():
         prepared = prepare(_built_quickly(spec, case), case.variant, case.device)
-        timed_work = runner_for(case).load()(spec, case, prepared)  # with its inputs: nothing is built beside samples
+        timed_work = runner_for(case).load()(spec, case, prepared)  # and its inputs: nothing is built beside samples
     connection.send(Built(notes=_notes(case, prepared)))
     with _mode(case, prepared):
         _sample(connection, job, timed_work)
@@ -197,17 +198,21 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
 
     clock, case = clock_for(job.case.device), job.case
     request = connection.recv()
+    # One call shows whether the case fits into memory.
     if isinstance(request, Try):
         check_first(timed_work.first())
         clock.synchronize()
         connection.send(Tried())
         return
+
     assert isinstance(request, Warm)
     others = start_threads() if case.device == "cpu" else ()
     ready = make_ready(timed_work, clock, request, cap_s=job.warm_cap_s, place=lambda: pin(others))
     watch = watch_for(case.device, case.variant.threads)
     wait_until_idle()
     connection.send(ready)
+
+    # Each answer waits until this process is idle, because the next worker's sample then begins.
     while True:
         assert isinstance(connection.recv(), Take)
         with _as_compiled(case):
@@ -222,7 +227,7 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
 
 
 def _as_compiled(case: Case) -> AbstractContextManager[object]:
-    """Return what to take a sample inside of: one that holds compiling, or other code than the rest, is of no use."""
+    """Return the context to take a sample in; it refuses one that holds compile time or other code than the rest."""
     if not case.variant.compile_mode or case.role == "control_workload":
         return nullcontext()
     from cnnbench.inspection.compile_stats import no_recompiles
@@ -232,10 +237,9 @@ def _as_compiled(case: Case) -> AbstractContextManager[object]:
 
 @contextmanager
 def _mode(case: Case, prepared: Prepared) -> Iterator[None]:
-    """Be in the mode of inference: no gradients, and the variant's context entered once for all passes.
+    """Run passes in inference: without gradients, and with the variant's context entered once for all of them.
 
-    `no_grad`, not `inference_mode`: under that autocast keeps no cast weights and casts them again in every pass.
-    Training steps enter the context themselves.
+    Under `inference_mode` autocast would cast weights in every pass. Training steps enter the context themselves.
     """
     import torch
 
@@ -256,8 +260,8 @@ def make_ready(
 ) -> Ready:
     """Make the first call (timed apart: it compiles) and warm up; return what the samples will look like.
 
-    A shape that an earlier round found is kept, so that all samples of a cell are alike. `place` puts the threads on
-    their cores, after the first call has started them. A device that works by itself settles in its first round.
+    A shape from an earlier round is kept, so that all samples of a cell are alike. `place` puts the threads on their
+    cores after the first call has started them. A device that works asynchronously settles in its first round alone.
     """
     # Inside: the first call and the wait for the device. Outside: building, loading weights, making inputs.
     from cnnbench.timing.job import check_first
@@ -268,6 +272,8 @@ def make_ready(
     first_call_s = (clock.now_ns() - start) * 1e-9
     check_first(first)
     place()
+
+    # The first call held compiling, so the second one is the first estimate of an iteration.
     start = clock.now_ns()
     timed_work.repeat(1)
     clock.synchronize()

@@ -17,7 +17,7 @@ from cnnbench.spec import Request, Section
 
 
 def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that `compare` and `run` share; None stands for the command's or plan's own default."""
+    """Add the options that `compare` and `run` share; None means the default of the command or of the plan."""
     options = (
         click.option("--device", type=click.Choice(["cpu", "cuda", "all"]), help="Where to run.  [default: cpu]"),
         click.option("--batch-size", "batch_sizes", type=NUMBERS, help="Images a pass, like 1,8.  [default: 1]"),
@@ -57,6 +57,7 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
     )
 
+    # The last decorator applied comes first in the help.
     for option in reversed(options):
         command = option(command)
 
@@ -79,6 +80,7 @@ def command(names: tuple[str, ...], **given: Any) -> int:
       cnnbench compare lenet ./my_model.py:build --reference lenet
       cnnbench compare mlp lenet --accuracy digits --sort top1 --format csv > result.csv
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    # The shared options are None unless given, so the defaults of `compare` stand here.
     request = Request(
         title=f"compare {' '.join(short(name) for name in names)}",
         sections=(
@@ -103,7 +105,7 @@ def command(names: tuple[str, ...], **given: Any) -> int:
 
 
 def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool = False) -> int:
-    """Check and measure `request` with the rest of the options `given`, and return the exit code."""
+    """Check and measure `request` with the other options in `given`, and return the exit code."""
     from cnnbench.app.prepare import Options, canonical, check, show_dry_run, tell_cut_threads, with_expected_budget
     from cnnbench.app.session import conclude, measure
 
@@ -117,12 +119,17 @@ def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool =
         delta=given["delta"],
         lenient_accuracy=lenient_accuracy,
     )
+
+    # These checks need no torch, so a mistake shows at once.
     request = canonical(request)
     check(request, options)
     tell_cut_threads(request)
     if given["dry_run"]:
         show_dry_run(request, given["output_format"])
         return 0
+
+    # A plan with the budget "auto" gets the time that it is expected to take.
     if request.budget.total_s == math.inf:
         request = with_expected_budget(request)
+
     return conclude(measure(request, options), options, given["output_format"], click.echo)

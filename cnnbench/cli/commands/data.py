@@ -1,4 +1,4 @@
-"""`cnnbench data`: where datasets lie, whether they are whole, and how to get them."""
+"""`cnnbench data`: show where datasets lie, check whether they are complete, and get them."""
 
 from __future__ import annotations
 
@@ -78,6 +78,8 @@ def verify(name: str, *, data_dir: str | None, output_format: str) -> int:
     source = data.locate(spec, data.places(data_dir))
     with _showing_progress() as on_progress:
         facts = inspect(spec, source, on_progress)
+
+    # `as_published` is None for a file without a published checksum, which is not a failure.
     click.echo(_as_json(spec, facts) if output_format == "json" else "\n".join(_as_text(spec, facts)))
     return EXIT_FAILED if any(file.as_published is False for file in facts.files) else 0
 
@@ -113,9 +115,12 @@ def import_(name: str, folder: Path, *, data_dir: str) -> int:
         raise UsageError(f"'{name}' cannot be imported: it needs no files, or is named by its folder.")
     if not folder.is_dir():
         raise UsageError(f"There is no folder '{folder}'. Give the one that holds {spec.needs}.")
+
     source = spec.look((folder,))
     if source is None:
         raise UsageError(f"'{folder}' does not hold {spec.needs}.")
+
+    # Reading is the check: it raises an error for damaged files. The arrays are not used.
     with _showing_progress() as on_progress:
         spec.read(source, spec.shape, on_progress)
     for path in fetching.take_over(source, Path(data_dir)):
@@ -125,10 +130,11 @@ def import_(name: str, folder: Path, *, data_dir: str) -> int:
 
 @contextmanager
 def _showing_progress() -> Iterator[OnProgress]:
-    """Have a display that says how far reading is."""
+    """Yield the callback of a display that shows how far reading is."""
     begin = time.monotonic()
     with display() as shown:
 
+        # The time left follows from the share that has been read; it is unknown while that is 0.
         def on_progress(text: str, share: float) -> None:
             elapsed = time.monotonic() - begin
             left = elapsed / share - elapsed if share else 0.0
@@ -144,19 +150,25 @@ def _as_text(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
         rows = [(str(file.path), file.md5, _verdict(file.as_published)) for file in facts.files]
         yield f"\n{render(('file', 'md5', 'as published'), rows, 'table')}"
 
+    # `inspect` does not read a dataset with a file that is not the published one.
     if not facts.parts:
         yield "\nIt was not read: a file is damaged, or another one."
         yield f"Delete it and run 'cnnbench data fetch {spec.name}'."
         return
 
+    # Classes without names go by their numbers.
     names = spec.class_names or tuple(str(k) for k in range(spec.classes))
     parts = [
         (part.name, part.images, "x".join(map(str, part.shape)), f"{part.low:g} to {part.high:g}")
         for part in facts.parts
     ]
     yield f"\n{render(('part', 'images', 'shape', 'pixels'), parts, 'table')}"
+
+    # The balance has a row for each class, and a column for each part with its number of images.
     balance = [(name, *(part.by_class[at] for part in facts.parts)) for at, name in enumerate(names)]
     yield f"\n{render(('class', *(part.name for part in facts.parts)), balance, 'table')}\n"
+
+    # Images are decoded by their content, so a wrong file extension does not exclude them.
     yield from facts.notes
     if facts.misnamed:
         yield f"In another format than their names say, and used: {', '.join(facts.misnamed)}"

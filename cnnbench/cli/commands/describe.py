@@ -1,4 +1,4 @@
-"""`cnnbench describe`: what is known of a model, and what counting it gives."""
+"""`cnnbench describe`: show what is known of a model, and its layers, parameters and MACs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnbench.record import Record
 from cnnbench.report.text.listing import render
 from cnnbench.spec import CnnbenchError, ModelSpec, Recipe
 
-# Counters and the quantities that they give; torch's is the one that cnnbench uses everywhere else.
+# Counters and their quantities. Elsewhere, cnnbench uses the MACs by torch.
 COUNTERS = (("torch", "macs"), ("fvcore", "macs_fvcore"), ("torchinfo", "macs_torchinfo"))
 
 
@@ -56,6 +56,7 @@ def _as_json(record: Record, spec: ModelSpec | None) -> str:
     ]
     quantities = ("params", "trainable_params", "macs", "classes", "weight_bytes", "activation_bytes")
 
+    # Only built-ins have a source, a recipe, deviations, printed figures and errata.
     known = {
         "name": record.case.model,
         "source": spec.source if spec else record.case.model,
@@ -98,6 +99,7 @@ def _story(spec: ModelSpec) -> Iterator[str]:
         yield f"Erratum ({erratum.where}): {erratum.mistake}; corrected: {erratum.corrected}"
 
 
+# Printed figures from here on are shown as whole numbers with separators.
 _EXACT_FROM = 1000
 
 
@@ -115,6 +117,7 @@ def _recipe(recipe: Recipe) -> str:
 
 
 def _layer_table(record: Record) -> str:
+    # At least 1, because a model may have no parameters or no MACs, and both are divisors.
     params = max(1, sum(layer.params for layer in record.layers))
     macs = max(1, sum(layer.macs for layer in record.layers))
 

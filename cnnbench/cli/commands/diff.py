@@ -1,4 +1,4 @@
-"""`cnnbench diff`: two runs side by side; measures nothing and needs no torch."""
+"""`cnnbench diff`: show what changed between two runs, without measuring and without torch."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def command(
       cnnbench diff results/A results/B --allow torch,torchvision --format markdown
       cnnbench diff old/records.jsonl results/latest --all --format csv > diff.csv
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    # --allow may be repeated, and each value may be a list.
     fields = tuple(name for names in allowed for name in names)
     for name in fields:
         if name not in CONDITIONS:
@@ -58,6 +59,8 @@ def command(
         sides.append((str(place), loaded.items))
 
     found = diff(sides[0], sides[1], allow=fields, everything=everything)
+
+    # CSV has no place for the banner, so it goes to standard error.
     if output_format == "csv":
         for line in banner(found):
             click.echo(f"Note: {line}", err=True)

@@ -1,4 +1,4 @@
-"""`cnnbench doctor`: what this machine is, what it does natively and at most, how noisy it is, what is missing."""
+"""`cnnbench doctor`: show what this machine is and can do, natively and at most, how noisy it is, and what it lacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cnnbench.workers.messages import Failure
 LIBRARIES = ("torch", "torchvision", "torchinfo", "fvcore", "numpy", "scipy", "pandas", "scikit-learn", "timm")
 
 
-# The ceilings in words; what the machine does not do natively is not among them.
+# Titles of the ceilings and their quantities. Formats that the machine does not support natively have no ceiling.
 CEILINGS = (
     ("matrix product fp32", "fp32_flop_per_s"),
     ("matrix product tf32", "tf32_flop_per_s"),
@@ -38,8 +38,8 @@ CEILINGS = (
 )
 
 
-# Share of the time in which some process waited for a core, above which the doctor says that others compete for them.
-# Our choice: an idle machine stays below a few per cent, one program too many makes it 40.
+# Share of the time in which some process waited for a core. Above it, the doctor says that other work competes for the
+# cores. An idle machine stays below a few per cent, and one program too many raises it to 40 %.
 BUSY_PRESSURE = 0.1
 
 
@@ -87,8 +87,11 @@ def command(
     if limit < 1:
         raise UsageError("--largest 0 leaves no batch to try. Give 1 or more.")
 
+    # --threads is cut to the usable cores, as it is for a run.
     usable = machine.default_threads()
     examined = examine(device, min(threads or usable, usable), measure=not quick, on_progress=_on_progress)
+
+    # The search starts a worker for each trial, and may take all of --within.
     found = None
     if model is not None:
         found = largest_batch(model, device, limit=limit, seconds=within, on_progress=_on_progress)
@@ -106,7 +109,9 @@ def _on_progress(text: str) -> None:
 
 
 def _machine(environment: Environment) -> list[tuple[str, object]]:
+    # The quota of a container may be a fraction of a core, such as 1.5.
     quota = "none" if environment.cpu_quota is None else f"{environment.cpu_quota:g} cores"
+
     return [
         ("processor", f"{environment.cpu}, instructions {environment.cpu_capability}"),
         ("cores usable", str(environment.cores)),
@@ -137,6 +142,8 @@ def _sections(examined: Examined, model: str | None, found: Largest | None) -> I
     yield render(("machine", ""), _machine(environment), "table")
     yield render(("variant", "device", "status", "why"), list(_variants(environment)), "table")
     threads = f"{examined.threads} thread{'s' if examined.threads > 1 else ''}"
+
+    # With --quick, the ceilings are those of an earlier time, if any, and the noise is missing.
     most = render((f"at most, {examined.device}, {threads}", ""), _ceilings(examined.ceilings), "table")
     yield "\n".join((most, *_warnings(examined.ceilings)))
     if examined.control_workload is not None:
@@ -148,8 +155,10 @@ def _sections(examined: Examined, model: str | None, found: Largest | None) -> I
 def _ceilings(found: Found | None) -> list[tuple[str, object]]:
     if found is None:
         return [("not measured", "'cnnbench doctor' without --quick measures it")]
+    # A failure is one row, so that the rest of the report is still shown.
     if isinstance(found.reply, Failure):
         return [("not measured", found.reply.error)]
+
     values = _values(found)
     rows: list[tuple[str, object]] = [
         (words, _ceiling(name, values[name])) for words, name in CEILINGS if name in values
@@ -164,7 +173,7 @@ def _warnings(found: Found | None) -> Iterator[str]:
 
 
 def _ceiling(name: str, value: float) -> str:
-    """Return a ceiling as a person reads it; operations a second have their name."""
+    """Return a ceiling with its unit for people; a number of operations per second gets the unit FLOP/s."""
     text = show(value, QUANTITIES[name].shown)
     return text.replace("/s", "FLOP/s") if name.endswith("flop_per_s") else text
 
@@ -178,6 +187,7 @@ def _noise(control_workload: WatchedWorkload | Failure) -> list[tuple[str, objec
     if isinstance(control_workload, Failure):
         return [("not measured", control_workload.error)]
 
+    # The spread is that of the control workload; the other rows are the system's counters over the same time.
     spread, noise = spread_of(control_workload.latencies_s), control_workload.noise
     kind = "quiet" if is_quiet(spread) else "shared"
     rows: list[tuple[str, object]] = [
@@ -194,7 +204,10 @@ def _noise(control_workload: WatchedWorkload | Failure) -> list[tuple[str, objec
 
 
 def _pressure(share: float | None) -> str:
-    """Return the share in words; work beside it can make the fixed work slow and steady, which its spread hides."""
+    """Return the share in words, and say if other work competes for the cores.
+
+    Such work can make the control workload slow but steady, which the spread does not show.
+    """
     text = show(share, "share")
     return f"{text}: other work competes for the cores" if share is not None and share > BUSY_PRESSURE else text
 
@@ -204,6 +217,7 @@ def _largest_text(found: Largest) -> str:
         return f"not even batch 1 runs: {found.reason}"
     if found.failed_at is None:
         return f"batch {found.batch_size} fits; nothing larger was tried"
+    # Without a size between the two, the search is complete; otherwise its time ran out.
     if found.failed_at == found.batch_size + 1:
         return f"largest batch that fits: {found.batch_size} (at {found.failed_at}: {found.reason})"
     return f"batch {found.batch_size} fits, {found.failed_at} does not: {found.reason}"

@@ -23,7 +23,7 @@ from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, Budget, RecipeName, Request, Section, UsageError
 from cnnbench.variants import parse_variant, split_variants
 
-# Longest wait for news of a test, which come with every batch.
+# Longest wait for a progress message of a test, in seconds. A message comes with every batch.
 ANSWER_S = 600.0
 
 
@@ -70,7 +70,10 @@ def command(
     if name is None:
         raise UsageError(f"{checkpoint} does not say what it was trained on. Give --dataset.")
 
+    # A missing dataset ends the command here, before a worker starts.
     data.locate(data.find(name), data.places(data_dir))
+
+    # `split_variants` puts eager first, which `agreement` compares the others with.
     threads = machine.default_threads()
     chosen = [parse_variant(v, device=device, threads=threads) for v in split_variants(variants)]
     request = replace(
@@ -78,6 +81,7 @@ def command(
         device=device,
         budget=Budget(total_s=timeout, timeout_s=timeout),
     )
+
     with display() as shown:
         records = list(test_weights(request, chosen, part, shift=shift or 0, on_progress=shown.on_progress))
 
@@ -86,12 +90,12 @@ def command(
 
 
 def built_by(info: CheckpointInfo) -> RecipeName:
-    """Return the recipe whose model a checkpoint is of: the page's own, or the tutorial's, which fast changes not."""
+    """Return the recipe that builds a checkpoint's model: `as-published` its own, `fast` the same as `tutorial`."""
     return "as-published" if info.recipe_name == "as-published" else "tutorial"
 
 
 def evaluation_request(checkpoint: Path, info: CheckpointInfo, dataset: str, *, data_dir: str | None) -> Request:
-    """Return the request to test a checkpoint on a dataset, on the CPU."""
+    """Return the request that tests a checkpoint on a dataset, on the CPU."""
     return Request(
         title="evaluate",
         sections=(Section(models=(info.model,), variants=("eager",)),),
@@ -124,7 +128,7 @@ def _row(record: Record, first: Record) -> tuple[object, ...]:
 
 
 def agreement(record: Record, first: Record) -> float | None:
-    """Return the share of images that both give the same class; None for the first itself, or where it failed."""
+    """Return the share of images that get the same class from both; None for `first` itself or if one failed."""
     one, other = first.samples("predicted"), record.samples("predicted")
     if record is first or not one or len(one) != len(other):
         return None
@@ -132,7 +136,7 @@ def agreement(record: Record, first: Record) -> float | None:
 
 
 def moved(record: Record) -> list[tuple[int, tuple[float, ...]]]:
-    """Return for each number of pixels the share that is right when all images are moved right, left, down, up."""
+    """Return for each number of pixels the shares of images classified correctly if moved right, left, down, up."""
     columns = [one.shares for one in by_direction(record)]
     return [
         (pixels, tuple(share.center for share in shares))
@@ -142,7 +146,10 @@ def moved(record: Record) -> list[tuple[int, tuple[float, ...]]]:
 
 
 def confusion(record: Record) -> list[list[int]]:
-    """Return the table of classes by predicted classes; one column more holds outputs beyond the dataset's classes."""
+    """Return the table with a row for each class and a column for each predicted class.
+
+    If the model has outputs beyond the dataset's classes, one more column counts them.
+    """
     classes = len(record.samples("class_total"))
     flat = [round(n) for n in record.samples("confusion")]
     width = len(flat) // classes
@@ -151,6 +158,8 @@ def confusion(record: Record) -> list[list[int]]:
 
 def _text(records: Sequence[Record], output_format: str) -> str:
     rows = [_row(record, records[0]) for record in records]
+
+    # JSON has the additional tables for every variant, with plain numbers.
     if output_format == "json":
         tables = [dict(zip(_HEADERS, row, strict=True)) for row in rows]
         for table, record in zip(tables, records, strict=True):
@@ -165,6 +174,7 @@ def _text(records: Sequence[Record], output_format: str) -> str:
     if output_format == "csv":
         return render(_HEADERS, rows, "csv")
 
+    # The text has them for eager only, which is the first variant.
     shown = [tuple(show(v, "share") if isinstance(v, float) else v for v in row) for row in rows]
     good = [record for record in records[:1] if record.status == "ok"]
     return "\n\n".join([render(_HEADERS, shown, "table"), *map(_classes, good), *filter(None, map(_moved, good))])

@@ -1,4 +1,4 @@
-"""`cnnbench expect`: what must not change by itself, beside what a committed file expects: exactly, without timing."""
+"""`cnnbench expect`: compare what must not change by itself with a committed file, exactly and without timing."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, MissingError, Shape, UsageError
 from cnnbench.text import listed, number_of
 
-# Folder of the files where the user names none: this repository's own.
+# Folder of the files if the user names none: this repository's own.
 FILES = Path("bench/expected")
 
-# Built-ins that a new file of all built-ins has compiled, and trained for so many epochs. Our choice: small ones of
-# three tutorials, so that a whole check takes about a minute on two cores, and epochs after which each has learnt.
+# Models that a new file of all built-ins also compiles and trains, with their epochs. They are small models of three
+# tutorials, and each has learnt after its epochs. A whole check takes about a minute on two cores.
 DEEP = MappingProxyType({"lenet": 10, "multilayer_cnn": 3, "simple_cnn": 3})
 
-# A training that is expected anew, where nobody says how long: long enough for most to learn something, and so short
-# that rounding, which differs between processors, has not grown into another course (docs/ci.md says what was seen).
+# Epochs of a newly expected training if the user gives none. They are enough for most models to learn something, and
+# too few for rounding, which differs between processors, to change the course (docs/ci.md has measurements).
 EPOCHS = 3
 SEED = 0
 
@@ -93,6 +93,8 @@ def command(
     _check(names, wanted, accept=accept)
     place = _place(path)
     like = _models(place, names) if accept else _expected(place, names)
+
+    # A new file of all built-ins has counts of every model, and more of the few in `DEEP`.
     fresh = not names and not parts and not any(like.values())
     for name in like:
         check_name(name)
@@ -108,7 +110,7 @@ def command(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Wanted:
-    """What is asked of models beside what their entries say: further parts, the length of a training, the input."""
+    """What the user asks for beyond the entries: further parts, the epochs of a training, the input shape."""
 
     parts: tuple[str, ...]
     epochs: int | None
@@ -118,7 +120,7 @@ class _Wanted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """The file for the torch that is installed, and what it expects; nothing where it is not there."""
+    """The file for the installed torch, with what it expects; `entries` is empty if the file does not exist."""
 
     path: Path
     torch: str
@@ -126,7 +128,7 @@ class _Place:
     entries: Mapping[str, Expectation]
 
     def command(self, names: Sequence[str], *more: str) -> str:
-        """Return the command for this file."""
+        """Return the command line of `cnnbench expect` for this file."""
         where = () if self.path == FILES else ("--file", str(self.path))
         return typed_command(["expect", *names, *where, *more])
 
@@ -138,6 +140,7 @@ def _check(names: Sequence[str], wanted: _Wanted, *, accept: bool) -> None:
     early = next((option for option, value in given.items() if value), None)
     if early is not None and not accept:
         raise UsageError(f"{early} says what to expect from now on: give it with --accept.")
+
     if wanted.counts_only and wanted.parts:
         asked = ", ".join(wanted.parts)
         raise UsageError(f"--counts-only leaves out what --with asks for ({asked}): give one of them.")
@@ -148,7 +151,7 @@ def _check(names: Sequence[str], wanted: _Wanted, *, accept: bool) -> None:
 
 
 def _place(path: Path) -> _Place:
-    """Return what is expected for the torch that is installed.
+    """Return what is expected for the installed torch.
 
     Raises:
         MissingError: torch is not installed, or the file is one for another torch.
@@ -160,6 +163,7 @@ def _place(path: Path) -> _Place:
     file = expectations.file_for(path, torch)
     if not file.exists():
         return _Place(path=path, torch=torch, file=file, entries={})
+
     known, entries = expectations.load(file)
     if known != torch:
         raise MissingError(
@@ -170,16 +174,17 @@ def _place(path: Path) -> _Place:
 
 
 def _expected(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | None]:
-    """Return the entries of `names`, all for none.
+    """Return the entries of `names`, or all entries if it is empty.
 
     Raises:
-        MissingError: there is no expectation for this torch, or none of a model; with the command that makes it.
+        MissingError: nothing is expected for this torch or of a model; the message has the command that adds it.
     """
     if not place.entries:
         raise MissingError(
             f"There are no expectations for torch {place.torch}: no '{place.file}' with entries. Where the models "
             f"are as they should be, make it with:\n  {place.command(names, '--accept')}"
         )
+
     lacking = [name for name in names if name not in place.entries]
     if lacking:
         raise MissingError(
@@ -192,8 +197,7 @@ def _expected(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation |
 def _models(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | None]:
     """Return the models to accept, each with the entry that says what to look at.
 
-    Where there is no file for this torch, that of the newest other torch says it; where there is none, all built-ins
-    are looked at.
+    Without a file for this torch, the entries are those of the newest other torch, or else all built-ins are taken.
     """
     like = place.entries
     if not like and place.path.suffix != ".toml":
@@ -202,10 +206,8 @@ def _models(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | N
 
 
 def _asked(name: str, like: Expectation | None, wanted: _Wanted) -> CheckOptions:
-    """Return what to look at: what `like` expects, and what is wanted beside.
-
-    A built-in is looked at with its own input, which is compared as well.
-    """
+    """Return what to look at: what `like` expects, and what `wanted` adds."""
+    # A built-in is looked at with its own input, which is compared as well.
     own = None if like is None or name in MODELS else like.input_shape
     trained = None if like is None else like.trained
     compiled = "compiled" in wanted.parts or (like is not None and like.compiled is not None)
@@ -214,12 +216,14 @@ def _asked(name: str, like: Expectation | None, wanted: _Wanted) -> CheckOptions
     )
     if wanted.counts_only or ("trained" not in wanted.parts and trained is None):
         return counts
+
+    # Epochs and seed of an expected training stay, so that its result can be compared.
     before = (EPOCHS, SEED) if trained is None else (trained.epochs, trained.seed)
     return replace(counts, dataset="digits", epochs=wanted.epochs or before[0], seed=before[1])
 
 
 def _look(asked: Sequence[CheckOptions]) -> list[Observed]:
-    """Return what came of each model, with progress on standard error."""
+    """Return what was found of each model, and show progress on standard error."""
     records: dict[str, list[Record]] = {one.model: [] for one in asked}
     with display() as shown, sigterm_interrupts():
         for record in examine(asked, shown.on_progress):
@@ -230,7 +234,7 @@ def _look(asked: Sequence[CheckOptions]) -> list[Observed]:
 
 
 def _rows(expected: Expectation | None, seen: Observed) -> tuple[Difference, ...]:
-    """Return what differs; of a model that nothing is expected of yet, one row."""
+    """Return what differs; a model without an entry gives one row."""
     if expected is not None:
         return differences(expected, seen)
     if seen.found is None or seen.broken:
@@ -267,7 +271,7 @@ def _all_well(seen: Sequence[Observed], torch: str) -> str:
 
 
 def _conclude(place: _Place, rows: Sequence[Difference]) -> int:
-    """Say how to accept what differs, and return the exit code."""
+    """Print how to accept what differs, and return the exit code."""
     if not rows:
         return 0
     models = list(dict.fromkeys(row.model for row in rows))
@@ -276,12 +280,13 @@ def _conclude(place: _Place, rows: Sequence[Difference]) -> int:
 
 
 def _accept(place: _Place, seen: Sequence[Observed]) -> int:
-    """Write the entries that changed and return the exit code; a model of which a part failed keeps its entry."""
+    """Write the entries that changed and return the exit code; a model with a failed part keeps its entry."""
     changed: dict[str, Expectation] = {}
     for one in seen:
         before = place.entries.get(one.model)
         if one.found is not None and not one.broken and (entry := accepted(before, one.found)) != before:
             changed[one.model] = entry
+
     failed = [one.model for one in seen if one.broken or one.found is None]
     if changed:
         expectations.save(place.file, place.torch, changed)

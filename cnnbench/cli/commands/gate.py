@@ -1,4 +1,4 @@
-"""`cnnbench gate`: does a change make a model slower? A verdict for CI, measured in one job on one machine."""
+"""`cnnbench gate`: decide for CI whether a change makes a model slower, measured in one job on one machine."""
 
 from __future__ import annotations
 
@@ -90,11 +90,14 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
     try:
         with _asked(base, head, models, given) as gate:
             report, folder = run_gate(gate)
-    except KeyboardInterrupt:  # here, because click would put an empty line after what was said
+    except KeyboardInterrupt:  # caught here, because click would print an empty line after the progress
         click.echo("Interrupted.", err=True)
         return EXIT_INTERRUPTED
+
     click.echo(GATE_WRITERS[output_format](report).rstrip("\n"))
     click.echo(f"Records and reports: {folder}", err=True)
+
+    # The report shows earlier gates only, so the rows of this one are appended after it.
     if given["history"] is not None:
         history.append(given["history"], GATE_WRITERS["csv"](report))
     return EXIT_FAILED if report.failed else 0
@@ -102,16 +105,21 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
 
 @contextmanager
 def _asked(base: str, head: str | None, models: tuple[str, ...] | None, given: dict[str, Any]) -> Iterator[Gate]:
-    """Have the gate that is asked for; its revisions lie in folders as long as this lasts."""
+    """Yield the gate that the arguments ask for; its revisions stay checked out while the context is open."""
     from cnnbench.gate.request import GateOptions, of_files, of_revisions
     from cnnbench.models.outside import is_outside
 
+    # Two options have other names than their fields in `GateOptions`; the rest of `given` fits as it is.
     fails = given.pop("inconclusive") == "fail"
     wishes = GateOptions(budget_s=given.pop("budget"), inconclusive_fails=fails, command=recorded_command(), **given)
+
+    # Without HEAD, BASE is compared with the working tree.
     if not is_outside(base) and (head is None or not is_outside(head)):
         with of_revisions(base, head, models or DEFAULT_MODELS, wishes, Path.cwd()) as gate:
             yield gate
         return
+
+    # Model files name their own factories, so --models has no meaning for them.
     if head is None or not (is_outside(base) and is_outside(head)):
         raise UsageError("BASE and HEAD must be alike: two git revisions, or two model files FILE.py:FACTORY.")
     if models is not None:

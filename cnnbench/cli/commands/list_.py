@@ -1,4 +1,4 @@
-"""`cnnbench list`: the names that other commands take; imports neither torch nor pandas."""
+"""`cnnbench list`: list the names that other commands take, without importing torch or pandas."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def _models() -> Table:
     from cnnbench.models import list_models
 
     found = list_models()
+    # A plugin that fails costs a warning, not the list of the other models.
     for plugin, problem in found.problems.items():
         click.echo(f"Warning: plugin '{plugin}': {problem}", err=True)
     headers = ("name", "family", "input", "classes", "params", "macs", "source")

@@ -1,4 +1,4 @@
-"""`cnnbench predict`: what a trained model takes images for."""
+"""`cnnbench predict`: name the classes that a trained model predicts for images."""
 
 from __future__ import annotations
 
@@ -49,9 +49,11 @@ def command(
       cnnbench predict mobilenet_v2 cat.jpg dog.jpg --weights default
       cnnbench predict results/latest/simple_cnn-seed0.safetensors digit.png --top 3
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
+    # A checkpoint is the weights, and names the model that they are for.
     if model.endswith(".safetensors"):
         model, weights = checkpoints.load(Path(model)).model, model
 
+    # Check all names and files before a worker starts.
     models.check_name(model)
     if weights in (None, "none"):
         raise UsageError(f"Without weights '{model}' knows nothing. Give --weights default, or a file.")
@@ -70,7 +72,7 @@ def command(
 
 
 def _trained_on(weights: Path) -> tuple[str | None, tuple[str, ...]]:
-    """Return the dataset that a file of weights was trained on here, and its classes; nothing for any other file."""
+    """Return the dataset and the class names of a checkpoint; None and no names for other files of weights."""
     with suppress(UsageError):
         if weights.suffix == ".safetensors":
             info = checkpoints.load(weights)
@@ -79,10 +81,13 @@ def _trained_on(weights: Path) -> tuple[str | None, tuple[str, ...]]:
 
 
 def text(images: Sequence[Path], found: Outcome, names: Sequence[str], output_format: str) -> str:
-    """Return the classes of all images, best first; `names` are those that a checkpoint knows."""
+    """Return the classes of all images, best first; `names` are the class names in the checkpoint."""
+    # The samples are flat: `each` classes of the first image, then those of the next.
     measured = {m.quantity: m for m in found.measurements}
     classes, shares = measured["top_class"].samples, measured["top_share"].samples
     each = measured["top_class"].iterations_per_sample
+
+    # Without a checkpoint, names come from the worker's notes, which are empty where it knows none.
     rows = [
         (str(images[at // each]), at % each + 1, int(k), _name(int(k), names) or found.notes[at] or None, shares[at])
         for at, k in enumerate(classes)

@@ -1,4 +1,4 @@
-"""`cnnbench report`: rebuild or merge reports from records; measures nothing and needs no torch."""
+"""`cnnbench report`: rebuild or merge reports from records, without measuring and without torch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def command(runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | Non
         loaded = load(run)
         for warning in loaded.warnings:
             click.echo(f"Note: {warning.fact}. {warning.advice}", err=True)
-        files[records_file(run).resolve()] = loaded.items  # a run that is named twice counts once
+        files[records_file(run).resolve()] = loaded.items  # a run named twice counts once
+
+    # A file of records stands for its folder.
     first = runs[0] if runs[0].is_dir() else runs[0].parent
     for path in write_files(analyse(*files.values()), output or first, formats):
         click.echo(path)

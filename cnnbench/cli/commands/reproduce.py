@@ -1,4 +1,4 @@
-"""`cnnbench reproduce`: every figure that a tutorial prints, beside the measured one."""
+"""`cnnbench reproduce`: show every figure that a tutorial prints beside the measured one."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ from cnnbench.store import Store, finished
 
 COLUMNS = ("model", "quantity", "printed", "measured", "low", "high", "verdict", "note")
 FORMATS = ("table", "csv", "markdown")
+# Height and width of the second input for which pages print figures.
 OTHER_INPUT = (244, 244)
 
 # Widths of the table's columns, so that layer tables do not fill the screen.
@@ -111,12 +112,11 @@ def command(
         go_on = typed_command() if output is not None else f"{typed_command()} -o {folder}"
         click.echo(f"Interrupted. Go on with:\n  {go_on}", err=True)
         return EXIT_INTERRUPTED
-
     return EXIT_FAILED if failed else 0
 
 
 def _show(rows: Sequence[Reproduced], folder: Path, output_format: str) -> None:
-    """Write and print the rows, and say how many have which verdict."""
+    """Write and print the rows, and print how many have each verdict."""
     _write(rows, folder)
     click.echo(text(rows, output_format))
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("reproduced", "differs", "not run")}
@@ -124,10 +124,10 @@ def _show(rows: Sequence[Reproduced], folder: Path, output_format: str) -> None:
 
 
 def chosen(names: Sequence[str]) -> list[ModelSpec]:
-    """Return the built-ins of the tutorials and models in `names`, of all tutorials for none.
+    """Return the built-ins of the tutorials and models in `names`; those of all tutorials if it is empty.
 
     Raises:
-        UsageError: a name is neither a tutorial nor a built-in, or nothing is printed of any of them.
+        UsageError: a name is neither a tutorial nor a built-in, or no figures are printed for any of them.
     """
     found: list[ModelSpec] = []
     for name in names or TUTORIALS:
@@ -137,6 +137,7 @@ def chosen(names: Sequence[str]) -> list[ModelSpec]:
             found.append(MODELS[name])
         else:
             raise unknown_name("tutorial or model", name, (*TUTORIALS, *MODELS))
+
     told = [spec for spec in dict.fromkeys(found) if spec.printed]
     if not told:
         raise UsageError(f"No figures are printed of {', '.join(names)}: there is nothing to reproduce.")
@@ -144,7 +145,7 @@ def chosen(names: Sequence[str]) -> list[ModelSpec]:
 
 
 def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store) -> list[Record]:
-    """Count the models at their own input and, where figures are printed for it, at 244x244; keep the records."""
+    """Count the models at their own input, and at 244x244 if figures are printed for it; store the records."""
     done = {(r.case.model, r.case.input_shape) for r in completed if r.case.task == "complexity" and r.status == "ok"}
     asked: list[tuple[str, tuple[int, int] | None]] = []
     for spec in specs:
@@ -156,12 +157,10 @@ def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store
 
     if not asked:
         return []
-
     click.echo(f"Counting {len(asked)} models.", err=True)
     records = count_models(asked)
     for record in records:
         store.append(record)
-
     return records
 
 
@@ -169,7 +168,7 @@ def published(files: Sequence[str]) -> dict[str, str]:
     """Return the file of each model's published weights.
 
     Raises:
-        UsageError: it is not written NETWORK=FILE, or there is no such file.
+        UsageError: a text does not have the form NETWORK=FILE, or the file does not exist.
     """
     found: dict[str, str] = {}
     for given in files:
@@ -181,12 +180,12 @@ def published(files: Sequence[str]) -> dict[str, str]:
 
 
 def _trained_by(spec: ModelSpec) -> Recipe | None:
-    """Return the recipe of a model with figures of training, None for one without."""
+    """Return the recipe of a model with figures of training; None for a model without."""
     return spec.recipe if any(figure.quantity in TRAINED for figure in spec.printed) else None
 
 
 def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[str, str]) -> dict[str, str]:
-    """Return why models with figures of training cannot be trained here, by name."""
+    """Return by name why models with figures of training cannot be trained here."""
     found: dict[str, str] = {}
     for spec in specs:
         recipe = _trained_by(spec)
@@ -205,7 +204,7 @@ def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    """What is to be trained: models but for those that lack something, from which weights, on what, how often."""
+    """What to train: `specs` without those in `missing`, from which weights, on which data, with how many seeds."""
 
     specs: tuple[ModelSpec, ...]
     missing: Mapping[str, str]
@@ -215,13 +214,15 @@ class _Asked:
 
 
 def _train(asked: _Asked, completed: Sequence[Record], folder: Path) -> Iterator[Record]:
-    """Train every model that has figures of training with every missing seed, and yield the records."""
+    """Train every model that has figures of training with each seed that it lacks, and yield the records."""
+    # Trainings of an earlier part of the run count, and `train_seeds` takes only consecutive seeds.
     ahead: list[tuple[ModelSpec, int, int]] = []
     for spec in asked.specs:
         if _trained_by(spec) is not None and spec.name not in asked.missing:
             done = {record.case.seed for record in completed if follows_page(spec, record)}
             lacking = [seed for seed in range(asked.seeds) if seed not in done]
             ahead += [(spec, first, count) for first, count in stretches(lacking)]
+
     with display() as shown, sigterm_interrupts():
         for at, (spec, first, count) in enumerate(ahead):
 
@@ -240,13 +241,14 @@ def _train(asked: _Asked, completed: Sequence[Record], folder: Path) -> Iterator
 
 
 def stretches(seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """Return each stretch of seeds that follow one another: its first seed, and how many there are."""
+    """Return each stretch of consecutive seeds as its first seed and its length."""
+    # Within a stretch, a seed minus its position is constant.
     grouped = groupby(enumerate(seeds), key=lambda pair: pair[1] - pair[0])
     return [(members[0][1], len(members)) for _, pairs in grouped if (members := list(pairs))]
 
 
 def _of(progress: Progress, at: int, count: int) -> Progress:
-    """Return the progress of model number `at` of `count` as that of all; later ones may take as long."""
+    """Return the progress of model number `at` as that of all `count`; each later one is taken to need as long."""
     whole = progress.elapsed_s + progress.remaining_s
     return Progress(
         text=f"{at + 1} of {count}, {progress.text}",

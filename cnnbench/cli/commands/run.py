@@ -31,6 +31,7 @@ def command(plan: str, **given: Any) -> int:
 
 
 def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
+    # An automatic budget stays infinite here; `execute` replaces it with the expected time.
     total_s = given["budget"] or (math.inf if file.budget == AUTO else seconds(file.budget))
     timeout_s = given["timeout"] or (None if file.timeout is None else seconds(file.timeout))
 
@@ -52,7 +53,10 @@ def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
 def _overridden(request: Request, given: dict[str, Any]) -> Request:
     plain = ("device", "accuracy", "data_dir", "weights", "input_shape", "reference", "threads", "seed")
     request = replace(request, **{name: given[name] for name in plain if given[name] is not None})
+
+    # The sections' own options apply to every section, and sections that become equal are measured once.
     parts = {name: given[name] for name in ("variants", "batch_sizes", "tasks") if given[name]}
+    # An unsupported variant is a failure only if the user, and not the plan, names the variants.
     return replace(
         request,
         sections=tuple(dict.fromkeys(_part(section, parts) for section in request.sections)),

@@ -1,4 +1,4 @@
-"""`cnnbench selftest`: do the experiments that prove the harness right, and print their figures."""
+"""`cnnbench selftest`: run the experiments that prove the harness right, and print their figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WIDEST = (None, 14, None, None, 44, 24, 24, None, None, 30)
 
 
 class _Help(click.Command):
-    """A command whose help ends in the table of the experiments."""
+    """A command whose help ends with a table of the experiments."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
@@ -66,21 +66,24 @@ def command(
 
 
 def _prove(names: Sequence[str], form: Form, *, burst: bool, seed: int, output: Path | None, shown_as: str) -> int:
-    """Do the experiments and print the figures of all that were asked for."""
+    """Run the experiments and print the figures of all that were asked for."""
     from cnnbench.app.progress import display
     from cnnbench.app.session import sigterm_interrupts
     from cnnbench.orchestrator.events import Progress
     from cnnbench.selftest import results_file as files
     from cnnbench.selftest.driver import run, tasks
 
+    # Figures of another machine or version prove nothing here, so only an equal file is continued.
     head = files.head_now(datetime.now(UTC))
     kept = files.Kept(head=head)
     if output is not None and (earlier := files.load(output)) is not None:
         files.check_same(earlier, head, output)
         kept = earlier
+
     asked = tasks(names, form, burst=burst)
     begin = time.monotonic()
     ended: CnnbenchError | KeyboardInterrupt | None = None
+
     with display() as shown:
 
         def on_progress(text: str, left_s: float) -> None:
@@ -91,22 +94,28 @@ def _prove(names: Sequence[str], form: Form, *, burst: bool, seed: int, output: 
                 for figure in run(asked, kept.figures, seed=seed, on_progress=on_progress):
                     kept = replace(kept, figures=(*kept.figures, figure))
                     shown.line(line(figure))
+                    # Saved after every figure, so that an interruption costs only the one in progress.
                     if output is not None:
                         files.save(output, kept)
         except (CnnbenchError, KeyboardInterrupt) as error:
             ended = error
+
+    # The file may also hold the figures of other experiments, and of the other form.
     figures = [figure for task in asked for figure in kept.figures if task.is_of(figure)]
     click.echo(text(replace(kept, figures=tuple(figures)), shown_as))
+
     if isinstance(ended, CnnbenchError):
         raise ended
     if ended is not None:
         click.echo(f"Interrupted. {len(figures)} of {len(asked)} figures were measured.", err=True)
         return EXIT_INTERRUPTED
+
+    # `holds` is None for an experiment that this machine cannot run; that is not a failure.
     return EXIT_FAILED if any(figure.holds is False for figure in figures) else 0
 
 
 def line(figure: Figure) -> str:
-    """Return the line that says what came of one figure."""
+    """Return the line that reports the result of one figure."""
     from cnnbench.selftest.results_file import word
 
     found = figure.found
@@ -116,7 +125,7 @@ def line(figure: Figure) -> str:
 
 
 def text(kept: Any, shown_as: str) -> str:
-    """Return the figures in the format asked for; `kept` is a `selftest.kept.Kept`."""
+    """Return the figures in the format asked for; `kept` is a `selftest.results_file.Kept`."""
     from cnnbench.report.text.listing import render
     from cnnbench.selftest.results_file import COLUMNS, rows, to_json
 
@@ -124,9 +133,12 @@ def text(kept: Any, shown_as: str) -> str:
         return to_json(kept).decode().rstrip("\n")
     if shown_as == "csv":
         return render(COLUMNS, rows(kept.figures), "csv")
+
     from tabulate import tabulate
 
     cells = [["-" if cell is None else cell for cell in row] for row in rows(kept.figures)]
+
+    # In Markdown, two spaces break a line of the head, and cells are not wrapped, because the page wraps them.
     head = [f"{said}  " if shown_as == "markdown" else said for said in kept.head.lines()]
     kind = "github" if shown_as == "markdown" else "simple"
     widths = None if shown_as == "markdown" or not cells else list(_WIDEST)

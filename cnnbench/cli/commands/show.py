@@ -1,4 +1,4 @@
-"""`cnnbench show`: images of datasets, models and trainings, as PNG or SVG files."""
+"""`cnnbench show`: draw images of datasets, models and trainings, as PNG or SVG files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnnbench.cli.show.datasets import Drawing, ShowOptions
 from cnnbench.report.drawing import FORMATS
 from cnnbench.spec import CnnbenchError, UsageError
 
-# Every kind of image by the name that the command line takes; read-only.
+# Every kind of image by its name on the command line; read-only.
 KINDS: Mapping[str, Callable[[ShowOptions], Drawing]] = MappingProxyType(
     {
         "samples": images.samples,
@@ -107,6 +107,7 @@ def command(
     output: Path | None,
 ) -> int:
     """Draw an image; the help says which."""
+    # Drawing may take minutes, so wrong file names are found first.
     form = _form(output)
     if image is not None and not Path(image).is_file():
         raise UsageError(f"There is no image file {image}.")
@@ -146,6 +147,8 @@ def _form(output: Path | None) -> str:
 def _moves(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
+
+    # A single number moves the image to the right only.
     words = text.split(",")
     try:
         right, down = (int(word) for word in (words if len(words) > 1 else (*words, "0")))
@@ -158,9 +161,11 @@ def write(path: Path, content: bytes) -> None:
     """Write an image, whole or not at all.
 
     Raises:
-        CnnbenchError: it cannot be written.
+        CnnbenchError: the file cannot be written.
     """
+    # The name holds the process id, because another process may draw the same image.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)

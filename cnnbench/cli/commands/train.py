@@ -37,7 +37,7 @@ RECIPES = get_args(RecipeName)
 
 POSITIVE = click.FloatRange(0.0, min_open=True)
 
-# Longest wait for an epoch.
+# Longest wait for an epoch, in seconds.
 ANSWER_S = 600.0
 
 
@@ -151,25 +151,29 @@ def command(
         raise UsageError(
             f"Several processes train one seed together; --seeds {seeds} needs as many calls, with --seed."
         )
+
+    # Every rank trains, but only rank 0 validates, tests, writes and prints.
     if rank > 0:
         return _run_other_rank(request, output, training, resume=resume)
-
     return _run_rank_zero(request, output, training, seeds=seeds, resume=resume, output_format=output_format)
 
 
 def _run_rank_zero(
     request: Request, output: Path | None, training: Training, *, seeds: int, resume: bool, output_format: str
 ) -> int:
-    """Train every seed, write and show what came of it, and say how to go on if that ended early."""
+    """Train every seed, write and print the results, and print how to go on if the training ended early."""
     tell_cut_threads(request)
     now = datetime.now(UTC)
     folder = output or run_folder(f"train-{Path(request.sections[0].models[0]).name}", now)
     store = Store(folder)
+    # An earlier run in this folder may have been killed while it wrote a record.
     for warning in store.load().warnings:
         click.echo(f"Note: {warning.fact}. {warning.advice}", err=True)
 
     store.append(Run(title=request.title, command=recorded_command(), started=now.isoformat(timespec="seconds")))
     records, ended = _train(request, store, folder, training, seeds=seeds, resume=resume)
+
+    # Finished seeds have results even if a later one failed.
     if records:
         click.echo(table_text(records, folder, output_format))
         ended = _write_curves(store, folder) or ended
@@ -179,12 +183,13 @@ def _run_rank_zero(
     if ended is None:
         return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
 
+    # Seeds are trained in order, so the missing ones are the last.
     missing = range(request.seed, request.seed + seeds)[len(records) :]
     return _told(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
 
 
 def _run_other_rank(request: Request, output: Path | None, training: Training, *, resume: bool) -> int:
-    """Train as one of several processes that is not the first: say and write nothing."""
+    """Train as one of several processes, but not the first, without printing or writing anything."""
     model = request.sections[0].models[0]
     records = train_seeds(
         request,
@@ -198,23 +203,27 @@ def _run_other_rank(request: Request, output: Path | None, training: Training, *
 
 
 def resume_command(context: click.Context, missing: range, folder: Path) -> str:
-    """Return the command that trains the seeds `missing` into `folder` with the rest of the options in `context`."""
+    """Return the command that trains the seeds `missing` into `folder` with the other options in `context`."""
     words = [context.command.name or "", context.params["model"]]
     for option in context.command.params:
+        # The seeds and the folder are given anew below.
         name, value = option.name or "", context.params.get(option.name or "")
         if not isinstance(option, click.Option) or name in ("seed", "seeds", "output", "resume"):
             continue
+
+        # Only typed options are repeated. A duration was parsed to seconds, which are written with their unit.
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             words.append(option.opts[0])
             if not option.is_flag:
                 words.append(f"{value:.10g}s" if isinstance(option.type, Duration) else str(value))
+
     return typed_command(
         [*words, "--seed", str(missing.start), "--seeds", str(len(missing)), "--resume", "-o", str(folder)]
     )
 
 
 def _told(ended: CnnbenchError | KeyboardInterrupt, resume: str | None) -> int:
-    """Say what ended the trainings early and how to go on; return the exit code."""
+    """Print what ended the trainings early and how to go on, and return the exit code."""
     failed = isinstance(ended, CnnbenchError)
     click.echo(
         f"Error: {ended}" if failed else "Interrupted. Finished seeds are kept, and how far the one in progress is.",
@@ -244,6 +253,7 @@ def _train(
                 store.append(record)
                 records.append(record)
                 shown.line(record_line(record))
+    # After these two, the same command would fail again. Any other error keeps the finished seeds.
     except (UsageError, MissingError):
         raise
     except (CnnbenchError, KeyboardInterrupt) as error:
@@ -253,7 +263,7 @@ def _train(
 
 
 def _write_curves(store: Store, folder: Path) -> CnnbenchError | None:
-    """Write the curves of all trainings in the folder, those of earlier calls among them; return what prevented it."""
+    """Write the curves of all trainings in the folder, including earlier ones; return the error if that fails."""
     records = list(finished(store.load().items).values())
     try:
         (folder / "curves.csv").write_text(curves_text(records), encoding="utf-8")

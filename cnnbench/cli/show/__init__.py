@@ -1,1 +1,1 @@
-"""What `cnnbench show` draws: of datasets and trainings, and of models."""
+"""Draw what `cnnbench show` is asked for."""

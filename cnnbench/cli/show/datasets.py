@@ -1,4 +1,4 @@
-"""What `cnnbench show` draws of datasets and trainings, from what is asked to what is drawn."""
+"""Draw datasets and trainings for `cnnbench show`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# As many images as in the tutorial.
+# Default number of images, as many as in the tutorial.
 SAMPLES = 24
 EDGES = 5
 
-# Steps whose kernels are shown, spread evenly over the training. Our choice.
+# Most steps whose kernels are shown; they are spread evenly over the training.
 MOST_ROWS = 8
 
 LATEST = "results/latest"
 
-# The parts of a dataset in words.
+# Names of a dataset's parts in titles.
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -56,19 +56,19 @@ class ShowOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawing:
-    """An image that is ready to be drawn: `encode` gives the bytes of a format, `name` is for the file."""
+    """An image that is ready to be drawn: `encode` returns its bytes in a format, `name` goes into the file name."""
 
     name: str
     encode: Callable[[str], bytes]
 
 
 def file_name(text: str) -> str:
-    """Return what stands for `text`, a name or a path, in the name of an image."""
+    """Return `text`, a name or a path, in a form that fits into the file name of an image."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", Path(text).name.removesuffix(".safetensors")).strip("-.") or "image"
 
 
 def samples(asked: ShowOptions) -> Drawing:
-    """Draw images of a dataset, spread evenly over the part, with the names of their classes."""
+    """Draw images of a dataset with their class names, spread evenly over the part."""
     name, images, labels = _images(asked, asked.count or SAMPLES)
     names = data.find(name).class_names
     sheet = ImageGrid(
@@ -80,7 +80,7 @@ def samples(asked: ShowOptions) -> Drawing:
 
 
 def edges(asked: ShowOptions) -> Drawing:
-    """Draw the first images of a dataset as two edge filters see them."""
+    """Draw the first images of a dataset, and the outputs of two edge filters for them."""
     from cnnbench.data.edges import horizontal_edges, vertical_edges
 
     name, images, _ = _images(asked, asked.count or EDGES, first=True)
@@ -94,21 +94,26 @@ def edges(asked: ShowOptions) -> Drawing:
 
 
 def _images(asked: ShowOptions, count: int, *, first: bool = False) -> tuple[str, npt.NDArray[np.float32], list[int]]:
-    """Return the dataset's name, images as sheets hold them, and their labels."""
+    """Return the dataset's name, its images in the layout of `ImageGrid`, and their labels."""
     import numpy as np
 
     name = asked.what or asked.dataset or "digits"
     spec = data.find(name)
     with display() as shown:
 
+        # The display says what is being read, without the time that is left.
         def on_progress(text: str, share: float) -> None:
             del share
             shown.on_progress(Progress(text=text, elapsed_s=0.0, remaining_s=0.0))
 
         read = data.read(spec, spec.shape, data_dir=asked.data_dir, on_progress=on_progress)
+
+    # Evenly spread places show all classes even if the part is sorted by class.
     part = getattr(read, asked.part)
     count = min(count, len(part))
     places = np.arange(count) if first else np.linspace(0, len(part) - 1, count).round().astype(int)
+
+    # Sheets hold (N, H, W, 3) for colours and (N, H, W) for grey, as float32 between 0 and 1.
     chosen = part.images_NCHW[places]
     pixels = chosen.astype(np.float32) / (255 if chosen.dtype == np.uint8 else 1)
     images = pixels.transpose(0, 2, 3, 1) if pixels.shape[1] == COLOURS else pixels[:, 0]
@@ -116,7 +121,7 @@ def _images(asked: ShowOptions, count: int, *, first: bool = False) -> tuple[str
 
 
 def curves(asked: ShowOptions) -> Drawing:
-    """Draw loss and accuracy of a run's trainings by epoch."""
+    """Draw the loss and the accuracy of a run's trainings by epoch."""
     groups, run = _trained(asked)
     losses, tops = by_epoch(groups, "loss"), by_epoch(groups, "top1")
     title = _title(groups)
@@ -134,7 +139,7 @@ def steps(asked: ShowOptions) -> Drawing:
 
 
 def _run_name(run: str) -> str:
-    """Return what stands for a run in the name of an image: its folder's name, behind a link or above its file."""
+    """Return the name of a run's folder for an image file; links are followed, and a file counts as its folder."""
     path = Path(run).resolve()
     return file_name(str(path.parent if path.is_file() else path))
 
@@ -158,7 +163,7 @@ def _trained(asked: ShowOptions) -> tuple[dict[str, list[Record]], str]:
 
 
 def forming(asked: ShowOptions) -> Drawing:
-    """Draw how the first kernels of a run's first training with records within epochs formed."""
+    """Draw how the first kernels formed, in the first training of a run that recorded them."""
     groups, run = _trained(asked)
     records = [record for group in groups.values() for record in group if record.samples("step_kernels")]
     if not records:
@@ -169,13 +174,18 @@ def forming(asked: ShowOptions) -> Drawing:
 
 
 def forming_sheet(record: Record) -> ImageGrid:
-    """Return the first kernels of a training in the steps that were recorded, a row a step."""
+    """Return the first kernels of a training at the recorded steps, one row per step."""
     import numpy as np
 
+    # `shape` is (kernels, inputs, height, width); `every` has the recorded steps as one more axis in front.
     shape = tuple(int(side) for side in record.samples("kernel_shape"))
     every = np.array(record.samples("step_kernels"), dtype=np.float32).reshape(-1, *shape)
+
+    # The kernels belong to the last recorded steps: a training on cached features sees no convolution at first.
     numbers = record.samples("step_step")[-len(every) :]
     chosen = np.unique(np.linspace(0, len(every) - 1, min(MOST_ROWS, len(every))).round().astype(int))
+
+    # Kernels over three inputs are shown as colours; of others only the first input's weights are shown.
     colours = shape[1] == COLOURS
     tiles = every[chosen].reshape(-1, *shape[1:])
     return ImageGrid(

@@ -1,4 +1,4 @@
-"""What `cnnbench show` draws of models, from what is asked to what is drawn."""
+"""Draw models for `cnnbench show`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cnnbench.visuals import VisualRequest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Model:
-    """A model with its weights, what a checkpoint says of them, and both in words."""
+    """A model with its weights, the metadata of its checkpoint (`info`), and a title that names them (`says`)."""
 
     model: str
     weights: str
@@ -34,13 +34,15 @@ class _Model:
 
 
 def _model(asked: ShowOptions) -> _Model:
-    """Return which model is asked for, and with which weights.
+    """Return the model that the options name, with its weights.
 
     Raises:
-        UsageError: none is, the file is not there, or it is of another model.
+        UsageError: no model is named, the file does not exist, or it holds the weights of another model.
     """
     file = asked.checkpoint
     model = asked.what
+
+    # WHAT may be a checkpoint itself, which then says of which model it is.
     if model is not None and model.endswith(".safetensors"):
         model, file = None, model
 
@@ -65,14 +67,14 @@ def _model(asked: ShowOptions) -> _Model:
 
 
 def kernels(asked: ShowOptions) -> Drawing:
-    """Draw the kernels of convolutions, or how the first ones formed in a run."""
+    """Draw the kernels of convolutions; for a run, draw how the first ones formed."""
     if asked.what is not None and Path(asked.what).exists() and not asked.what.endswith(".safetensors"):
         return forming(asked)
     return _looked(asked, VisualRequest(kind="kernels", layers=asked.layers), "Kernels of {}", dataset=None)
 
 
 def features(asked: ShowOptions) -> Drawing:
-    """Draw what layers make of an image, and of the same image moved."""
+    """Draw the outputs of layers for an image, and for the same image moved."""
     moves = ((0, 0),) if asked.move is None else ((0, 0), asked.move)
     image = None if asked.image is None else str(Path(asked.image))
     look = VisualRequest(kind="features", layers=asked.layers, image=image, index=asked.index, moves=moves)
@@ -80,7 +82,7 @@ def features(asked: ShowOptions) -> Drawing:
 
 
 def predictions(asked: ShowOptions) -> Drawing:
-    """Draw test images with the classes that a checkpoint gives them."""
+    """Draw test images with the classes that a checkpoint predicts."""
     model = _model(asked)
     dataset = asked.dataset or (model.info.dataset if model.info else None)
     if model.weights == "none" or dataset is None:
@@ -92,11 +94,14 @@ def predictions(asked: ShowOptions) -> Drawing:
 def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: str | None) -> Drawing:
     model = _model(asked)
     info = model.info
+
+    # Kernels need no dataset. For the rest, a missing dataset ends the command before a worker starts.
     if look.kind != "kernels":
         dataset = dataset or (info.dataset if info else None)
         if dataset is not None and look.image is None:
             data.locate(data.find(dataset), data.places(asked.data_dir))
 
+    # A checkpoint decides how its model is built: by which recipe, and for which input shape.
     request = Request(
         title="show",
         sections=(Section(models=(model.model,), variants=("eager",)),),
@@ -119,7 +124,7 @@ def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: s
 
 
 def shown_confusion(asked: ShowOptions) -> Drawing:
-    """Draw which classes a checkpoint takes for which."""
+    """Draw how often a checkpoint takes one class for another."""
     model, record, dataset = _tested(asked, shift=0)
     table = confusion(record)
     names = data.find(dataset).class_names or tuple(map(str, range(len(table))))
@@ -128,7 +133,7 @@ def shown_confusion(asked: ShowOptions) -> Drawing:
 
 
 def shift(asked: ShowOptions) -> Drawing:
-    """Draw how a checkpoint does on images that are moved."""
+    """Draw the accuracy of a checkpoint on moved images."""
     model, record, dataset = _tested(asked, shift=asked.max_shift)
     title = f"{model.says}: {PARTS[asked.part]} images of {dataset}, moved"
     lines = moved(record)
@@ -144,6 +149,7 @@ def _tested(asked: ShowOptions, *, shift: int) -> tuple[_Model, Record, str]:
     if dataset is None:
         raise UsageError(f"{model.weights} does not say what it was trained on. Give --dataset.")
 
+    # One variant is enough for an image, so the checkpoint is tested under eager on the CPU only.
     data.locate(data.find(dataset), data.places(asked.data_dir))
     request = evaluation_request(Path(model.weights), model.info, dataset, data_dir=asked.data_dir)
     eager = parse_variant("eager", device="cpu", threads=machine.default_threads())

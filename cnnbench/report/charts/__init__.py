@@ -1,4 +1,4 @@
-"""Charts of a report as Plotly figures: plain data, drawn in the browser."""
+"""Charts of a report as Plotly figures: plain data that the browser draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy against latency, with the front of what no other row beats."""
+"""Chart of accuracy against latency, with the front of the rows that no other row beats."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from cnnbench.quantity import show, show_range
 from cnnbench.report.charts.parts import COLOURS, SYMBOLS, Chart, Figure, Numbered, layout, points, safe, whiskers
 from cnnbench.text import number_of
 
-# Diameters of bubbles, whose areas grow with the parameters.
+# Least and largest diameter of a bubble in pixels; areas grow with the number of parameters.
 SMALLEST_PX, LARGEST_PX = 9.0, 34.0
 
 
 def accuracy_charts(rows: Numbered) -> list[Chart]:
-    """Return a chart for each device and batch size at which several models have accuracies; steps have none."""
+    """Return a chart for each device and batch size at which several models have an accuracy.
+
+    Training steps get no chart.
+    """
     groups: dict[tuple[str | None, int | None], list[tuple[int, Row]]] = {}
     for at, row in rows:
         if placed(row) and row.task == "infer":
@@ -27,8 +30,11 @@ def accuracy_charts(rows: Numbered) -> list[Chart]:
 def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart:
     device, batch = condition
     best = front([row for _, row in rows])
-    named = {row.model: row for row in reversed(best)}  # the fastest of each model
+    # Only the fastest row of each model carries the model's name, so that names do not pile up.
+    named = {row.model: row for row in reversed(best)}
     most = max((row.params or 0 for _, row in rows), default=0) or 1
+
+    # Reports hold seconds and shares; the axes show milliseconds and percent.
     traces: list[Figure] = [
         {
             "type": "scatter",
@@ -41,6 +47,7 @@ def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart
         }
     ]
 
+    # Each variant is a trace of its own, so that the legend can hide it.
     for kind, variant in enumerate(dict.fromkeys(row.variant for _, row in rows)):
         own = [(at, row) for at, row in rows if row.variant == variant]
         members = [row for _, row in own]

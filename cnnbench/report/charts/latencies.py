@@ -1,4 +1,4 @@
-"""How latencies are distributed."""
+"""Chart of the distribution of latencies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from cnnbench.stats import quantiles
 
 
 def latency_chart(rows: Numbered) -> Chart | None:
-    """Return the chart of all samples by row, None where nothing was timed."""
+    """Return the chart of all samples by row, or None if nothing was timed."""
+    # The samples behind a latency leave out rejected ones, so a row may have none.
     known = [(at, row) for at, row in rows if row.status == "ok" and row.detail.latencies_s]
     drawn = known[:MOST_DRAWN]
     if not drawn:
         return None
 
     names = names_of(drawn)
+    # A report with more rows than the chart draws shows quantiles, so that the page stays small.
     every = len(known) <= MOST_DRAWN
     trace = _every_sample(drawn, names) if every else _quantiles(drawn, names)
     whiskers = "the dots all samples" if every else "whiskers the 5th and the 95th percentile"

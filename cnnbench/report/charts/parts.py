@@ -1,4 +1,4 @@
-"""What charts share: their type, names of rows that are harmless and different, axes, error bars."""
+"""Parts that charts share: the chart type, safe and distinct names of rows, axes, and error bars."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from typing import Any
 from cnnbench.analysis import Row
 from cnnbench.text import one_line
 
-# Rows that a chart draws; of more, the first ones. Up to so many rows every sample is drawn, beyond it quantiles. Our
-# choice: a row takes a line of text.
+# Most rows that a chart draws; it takes the first ones. If there are more, the chart of latencies draws quantiles in
+# place of every sample. There is a limit because each row takes a line of text.
 MOST_DRAWN = 100
 
+# Height in pixels of a row's line, and of a chart without such lines.
 LINE_PX = 26
 CHART_PX = 440
 
-# Fit for the colour-blind (Okabe and Ito 2008), without black and yellow, which one of the two themes would hide.
+# Colours for colour-blind readers (Okabe and Ito 2008). Black and yellow are left out: one of the two themes would hide
+# them.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "x")
 
-# What Plotly draws: `data` and `layout`.
+# A Plotly figure, which has `data` and `layout`, or a part of one.
 Figure = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """A chart: a name for links, its title, what it shows and how to read it in words, and the figure."""
+    """A chart: its name in links, its title, a caption that says what it shows and how to read it, and the figure."""
 
     name: str
     title: str
@@ -36,30 +38,33 @@ class Chart:
     figure: Figure
 
 
-# Rows with their place in the report's table.
+# Rows, each with its index in the report's table.
 Numbered = Sequence[tuple[int, Row]]
 
 
 def safe(text: str) -> str:
-    """Return `text` so that Plotly, which reads some HTML in labels, shows its characters."""
+    """Return `text` escaped, so that Plotly shows its exact characters; Plotly interprets some HTML in labels."""
     return html.escape(one_line(text), quote=False)
 
 
 def names_of(rows: Numbered) -> dict[int, str]:
-    """Return a short name for each row, different from all others: model, variant, and conditions that vary."""
+    """Return a short and unique name for each row: the model, the variant, and the conditions that vary."""
     parts: tuple[Callable[[Row], str], ...] = (
         lambda row: row.device or "",
         lambda row: row.task or "",
         lambda row: "" if row.batch_size is None else f"batch {row.batch_size}",
     )
+    # A condition that all rows share does not tell them apart.
     varying = [part for part in parts if len({part(row) for _, row in rows}) > 1]
     several = len({row.model for _, row in rows}) > 1
     found: dict[int, str] = {}
     taken: dict[str, int] = {}
 
     for at, row in rows:
+        # The variant alone is the name if there is only one model.
         own = ([row.model] if several or not row.variant else []) + ([row.variant] if row.variant else [])
         name = safe(" ".join(filter(None, (*own, *(part(row) for part in varying)))))
+        # Rows can still share a name, for example if only their input differs. Plotly would draw them on one line.
         taken[name] = taken.get(name, 0) + 1
         found[at] = name if taken[name] == 1 else f"{name} ({taken[name]})"
 
@@ -67,7 +72,7 @@ def names_of(rows: Numbered) -> dict[int, str]:
 
 
 def layout(x: Mapping[str, object], y: Mapping[str, object], **more: object) -> Figure:
-    """Return the layout of a figure with these axes; its colours are the page's."""
+    """Return the layout of a figure with these axes, without colours; the page sets those."""
     return {
         "xaxis": {"automargin": True, "zeroline": False, **x},
         "yaxis": {"automargin": True, "zeroline": False, **y},
@@ -80,7 +85,10 @@ def layout(x: Mapping[str, object], y: Mapping[str, object], **more: object) -> 
 
 
 def whiskers(rows: Iterable[Row], stem: str, unit: str, scale: float = 1.0) -> Figure:
-    """Return the error bars of a quantity with `_low` and `_high`."""
+    """Return the error bars of a quantity from its `_low` and `_high` fields, multiplied by `scale`.
+
+    A missing bound gives a bar of length 0.
+    """
     plus, minus = [], []
     for row in rows:
         center, low, high = (getattr(row, f"{stem}{end}{unit}") for end in ("", "_low", "_high"))
@@ -90,7 +98,10 @@ def whiskers(rows: Iterable[Row], stem: str, unit: str, scale: float = 1.0) -> F
 
 
 def points(name: str, rows: Numbered, told: Sequence[str], marker: Figure) -> Figure:
-    """Return a trace of a point a row, which tells `told` under the pointer and leads to its row, without x and y."""
+    """Return a trace that draws a point for each row, still without x and y.
+
+    A point shows its text of `told` under the pointer and leads to its row.
+    """
     return {
         "type": "scatter",
         "mode": "markers",
@@ -103,7 +114,7 @@ def points(name: str, rows: Numbered, told: Sequence[str], marker: Figure) -> Fi
 
 
 def lines(names: list[str]) -> Figure:
-    """Return the axis of rows, the first one on top."""
+    """Return the axis that lists the rows, the first one on top."""
     return {
         "type": "category",
         "categoryorder": "array",
@@ -113,10 +124,10 @@ def lines(names: list[str]) -> Figure:
 
 
 def height(rows: int) -> int:
-    """Return the pixels of a chart with a line a row."""
+    """Return the height in pixels of a chart with a line for each row."""
     return 140 + LINE_PX * rows
 
 
 def first_of(drawn: int, known: int) -> str:
-    """Return what to say of rows that are not drawn."""
+    """Return the sentence that says how many rows are drawn, or an empty text if all are."""
     return "" if drawn == known else f"The first {drawn} of {known} rows. "

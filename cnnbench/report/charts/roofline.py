@@ -1,4 +1,4 @@
-"""The roofline: what rows achieve under what the machine can do at most."""
+"""Chart of the roofline: what rows achieve, below the most that the machine can do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from cnnbench.analysis import Row
 from cnnbench.quantity import show
 from cnnbench.report.charts.parts import COLOURS, Chart, Figure, Numbered, layout, points, safe
 
+# Colour and symbol of each bound.
 BOUNDS = {"compute": ("#D55E00", "circle"), "memory": ("#0072B2", "square"), "launches": ("#CC79A7", "diamond")}
 
 
 def roofline_chart(rows: Numbered) -> Chart | None:
-    """Return the chart of achieved FLOP/s by intensity, None where the machine's ceilings are not known."""
+    """Return the chart of achieved FLOP/s by intensity, or None if the machine's ceilings are not known."""
     known = [
         (at, row) for at, row in rows if row.status == "ok" and row.detail.flops_per_byte and row.detail.flop_per_s
     ]
@@ -20,7 +21,10 @@ def roofline_chart(rows: Numbered) -> Chart | None:
         return None
 
     intensities = [row.detail.flops_per_byte or 0.0 for _, row in known]
+    # The roof goes from half the least intensity to twice the largest, so that no point lies at its end.
     traces = [*_ceilings([row for _, row in known], min(intensities) / 2, max(intensities) * 2)]
+
+    # Each bound is a trace of its own: the legend names it. Bounds without rows would only lengthen the legend.
     for bound, (colour, symbol) in BOUNDS.items():
         own = [(at, row) for at, row in known if row.bound_by == bound]
         if own:
@@ -60,6 +64,7 @@ def roofline_chart(rows: Numbered) -> Chart | None:
 
 def _ceilings(rows: Sequence[Row], low: float, high: float) -> list[Figure]:
     """Return the roof of each device and precision as a line."""
+    # Precisions with equal ceilings share one line, whose label names all of them.
     roofs: dict[tuple[float, float], list[str]] = {}
     for row in rows:
         peak, bandwidth = row.detail.peak_flop_per_s, row.detail.bytes_per_s
@@ -70,6 +75,8 @@ def _ceilings(rows: Sequence[Row], low: float, high: float) -> list[Figure]:
 
     found = []
     for at, ((peak, bandwidth), names) in enumerate(roofs.items()):
+        # At the ridge (FLOP per byte) bandwidth and peak allow the same. The line bends there, so it needs a point
+        # there, and one on either side even if all rows lie on the same side.
         ridge = peak / bandwidth
         xs = sorted({min(low, ridge / 2), ridge, max(high, 2 * ridge)})
         found.append(

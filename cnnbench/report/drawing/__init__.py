@@ -1,4 +1,4 @@
-"""Images as files: sheets of a look into a model, curves of trainings, tests, and the charts of a report."""
+"""Image files: sheets that show the inside of a model, training curves, test results, and the charts of a report."""
 
 from cnnbench.report.drawing.charts import draw_chart
 from cnnbench.report.drawing.curves import draw_curves, draw_steps

@@ -1,4 +1,4 @@
-"""The charts of a report as images: the same figures that the page draws, for readers of Markdown."""
+"""Draw the charts of a report as images for readers of Markdown, from the same figures as the page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Pixels of the page for a point of an image.
+# Pixels of a marker on the page for each point of a marker in an image.
 PX_PER_PT = 1.25
 
-# Height in inches above which a chart of rows gets narrower lines.
+# Most inches that a chart is high; a chart with more rows gets narrower lines.
 LONGEST_IN = 14.0
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
@@ -25,18 +25,20 @@ _SIDES = {"triangle-right": ">", "triangle-left": "<", "circle-open": "o"}
 
 
 def draw_chart(chart: Chart, form: str) -> bytes:
-    """Return a chart of the report as a file; pointer and clicks are the page's alone."""
+    """Return a chart of the report as an image file; only the page reacts to the pointer and to clicks."""
     layout = chart.figure["layout"]
     rows = layout["yaxis"].get("categoryarray")
 
     def draw(figure: Figure) -> None:
         title(figure, chart.title, fontweight="bold")
         axes = figure.subplots()
+        # Each row stands at its index on the axis of rows. Charts without such an axis have no places.
         places = {name: at for at, name in enumerate(rows or ())}
         for trace in chart.figure["data"]:
             _DRAW[trace["type"]](axes, trace, places)
         _axis(axes, layout["xaxis"], "x")
         _axis(axes, layout["yaxis"], "y")
+        # The only shapes of charts are vertical lines.
         for shape in layout.get("shapes", ()):
             axes.axvline(shape["x0"], color=GREY, linewidth=0.8)
         if layout.get("showlegend", True) and axes.get_legend_handles_labels()[1]:
@@ -48,6 +50,7 @@ def draw_chart(chart: Chart, form: str) -> bytes:
 
 def _axis(axes: Axes, given: Mapping[str, Any], which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
+    # Texts are escaped for Plotly. Matplotlib shows them literally, so they are unescaped here and below.
     if text := given.get("title", {}).get("text"):
         axis.set_label_text(html.unescape(text))
 
@@ -58,6 +61,7 @@ def _axis(axes: Axes, given: Mapping[str, Any], which: str) -> None:
     if "tickvals" in given:
         axis.set_ticks(given["tickvals"], given["ticktext"])
         axis.set_ticks([], minor=True)
+        # Plotly gives the range of a logarithmic axis as powers of ten.
         axes.set(**{f"{which}lim": tuple(10**end for end in given["range"])})
 
     if given.get("type") == "category":
@@ -72,6 +76,7 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
     ys = [places[y] for y in trace["y"]] if places else trace["y"]
     label = html.unescape(trace["name"])
 
+    # A line, such as the Pareto front or a roof, has no markers.
     if trace["mode"] == "lines":
         line = trace["line"]
         axes.plot(
@@ -86,6 +91,7 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
 
     marker = trace["marker"]
     symbol = marker["symbol"]
+    # A trace has one size for all its points, or one for each.
     sizes = marker["size"] if isinstance(marker["size"], Sequence) else [marker["size"]] * len(xs)
     sign, colour, alpha = MARKERS.get(symbol) or _SIDES[symbol], marker["color"], marker.get("opacity", 1.0)
     across, along = _ends(trace, "error_x"), _ends(trace, "error_y")
@@ -95,6 +101,7 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
             xs, ys, xerr=across, yerr=along, color=colour, alpha=alpha, elinewidth=0.8, capsize=2, linestyle="none"
         )
 
+    # Plotly takes diameters in pixels, Matplotlib areas in square points. Markers are drawn above lines and bars.
     axes.scatter(
         xs,
         ys,
@@ -106,6 +113,7 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
         zorder=2.5,
     )
 
+    # The legend gets a marker of its usual size, since those of the chart may be large.
     axes.plot([], [], color=colour, marker=sign, linestyle="none", label=label)
     for x, y, size, text in zip(xs, ys, sizes, trace.get("text", ()), strict=False):
         if text:
@@ -120,7 +128,7 @@ def _scatter(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
 
 
 def _ends(trace: Drawn, name: str) -> list[list[float]] | None:
-    """Return the error bars of a trace as Matplotlib wants them: how far below, how far above."""
+    """Return the error bars of a trace as Matplotlib takes them: the lengths below and those above, or None."""
     bars = trace.get(name)
     return None if bars is None else [[max(0.0, end) for end in bars[side]] for side in ("arrayminus", "array")]
 
@@ -137,6 +145,7 @@ def _box(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
         "capprops": {"color": colour},
     }
 
+    # A trace of quantiles holds the five numbers of each box instead of its samples.
     if "q1" in trace:
         boxes = [
             {"whislo": low, "q1": q1, "med": median, "q3": q3, "whishi": high}
@@ -147,14 +156,16 @@ def _box(axes: Axes, trace: Drawn, places: Mapping[str, int]) -> None:
         axes.bxp(boxes, positions=[places[name] for name in trace["y"]], showfliers=False, **look)
         return
 
+    # A trace of samples holds those of all rows in one list, each with the name of its row.
     samples: dict[str, list[float]] = {}
     for name, value in zip(trace["y"], trace["x"], strict=True):
         samples.setdefault(name, []).append(value)
 
     positions = [places[name] for name in samples]
+    # Whiskers reach to the extreme samples, because the dots show every sample.
     axes.boxplot(list(samples.values()), positions=positions, showfliers=False, whis=(0, 100), **look)
     for name, values in samples.items():
-        # spread evenly by their order, so that equal values do not hide each other and every drawing is the same
+        # Spread the dots evenly by their order: equal values do not hide each other, and every drawing is the same.
         offsets = [0.2 * (2 * ((7 * at) % 11) / 10 - 1) for at in range(len(values))]
         axes.plot(
             values,

@@ -1,4 +1,4 @@
-"""Curves of trainings: loss and accuracy by epoch, and the error rate by step."""
+"""Training curves: loss and accuracy by epoch, and the error rate by step."""
 
 from __future__ import annotations
 
@@ -14,33 +14,40 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Points of a curve that have a mark each; of more, the line says it. Our choice.
 HEIGHT_IN = 3.4
+
+# Most points of a curve that get a marker each; a curve with more points is a line alone.
 MOST_MARKED = 40
 
-# Ratio of the highest to the lowest error rate from which their axis is logarithmic. Our choice.
+# Ratio of the highest to the lowest error rate above which their axis is logarithmic.
 LOG_FROM = 10.0
 
 
 def draw_curves(heading: str, losses: Sequence[Curve], tops: Sequence[Curve], form: str) -> bytes:
-    """Return loss and accuracy by epoch, side by side, as a file; bands go from the lowest to the highest seed."""
+    """Return an image file of loss and accuracy by epoch, side by side.
+
+    Bands reach from the lowest to the highest seed.
+    """
 
     def draw(figure: Figure) -> None:
         title(figure, heading + _seeds(losses), fontweight="bold")
         left, right = figure.subplots(1, 2)
+
         _lines(left, losses, 1.0)
         left.set(xlabel="epoch", ylabel="mean loss", title="Loss")
         _lines(right, tops, 100.0)
         right.set(xlabel="epoch", ylabel="top-1 (%)", title="Accuracy")
         for axes in (left, right):
             whole_numbers(axes)
+        # Both halves use the same colours and markers, so one legend is enough.
         right.legend(fontsize=8)
 
     return encode_figure(draw, HEIGHT_IN, form)
 
 
 def draw_steps(heading: str, tops: Sequence[Curve], form: str) -> bytes:
-    """Return the error rate (1 - accuracy) by step as a file."""
+    """Return an image file of the error rate (1 - accuracy) by step."""
+    # Low and high change places: the highest accuracy is the lowest error rate.
     errors = [
         Curve(
             name=curve.name,
@@ -60,6 +67,7 @@ def draw_steps(heading: str, tops: Sequence[Curve], form: str) -> bytes:
         axes = figure.subplots()
         _lines(axes, errors, 100.0)
         axes.set(xlabel="step", ylabel="error rate (%)")
+        # A logarithmic axis cannot show an error rate of 0.
         if min(ends) > 0 and max(ends) / min(ends) > LOG_FROM:
             axes.set_yscale("log")
             few_marks(axes.yaxis)
@@ -76,11 +84,13 @@ def _seeds(curves: Sequence[Curve]) -> str:
 def _lines(axes: Axes, curves: Sequence[Curve], scale: float) -> None:
     names = list(dict.fromkeys(curve.name for curve in curves))
     for curve in curves:
+        # Several models have a colour each; with a single model, the colour tells training from validation.
         kind = names.index(curve.name) if len(names) > 1 else int(curve.part == "validation")
         colour = COLOURS[kind % len(COLOURS)]
         trains = curve.part == "training"
         xs, (middle, low, high) = curve.xs, ([scale * y for y in ys] for ys in (curve.middle, curve.low, curve.high))
         marker = "s" if trains else "o"
+
         axes.plot(
             xs,
             middle,
@@ -91,5 +101,6 @@ def _lines(axes: Axes, curves: Sequence[Curve], scale: float) -> None:
             linewidth=1.4,
             label=curve.part if len(names) == 1 else shortened(f"{curve.name}, {curve.part}", 36),
         )
+        # The range of a single seed has no width.
         if curve.seeds > 1:
             axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)

@@ -1,4 +1,4 @@
-"""Images of a test: what is taken for what, and how much is still right when images are moved."""
+"""Images of a test: the confusion of classes, and the accuracy on moved images."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from cnnbench.report.drawing.parts import encode_figure, shortened, title, whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Classes up to which each cell says its number of images. Our choice.
+# Most classes for which each cell shows its number of images.
 MOST_NUMBERED = 20
 
-# Share of a row from which a cell is so dark that its number is white.
+# Most characters of a class's name.
 LONGEST_NAME = 14
+
+# Share of a row above which a cell is so dark that its number is white.
 DARK_FROM = 0.55
 
+# Height in inches of the image of accuracy on moved images.
 SHIFT_IN = 3.4
 
 
 def draw_confusion(heading: str, table: Sequence[Sequence[int]], names: Sequence[str], form: str) -> bytes:
-    """Return which classes (rows) are taken for which (columns) as a file; colours are shares of a row.
+    """Return an image file that shows which classes (rows) the model takes for which (columns).
 
-    A column beyond the classes holds what else the model said.
+    Colours are shares of a row. A column beyond the classes holds the model's other answers.
     """
+    # A class without images has shares of 0.
     shares = [[count / max(1, sum(row)) for count in row] for row in table]
     columns = [shortened(name, LONGEST_NAME) for name in names] + ["other"] * (len(table[0]) - len(table))
+    # Inches: each class takes the same room, within the limits of a readable image and of the page.
     side = min(7.5, max(3.4, 0.42 * len(table) + 1.5))
 
     def draw(figure: Figure) -> None:
@@ -39,11 +44,14 @@ def draw_confusion(heading: str, table: Sequence[Sequence[int]], names: Sequence
         axes.set(xlabel="predicted class", ylabel="class")
 
         if len(table) <= MOST_NUMBERED:
+            # Names longer than two characters are slanted, so that they do not run into each other.
             upright = max(map(len, columns)) > 2  # noqa: PLR2004 - digits stand side by side
             axes.set_xticks(
                 range(len(columns)), columns, rotation=45 if upright else 0, ha="right" if upright else "center"
             )
             axes.set_yticks(range(len(table)), columns[: len(table)])
+
+            # Zeros are grey, so that the other numbers stand out.
             for at, row in enumerate(table):
                 for to, count in enumerate(row):
                     colour = "black" if count else "#b0b0b0"
@@ -57,12 +65,14 @@ def draw_confusion(heading: str, table: Sequence[Sequence[int]], names: Sequence
 
 
 def draw_shift(heading: str, moved: Sequence[Moved], form: str) -> bytes:
-    """Return the share that is right by pixels moved, a line for each direction with 95 % intervals, as a file."""
+    """Return an image file of the accuracy by pixels moved: a line for each direction, with 95 % intervals."""
 
     def draw(figure: Figure) -> None:
         title(figure, heading, fontweight="bold")
         axes = figure.subplots()
+        # Each marker points in the direction of its line: right, left, down, up.
         for at, (one, sign) in enumerate(zip(moved, "><v^", strict=True)):
+            # Matplotlib takes error bars as lengths, here in percent.
             centers = [100 * share.center for share in one.shares]
             below = [100 * (share.center - (share.low or 0.0)) for share in one.shares]
             above = [100 * ((share.high or 1.0) - share.center) for share in one.shares]

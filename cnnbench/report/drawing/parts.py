@@ -1,4 +1,4 @@
-"""What images share: their width, colours, texts without markup, and a figure as the bytes of a file."""
+"""Parts that drawings share: the width, colours, plain texts, and the bytes of a figure's file."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-# Formats of images, by the ends of their files' names.
+# Image formats, named by their file extensions.
 FORMATS = ("png", "svg")
 
-# An image is 935 pixels wide, about what a code host gives a page. Our choice.
+# An image is 935 pixels wide, about the width of a page on a code host.
 WIDTH_IN = 8.5
 DPI = 110
 
-# Characters of a title that fit into the width.
+# Most characters of a title that fit into the width.
 LONGEST_TITLE = 110
 
 LINE = COLOURS[0]
 WRONG = COLOURS[1]
 GREY = "#6e6e6e"
 
-# Matplotlib's signs for the symbols of charts.
+# Matplotlib's markers for the symbols of charts.
 MARKERS = dict(zip(SYMBOLS, ("o", "s", "D", "^", "P", "*", "X"), strict=True))
 
+# A name that Matplotlib gives to a clip path of an SVG.
 _CLIP = re.compile(rb"\bp[0-9a-f]{10}\b")
 _STYLE: Any = {
     "font.size": 9,
@@ -46,14 +47,14 @@ _STYLE: Any = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "text.parse_math": False,  # texts come from records
-    "svg.hashsalt": "cnnbench",  # the same image gets the same bytes
+    "text.parse_math": False,  # texts come from records, and a dollar sign in them is no formula
+    "svg.hashsalt": "cnnbench",  # gives the same image the same bytes
     "svg.fonttype": "path",
 }
 
 
 def encode_figure(draw: Callable[[Figure], None], height_in: float, form: str) -> bytes:
-    """Return what `draw` puts on a figure of `height_in` inches as a file of one of `FORMATS`."""
+    """Return the file, in one of `FORMATS`, of a figure of `height_in` inches that `draw` has filled."""
     with _quiet():
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -62,15 +63,16 @@ def encode_figure(draw: Callable[[Figure], None], height_in: float, form: str) -
             figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
             draw(figure)
             stream = io.BytesIO()
+            # Versions and dates would give the same image other bytes.
             metadata = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
             figure.savefig(stream, format=form, dpi=DPI, metadata=metadata)
     return _numbered_clips(stream.getvalue()) if form == "svg" else stream.getvalue()
 
 
 def _numbered_clips(svg: bytes) -> bytes:
-    """Return an SVG whose clip paths are named by the order of their first use.
+    """Return the SVG with its clip paths named by the order of their first use.
 
-    Matplotlib names them after objects that it makes anew now and then, so that the same image would get other bytes.
+    Matplotlib names them after objects that it sometimes makes anew, so the same image could get other bytes.
     """
     known: dict[bytes, bytes] = {}
 
@@ -82,14 +84,14 @@ def _numbered_clips(svg: bytes) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out what Matplotlib says of letters that its font lacks: they show as boxes."""
+    """Suppress Matplotlib's warnings about characters that its font lacks; they show as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def title(where: Figure | SubFigure, text: str, **more: Any) -> None:
-    """Put a title to the left above a figure, or a part of it."""
+    """Put a title at the top left of a figure, or of a part of it."""
     where.suptitle(shortened(text, LONGEST_TITLE), x=0.01, ha="left", fontsize=10, **more)
 
 
@@ -100,7 +102,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def bare(axes: Axes) -> None:
-    """Take marks, grid and frame from axes that hold an image."""
+    """Remove ticks, grid and frame from axes that hold an image."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)
@@ -109,14 +111,17 @@ def bare(axes: Axes) -> None:
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Have marks at whole numbers only along the axis of epochs, steps or pixels."""
+    """Place ticks at whole numbers only, on the x axis of epochs, steps or pixels."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def few_marks(axis: Any, *, prefixes: bool = False) -> None:
-    """Have marks at 1, 2 and 5 of each decade of a logarithmic axis, as plain numbers or with k, M, G as `prefixes`."""
+    """Place ticks at 1, 2 and 5 of each decade of a logarithmic axis.
+
+    Their labels are plain numbers, or numbers with k, M or G if `prefixes` is true.
+    """
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

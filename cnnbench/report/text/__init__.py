@@ -1,1 +1,1 @@
-"""A report in sentences and tables, for all formats."""
+"""Sentences and tables of a report, for all formats."""

@@ -1,4 +1,4 @@
-"""The columns that readers see: headings, the text of a row's cell, and what gives way where a line is too long."""
+"""Columns that readers see: headings, the text of a cell, and what is shortened if a line is too long."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from cnnbench.analysis.row import NEVER, Row
 from cnnbench.quantity import DASH, Shown, show, show_range
 from cnnbench.text import one_line
 
-# Characters that stay of a model's name where the table is too wide: a file's name and its class. Our choice.
+# Most characters of a model's name if the table is too wide: enough for the name of a file and its class.
 LONGEST_NAME = 24
 
-# Marks a row that a warning is about.
+# Mark of a row that has a warning.
 WARNED = "(!)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Brief:
-    """A shorter text for a column's cells, and what is then missing; of several, the one with `late` is taken last."""
+    """A shorter text for the cells of a column, and what it lacks; columns with `late` are shortened last."""
 
     text: Callable[[Row], str]
     missing: str
@@ -28,18 +28,18 @@ class Brief:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """A column for readers: heading, the text of a row's cell, and whether it goes right (numbers).
+    """A column for readers: its heading, the text of a row's cell, and whether it is right-aligned (numbers).
 
-    `detail`: it stands in the table of details. Where a terminal is too narrow, columns with the highest `spare` are
-    left out first (0 stays), then the others take their `brief` text.
+    `detail`: the column stands in the table of details. If a terminal is too narrow, the columns with the highest
+    `spare` are left out first (0: never). The others then take their `brief` text.
     """
 
     heading: str
     text: Callable[[Row], str]
-    field: str = ""  # of `Row`, whose value rows can be sorted by
+    field: str = ""  # the field of `Row` by which rows can be sorted
     right: bool = True
-    folds: bool = False  # said once where it is the same in every row
-    folds_over_none: bool = False  # also where some rows have none, since they hold under all conditions
+    folds: bool = False  # written once if it is the same in every row
+    folds_over_none: bool = False  # also if some rows have none, because they hold under all conditions
     detail: bool = False
     spare: int = 0
     brief: Brief | None = None
@@ -91,12 +91,12 @@ def _detail_word(field: str) -> Callable[[Row], str]:
 
 
 def _status(row: Row) -> str:
-    """Return the status, with a mark where a warning says what to know of the row."""
+    """Return the status, with a mark if the row has a warning."""
     return f"{row.status} {WARNED}" if row.warnings else row.status
 
 
 def _brief_status(row: Row) -> str:
-    """Return the status without its kind, which a line below the table tells."""
+    """Return the status without the kind of a failure, which a line below the table gives."""
     if row.status != "ok":
         return "not ok"
     return _status(row)
@@ -107,10 +107,12 @@ def _break_even(row: Row) -> str:
     center, low, high = row.break_even_calls, row.detail.break_even_low, row.detail.break_even_high
     if center is None:
         return DASH
+    # If even the low end is infinite, the centre alone says it: never.
     if low is None or high is None or not math.isfinite(low):
         return _calls(center)
     if math.isfinite(high):
         return f"{_calls(center)} ({_calls(low)}-{_calls(high)})"
+    # The interval is open upwards: compiling may never pay.
     perhaps = f"from {_calls(low)}, perhaps never"
     return f"{_calls(center)} ({perhaps})" if math.isfinite(center) else perhaps
 
@@ -196,7 +198,7 @@ COLUMNS_SHOWN = (
     ),
 )
 
-# What stands behind the columns, for the table of details only.
+# Columns of the table of details that are not in `report.csv`.
 MORE_DETAILS = (
     Column(heading="Counts from", text=_detail("delta", "share"), detail=True),
     Column(heading="Blocks", text=_detail_word("blocks"), detail=True),

@@ -1,4 +1,4 @@
-"""The line-up in words: a few lines for a terminal, cells for a table, and a sentence."""
+"""Describe the line-up: a few lines for a terminal, cells for a table, and a sentence."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from cnnbench.quantity import digits3, show
 from cnnbench.stats import Interval
 from cnnbench.text import listed, one_line
 
-# Said of a ratio without one.
+# Text for a ratio without an interval.
 FEW = "too few rounds for an interval"
 
 HEADINGS = ("Place", "Model", "Latency", "Time over that of the fastest")
 
 
 def lineup_text(lineup: Lineup) -> str:
-    """Return the line-up as aligned lines: what it is about, a line for each model, and the answer as a sentence."""
+    """Return the line-up as aligned lines: a title, a line for each model, and the answer as a sentence."""
     cells = lineup_cells(lineup)
+    # The ratio ends the line, so it needs no width.
     widths = [max(len(row[at]) for row in cells) for at in range(3)]
     lines = [
         f"  {place:<{widths[0]}} {model:<{widths[1]}}  {latency:>{widths[2]}}  {times}".rstrip()
@@ -25,14 +26,14 @@ def lineup_text(lineup: Lineup) -> str:
 
 
 def title_of(lineup: Lineup) -> str:
-    """Return what the line-up is about."""
+    """Return the title of the line-up: its variants, device, task and batch size."""
     variants = list(dict.fromkeys(one.variant for one in lineup.ranked))
     doing = "" if lineup.task == "infer" else f" {lineup.task}"
     return f"Fastest first ({listed(variants)}, {lineup.device}{doing}, batch {lineup.batch_size})"
 
 
 def lineup_cells(lineup: Lineup) -> list[tuple[str, str, str, str]]:
-    """Return place, model, latency and ratio of each model; a tie has the place of the model before it."""
+    """Return the place, name, latency and ratio of each model; a tied model has the place of the model before it."""
     cells, place = [], 0
     for at, one in enumerate(lineup.ranked):
         place = place if one.tied_with else at + 1
@@ -50,7 +51,7 @@ def _times(one: Ranked) -> str:
 
 
 def ratio_text(times: Interval) -> str:
-    """Return a ratio with its interval: "97.1x (95.2-99.0)"; small ones have two decimals."""
+    """Return a ratio with its interval, such as "97.1x (95.2-99.0)"; ratios below 10 have two decimals."""
     if times.low is None or times.high is None:
         return f"{digits3(times.center)}x"
     decimals = next((d for d, below in ((2, 10), (1, 100)) if times.center < below), 0)
@@ -58,9 +59,10 @@ def ratio_text(times: Interval) -> str:
 
 
 def sentence_of(lineup: Lineup) -> str:
-    """Return the answer: how many times as fast the fastest is as each of the others."""
+    """Return the answer: how many times as fast the fastest model is as each of the others."""
     first, *others = lineup.ranked
     known = [(one_line(one.model), one.times) for one in others if one.times is not None]
+    # A model is tied with the fastest if the interval of their ratio holds 1.
     ties = [name for name, times in known if times.low is not None and times.low <= 1]
     faster = [f"{_as_fast(times)} as {name}" for name, times in known if name not in ties]
     parts = [f"not told apart from {listed(ties)}"] if ties else []

@@ -1,4 +1,4 @@
-"""Rows as a person reads them: headings, scaled units with intervals, and only the columns that say something."""
+"""Show rows to a person: headings, scaled values with intervals, and only the columns that hold something."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ from cnnbench.quantity import DASH
 from cnnbench.report.text.columns import COLUMNS_SHOWN, MORE_DETAILS, Column
 from cnnbench.text import one_line
 
-# Characters that the terminal table may take: what most terminals are set to or can be widened to.
+# Most characters of a line of the terminal table: most terminals have this width or can be widened to it.
 TABLE_WIDTH = 120
 
-
-# Lines of notes that a terminal gets, so that table and summary stay in sight. Our choice.
+# Most lines of notes in a terminal, so that the table and the summary stay in sight.
 MOST_NOTES = 10
 
 # Characters between two columns of tabulate's format "simple".
 GAP = 2
 
-# Characters that tabulate makes a column wider than its heading at least.
+# Characters by which tabulate makes a column at least wider than its heading.
 HEADING_PADDING = 2
 
-# Characters of a note that a terminal gets: a list of many models or rows is cut. Our choice.
+# Most characters of a note in a terminal; a longer list of models or rows is cut.
 LONGEST_NOTE = 2 * TABLE_WIDTH
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Headings, cells and alignment of a table, what is the same in every row, and headings left out for width."""
+    """A table: headings, cells, alignment, what is the same in every row, and the headings left out for width."""
 
     headings: tuple[str, ...]
     right: tuple[bool, ...]
     cells: tuple[tuple[str, ...], ...]
     common: tuple[str, ...]
     left_out: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()  # of `Row`, one a heading
+    fields: tuple[str, ...] = ()  # of `Row`, one for each heading
 
 
 _NAMES = ("Model", "Variant", "Device", "Batch", "Task")
@@ -49,13 +48,17 @@ _DETAIL = tuple(column for column in COLUMNS_SHOWN if column.detail or column.he
 
 
 def main_table(rows: Sequence[Row]) -> Table:
-    """Return the table of what most readers look for, without columns that are empty everywhere."""
+    """Return the table of what most readers look for, without columns that are empty in every row."""
     return _table(rows, _MAIN)
 
 
 def detail_table(rows: Sequence[Row]) -> Table:
-    """Return the table of the rest (percentiles, parts of a step, counts of samples), empty if there is nothing."""
+    """Return the table of the other columns: percentiles, parts of a step, counts of samples, and more.
+
+    The table is empty if no row has a value in them.
+    """
     table = _table(rows, _DETAIL)
+    # The main table already says what all rows share of the columns that name a row.
     named = {name.lower() for name in _NAMES}
     common = tuple(text for text in table.common if text.partition(" ")[0] not in named)
     if all(heading in _NAMES for heading in table.headings):
@@ -64,20 +67,23 @@ def detail_table(rows: Sequence[Row]) -> Table:
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = None) -> Table:
-    """Return the table of `rows` without columns that are empty everywhere.
+    """Return the table of `rows` without columns that are empty in every row.
 
-    What is the same in every one of several rows is said once, in `common`. With a `width`, the least needed columns
-    are left out until a line fits, and if that is not enough, some texts are shortened.
+    What is the same in all of several rows is written once, in `common`. With a `width`, the least needed columns are
+    left out until a line fits. If that is not enough, some texts are shortened.
     """
     if not rows:
         return Table(headings=(), right=(), cells=(), common=())
 
     texts = {column: [column.text(row) for row in rows] for column in columns}
     used = [column for column in columns if any(text != DASH for text in texts[column])]
+
+    # Columns move to `common` before the width is checked, because they take no room in a line.
     shared = {column: _shared(column, texts[column]) for column in used}
     open_columns = [column for column in used if shared[column] is None]
     left_out = _too_wide(open_columns, texts, width)
     kept = [column for column in open_columns if column not in left_out]
+    # This changes `texts`, so the cells are read from it afterwards.
     missing = _shorten(kept, rows, texts, width)
 
     return Table(
@@ -91,13 +97,13 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
 
 
 def _shared(column: Column, texts: Sequence[str]) -> str | None:
-    """Return the text that several rows have in common in a column that folds."""
+    """Return the text that all of several rows share in a column that folds, or None."""
     different = set(texts) - ({DASH} if column.folds_over_none else set())
     return different.pop() if column.folds and len(texts) > 1 and len(different) == 1 else None
 
 
 def _takes(column: Column, texts: dict[Column, list[str]]) -> int:
-    """Return the characters of a column and of the gap after it."""
+    """Return the width in characters of a column and of the gap after it."""
     return GAP + max(len(column.heading) + HEADING_PADDING, *(len(text) for text in texts[column]))
 
 
@@ -115,13 +121,14 @@ def _too_wide(columns: Sequence[Column], texts: dict[Column, list[str]], width: 
 def _shorten(
     columns: Sequence[Column], rows: Sequence[Row], texts: dict[Column, list[str]], width: int | None
 ) -> list[str]:
-    """Put brief texts into `texts` until a line takes at most `width` characters; return what is missing then."""
+    """Put brief texts into `texts` until a line takes at most `width` characters; return what these texts lack."""
     missing = []
     for column in sorted(columns, key=lambda c: c.brief is not None and c.brief.late):
         if width is None or sum(_takes(c, texts) for c in columns) - GAP <= width:
             break
         if column.brief is None:
             continue
+        # A brief text that equals the full one lacks nothing.
         before, texts[column] = texts[column], [column.brief.text(row) for row in rows]
         missing += [column.brief.missing] if texts[column] != before else []
     return missing
@@ -140,8 +147,8 @@ def plain_text(  # noqa: PLR0913  # the parts of a report, each by its name
 ) -> str:
     """Return the report as text for a terminal.
 
-    First what must be read before any number, and the rows; then what to know of them; at the end, where a terminal's
-    reader looks, what the rows say, and how the models compare.
+    The headlines, which must be read before any number, and the rows come first. What to know of the rows follows. The
+    summary and the comparison of the models stand at the end, where the reader of a terminal looks.
     """
     parts = [
         "\n".join(map(one_line, headlines)),
@@ -157,7 +164,7 @@ def plain_text(  # noqa: PLR0913  # the parts of a report, each by its name
 
 
 def _text_table(rows: Sequence[Row], width: int) -> tuple[str, ...]:
-    """Return the table in plain text and what is not in it: what its rows share, and columns without room."""
+    """Return the table in plain text and what is not in it: the values that all rows share, and left-out columns."""
     if not rows:
         return ("No rows.",)
     table = _table(rows, COLUMNS_SHOWN, width)
@@ -170,7 +177,7 @@ def _text_table(rows: Sequence[Row], width: int) -> tuple[str, ...]:
 
 
 def _short_notes(notes: Sequence[str]) -> list[str]:
-    """Return at most `MOST_NOTES` lines: the first notes, cut where they are long, and how many more there are."""
+    """Return at most `MOST_NOTES` lines: the first notes, cut if they are long, and how many more there are."""
     lines = [f"Note: {one_line(note)}" for note in notes]
     lines = [line if len(line) <= LONGEST_NOTE else f"{line[: LONGEST_NOTE - 3]}..." for line in lines]
     if len(lines) <= MOST_NOTES:
@@ -179,7 +186,7 @@ def _short_notes(notes: Sequence[str]) -> list[str]:
 
 
 def html_table(rows: Sequence[Row]) -> str:
-    """Return the table of `rows` as HTML, its texts escaped."""
+    """Return the table of `rows` as HTML with escaped texts."""
     table = _table(rows, COLUMNS_SHOWN)
     return str(tabulate(table.cells, table.headings, tablefmt="html", disable_numparse=True))
 

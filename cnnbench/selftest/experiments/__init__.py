@@ -1,1 +1,1 @@
-"""The experiments, one file each, named for what it shows."""
+"""The experiments, each in a module that is named for what it shows."""

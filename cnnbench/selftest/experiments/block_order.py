@@ -1,4 +1,4 @@
-"""V16: the order of cells in the blocks of a round, and what a drift of the machine does to the estimate."""
+"""Check the order of cells in the blocks of a round, and what a drift of the machine does to the estimate (V16)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from cnnbench.stats import compare_rounds
 from cnnbench.timing.loop import Sample
 from cnnbench.workers.messages import Taken
 
-# Uniform: a chi-squared test of how often each cell had each place gives at least this. Our choice.
+# Cells, shuffles, and the least p of uniform positions: of a chi-squared test of how often each cell had each position.
 CELLS = 4
 SHUFFLES = 10_000
 LEAST_P = 0.01
 
-# Blocks of a round, rounds of a run under drift, and runs whose worst counts. Our choice.
+# Blocks of a round, rounds of a run with drift, and runs, of which the worst counts.
 BLOCKS = 4
 ROUNDS = 10
 DRIFTING_RUNS = 20
 
+# Share by which the machine becomes slower during a run, and share by which the estimate may move.
 DRIFT = 0.20
 MOST_MOVED = 0.002
 
-# Standard deviation of the logarithm of a sample's time: of a quiet machine. With much more of it, the drift moves a
-# round over the edge of what counts as far off now and then, and the estimate jumps by what that round was worth.
+# Standard deviation of the logarithm of a sample's time, as on a quiet machine. With much more, the drift now and then
+# moves a round past the limit of what counts as far off, and the estimate jumps by the weight of that round.
 JITTER = 0.002
 
 
 @dataclass
 class _Machine:
-    """A machine with jitter that gets slower by `drift` until `samples` were taken; it notes who took them."""
+    """A machine with jitter that gets slower by the share `drift` over `samples` samples; `taken` notes their cells."""
 
     samples: int
     jitter: random.Random
@@ -52,26 +53,29 @@ class _Machine:
 
 @dataclass
 class _Pretended:
-    """Stands for the worker of one cell."""
+    """A stand-in for the worker of one cell."""
 
     machine: _Machine
     cell: int
 
     def send(self, _request: object) -> None:
-        """Take the request."""
+        """Accept the request."""
 
     def receive(self, _timeout_s: float) -> Taken:
-        """Answer with a sample of the machine as it is then."""
+        """Return a sample of the machine as it is now."""
         return Taken(sample=self.machine.sample(self.cell))
 
 
 def shuffled(part: str, setting: Setting) -> Found:
-    """V16: whether positions are uniform, or how far a drift moves the estimate, with blocks as they are taken."""
+    """Check whether positions are uniform, or how far a drift moves the estimate (V16).
+
+    Blocks are taken by the code that takes them in a run.
+    """
     return _positions(setting) if part == "positions" else _drifting(setting)
 
 
 def _round(machine: _Machine, count: int, seed: int, number: int) -> list[RunningCell]:
-    """Take round `number` of `count` equal cells, as a run does: each has an order of its own."""
+    """Return `count` equal cells after round `number`, taken as a run does; each round has an order of its own."""
     cells = [RunningCell(case=case_of("lenet", seed)) for _ in range(count)]
     for at, cell in enumerate(cells):
         cell.worker = cast("Any", _Pretended(machine, at))
@@ -83,16 +87,20 @@ def _round(machine: _Machine, count: int, seed: int, number: int) -> list[Runnin
 def _positions(setting: Setting) -> Found:
     from scipy.stats import chisquare
 
+    # Counts by cell (rows) and position in a block (columns).
     places = [[0] * CELLS for _ in range(CELLS)]
     rounds = math.ceil(SHUFFLES / BLOCKS)
     for number in range(rounds):
         machine = _Machine(samples=CELLS * BLOCKS, jitter=random.Random(setting.seed))  # noqa: S311  # times
         _round(machine, CELLS, setting.seed, number)
+        # The machine notes the cells one after the other, `CELLS` of them to a block.
         for at, cell in enumerate(machine.taken):
             places[cell][at % CELLS] += 1
-    # Of the CELLS x CELLS counts (CELLS - 1)^2 are free: each row and each column adds up to the shuffles.
+
+    # Of the CELLS x CELLS counts only (CELLS - 1)^2 are free, because each row and each column adds up to the shuffles.
     p = float(chisquare([n for row in places for n in row], ddof=CELLS**2 - 1 - (CELLS - 1) ** 2).pvalue)
     rarest, commonest = min(map(min, places)), max(map(max, places))
+
     return Found(
         measured=f"places of {CELLS} cells in the {rounds * BLOCKS} blocks of {rounds} rounds: chi-squared test of "
         "uniformity",
@@ -105,6 +113,7 @@ def _positions(setting: Setting) -> Found:
 
 def _drifting(setting: Setting) -> Found:
     seeds = [DRIFTING_RUNS * setting.seed + run for run in range(DRIFTING_RUNS)]
+    # Each run is simulated with and without the drift. The jitter is the same, so nothing else moves the estimate.
     moved = [_center(seed, DRIFT) - _center(seed, 0.0) for seed in seeds]
     worst = math.expm1(max(moved, key=abs))
     return Found(
@@ -118,7 +127,7 @@ def _drifting(setting: Setting) -> Found:
 
 
 def _center(seed: int, drift: float) -> float:
-    """Return what a run sees between two equal cells, in ln; the jitter is the same whatever the drift."""
+    """Return the estimate of a run for two equal cells, in ln; a seed gives the same jitter with any drift."""
     jitter = random.Random(seed)  # noqa: S311  # times
     machine = _Machine(samples=2 * ROUNDS * BLOCKS, drift=drift, jitter=jitter)
     rounds = [_round(machine, 2, seed, number) for number in range(ROUNDS)]

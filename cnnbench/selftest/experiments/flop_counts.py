@@ -1,4 +1,4 @@
-"""V13: multiply-adds against closed forms, and against the operations that torchvision publishes."""
+"""Compare counted multiply-adds with closed forms and with the operations that torchvision publishes (V13)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from cnnbench.inspection.complexity import count_pass
 from cnnbench.models import find_model
 from cnnbench.selftest import Found, Setting
 
+# Largest relative error of a count.
 SHARE = 0.01
 
-# One in the last of the three decimals, in G operations, that torchvision publishes, some of them cut off instead of
-# rounded: below 0.1 G they are coarser than 1 %, and a count is right that is less than one unit away.
+# One unit of the last of the three decimals that torchvision publishes, in G operations. Some figures are cut off
+# instead of rounded. Below 0.1 G a unit is more than 1 %, so a count that is less than one unit away is right.
 PUBLISHED_UNIT = 0.001
 
-# Of each kind of model one, quick to count: what the short form takes.
+# Models of the short form: one of each kind, quick to count.
 HANDFUL = ("alexnet", "densenet121", "mobilenet_v3_small", "regnet_y_400mf", "resnext50_32x4d", "swin_v2_t", "vit_b_16")
 
 
@@ -43,6 +44,7 @@ class _Convolution:
 
     def macs(self, height: int, width: int) -> int:
         """Return the closed form: outputs x positions x inputs of a group x kernel."""
+        # The output has one position for each place of the kernel, in both dimensions.
         positions = 1
         for size, kernel in zip((height, width), self.kernel, strict=True):
             positions *= (size + 2 * self.padding - self.dilation * (kernel - 1) - 1) // self.stride + 1
@@ -65,11 +67,12 @@ _CONVOLUTIONS = (
     _Convolution(kernel=(7, 1), padding=3),
     _Convolution(kernel=(5, 5), padding=2, stride=2, groups=2),
 )
+# Heights and widths of inputs. The second is odd and not square, which shows mistakes in rounding and in the order.
 _SIZES = ((32, 32), (27, 41))
 
 
 def macs(part: str, setting: Setting) -> Found:
-    """V13: the largest error of counted multiply-adds, as a share."""
+    """Measure the largest error of counted multiply-adds, as a share (V13)."""
     return _closed_forms() if part == "closed form" else _published(setting)
 
 
@@ -96,14 +99,18 @@ def _published(setting: Setting) -> Found:
     names = models.list_models(module=models) if setting.full else list(HANDFUL)
     off: dict[str, float] = {}
     coarse: list[str] = []
+
     for at, name in enumerate(names):
         setting.on_progress(name, at / len(names))
         spec = find_model(f"torchvision:{name}")
         giga = count_pass(spec.build, spec.input_shape).count.macs / 1e9
+        # The figure comes with torchvision itself, in G operations; no weights are downloaded for it.
         published = models.get_model_weights(name).DEFAULT.meta["_ops"]
         off[name] = abs(giga / published - 1)
+        # The published figure is too coarse to contradict this count (see `PUBLISHED_UNIT`).
         if off[name] > SHARE and abs(giga - published) < PUBLISHED_UNIT:
             coarse.append(name)
+
     wrong = [name for name, share in off.items() if share > SHARE and name not in coarse]
     worst = max(share for name, share in off.items() if name not in coarse)
     beyond = "".join(f"; {name} {100 * off[name]:.1f} %, less than the last published decimal" for name in coarse)

@@ -1,4 +1,4 @@
-"""V5: whole runs against a model that is slower by a known share."""
+"""Measure models that are slower by a known share, in whole runs (V5)."""
 
 from __future__ import annotations
 
@@ -16,25 +16,29 @@ from cnnbench.spec import Budget, Case
 from cnnbench.stats import CONFIDENCE, Effect, apart_of, compare_rounds
 from cnnbench.variants import parse_variant
 
-# Seconds of the rounds of a run.
+# The file of the models, and the seconds of the rounds of a run.
 MODEL_FILE = Path(__file__).parent.parent / "slowed_models.py"
 RUN_S = 15.0
 
+# Runs of the full form, how many of them must cover the slowdown, and the slowdowns.
 RUNS = 20
 LEAST = 17
 PERCENTS = (0, 5, 10, 15)
 
 
 def injected(part: str, setting: Setting) -> Found:
-    """V5: how many runs have an interval that covers the slowdown; the short form has one run of each."""
+    """Count the runs whose interval covers the slowdown; the short form has one run of each slowdown (V5)."""
     percents = [int(part.split(maxsplit=1)[0])] * RUNS if setting.full else list(PERCENTS)
     effects: list[Effect | None] = []
     for at, percent in enumerate(percents):
         setting.on_progress(f"run {at + 1} of {len(percents)}, {percent} % slower", at / len(percents))
         effects.append(_run(percent, seed=setting.seed + at))
 
+    # d is ln(base time / variant time), so a model that is slower has a negative one.
     covered = sum(covers(effect, -math.log1p(percent / 100)) for effect, percent in zip(effects, percents, strict=True))
+    # The bound of the full form is for its 20 runs; that of the short form follows from chance.
     least = LEAST if setting.full else len(percents) - most_wrong(len(percents), 1 - CONFIDENCE)
+
     seen = [None if e is None else 100 * math.expm1(-e.center) for e in effects]
     widths = [100 * e.half_width for e in effects if e is not None and e.half_width is not None]
     shown = ", ".join("none" if x is None else f"{x:+.1f}" for x in seen)
@@ -50,7 +54,7 @@ def injected(part: str, setting: Setting) -> Found:
 
 
 def case_of(model: str, seed: int) -> Case:
-    """Return the case of one model of this folder, or of lenet: batch 1, one thread, so that a core is left over."""
+    """Return the case of `model` at batch 1 with one thread, which leaves a core for other work."""
     return Case(
         model=model,
         variant=parse_variant("eager", device="cpu", threads=1),
@@ -64,7 +68,7 @@ def case_of(model: str, seed: int) -> Case:
 
 
 def _run(percent: int, *, seed: int) -> Effect | None:
-    """Return the effect that a run of its own sees, with its own fork server; None where it sees none."""
+    """Return the effect that a run with a fork server of its own shows, None if it shows none."""
     base = case_of(f"{MODEL_FILE}:reference", seed)
     slower = case_of(f"{MODEL_FILE}:slowed_{percent}", seed)
     group = Group(
@@ -72,6 +76,8 @@ def _run(percent: int, *, seed: int) -> Effect | None:
         aa_control=replace(base, role="aa_control"),
         control_workload=replace(base, role="control_workload"),
     )
+
+    # A round is begun only if there is time for one as long as the last.
     with measuring(group) as run:
         deadline = time.monotonic() + RUN_S
         while not run.group.over and time.monotonic() + run.group.last_s < deadline:
@@ -80,7 +86,7 @@ def _run(percent: int, *, seed: int) -> Effect | None:
 
 
 def effect_of(run: Measuring) -> Effect | None:
-    """Return the effect between the two cells of a run, as its report has it: widened by what equal cells differ by."""
+    """Return the effect between the two cells of a run as its report has it, widened by what equal cells differ by."""
     base, slower, aa_control, _ = run.group.group.members
     numbers = range(run.group.rounds)
     equal = compare_rounds(run.differences(base, aa_control, numbers))

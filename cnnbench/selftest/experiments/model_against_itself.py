@@ -1,4 +1,4 @@
-"""V2 and V3: a model compared with itself on this machine, over rounds and one worker after the other."""
+"""Compare a model with itself on this machine: over rounds (V2), and one worker after the other (V3)."""
 
 from __future__ import annotations
 
@@ -24,48 +24,55 @@ from cnnbench.timing.loop import Sample, SampleShape
 from cnnbench.workers.calls import memory_limit, scratch_folder
 from cnnbench.workers.client import start_host
 
-# Rounds of a comparison: the fewest after which a run may end a group.
+# The model, and the rounds of a comparison: the fewest after which a run may end a group.
 MODEL = "lenet"
 ROUNDS = 6
 
-# Comparisons of which scatter is known together, as in a run of a few models. Our choice.
+# Comparisons that together say how rounds scatter, as in a run of a few models.
 TOGETHER = 10
 
-# Share of wrong verdicts for which the short form's bound is made: that of which 3 in 100 are rarely exceeded.
+# V2: comparisons, the bounds of the full form, and the share of wrong verdicts for the bound of the short form. With
+# this share, more than 3 wrong ones in 100 are rare.
 COMPARISONS = {"short": 20, "full": 100}
 MOST_INTERVALS = 11
 MOST_VERDICTS = 3
 VERDICT_LEVEL = 0.01
 
-# V3: samples of each worker in a row, and blocks of both. Our choice.
+# V3: comparisons, the level of Welch's test, samples in the row of each worker, and blocks of both.
 NAIVE_COMPARISONS = {"short": 10, "full": 40}
 WELCH_LEVEL = 0.05
 ROW = 12
 BLOCKS = 4
 
-# V3 takes samples up to so many times, because void ones are repeated. Our choice.
+# V3 takes samples up to so many times, because it repeats rejected ones.
 PATIENCE = 4
 
-# Share of rounds in which too many samples may be void; with more, the machine is not fit for the experiment. Our
-# choice.
+# Share of rounds that may have too many rejected samples; with more, the machine is not fit for the experiment.
 MOST_UNFIT = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerPair:
-    """What two equal workers gave: d of each block; and, in seconds, a row of samples of one and then of the other."""
+    """The samples of two equal workers.
+
+    `differences` is d of each block. `rows_s` has a row of samples of one worker, then one of the other, in seconds.
+    """
 
     differences: tuple[float, ...]
     rows_s: tuple[tuple[float, ...], ...]
 
 
 def same_twice(_part: str, setting: Setting) -> Found:
-    """V2: how many intervals exclude 1, and how many verdicts claim a difference that matters."""
+    """Count the intervals that exclude 1, and the verdicts that claim a difference that matters (V2)."""
     count = COMPARISONS[setting.form]
     effects = _effects(_comparisons(setting, count))
+
+    # Both cells are the same model, so each of these is an error.
     alarms = sum(map(excludes_zero, effects))
     claims = sum(verdict_of(effect, DELTA_SHARED) in {"FASTER", "SLOWER"} for effect in effects)
     most = (MOST_INTERVALS, MOST_VERDICTS) if setting.full else _most_short(count)
+
+    # Wide intervals exclude nothing, so the figure says how wide they were.
     widths = sorted(e.half_width for e in effects if e.half_width is not None)
     typical = f"; median half-width {100 * widths[len(widths) // 2]:.1f} %" if widths else ""
 
@@ -84,15 +91,17 @@ def _most_short(count: int) -> tuple[int, int]:
 
 
 def _effects(comparisons: Sequence[Sequence[Sequence[float]]]) -> list[Effect]:
-    """Return the effects of `comparisons`, so many of which are judged as those of one run."""
+    """Return the effects of `comparisons`, `TOGETHER` of which are judged as those of one run."""
     runs = [comparisons[at : at + TOGETHER] for at in range(0, len(comparisons), TOGETHER)]
     return [effect for run in runs for effect in effects_of_run(run) if effect is not None]
 
 
 def _comparisons(setting: Setting, count: int) -> list[list[list[float]]]:
-    """Return d of each block of `count` comparisons, by round: each round has two new workers, as in a run."""
+    """Return d of each block of `count` comparisons, by round; each round has two new workers, as in a run."""
     case = case_of(MODEL, setting.seed)
     aa_control = replace(case, role="aa_control")
+
+    # One group does the rounds of all comparisons; each comparison has the next `ROUNDS` of them.
     with measuring(Group(cases=(case,), aa_control=aa_control)) as run:
         for at in range(count * ROUNDS):
             setting.on_progress(f"round {at + 1} of {count * ROUNDS}", at / (count * ROUNDS))
@@ -109,16 +118,19 @@ def _comparisons(setting: Setting, count: int) -> list[list[list[float]]]:
 
 
 def one_after_the_other(_part: str, setting: Setting) -> Found:
-    """V3: how often Welch's test on samples of one worker and then of the other raises a false alarm.
+    """Count the false alarms of Welch's test on samples of one worker and then of the other (V3).
 
-    And how often intervals over rounds of blocks of the same workers do. Both are taken of each pair of workers, in an
-    order drawn anew. AAA..BBB must raise clearly more than its level of 5 % allows, and than the intervals do.
+    Intervals over rounds of blocks of the same workers are counted too. Each pair of workers gives both, in a random
+    order. AAA..BBB must raise clearly more false alarms than its level of 5 % allows, and than the intervals raise.
     """
     count = NAIVE_COMPARISONS[setting.form]
     pairs = list(_pairs(setting, count * ROUNDS))
+
+    # A pair of workers is a whole test for Welch, but only one round of an interval.
     naive = sum(_welch(pair) <= WELCH_LEVEL for pair in pairs)
     effects = _effects([[p.differences for p in pairs[at : at + ROUNDS]] for at in range(0, len(pairs), ROUNDS)])
     ours = sum(map(excludes_zero, effects))
+    # Clearly more: above what chance gives at a level of 5 %, or at the rate of the intervals if that is higher.
     least = 1 + most_wrong(len(pairs), max(WELCH_LEVEL, ours / count))
 
     return Found(
@@ -138,7 +150,7 @@ def _welch(pair: WorkerPair) -> float:
 
 
 def _pairs(setting: Setting, count: int) -> Iterator[WorkerPair]:
-    """Yield what pair after pair of new workers gives: what a process shifts is part of what is compared."""
+    """Yield the samples of `count` pairs of new workers, so that what a process shifts is part of the comparison."""
     order = random.Random(setting.seed)  # noqa: S311  # an order
     case, shapes = case_of(MODEL, setting.seed), dict[Case, SampleShape]()
     made, unfit = 0, 0
@@ -156,11 +168,15 @@ def _pairs(setting: Setting, count: int) -> Iterator[WorkerPair]:
                 finally:
                     for cell in cells:
                         cell.close()
+
+                # The first pair decides the shape of the samples, so that those of all pairs are alike.
                 shapes.setdefault(case, _shape_of(cells))
                 if pair is not None:
                     made += 1
                     yield pair
                     continue
+
+                # A pair with too many rejected samples is replaced by another one.
                 unfit += 1
                 if unfit > MOST_UNFIT * count:
                     raise NotRunHere(f"too many samples were void of {unfit} pairs: the machine is too busy")
@@ -169,7 +185,7 @@ def _pairs(setting: Setting, count: int) -> Iterator[WorkerPair]:
 
 
 def _shape_of(cells: Sequence[RunningCell]) -> SampleShape:
-    """Return the shape of the samples of cells, none of which may have failed."""
+    """Return the shape of the samples of `cells`, none of which may have failed."""
     for cell in cells:
         if cell.failure is not None:
             raise CnnbenchError(f"a worker of {MODEL} failed: {cell.failure.error}")
@@ -179,12 +195,14 @@ def _shape_of(cells: Sequence[RunningCell]) -> SampleShape:
 
 
 def _pair(cells: Sequence[RunningCell], order: random.Random) -> WorkerPair | None:
-    """Return what a pair of workers gave, None where too many samples were void."""
+    """Return the samples of a pair of workers, None if too many were rejected."""
+    # Workers may still change while they run, so either method may come first.
     naive_first = order.random() < 0.5  # noqa: PLR2004  # a coin
     rows = [_blocks([cell], ROW, order) for cell in cells] if naive_first else []
     blocks = _blocks(cells, BLOCKS, order)
     if not naive_first:
         rows = [_blocks([cell], ROW, order) for cell in cells]
+
     if len(blocks) < BLOCKS or min(map(len, rows)) < ROW:
         return None
     differences = tuple(math.log(first / second) for first, second in blocks)
@@ -192,9 +210,10 @@ def _pair(cells: Sequence[RunningCell], order: random.Random) -> WorkerPair | No
 
 
 def _blocks(cells: Sequence[RunningCell], count: int, order: random.Random) -> list[tuple[float, ...]]:
-    """Return the compared times of `cells`, in seconds, of `count` blocks without a void sample, or of fewer."""
+    """Return the compared times of `cells`, in seconds, for `count` blocks without a rejected sample, or for fewer."""
     found: list[tuple[float, ...]] = []
     for _ in range(PATIENCE):
+        # Only as many blocks as are still lacking are taken again.
         left = count - len(found)
         take_blocks(cells, SamplingWindow(count=left, least=left, deadline=math.inf), order)
         found += [
@@ -202,6 +221,7 @@ def _blocks(cells: Sequence[RunningCell], count: int, order: random.Random) -> l
             for block in range(left)
             if all(block in cell.samples and block not in cell.rejected for cell in cells)
         ]
+        # Blocks are numbered from 0 again the next time, so these must go.
         for cell in cells:
             cell.samples.clear()
             cell.rejected.clear()

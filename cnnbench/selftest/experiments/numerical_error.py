@@ -1,4 +1,4 @@
-"""V14: the check of scores against a variant that computes wrongly, one laid out wrongly, and one that is right."""
+"""Test the check of scores on a variant that computes wrongly, on one laid out wrongly, and on a right one (V14)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from cnnbench.selftest import Found, Setting
 from cnnbench.spec import Budget, Case, InvalidError
 from cnnbench.variants import parse_variant, prepare
 
+# The model, and the factor by which one of its weights is wrong.
 MODEL = "lenet"
 OFF = 1.01
 
 
 class _WrongWhenLast(nn.Conv2d):
-    """A convolution of which one weight counts 1 % too much where the weights lie channels last: a wrong kernel."""
+    """A convolution with a wrong kernel: one weight counts 1 % too much if the weights are channels last."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the convolution of `images`, NCHW."""
+        # Weights that are contiguous in both layouts do not count as channels last.
         weight = self.weight
         if weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous():
             weight = weight.clone()
@@ -33,9 +35,11 @@ class _WrongWhenLast(nn.Conv2d):
 
 
 def judged(part: str, setting: Setting) -> Found:
-    """V14: what the check says of `part`, and by how much the error exceeds what is allowed."""
+    """Return whether the check judges `part` rightly, with the error and what is allowed (V14)."""
     if part == "wrong strides":
         return _strides(setting)
+
+    # The kernel is wrong only under channels_last. bf16 is coarse but right, so the check must accept it.
     variant, accepted = ("bf16", True) if part == "plain bf16" else ("channels_last", False)
     case = _case(variant, setting.seed)
     error, allowed = _errors(case, wrong=not accepted)
@@ -64,6 +68,7 @@ def _case(variant: str, seed: int) -> Case:
 
 def _build(*, wrong: bool) -> nn.Module:
     model = MODELS[MODEL].build()
+    # The first layer is replaced by one with equal weights, so that nothing but its kernel is wrong.
     if wrong:
         assert isinstance(model, nn.Sequential)
         first = model[0]
@@ -75,7 +80,8 @@ def _build(*, wrong: bool) -> nn.Module:
 
 
 def _errors(case: Case, *, wrong: bool) -> tuple[float, float]:
-    """Return the error of the case's scores and the largest that is allowed."""
+    """Return the error of the scores of `case`, and the largest error that is allowed."""
+    # The check builds the model, so the seed of its weights is set just before.
     torch.manual_seed(case.seed)
     outcome = run(
         Assignment(
@@ -86,14 +92,17 @@ def _errors(case: Case, *, wrong: bool) -> tuple[float, float]:
             on_message=lambda *_: None,
         )
     )
+
     values = {m.quantity: m.samples[0] for m in outcome.measurements}
     return values["max_relative_error"], values["numerics_allowed"]
 
 
 def _strides(setting: Setting) -> Found:
-    """Return whether an input, and weights, that were left in the usual layout are noticed."""
+    """Return whether the check notices an input, and weights, that were left in the default layout."""
     case = _case("channels_last", setting.seed)
     right = prepare(_build(wrong=False), case.variant, "cpu")
+
+    # In each wrong case one of the two stays in the default layout (NCHW), although the variant asks for channels last.
     as_given = replace(right, place=lambda images: images)
     unchanged = replace(right, model=_build(wrong=False))
     rejected = [_rejected(prepared, case) for prepared in (as_given, unchanged, right)]

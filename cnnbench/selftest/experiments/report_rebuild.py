@@ -1,4 +1,4 @@
-"""V18: measure something, delete its reports, rebuild them from the records, and compare every byte."""
+"""Measure something, delete its reports, rebuild them from the records, and compare every byte (V18)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from cnnbench.spec import EXIT_FAILED, CnnbenchError
 
 REPORTS = ("report.csv", "report.md")
 
-# What is measured: two models in two variants, seconds.
+# What is measured: two models in two variants, which takes seconds.
 MEASURED = ("compare", "lenet", "perceptron", "--reference", "perceptron", "--budget", "10s")
 
 
 def rebuilt(_part: str, setting: Setting) -> Found:
-    """V18: how many reports differ after they were rebuilt, by a process of its own, from a run's records."""
+    """Count the reports that differ after a process of its own rebuilt them from the records of a run (V18)."""
     with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         folder = Path(scratch) / "run"
         setting.on_progress("measuring", 0.0)
         _cnnbench(*MEASURED, "--seed", str(setting.seed), "--output", str(folder))
+
+        # Rebuilding must not find the old files: leaving them as they are would pass for success.
         before = {name: (folder / name).read_bytes() for name in REPORTS}
         for name in REPORTS:
             (folder / name).unlink()
@@ -42,6 +44,6 @@ def _cnnbench(*arguments: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cnnbench", *arguments], capture_output=True, text=True, check=False, timeout=300
     )
-    if done.returncode not in (0, EXIT_FAILED):  # a cell that failed, on a busy machine, has a row all the same
+    if done.returncode not in (0, EXIT_FAILED):  # a cell that failed on a busy machine still has a row
         said = done.stderr.strip().splitlines() or ["no message"]
         raise CnnbenchError(f"'cnnbench {' '.join(arguments)}' ended with {done.returncode}: {said[-1]}")

@@ -1,4 +1,4 @@
-"""Experiments on made-up times of a noisy machine: false alarms, coverage under the stop rule, percentiles."""
+"""Check false alarms (V1), coverage under the stop rule (V4) and percentiles (V11) on simulated times."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ from cnnbench.stats import (
     p99,
 )
 
-# Comparisons of a simulated run, about as many as four models in two variants with A/A controls make. Our choice.
+# Comparisons of a simulated run: about as many as four models in two variants with A/A controls make.
 GROUPS = 10
 
-# Rounds of a simulated A/A comparison, and those after which the budget ends a run. Our choice.
+# Rounds of a simulated A/A comparison, and the rounds after which the budget ends a run.
 ROUNDS = 12
 MOST_ROUNDS = 20
 
-# True effects are drawn between minus and plus this, in ln: coverage must not depend on the effect. Our choice.
+# True effects are uniform between minus and plus this, in ln. Coverage must not depend on the effect.
 LARGEST_EFFECT = 0.10
 
-# Standard deviation of the logarithm of how far the rounds of a run scatter, from run to run, and within a run from
-# group to group where they are unequal: of ten, one is ten times as wide as another. Our choice.
+# Standard deviations of the logarithm of how far rounds scatter: from run to run, and from group to group in a run with
+# unequal groups. Of ten such groups, one is ten times as wide as another.
 MACHINES = 0.5
 UNEQUAL = 0.7
 
-# Share of bad rounds, where there are any. Our choice: more than was seen.
+# Share of bad rounds in runs that have them; more than was seen.
 BAD_ROUNDS = 0.1
 
+# Comparisons of an experiment, and how many of their intervals must contain the truth.
 SERIES = 1000
 LEAST_COVERED = 933
 
@@ -62,10 +63,11 @@ _ALARMS = {
 
 
 def false_alarms(part: str, setting: Setting) -> Found:
-    """V1: how many comparisons of equal cells, of ten in a run, have an interval at the level of `part` without 1."""
+    """Count the comparisons of equal cells, ten in a run, whose interval at the level of `part` excludes 1 (V1)."""
     asked = _ALARMS[part]
     rng = np.random.default_rng([setting.seed, round(1000 * asked.level)])
     runs = rounds(rng, asked.tries, ROUNDS).reshape(asked.tries // GROUPS, GROUPS, ROUNDS, -1).tolist()
+    # The comparisons of a group share the level of 5 %, so those of a group of five are each judged at 1 %.
     together = round((1 - CONFIDENCE) / asked.level)
     effects = [effect for run in runs for effect in effects_of_run(run, together=together)]
     alarms = sum(effect is not None and excludes_zero(effect) for effect in effects)
@@ -82,7 +84,10 @@ def false_alarms(part: str, setting: Setting) -> Found:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Groups:
-    """How the groups of a simulated run scatter."""
+    """How the groups of a simulated run scatter.
+
+    `unequal` is a standard deviation between groups, in ln. `bad` is the share of bad rounds.
+    """
 
     unequal: float = 0.0
     bad: float = 0.0
@@ -92,7 +97,7 @@ _GROUPS = {"equal groups": _Groups(), "unequal groups": _Groups(unequal=UNEQUAL)
 
 
 def coverage(part: str, setting: Setting) -> Found:
-    """V4: how many intervals of a run hold the true effect, where a group ends when its interval is narrow enough."""
+    """Count the intervals that contain the true effect, if a group ends once its interval is narrow enough (V4)."""
     kind = _GROUPS[part]
     rng = np.random.default_rng([setting.seed, 4, list(_GROUPS).index(part)])
     covered = early = 0
@@ -100,7 +105,10 @@ def coverage(part: str, setting: Setting) -> Found:
     for at in range(SERIES // GROUPS):
         setting.on_progress("", at * GROUPS / SERIES)
         truths = rng.uniform(-LARGEST_EFFECT, LARGEST_EFFECT, size=GROUPS)
+        # One factor for the whole run times one for each group, (GROUPS, 1, 1).
         scatter = np.exp(rng.normal(scale=MACHINES) + rng.normal(scale=kind.unequal, size=(GROUPS, 1, 1)))
+
+        # A true effect is added to the d of equal cells: it shifts all their blocks alike.
         taken = _until_narrow(
             (truths[:, None, None] + scatter * rounds(rng, GROUPS, MOST_ROUNDS, bad=kind.bad)).tolist()
         )
@@ -119,9 +127,11 @@ def coverage(part: str, setting: Setting) -> Found:
 
 
 def _until_narrow(groups: Sequence[Rounds]) -> list[Rounds]:
-    """Return the rounds of each group until its interval is narrow enough, which ends it after six at the earliest."""
+    """Return the rounds of each group until its interval is narrow enough, after six rounds at the earliest."""
     taken = [group[:FEWEST_TO_END] for group in groups]
     active = set(range(len(groups)))
+
+    # All groups together say how rounds scatter, so each new round may change the intervals of the others.
     for count in range(FEWEST_TO_END, MOST_ROUNDS + 1):
         for at in active:
             taken[at] = groups[at][:count]
@@ -137,7 +147,7 @@ def _narrow(taken: Rounds, prior: Prior) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
-    """A source of iteration times whose true percentile at a share is known."""
+    """A source of iteration times; `percentile` returns its true percentile at a share."""
 
     draw: Callable[[np.random.Generator, int], Array]
     percentile: Callable[[float], float]
@@ -169,7 +179,10 @@ _PERCENTILES: dict[str, tuple[float, int, Callable[[list[float]], Interval | Non
 
 
 def percentiles(part: str, setting: Setting) -> Found:
-    """V11: how often the bound of a percentile lies above the true one, at the fewest iterations that give one."""
+    """Count how often the bound of a percentile lies above the true percentile (V11).
+
+    Each bound is from the fewest iterations that give one.
+    """
     name, kind = part.split()
     share, count, bound_of = _PERCENTILES[name]
     source = _SOURCES[kind]
@@ -183,6 +196,7 @@ def percentiles(part: str, setting: Setting) -> Found:
         assert found.high is not None
         held += found.high >= truth
 
+    # Bounds hold with 99 % confidence, and chance may take a few of these 990 away.
     least = 982
     return Found(
         measured=f"bounds of {name} that lie above it, {kind} source, {count} iterations",

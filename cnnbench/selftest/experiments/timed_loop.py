@@ -1,4 +1,4 @@
-"""Experiments on the timed loop in real time: work whose time is known, and what a sample costs besides."""
+"""Check the timed loop in real time: with work whose time is known (V6, V7), and for what a sample costs (V9)."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from cnnbench.timing.loop import (
 from cnnbench.timing.warmup import warm_up
 from cnnbench.timing.work import InferencePasses
 
-# Samples of each known time. Our choice: enough for a median that a few preempted ones do not move.
+# Samples of each known time: enough that a few preempted ones do not move the median.
 SAMPLES = {"short": 20, "full": 80}
 
 
 def passes_of(act: Callable[[], object]) -> InferencePasses:
-    """Return passes that do `act`; there is no input."""
+    """Return passes that call `act` and have no input."""
     return InferencePasses(lambda _: act(), cast("Any", (None,)))
 
 
 def _samples(work: Work, setting: Setting, *, first_s: float, voids: bool) -> list[Sample]:
-    """Return samples of `work` after warming up, taken as a worker does; `voids`: void ones are repeated."""
+    """Return samples of `work` after warm-up, taken as a worker does; `voids`: rejected ones are repeated."""
     clock, watch = wall_clock(), watch_for("cpu", 1)
     warm = warm_up(work, clock, first_s=first_s)
     shape = shape_sample(warm.iteration_s, reading_s=reading_cost_s(clock), asynchronous=False)
+
+    # Work that sleeps looks disturbed, because it has little CPU time. Its samples are kept.
     return list(
         repeated(
             lambda: take_sample(work, shape, clock, watch),
@@ -47,17 +49,18 @@ def _samples(work: Work, setting: Setting, *, first_s: float, voids: bool) -> li
     )
 
 
-# So many times the samples may be taken, because void ones are repeated, before the machine is too busy.
+# Samples that may be taken for each one that is wanted, because rejected ones are repeated. A machine that needs more
+# is too busy.
 PATIENCE = 4
 
 T = TypeVar("T")
 
 
 def repeated(take: Callable[[], T], *, count: int, fit: Callable[[T], bool], setting: Setting) -> Iterator[T]:
-    """Yield `count` results of `take` that are fit, as a run repeats samples that an environment counter rejected.
+    """Yield `count` results of `take` that are fit; results that an environment counter rejected are repeated.
 
     Raises:
-        NotRunHere: three of four were not.
+        NotRunHere: three of four results were not fit.
     """
     found = 0
     for _ in range(PATIENCE * count):
@@ -82,16 +85,18 @@ def _asked_s(part: str) -> float:
     return float(part.split(maxsplit=1)[0]) / 1e3
 
 
+# Largest error of the median: this share of the time, or these seconds if they are more.
 SPIN_SHARE = 0.005
 SPIN_S = 20e-6
 
 
 def spinning(part: str, setting: Setting) -> Found:
-    """V6: the latency of a module that is busy for the time in `part`."""
+    """Measure the latency of a module that is busy for the time in `part` (V6)."""
     asked_s = _asked_s(part)
     samples = _samples(passes_of(lambda: _spin(asked_s)), setting, first_s=asked_s, voids=True)
     seen_s = statistics.median(s.latency_s for s in samples)
     most_s = max(SPIN_SHARE * asked_s, SPIN_S)
+
     return Found(
         measured=f"median of {len(samples)} samples of a module that spins for {part}, less {part}",
         values=(seen_s - asked_s,),
@@ -101,14 +106,16 @@ def spinning(part: str, setting: Setting) -> Found:
     )
 
 
+# Seconds that a sleep may take too long: the system wakes a process late, but never early.
 SLEEP_S = 0.5e-3
 
 
 def sleeping(part: str, setting: Setting) -> Found:
-    """V7: the latency of a module that sleeps for the time in `part`, and its CPU time over wall time."""
+    """Measure the latency of a module that sleeps for the time in `part`, and its CPU time over wall time (V7)."""
     asked_s = _asked_s(part)
     samples = _samples(passes_of(lambda: time.sleep(asked_s)), setting, first_s=asked_s, voids=False)
     above_s = statistics.median(s.latency_s for s in samples) - asked_s
+    # A process that sleeps has hardly any CPU time, and a run must notice that.
     flagged = sum(s.cpu_share is not None and s.cpu_share < LEAST_CPU for s in samples)
     return Found(
         measured=f"median of {len(samples)} samples of a module that sleeps {part}, less {part}; samples flagged",
@@ -119,6 +126,7 @@ def sleeping(part: str, setting: Setting) -> Found:
     )
 
 
+# V9: iterations in a sample, samples, seconds of the re-warm, and the largest cost in iterations.
 ITERATIONS = 8
 ROUNDS = {"short": 1000, "full": 3000}
 REWARM_S = 5e-3
@@ -126,10 +134,10 @@ INTERCEPT = 0.02
 
 
 def intercept(_part: str, setting: Setting) -> Found:
-    """V9: what samples of 1, 2, 4 and 8 iterations of lenet cost beside these, in iterations.
+    """Measure what samples of 1, 2, 4 and 8 iterations of lenet cost besides these, in iterations (V9).
 
-    Where their line meets zero is what the first iteration takes more than the others. Both are taken of the same
-    samples of eight: the noise between samples is many times larger than what is looked for.
+    The line through their times meets zero at what the first iteration takes more than the others. Both are taken from
+    the same samples of eight, because the noise between samples is many times larger than the cost.
     """
     import torch
 
@@ -137,11 +145,14 @@ def intercept(_part: str, setting: Setting) -> Found:
     with _one_thread(), torch.no_grad():
         work, clock = _lenet(setting.seed), wall_clock()
         warm = warm_up(work, clock, first_s=1e-3)
+        # The re-warm is as long as in a run, but each of the eight iterations is timed by itself.
         shape = SampleShape(rewarm=max(1, round(REWARM_S / warm.iteration_s)), readings=ITERATIONS, group=1)
         watch = watch_for("cpu", 1)
         seen = list(
             repeated(lambda: take_sample(work, shape, clock, watch), count=rounds, fit=_undisturbed, setting=setting)
         )
+
+    # The first iteration of a sample is compared with the median of the other seven of the same sample.
     firsts = [(first, statistics.median(rest)) for first, *rest in (sample.iterations_s for sample in seen)]
     share = statistics.median(first / other - 1 for first, other in firsts)
     return Found(
