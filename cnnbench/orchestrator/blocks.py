@@ -30,9 +30,10 @@ FAR_SLOWER_S = 0.25
 block of a round alone, and in no more rounds than an interval takes: its verdict needs no precision, and the others do.
 bf16 that is emulated takes up to forty times as long."""
 
-BLOCKS_PER_START = 1.5
+BLOCKS_PER_START = 1.0
 """Time of a round's blocks over that of starting its workers, as far as the numbers of blocks allow. With less, most of
-a run is starting; with more, fewer rounds show what starting shifts."""
+a run is starting; with more, fewer rounds show what starting shifts. Where the start of LeNet's cells takes 0.35 s, a
+block 0.065 s, and blocks scatter by 6 % and rounds by 2.5 %, the best number of blocks is 5.6."""
 
 Tell = Callable[[str], None]
 

@@ -19,8 +19,8 @@ from cnnbench.spec import Case
 COMPILE_TIMEOUT_S = 600.0
 """Longest wait for a first call that compiles, where --timeout is shorter: max-autotune takes minutes."""
 
-EMULATED_TIMEOUT_S = 10.0
-EMULATED_WARM_S = 5.0
+EMULATED_TIMEOUT_S = 5.0
+EMULATED_WARM_S = 2.5
 """Seconds until an emulated variant must have warmed up, compiling apart, and when its warm-up ends at the latest; one
 that takes longer is given up, because it would eat the budget."""
 
