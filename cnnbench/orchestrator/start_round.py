@@ -21,8 +21,8 @@ COMPILE_TIMEOUT_S = 600.0
 
 # Seconds within which an emulated variant must have warmed up (compiling excluded), and the longest warm-up. A variant
 # that takes longer is given up, because it would use up the budget.
-EMULATED_TIMEOUT_S = 10.0
-EMULATED_WARM_S = 5.0
+EMULATED_TIMEOUT_S = 5.0
+EMULATED_WARM_S = 2.5
 
 # Failures of a model's first cell that its other variants would have as well. Running out of memory is not one of them,
 # because another variant may need less.

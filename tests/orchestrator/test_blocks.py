@@ -24,16 +24,16 @@ def cells(iteration_s: float, role: Role = "timed") -> list[RunningCell]:
     ("iteration_s", "setup_s", "rounds", "count"),
     [
         (0.01, 0.8, 0, 3),
-        (0.01, 0.8, 1, 12),  # 1.5 x 0.8 s are 15 blocks of 0.08 s
-        (0.01, 0.4, 1, 8),
+        (0.01, 1.2, 1, 12),  # 1.2 s are 15 blocks of 0.08 s
+        (0.01, 0.6, 1, 8),
         (0.01, 0.0, 1, 3),
         (0.2, 1.0, 0, 1),  # a block takes 1.6 s
         (0.2, 1.0, 3, 2),
         (0.2, 5.0, 2, 2),  # there is no interval before the third round
-        (0.2, 5.0, 3, 5),
+        (0.2, 8.0, 3, 5),
     ],
 )
-def test_blocks_take_one_and_a_half_times_what_starting_took(
+def test_blocks_take_as_long_as_starting_took(
     iteration_s: float, setup_s: float, rounds: int, count: int
 ) -> None:
     assert turn_of(cells(iteration_s), setup_s=setup_s, rounds=rounds, deadline=9.0).count == count

@@ -60,10 +60,10 @@ def test_a_variant_that_hangs_leaves_the_others(clock: Use) -> None:
     assert [s.failure for s in (eager, last, amp)] == [None, TIMED_OUT, None]
 
 
-def test_an_emulated_cell_is_given_up_after_ten_seconds(clock: Use) -> None:
+def test_an_emulated_cell_is_given_up_after_five_seconds(clock: Use) -> None:
     stage = clock(Stage(Script(), Script(), Script(ready=SILENT)))
     ((*_, amp),) = stage.measure(emulated={stage.cases[2]: EMULATED})
-    gave_up = Failure(status="unsupported", error="bf16 is emulated here; given up after 10 s of warm-up")
+    gave_up = Failure(status="unsupported", error="bf16 is emulated here; given up after 5 s of warm-up")
     assert (amp.failure, amp.outcome) == (gave_up, Outcome())
 
 
