@@ -144,11 +144,9 @@ def _decode(line: bytes, file: Path, number: int) -> Record | Run:
 
     # 0 means that the line has no version, so it is no record of any format.
     if version not in (0, FORMAT_VERSION):
-        newer = version > FORMAT_VERSION
-        way = "Upgrade: `pip install --upgrade cnnbench`." if newer else "Measure again into a new folder."
         raise UsageError(
-            f"'{file}', line {number}: record format {version}, written by {'a newer' if newer else 'an older'} "
-            f"cnnbench; this one reads format {FORMAT_VERSION}. {way}"
+            f"'{file}', line {number}: record format {version}, written by a newer cnnbench; this one reads format "
+            f"{FORMAT_VERSION}. Upgrade: `pip install --upgrade cnnbench`."
         )
 
     if problem:

@@ -103,20 +103,15 @@ def test_no_json_before_the_last_line_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", ["record", "fragment"])
-@pytest.mark.parametrize(
-    ("version", "by", "way"),
-    [(7, "a newer", "Upgrade: `pip install --upgrade cnnbench`."), (2, "an older", "Measure again into a new folder.")],
-)
-def test_another_format_is_refused(tmp_path: Path, shape: str, version: int, by: str, way: str) -> None:
-    fragment = f'{{"record":{{"format":{version},"cell":1}}}}'.encode()
-    line = to_json(replace(ONE, format=version)) if shape == "record" else fragment
+def test_another_format_is_refused(tmp_path: Path, shape: str) -> None:
+    line = to_json(replace(ONE, format=7)) if shape == "record" else b'{"record":{"format":7,"cell":1}}'
     file = tmp_path / "records.jsonl"
     file.write_bytes(line + b"\n")
     with pytest.raises(UsageError) as caught:
         load(file)
     assert str(caught.value) == (
-        f"'{file}', line 1: record format {version}, written by {by} cnnbench; this one reads format "
-        f"{FORMAT_VERSION}. {way}"
+        f"'{file}', line 1: record format 7, written by a newer cnnbench; this one reads format {FORMAT_VERSION}. "
+        "Upgrade: `pip install --upgrade cnnbench`."
     )
 
 

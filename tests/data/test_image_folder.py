@@ -114,7 +114,7 @@ def test_the_cache_cannot_be_written_into_and_batches_are_copies(pets: Path, tmp
     assert not found.train.images_NCHW.flags.writeable
     before = found.train.images_NCHW.copy()
     splits = adapted(splits_of(found, 2), View(input_shape=(3, 16, 16)), "cpu", Augmentation(flip=True))
-    for images, _ in batches(splits.train, 4, draw=torch.Generator().manual_seed(0)):
+    for images, _ in batches(splits.train, 4, augment_rng=torch.Generator().manual_seed(0)):
         images.fill_(7)
     assert (read(pets, tmp_path / "cache").train.images_NCHW == before).all()
 

@@ -33,9 +33,7 @@ def cells(iteration_s: float, role: Role = "timed") -> list[RunningCell]:
         (0.2, 8.0, 3, 5),
     ],
 )
-def test_blocks_take_as_long_as_starting_took(
-    iteration_s: float, setup_s: float, rounds: int, count: int
-) -> None:
+def test_blocks_take_as_long_as_starting_took(iteration_s: float, setup_s: float, rounds: int, count: int) -> None:
     assert turn_of(cells(iteration_s), setup_s=setup_s, rounds=rounds, deadline=9.0).count == count
 
 

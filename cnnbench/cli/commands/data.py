@@ -133,7 +133,6 @@ def _showing_progress() -> Iterator[OnProgress]:
     """Yield the callback of a display that shows how far reading is."""
     begin = time.monotonic()
     with display() as shown:
-
         # The time left follows from the share that has been read; it is unknown while that is 0.
         def on_progress(text: str, share: float) -> None:
             elapsed = time.monotonic() - begin

@@ -100,7 +100,6 @@ def _images(asked: ShowOptions, count: int, *, first: bool = False) -> tuple[str
     name = asked.what or asked.dataset or "digits"
     spec = data.find(name)
     with display() as shown:
-
         # The display says what is being read, without the time that is left.
         def on_progress(text: str, share: float) -> None:
             del share
