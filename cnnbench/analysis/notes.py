@@ -40,9 +40,9 @@ def notes_of(
     timed = [row for row in rows if row.task in TIMED and row.status == "ok"]
     if any(row.reference is None for row in timed):
         alone = dict.fromkeys(row.label() for row in timed if row.reference is None)
-        notes.append(f"No reference was measured for, so there is no speed-up of: {', '.join(alone)}.")
+        notes.append(f"No speed-up, because no reference was measured: {', '.join(alone)}.")
     if apart:
-        notes.append(f"Not measured together with the reference, so there is no speed-up of: {', '.join(apart)}.")
+        notes.append(f"No speed-up, because not measured together with the reference: {', '.join(apart)}.")
 
     # The p99 needs more passes than the p95, so this covers rows that lack either.
     if any(row.latency_p99_s is None for row in timed):

@@ -84,19 +84,23 @@ class GroupRounds:
         """Continue after the rounds in `records`, which may hold other groups too."""
         by_case = {member.case.identity(): member for member in self._members}
         took_s: dict[int, float] = {}
+        compiled_s: dict[int, float] = {}
 
-        # The record of each member spans its whole round, so any one of them tells what the round took.
+        # The record of each member spans its whole round, but only that of a compiled one tells how long it compiled.
         for record in records:
             member = by_case.get(record.case.identity())
             if member is not None:
-                took_s[record.round] = record.duration_s - sum(record.samples("compile_s"))
+                number = record.round
+                took_s[number] = max(took_s.get(number, 0.0), record.duration_s)
+                compiled_s[number] = compiled_s.get(number, 0.0) + sum(record.samples("compile_s"))
                 if record.status == "ok":
-                    member.records[record.round] = record
+                    member.records[number] = record
 
         if took_s:
-            self.rounds = max(took_s) + 1
-            self.spent_s = sum(took_s.values())
-            self.last_s = took_s[max(took_s)]
+            last = max(took_s)
+            self.rounds = last + 1
+            self.spent_s = sum(took_s[number] - compiled_s[number] for number in took_s)
+            self.last_s = took_s[last] - compiled_s[last]
 
     def add(self, record: Record) -> None:
         """Add the record of a round, if it succeeded."""
@@ -174,6 +178,8 @@ class GroupRounds:
             for cell in cells:
                 cell.close()
 
+        # Counted once more, because a cell may have failed in the blocks.
+        waited_s = sum(_not_reusable_s(cell) for cell in cells)
         self.last_s = max(0.0, time.monotonic() - begin - waited_s)
         self.spent_s += self.last_s
         self.rounds += 1

@@ -216,18 +216,22 @@ class Beside:
         started = time.time()
         self._on_progress(f"{_TEXT[piece.kind]}: {', '.join(dict.fromkeys(c.model for c in cases))}")
         workers = [self._context.host.start() for _ in cases]
-        for worker, case in zip(workers, cases, strict=True):
-            job = Job(case=case, scratch=self._context.scratch, memory_limit_bytes=limit_of(case))
-            worker.send(job)
-
-        # All workers run at once, so waiting for each in turn takes as long as the slowest of them.
         failed = False
-        for worker, case in zip(workers, cases, strict=True):
-            reply = worker.receive(timeout_of(self._context, case))
-            worker.close()
-            assert isinstance(reply, Done | Failure)
-            failed = failed or isinstance(reply, Failure)
-            self._on_record(case, started, left_of(reply, piece.without) if isinstance(reply, Done) else reply)
+        try:
+            for worker, case in zip(workers, cases, strict=True):
+                job = Job(case=case, scratch=self._context.scratch, memory_limit_bytes=limit_of(case))
+                worker.send(job)
+
+            # All workers run at once, so waiting for each in turn takes as long as the slowest of them.
+            for worker, case in zip(workers, cases, strict=True):
+                reply = worker.receive(timeout_of(self._context, case))
+                worker.close()
+                assert isinstance(reply, Done | Failure)
+                failed = failed or isinstance(reply, Failure)
+                self._on_record(case, started, left_of(reply, piece.without) if isinstance(reply, Done) else reply)
+        finally:
+            for worker in workers:
+                worker.close()
 
         # The caller adds lost time to the deadline, so that a failure does not cost the rounds anything.
         if failed:

@@ -155,7 +155,7 @@ def test_the_reference_is_what_was_asked_for(reference: str | None, expected: di
 
 def test_a_missing_reference_is_a_note() -> None:
     report = analyse([run(reference="b/amp"), record(case("a"), *timed(SIX, passes=700))])
-    assert report.notes == ("No reference was measured for, so there is no speed-up of: a eager cpu infer batch 1.",)
+    assert report.notes == ("No speed-up, because no reference was measured: a eager cpu infer batch 1.",)
 
 
 def test_sentences_tell_the_verdict_on_each_variant() -> None:

@@ -32,7 +32,7 @@ def test_cells_without_a_common_round_are_not_compared() -> None:
     apart = [replace(one, round=one.round + 9) for one in FAST]
     report = analyse([*BASE, *apart])
     assert report.rows[1].speedup is None
-    assert "Not measured together with the reference" in " ".join(report.notes)
+    assert "not measured together with the reference" in " ".join(report.notes)
 
 
 def test_rounds_of_merged_runs_are_further_rounds() -> None:

@@ -148,6 +148,7 @@ class Piece:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.closed = False
 
     def send(self, job: Job) -> None:
         self.job = job
@@ -162,7 +163,8 @@ class Piece:
         return BOOM if kind in self.world.failing else Done(outcome=COUNTED)
 
     def close(self) -> None:
-        self.world.open -= 1
+        self.world.open -= not self.closed
+        self.closed = True
 
 
 def asked(*models: str, total_s: float = 90.0, timeout_s: float = 60.0, **more: Any) -> Request:

@@ -67,6 +67,23 @@ def test_what_a_failure_took_is_told_and_not_counted(clock: Use) -> None:
     assert rounds.last_s == 1.0  # warming up and three blocks
 
 
+def test_a_sample_that_times_out_does_not_count_as_the_cost_of_a_round(clock: Use) -> None:
+    stage = clock(Stage(STEADY, Script(latencies=(SILENT,), take_s=120.0)))
+    rounds = stage.rounds()
+    stage.measure(rounds=rounds)
+    assert rounds.last_s < 3.0
+
+
+def test_a_resumed_group_does_not_count_cold_compiling(clock: Use) -> None:
+    stage = clock(Stage(STEADY, STEADY, control_workload=STEADY))
+    compiled(stage)
+    found = stage.measure(2)
+    records = [replace(recorded(one, at), duration_s=2.0) for at, seen in enumerate(found) for one in seen]
+    rounds = stage.rounds()
+    rounds.resume(records)
+    assert (rounds.last_s, rounds.spent_s) == (1.5, 3.5)  # half a second was the compiler's
+
+
 def compiled(stage: Stage) -> Case:
     stage.cases[1] = replace(stage.cases[1], variant=replace(AMP, name="compile", compile_mode="default"))
     return stage.cases[1]

@@ -13,10 +13,10 @@ FORKED = """
 import os, random, sys
 import torch
 from cnnbench.models import MODELS
-from cnnbench.timing.heap import scatter_heap
+from cnnbench.timing.heap import randomise_heap
 for _ in range(4):
     if os.fork() == 0:
-        held = scatter_heap(random.SystemRandom()) if sys.argv[1] == "scattered" else []
+        held = randomise_heap(random.SystemRandom()) if sys.argv[1] == "scattered" else []
         print(*(p.data_ptr() % 4096 for p in MODELS["lenet"].build().parameters()), flush=True)
         os._exit(0)
     os.wait()
