@@ -27,7 +27,7 @@ class Loaded:
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """The records among the items."""
+        """Return the records among the items."""
         return tuple(item for item in self.items if isinstance(item, Record))
 
 
@@ -48,7 +48,7 @@ class Store:
 
     @property
     def file(self) -> Path:
-        """The record file itself."""
+        """Return the record file itself."""
         return records_file(self.path)
 
     def load(self) -> Loaded:

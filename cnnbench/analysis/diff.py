@@ -62,7 +62,7 @@ class Change:
 
     @property
     def size(self) -> float:
-        """The size of the change: the absolute logarithm of the ratio, infinite if there is none."""
+        """Return the size of the change: the absolute logarithm of the ratio, infinite if there is none."""
         ratio = None if self.ratio is None else self.ratio.center
         return abs(math.log(ratio)) if isinstance(ratio, float) and ratio > 0 else math.inf
 

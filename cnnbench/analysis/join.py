@@ -38,12 +38,12 @@ class Cell:
 
     @property
     def measured(self) -> tuple[Record, ...]:
-        """The records of the rounds that succeeded."""
+        """Return the records of the rounds that succeeded."""
         return tuple(record for record in self.records if record.status == "ok")
 
     @property
     def broken(self) -> tuple[Record, ...]:
-        """The records of the rounds that failed."""
+        """Return the records of the rounds that failed."""
         return tuple(record for record in self.records if record.status != "ok")
 
     @property
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def warnings(self) -> tuple[RecordedWarning, ...]:
-        """The warnings of the cell: those of its rounds, one more if some rounds failed, and the `doubts`."""
+        """Return the warnings of the cell: those of its rounds, one more if some rounds failed, and the `doubts`."""
         found = dict.fromkeys(warning for record in self.records for warning in record.warnings)
         if self.status == "ok" and self.broken:
             found[_round_failed(self)] = None
@@ -75,7 +75,7 @@ class Cell:
 
     @property
     def rounds(self) -> dict[Round, Record]:
-        """The good records by file and round, in time order; records with equal keys were measured together."""
+        """Return the good records by file and round, in time order; records with equal keys were measured together."""
         return {
             (file, record.round): record
             for file, record in zip(self.files, self.records, strict=True)

@@ -70,7 +70,7 @@ class NoiseCard:
 
     @property
     def busy(self) -> str | None:
-        """What other programs took of the cores; None unless it is too much to trust latencies."""
+        """Return what other programs took of the cores; None unless it is too much to trust latencies."""
         if self.pressure_share is not None and self.pressure_share > BUSY_PRESSURE:
             return f"processes waited for a core {100 * self.pressure_share:.0f} % of the time"
         if self.steal_share is not None and self.steal_share > BUSY_STEAL:

@@ -66,7 +66,7 @@ class Report:
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """What to read before any number: that other programs used the cores, or that the run was cut short."""
+        """Return what to read before any number: that other programs used the cores, or that the run was cut short."""
         busy = None if self.noise is None else self.noise.busy
         lines = []
         if busy is not None:

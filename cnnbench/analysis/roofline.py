@@ -115,7 +115,7 @@ class Roofline:
 
     @property
     def impossible(self) -> bool:
-        """Whether the cell did more than the machine can do, so that the time must be wrong."""
+        """Return whether the cell did more than the machine can do, so that the time must be wrong."""
         return self.of_peak > ABOVE_PEAK
 
 

@@ -100,7 +100,7 @@ class Row:
 
     @property
     def wrong(self) -> bool:
-        """Whether the outputs are known to be wrong, since they failed the numerical check."""
+        """Return whether the outputs are known to be wrong, since they failed the numerical check."""
         return NUMERICS_FAILED in (self.warnings or "").split("; ")
 
     def label(self) -> str:

@@ -27,7 +27,7 @@ class Warned:
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """The rows that the warnings are about, each once."""
+        """Return the rows that the warnings are about, each once."""
         return tuple(dict.fromkeys(row for _, rows in self.facts for row in rows))
 
     def in_short(self) -> str:

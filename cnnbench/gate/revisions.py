@@ -36,7 +36,7 @@ class Revision:
 
     @property
     def tag(self) -> str:
-        """The short text that tells the revision from others."""
+        """Return the short text that tells the revision from others."""
         return "working-tree" if self.commit is None else self.commit[:SHORT]
 
 

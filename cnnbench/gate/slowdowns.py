@@ -58,7 +58,7 @@ class SideComparison:
 
     @property
     def suspect(self) -> bool:
-        """Whether the cell must be measured once more."""
+        """Return whether the cell must be measured once more."""
         return self.slow or self.broken is not None
 
 

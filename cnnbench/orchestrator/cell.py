@@ -38,7 +38,7 @@ class RunningCell:
 
     @property
     def alive(self) -> bool:
-        """Whether the cell still takes part."""
+        """Return whether the cell still takes part."""
         return self.failure is None
 
     def start(self) -> None:

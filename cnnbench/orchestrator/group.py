@@ -56,7 +56,7 @@ class Member:
 
     @property
     def compiled(self) -> bool:
-        """Whether a start compiles, or at least loads what was compiled."""
+        """Return whether a start compiles, or at least loads what was compiled."""
         return bool(self.case.variant.compile_mode) and self.case.role != "control_workload"
 
 
@@ -119,28 +119,28 @@ class GroupRounds:
 
     @property
     def fewest(self) -> int:
-        """The fewest rounds of any cell that still takes part."""
+        """Return the fewest rounds of any cell that still takes part."""
         alive = [m for m in self._members if m.case.role in ("timed", "lineup") and m.out is None]
         return min((len(m.records) for m in alive), default=self.rounds)
 
     @property
     def device(self) -> Device:
-        """Where the cells of the group run."""
+        """Return where the cells of the group run."""
         return self.group.cases[0].device
 
     @property
     def lines_up(self) -> bool:
-        """Whether this is a line-up, from which no row is made."""
+        """Return whether this is a line-up, from which no row is made."""
         return self.group.cases[0].role == "lineup"
 
     @property
     def missing(self) -> bool:
-        """Whether a cell was not measured yet, but still can be."""
+        """Return whether a cell was not measured yet, but still can be."""
         return any(not m.records and m.out is None for m in self._members if m.case.role in ("timed", "lineup"))
 
     @property
     def never_begun(self) -> list[Case]:
-        """The timed cells whose turn never came, such as compiled ones if there was time for one round only."""
+        """Return the timed cells whose turn never came, such as compiled ones if there was time for one round only."""
         left = [m for m in self._members if m.case.role == "timed" and m.out is None]
         return [m.case for m in left if not m.records and not m.called]
 

@@ -63,7 +63,7 @@ class Piece:
 
     @property
     def needed(self) -> bool:
-        """Whether a row cannot be trusted without it, so that it is done however little time there is."""
+        """Return whether a row cannot be trusted without it, so that it is done however little time there is."""
         return self.kind in _NEEDED
 
 

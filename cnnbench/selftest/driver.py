@@ -23,7 +23,7 @@ class Task:
 
     @property
     def label(self) -> str:
-        """The experiment, the part and the load, for progress lines."""
+        """Return the experiment, the part and the load, for progress lines."""
         return " ".join(filter(None, (self.experiment.id, self.part, "with bursts" if self.load == "burst" else "")))
 
     def is_of(self, figure: Figure) -> bool:

@@ -26,7 +26,7 @@ class Setting:
 
     @property
     def full(self) -> bool:
-        """Whether the experiment has its full length."""
+        """Return whether the experiment has its full length."""
         return self.form == "full"
 
 
@@ -59,7 +59,7 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the bound held; None if it was not measured."""
+        """Return whether the bound held; None if it was not measured."""
         return self.found.holds
 
 

@@ -68,7 +68,7 @@ class Effect:
 
     @property
     def minimum_detectable(self) -> float | None:
-        """The smallest relative difference that a run of this precision detects four times in five."""
+        """Return the smallest relative difference that a run of this precision detects four times in five."""
         return None if self.half_width is None else math.expm1(DETECTABLE * self.half_width)
 
 

@@ -37,7 +37,7 @@ class HasOutcome(Protocol):
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome."""
+        """Return the outcome."""
 
     @property
     def failure(self) -> Failure | None:
