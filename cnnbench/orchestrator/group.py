@@ -110,7 +110,7 @@ class GroupRounds:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to measure: no cell is alive, or none has another one to be compared with."""
+        """Return whether nothing is left to measure: no cell is alive, or none has another one to be compared with."""
         alive = [m for m in self._members if m.case.role in ("timed", "lineup") and m.out is None]
         if self.lines_up:
             return len(alive) < 2  # noqa: PLR2004  # a single model has nothing to be compared with
