@@ -72,7 +72,8 @@ def turn_of(cells: Sequence[RunningCell], *, setup_s: float, rounds: int, deadli
 
 def far_slower(cell: RunningCell, reference: RunningCell) -> bool:
     """Return whether a cell is so much slower than its `reference` that a few samples show it."""
-    if cell.case.role != "timed":
+    # A reference that did not start says nothing about the others.
+    if cell.case.role != "timed" or reference.ready is None:
         return False
     return _sample_s(cell) >= max(FAR_SLOWER * _sample_s(reference), FAR_SLOWER_S)
 

@@ -59,26 +59,18 @@ class Paper(io.StringIO):
         return super().write(text)
 
 
-def test_the_clock_ticks_over_the_start_of_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("now", "shown"), [(107.0, "0:07 / 1:00"), (165.0, "1:05 / 1:05")], ids=["within", "past"])
+def test_the_clock_ticks_over_the_start_of_the_last_line(
+    now: float, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cnnbench.app.progress.TICK_S", 0.001)
-    monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: 107.0)
+    monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: now)
     paper = Paper()
     ticker = _Ticker(paper, 100.0)
     ticker.total_s = 60.0
     with ticker:
         assert paper.enough.wait(10.0)
-    assert paper.getvalue() == "\r0:07 / 1:00" * paper.times
-
-
-def test_a_clock_past_its_whole_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnbench.app.progress.TICK_S", 0.001)
-    monkeypatch.setattr("cnnbench.app.progress.time.monotonic", lambda: 165.0)
-    paper = Paper()
-    ticker = _Ticker(paper, 100.0)
-    ticker.total_s = 60.0
-    with ticker:
-        assert paper.enough.wait(10.0)
-    assert paper.getvalue() == "\r1:05 / 1:05" * paper.times
+    assert paper.getvalue() == f"\r{shown}" * paper.times
 
 
 def test_the_clock_stands_while_something_is_drawn_and_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from cnnbench.machine import Counters
+from cnnbench.orchestrator.blocks import far_slower
+from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.orchestrator.group import FEWEST_COMPILED, GroupRounds
 from cnnbench.record import Measurement
 from cnnbench.spec import Case
 from cnnbench.stats import NO_PRIOR, Prior
 from cnnbench.workers.messages import Failure
-from tests.factories import AMP, case
+from tests.factories import AMP, LAST, case
 from tests.orchestrator.fakes import BOOM, NOTHING_COUNTED, READY, SILENT, Script, Stage, Use, recorded, sample
 
 STEADY = Script()
@@ -123,6 +125,13 @@ def test_what_is_far_slower_than_its_reference_gives_one_sample_in_three_rounds(
     assert [len(m.samples) for m in slow[0] if m.quantity == "latency_s"] == [1]
     assert rounds.fewest == 3
     assert rounds.finished(NO_PRIOR)  # how precisely it is known does not matter
+
+
+def test_a_reference_that_did_not_start_makes_no_cell_far_slower() -> None:
+    slow, quick = replace(READY, iteration_s=0.1), replace(READY, iteration_s=0.02)  # samples of 0.4 and 0.08 s
+    cell = RunningCell(case=case("net", LAST), ready=slow)
+    assert far_slower(cell, RunningCell(case=case("net"), ready=quick))
+    assert not far_slower(cell, RunningCell(case=case("net"), failure=BOOM))
 
 
 def test_the_fewest_rounds_are_those_of_the_cell_that_joined_last(clock: Use) -> None:

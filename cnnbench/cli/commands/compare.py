@@ -101,6 +101,7 @@ def command(names: tuple[str, ...], **given: Any) -> int:
         seed=given["seed"] or 0,
         budget=budget(given["budget"] or DEFAULT_BUDGET_S, given["timeout"]),
     )
+
     return execute(request, given)
 
 
