@@ -122,8 +122,8 @@ def small(options: argparse.Namespace) -> tuple[str, ...]:
 
 def whole(options: argparse.Namespace, _: Path) -> Found:
     """Do a run of the mode `compare` or `bench`, and return what its records and its report say."""
-    on_record = options.on_record or options.output.with_suffix(".runs")
-    folder = on_record / f"{options.what}-{datetime.now():%Y%m%dT%H%M%S}"
+    kept = options.keep or options.output.with_suffix(".runs")
+    folder = kept / f"{options.what}-{datetime.now():%Y%m%dT%H%M%S}"
     begin = time.time()
     done = called(THREE if options.what == "compare" else QUICK, folder)
     took_s = time.time() - begin
