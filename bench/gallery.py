@@ -42,7 +42,7 @@ def cnnbench(*words: str) -> None:
         sys.exit(done.returncode)
 
 
-def has(name: str) -> bool:
+def has_dataset(name: str) -> bool:
     return data.find(name).look(data.places(None)) is not None
 
 
@@ -126,7 +126,7 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
                 file="predictions-colours",
             ),
         ]
-    if has("cats_dogs"):
+    if has_dataset("cats_dogs"):
         words = ("samples", "cats_dogs", "--count", "16")
         found.append(
             Shot(title="Photographs", says="Resized and cut as models see them.", words=words, file="photographs")
@@ -180,7 +180,7 @@ def main() -> None:
     folder = parser.parse_args().output
     into = folder / "gallery"
     into.mkdir(parents=True, exist_ok=True)
-    dataset = "mnist" if has("mnist") else "digits"
+    dataset = "mnist" if has_dataset("mnist") else "digits"
     if dataset != "mnist":
         print(f"MNIST is not where {ENVIRONMENT} says: digits stand in for it.")
     with tempfile.TemporaryDirectory() as scratch:
@@ -191,7 +191,7 @@ def main() -> None:
             *("--log-every", "100" if dataset == "mnist" else "20", "--output", str(digits)),
         )
         colours = None
-        if has("cifar10"):
+        if has_dataset("cifar10"):
             colours = runs / "colours"
             cnnbench("train", "cifar_cnn", "--dataset", "cifar10", "--recipe", "fast", "--output", str(colours))
         made = shots(dataset, digits, colours)

@@ -72,7 +72,7 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *identity, *words], cwd=folder, check=True)
 
 
-def called(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_module(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -81,16 +81,16 @@ def called(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def gate(options: argparse.Namespace, repo: Path, scratch: Path) -> dict[str, object]:
     head = "change" if options.percent else "main"
     line = ["gate", "main", head, "--models", "net.py:make", "--input-shape", "3x32x32", "--budget", options.budget]
-    return judged(called(repo, "cnnbench", *line, "--format", "json", "--output", str(scratch / "run")))
+    return read_verdict(run_module(repo, "cnnbench", *line, "--format", "json", "--output", str(scratch / "run")))
 
 
 def default(options: argparse.Namespace, repo: Path, scratch: Path) -> dict[str, object]:
     del repo
     line = ["gate", "HEAD", "HEAD", "--budget", options.budget, "--format", "json", "--output", str(scratch / "run")]
-    return judged(called(ROOT, "cnnbench", *line))
+    return read_verdict(run_module(ROOT, "cnnbench", *line))
 
 
-def judged(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def read_verdict(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     if done.returncode not in (0, 1):
         sys.exit(f"{' '.join(done.args)} ended with {done.returncode}:\n{done.stderr}")
     found = json.loads(done.stdout)
@@ -99,7 +99,7 @@ def judged(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     return {"verdict": found["verdict"], "exit": done.returncode, "cells": cells}
 
 
-def today(options: argparse.Namespace, repo: Path, scratch: Path) -> dict[str, object]:
+def run_pytest_benchmark(options: argparse.Namespace, repo: Path, scratch: Path) -> dict[str, object]:
     medians: list[float] = []
     storage = ["--benchmark-storage", f"file://{scratch / 'benchmarks'}", "-p", "no:cacheprovider"]
     for branch in ("main", "change" if options.percent else "main"):
@@ -107,7 +107,7 @@ def today(options: argparse.Namespace, repo: Path, scratch: Path) -> dict[str, o
         file = scratch / f"{len(medians)}.json"
         second = ["--benchmark-compare=0001", "--benchmark-compare-fail=median:5%"] if medians else []
         line = ["test_net.py", "--benchmark-only", "--benchmark-autosave", f"--benchmark-json={file}"]
-        done = called(repo, "pytest", *line, *storage, *second)
+        done = run_module(repo, "pytest", *line, *storage, *second)
         said = done.stdout + done.stderr
         if not file.exists():
             sys.exit(f"pytest ended with {done.returncode}:\n{said}")
@@ -116,7 +116,7 @@ def today(options: argparse.Namespace, repo: Path, scratch: Path) -> dict[str, o
 
 
 def measure(options: argparse.Namespace) -> None:
-    action = {"gate": gate, "default": default, "today": today}[options.what]
+    action = {"gate": gate, "default": default, "today": run_pytest_benchmark}[options.what]
     done = len(options.output.read_text(encoding="utf-8").splitlines()) if options.output.exists() else 0
     for at in range(done, options.runs):
         with tempfile.TemporaryDirectory() as folder:

@@ -136,7 +136,7 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
             reading_s=ready.reading_s,
             **{"compile_s" if case.variant.compile_mode else "first_call_s": ready.first_call_s},
         )
-        with as_compiled(case):
+        with forbid_recompiles(case):
             benchmark.pedantic(
                 work.repeat,
                 args=(1,),
@@ -182,13 +182,13 @@ def mode(case: Case, prepared: Prepared) -> Iterator[None]:
         yield
 
 
-def as_compiled(case: Case) -> AbstractContextManager[object]:
+def forbid_recompiles(case: Case) -> AbstractContextManager[object]:
     """Return what to time inside of: a cell that compiles once more while it is timed fails."""
     if not case.variant.compile_mode:
         return nullcontext()
-    from cnnbench.inspection.compile_stats import no_recompiles
+    from cnnbench.inspection.compile_stats import forbid_recompiles
 
-    return no_recompiles()
+    return forbid_recompiles()
 
 
 @pytest.fixture(autouse=True)

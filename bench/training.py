@@ -37,17 +37,17 @@ from torchvision import transforms
 
 from cnnbench import data, machine
 from cnnbench.clock import wall_clock
-from cnnbench.data.batches import Splits, adapt, adapted, batch_count, batches, view_for
+from cnnbench.data.batches import Splits, adapt, adapt_splits, batch_count, batches, view_for
 from cnnbench.inspection.environment import probe
 from cnnbench.models import MODELS
 from cnnbench.spec import Recipe
-from cnnbench.training.dataset_view import augmentation_of, wanted
+from cnnbench.training.dataset_view import augmentation_of, load_dataset
 from cnnbench.training.evaluate import score
 from cnnbench.training.loop import fit
 from cnnbench.training.pool_before_relu import pool_first
 from cnnbench.training.recipes import recipe_for
 from cnnbench.training.step import Trainer, optimizer_for
-from cnnbench.variants import parse_variant, prepare, with_more
+from cnnbench.variants import extend_variant, parse_variant, prepare
 
 RECIPES = ("perceptron", "one_conv", "multilayer_cnn", "digit_cnn", "simple_cnn", "lenet", "cifar_cnn")
 WAYS = ("ours", "ours_channels_last", "theirs", "floor")
@@ -137,7 +137,7 @@ def ours(name: str, recipe: Recipe, prepared: Splits, *, channels_last: bool) ->
     # validation is not timed: one batch of it is enough here
     small = Splits(train=prepared.train, val=prepared.val.part(slice(100)), test=prepared.test)
     fitted = fit(model, small, recipe, epochs=1, seed=0, clock=wall_clock(), prepared=prepared_model)
-    return fitted.by_epoch("epoch_s")[0]
+    return fitted.values_by_epoch("epoch_s")[0]
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -148,9 +148,9 @@ def measure(options: argparse.Namespace) -> None:
             recipe = spec.recipe
             assert recipe is not None
             dataset = data.find(recipe.dataset)
-            shown = wanted(spec, dataset, data_dir=options.data_dir)
+            shown = load_dataset(spec, dataset, data_dir=options.data_dir)
             splits = shown.splits
-            prepared = adapted(splits, shown.view, "cpu", augmentation_of(recipe, dataset))
+            prepared = adapt_splits(splits, shown.view, "cpu", augmentation_of(recipe, dataset))
             warm_up(name, recipe, prepared)
             ways: list[tuple[str, Callable[[], float]]] = [
                 ("ours", lambda: ours(name, recipe, prepared, channels_last=False)),  # noqa: B023  # called in this turn
@@ -185,15 +185,15 @@ def measure_fast(options: argparse.Namespace) -> None:
         spec = MODELS[name]
         assert spec.recipe is not None
         dataset = data.find(spec.recipe.dataset)
-        shown = wanted(spec, dataset, data_dir=options.data_dir)
+        shown = load_dataset(spec, dataset, data_dir=options.data_dir)
         recipe = replace(recipe_for(spec, dataset, "fast"), **{key: json.loads(text) for key, text in changes.items()})
         splits = held_out(shown.splits) if options.held_out else shown.splits
         found: dict[str, object] = {"model": name, "held_out": options.held_out, "recipe": asdict(recipe)}
         if not options.held_out:
             spent_s, top1 = theirs(name, spec.recipe, splits, epochs=spec.recipe.epochs, scores=True)
             found |= {"theirs_s": round(spent_s, 2), "theirs_top1": top1}
-        prepared = adapted(splits, shown.view, "cpu", augmentation_of(recipe, dataset))
-        runs = [to_the_end(name, recipe, prepared, seed) for seed in range(options.seeds)]
+        prepared = adapt_splits(splits, shown.view, "cpu", augmentation_of(recipe, dataset))
+        runs = [train_to_end(name, recipe, prepared, seed) for seed in range(options.seeds)]
         found |= {"ours_s": [round(spent_s, 2) for spent_s, _ in runs], "ours_top1": [top1 for _, top1 in runs]}
         print(found, flush=True)
         with options.output.open("a", encoding="utf-8") as out:
@@ -206,7 +206,7 @@ def held_out(splits: Splits) -> Splits:
     return Splits(train=splits.train.part(slice(count)), val=rest, test=rest)
 
 
-def to_the_end(name: str, recipe: Recipe, splits: Splits, seed: int) -> tuple[float, float]:
+def train_to_end(name: str, recipe: Recipe, splits: Splits, seed: int) -> tuple[float, float]:
     """Return the seconds of a fast training and the test after it, and the share that is right."""
     # validation after every epoch is for people to look at: one batch of it is enough here
     small = Splits(train=splits.train, val=splits.val.part(slice(100)), test=splits.test)
@@ -216,7 +216,7 @@ def to_the_end(name: str, recipe: Recipe, splits: Splits, seed: int) -> tuple[fl
     pool_first(model, next(batches(splits.train, 1))[0])
     eager = parse_variant("eager", device="cpu", threads=torch.get_num_threads())
     more = {"channels_last": recipe.channels_last, "amp": recipe.amp}
-    variant = with_more(eager, **more, device="cpu", environment=probe())
+    variant = extend_variant(eager, **more, device="cpu", environment=probe())
     prepared = prepare(model, variant, "cpu")
     fit(model, small, recipe, epochs=recipe.epochs, seed=seed, clock=wall_clock(), prepared=prepared)
     top1 = score(model, splits.test).top1

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from trust_runs import Found, counted, deviation, first_table_s, lines_of, said, spread_of
+from trust_runs import Found, deviation, first_table_s, lines_of, said, spread_of, tally
 
 from cnnbench.analysis import analyse
 from cnnbench.record import Record
@@ -74,7 +74,7 @@ def same():
 """One convolution more of a hundred is 1 % more work. A wait would be no known slowdown: it leaves caches colder."""
 
 
-def called(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run_cnnbench(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cnnbench", *arguments, "--format", "csv", "--output", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, INVALID):
@@ -84,10 +84,10 @@ def called(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProces
 
 def rows_of(*arguments: str) -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
-        return list(csv.DictReader(called(("compare", *arguments), Path(folder)).stdout.splitlines()))
+        return list(csv.DictReader(run_cnnbench(("compare", *arguments), Path(folder)).stdout.splitlines()))
 
 
-def shown(row: dict[str, str]) -> Found:
+def row_values(row: dict[str, str]) -> Found:
     if row["status"] != "ok":  # such as a machine whose cores were given to others
         return {"verdict": row["status"], "error": row["error"]}
     names = ("speedup", "speedup_low", "speedup_high", "minimum_detectable_effect", "rounds")
@@ -102,37 +102,37 @@ def timer_s(variant: str) -> float:
 
 def spread(_: argparse.Namespace, __: Path) -> Found:
     rows = rows_of("resnet18", "--variants", "eager,channels_last", "--budget", "60s")
-    ours = shown(next(row for row in rows if row["variant"] == "channels_last"))
+    ours = row_values(next(row for row in rows if row["variant"] == "channels_last"))
     return {**ours, "timer_speedup": timer_s("eager") / timer_s("channels_last")}
 
 
 def same(options: argparse.Namespace, file: Path) -> Found:
-    rows = rows_of(f"{file}:same", "--reference", "lenet", "--variants", "eager", *small(options))
-    return shown(next(row for row in rows if row["model"] != "lenet"))
+    rows = rows_of(f"{file}:same", "--reference", "lenet", "--variants", "eager", *small_options(options))
+    return row_values(next(row for row in rows if row["model"] != "lenet"))
 
 
 def slower(options: argparse.Namespace, file: Path) -> Found:
-    rows = rows_of(f"{file}:slowed", "--reference", f"{file}:plain", "--variants", "eager", *small(options))
-    return shown(next(row for row in rows if row["model"].endswith("slowed")))
+    rows = rows_of(f"{file}:slowed", "--reference", f"{file}:plain", "--variants", "eager", *small_options(options))
+    return row_values(next(row for row in rows if row["model"].endswith("slowed")))
 
 
-def small(options: argparse.Namespace) -> tuple[str, ...]:
+def small_options(options: argparse.Namespace) -> tuple[str, ...]:
     return "--input-shape", "3x32x32", "--budget", options.budget
 
 
-def whole(options: argparse.Namespace, _: Path) -> Found:
+def run_mode(options: argparse.Namespace, _: Path) -> Found:
     """Do a run of the mode `compare` or `bench`, and return what its records and its report say."""
     kept = options.keep or options.output.with_suffix(".runs")
     folder = kept / f"{options.what}-{datetime.now():%Y%m%dT%H%M%S}"
     begin = time.time()
-    done = called(THREE if options.what == "compare" else QUICK, folder)
+    done = run_cnnbench(THREE if options.what == "compare" else QUICK, folder)
     took_s = time.time() - begin
     items = load(folder).items
     first_s = first_table_s((item for item in items if isinstance(item, Record)), begin)
     return {"exit": done.returncode, "took_s": round(took_s, 1), "first_table_s": first_s, **said(analyse(items))}
 
 
-ACTIONS = {"spread": spread, "same": same, "slower": slower, "compare": whole, "bench": whole}
+ACTIONS = {"spread": spread, "same": same, "slower": slower, "compare": run_mode, "bench": run_mode}
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -160,7 +160,7 @@ def summary(files: Iterable[Path]) -> None:
 def lines_of_one(runs: Sequence[Found]) -> list[str]:
     """Return the summary of runs of which one ratio is kept."""
     wall_s = statistics.median(run["wall_s"] for run in runs)
-    lines = [f"{wall_s:.0f} s each: {counted(run['verdict'] for run in runs)}"]
+    lines = [f"{wall_s:.0f} s each: {tally(run['verdict'] for run in runs)}"]
     ours = [run["speedup"] for run in runs if run.get("speedup") is not None]
     lines.append(f"ours  {spread_of(ours)}")
     if "timer_speedup" in runs[0]:

@@ -74,23 +74,23 @@ def lines_of(runs: Sequence[Found]) -> list[str]:
         f"first table after {range_of([run['first_table_s'] for run in runs])} s",
         f"end after {range_of([run['took_s'] for run in runs])} s",
         f"busy headline in {sum(run['busy'] is not None for run in runs)} runs",
-        f"rows: {counted(row['status'] for row in rows)}; {sum(bool(row['warnings']) for row in rows)} with a warning",
-        f"verdicts: {counted(row['verdict'] for row in judged)}",
+        f"rows: {tally(row['status'] for row in rows)}; {sum(bool(row['warnings']) for row in rows)} with a warning",
+        f"verdicts: {tally(row['verdict'] for row in judged)}",
         f"beyond {LARGE:.0%}: {len(large)}, {sum(row['verdict'] == UNDECIDED for row in large)} of them {UNDECIDED}",
         f"A/A: {sum(aa_control['excludes'] for aa_control in aa_controls)} of {len(aa_controls)} exclude 1",
     ]
     if shares:
         lines.append(f"inside passes {range_of([100 * share for share in shares])} % of the time, compiling apart")
-    lines += [line_of(name, own) for name, own in by("row", judged).items()]
-    lines += [line_of(f"fastest / {name}", own) for name, own in by("model", ranked(runs)).items()]
-    return lines + [line_of(f"A/A {name}", own) for name, own in by("row", aa_controls).items()]
+    lines += [line_of(name, own) for name, own in group_by("row", judged).items()]
+    lines += [line_of(f"fastest / {name}", own) for name, own in group_by("model", ranked(runs)).items()]
+    return lines + [line_of(f"A/A {name}", own) for name, own in group_by("row", aa_controls).items()]
 
 
 def ranked(runs: Sequence[Found]) -> list[Found]:
     return [one for run in runs for one in run["lineups"] if one["ratio"] is not None]
 
 
-def by(name: str, found: Iterable[Found]) -> dict[str, list[Found]]:
+def group_by(name: str, found: Iterable[Found]) -> dict[str, list[Found]]:
     grouped: dict[str, list[Found]] = {}
     for one in found:
         grouped.setdefault(one[name], []).append(one)
@@ -104,11 +104,11 @@ def line_of(name: str, found: Sequence[Found]) -> str:
     parts = [spread_of([center for center, _, _ in ratios])]
     parts.append(f"half-width {range_of(halves)} %" if halves else "no interval")
     if "rounds" in found[0]:
-        parts += [f"rounds {range_of([one['rounds'] or 0 for one in found])}", counted(one["verdict"] for one in found)]
+        parts += [f"rounds {range_of([one['rounds'] or 0 for one in found])}", tally(one["verdict"] for one in found)]
     return f"{name}: {'; '.join(parts)}"
 
 
-def counted(words: Iterable[str]) -> str:
+def tally(words: Iterable[str]) -> str:
     counts: dict[str, int] = {}
     for word in words:
         counts[word] = counts.get(word, 0) + 1

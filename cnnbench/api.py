@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from cnnbench.analysis import Report
-from cnnbench.app.prepare import DEFAULT_BUDGET_S, Options, budget, canonical, check, tell_cut_threads
+from cnnbench.app.prepare import DEFAULT_BUDGET_S, Options, budget, canonical_request, check, tell_cut_threads
 from cnnbench.app.session import measure
 from cnnbench.report.terminal import to_table
 from cnnbench.report.text.table import html_table
@@ -66,7 +66,7 @@ def compare(
     # A string is a sequence too, and each of its letters would be taken for a name.
     for name, given in (("models", models), ("variants", variants), ("tasks", tasks)):
         if isinstance(given, str):
-            raise UsageError(f"'{given}' is a string where {name} must be a list. Write ['{given}'].")
+            raise UsageError(f"{name} must be a list, not the string '{given}'. Write ['{given}'].")
 
     request = Request(
         title=f"compare {' '.join(models)}",
@@ -85,33 +85,33 @@ def compare(
     )
 
     if output is not None:
-        return _measured(request, Options(command=command, output=Path(output), delta=delta))
+        return _measure_request(request, Options(command=command, output=Path(output), delta=delta))
 
     with tempfile.TemporaryDirectory(prefix="cnnbench-") as folder:
-        return _measured(request, Options(command=command, output=Path(folder), delta=delta))
+        return _measure_request(request, Options(command=command, output=Path(folder), delta=delta))
 
 
 def _call(given: Mapping[str, object]) -> str:
     """Return the Python call of `compare` with the arguments `given`; arguments at their default are left out."""
     texts = []
     for name, parameter in signature(compare).parameters.items():
-        value = _plain(given[name])
+        value = _plain_value(given[name])
         if parameter.default is Parameter.empty:
             texts.append(repr(value))
-        elif value != _plain(parameter.default):
+        elif value != _plain_value(parameter.default):
             texts.append(f"{name}={value!r}")
     return f"cnnbench.compare({', '.join(texts)})"
 
 
-def _plain(value: object) -> object:
+def _plain_value(value: object) -> object:
     """Return a list for a list or tuple and a string for a path, so that equal arguments are written alike."""
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
-def _measured(request: Request, options: Options) -> PrintableReport:
-    request = canonical(request)
+def _measure_request(request: Request, options: Options) -> PrintableReport:
+    request = canonical_request(request)
     check(request, options)
     tell_cut_threads(request)
     measured = measure(request, options)

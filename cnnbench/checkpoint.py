@@ -90,14 +90,14 @@ def load(path: Path) -> CheckpointInfo:
     # Other programs write safetensors files too; they hold weights, but not this description.
     if _KEY not in metadata:
         raise UsageError(
-            f"{path} is a safetensors file, but does not say which model it is for: cnnbench did not write it. "
+            f"{path} is a safetensors file that cnnbench did not write, so it does not name its model. "
             "Name the model, and give the file as its weights."
         )
 
     try:
         return msgspec.json.decode(metadata[_KEY], type=CheckpointInfo)
     except msgspec.MsgspecError as error:
-        raise UsageError(f"{path}: what the checkpoint says about itself cannot be read: {error}.") from error
+        raise UsageError(f"The metadata of the checkpoint {path} cannot be read: {error}.") from error
 
 
 def _check_exists(path: Path) -> None:

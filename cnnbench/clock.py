@@ -42,13 +42,13 @@ class Clock:
     device_span: Span | None = None
 
 
-def _done() -> None:
+def _do_nothing() -> None:
     return None
 
 
 def wall_clock() -> Clock:
     """Return the clock for devices that finish an operation before it returns."""
-    return Clock(now_ns=time.perf_counter_ns, synchronize=_done, asynchronous=False)
+    return Clock(now_ns=time.perf_counter_ns, synchronize=_do_nothing, asynchronous=False)
 
 
 def cuda_clock() -> Clock:

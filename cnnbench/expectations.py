@@ -74,7 +74,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     models: dict[str, Expectation] = {}
 
 
-def minor(version: str) -> str:
+def minor_version(version: str) -> str:
     """Return the major and minor version of torch, such as "2.15" for "2.15.0+cpu"; return other texts unchanged."""
     found = _TORCH.match(version)
     return f"{found[1]}.{found[2]}" if found else version
@@ -117,7 +117,7 @@ def load(file: Path) -> tuple[str, Mapping[str, Expectation]]:
         raise UsageError(f"Cannot read '{file}': {error.strerror}.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(
-            f"'{file}' is no file of expectations: {error}. Restore it, or delete it and make it anew with --accept."
+            f"'{file}' is not a file of expectations: {error}. Restore it, or delete it and create it with --accept."
         ) from error
 
     return found.torch, found.models
@@ -133,9 +133,9 @@ def save(file: Path, torch: str, entries: Mapping[str, Expectation]) -> None:
     """
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else _HEAD.format(format=FORMAT, torch=_string(torch))
-        _replace(file, _spliced(text, entries))
+        _replace(file, _splice(text, entries))
     except OSError as error:
-        raise CnnbenchError(f"Cannot write '{file}': {error.strerror}. It is as it was.") from error
+        raise CnnbenchError(f"Cannot write '{file}': {error.strerror}. The file is unchanged.") from error
 
 
 def _replace(file: Path, text: str) -> None:
@@ -159,7 +159,7 @@ def _replace(file: Path, text: str) -> None:
         raise
 
 
-def _spliced(text: str, entries: Mapping[str, Expectation]) -> str:
+def _splice(text: str, entries: Mapping[str, Expectation]) -> str:
     """Return the file's `text` with `entries` in their places; new entries follow at the end."""
     # Cut the text into the head, whose name is empty, and one block of lines for each entry.
     blocks: list[tuple[str, list[str]]] = [("", [])]

@@ -205,7 +205,7 @@ def _mean_clock() -> float | None:
     return float(found.current) * 1e6 if found and found.current else None
 
 
-def between(before: Counters, after: Counters) -> Noise:
+def noise_between(before: Counters, after: Counters) -> Noise:
     """Return the noise between two readings.
 
     Stolen time is a share of all cores' time, pressure a share of the time that passed. The load is that of the later

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from cnnbench.quantity import compared
+from cnnbench.quantity import compared_times
 from cnnbench.record import Measurement, Record
 
 K = TypeVar("K")
@@ -15,7 +15,7 @@ K = TypeVar("K")
 Pair = tuple[float, float]
 
 
-def kept(record: Record, quantity: str) -> Iterator[tuple[int | None, float]]:
+def kept_samples(record: Record, quantity: str) -> Iterator[tuple[int | None, float]]:
     """Yield (block, value) of each sample that was not rejected; the block is None for a quantity seen once.
 
     A block that is rejected for the latency is rejected for everything that was timed in it.
@@ -26,7 +26,7 @@ def kept(record: Record, quantity: str) -> Iterator[tuple[int | None, float]]:
 
     # Positions differ between quantities, because some lack a block, so rejected samples are matched by block.
     latency = record.find("latency_s")
-    rejected_blocks = {block for block, _ in _rejected(latency)} if latency else set()
+    rejected_blocks = {block for block, _ in _rejected_samples(latency)} if latency else set()
     own = set(found.rejected)
     for at, value in enumerate(found.samples):
         block = found.blocks[at] if at < len(found.blocks) else None
@@ -34,7 +34,7 @@ def kept(record: Record, quantity: str) -> Iterator[tuple[int | None, float]]:
             yield block, value
 
 
-def _rejected(measurement: Measurement) -> Iterator[tuple[int, float]]:
+def _rejected_samples(measurement: Measurement) -> Iterator[tuple[int, float]]:
     for at in measurement.rejected:
         if at < len(measurement.blocks):
             yield measurement.blocks[at], measurement.samples[at]
@@ -46,7 +46,7 @@ def pairs_by_round(base: Mapping[K, Record], own: Mapping[K, Record]) -> list[li
     `base` and `own` hold the successful records of each cell by round, in time order. `quantity.COMPARED` says which
     time of a sample is compared; it is the same in all rounds.
     """
-    one, two = compared(lambda q: _placed(base, q), lambda q: _placed(own, q))
+    one, two = compared_times(lambda q: _samples_by_block(base, q), lambda q: _samples_by_block(own, q))
     return [
         [(one[at, block], two[at, block]) for block in sorted(b for r, b in one if r == at and (r, b) in two)]
         for at in base
@@ -61,14 +61,14 @@ def differences(pairs: Sequence[Sequence[Pair]]) -> list[list[float]]:
 
 def latencies_by_round(records: Mapping[K, Record]) -> list[list[float]]:
     """Return ln of the latencies in seconds, by round."""
-    return [[math.log(value) for _, value in kept(record, "latency_s")] for record in records.values()]
+    return [[math.log(value) for _, value in kept_samples(record, "latency_s")] for record in records.values()]
 
 
-def _placed(records: Mapping[K, Record], quantity: str) -> dict[tuple[K, int], float]:
+def _samples_by_block(records: Mapping[K, Record], quantity: str) -> dict[tuple[K, int], float]:
     """Return the samples of `quantity` by round and block."""
     return {
         (at, block): value
         for at, record in records.items()
-        for block, value in kept(record, quantity)
+        for block, value in kept_samples(record, quantity)
         if block is not None
     }

@@ -107,7 +107,7 @@ def find_plan(name: str) -> PlanFile:
     plans = list_plans()
     path = plans.get(name, Path(name))
     if not path.is_file():
-        raise unknown_name("plan", name, plans, "A plan file's path may be given as well.")
+        raise unknown_name("plan", name, plans, "You can also give the path of a plan file.")
     return read_plan(path)
 
 
@@ -118,12 +118,12 @@ def read_plan(path: Path) -> PlanFile:
         UsageError: the file cannot be read, is not TOML, or has a wrong field.
     """
     try:
-        return _with_checked_times(msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PlanFile))
+        return _check_times(msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PlanFile))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"'{path}' is not a plan: {error}. 'bench/plans/quick.toml' is an example.") from error
 
 
-def _with_checked_times(plan: PlanFile) -> PlanFile:
+def _check_times(plan: PlanFile) -> PlanFile:
     # The types only say that times are strings; a wrong one is reported in the form of msgspec, with its path.
     for name, text in (("budget", plan.budget), ("timeout", plan.timeout)):
         try:

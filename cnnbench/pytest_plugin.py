@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 # Options of the command line and of pytest's configuration file: name, placeholder, and help with the default.
 _OPTIONS = (
-    ("budget", "TIME", "time to measure a check; doing it once more takes as long at most (30s)"),
-    ("threshold", "SHARE", "slowdown that fails (5%%)"),
-    ("variants", "LIST", "like eager,compile (eager)"),
-    ("inconclusive", "WHAT", "what a check counts as of which too little is known: pass or fail (pass)"),
+    ("budget", "TIME", "time for the first measurement; a second one takes at most as long (30s)"),
+    ("threshold", "SHARE", "slowdown above which a check fails (5%%)"),
+    ("variants", "LIST", "variants, such as eager,compile (eager)"),
+    ("inconclusive", "WHAT", "result of a check that is inconclusive: pass or fail (pass)"),
 )
 
 
@@ -64,10 +64,10 @@ class Checker:
 
         same = bool(config.getoption("--cnnbench-same-environment") or config.getini("cnnbench_same_environment"))
         report = check(model, example, baseline, Settings(same_environment=same, **settings))
-        self._on_progress(report)
+        self._conclude_test(report)
         return report
 
-    def _on_progress(self, report: GateReport) -> None:
+    def _conclude_test(self, report: GateReport) -> None:
         from cnnbench.gate.formats import to_table
 
         self._request.node.add_report_section("call", "cnnbench", to_table(report))
@@ -93,7 +93,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--cnnbench-{name}", metavar=shown, help=text)
         # argparse formats its help, so its percent signs are doubled; the file's help is plain text.
         parser.addini(f"cnnbench_{name}", help=text.replace("%%", "%"))
-    text = "measure a baseline revision in the present environment, though requirements differ"
+    text = "measure a baseline revision in this environment, even if its requirements differ"
     group.addoption("--cnnbench-same-environment", action="store_true", help=text)
     parser.addini("cnnbench_same_environment", type="bool", default=False, help=text)
 

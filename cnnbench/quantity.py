@@ -58,11 +58,11 @@ _ALL = (
     _q("tested", "1", "", "count", "test images"),
     _q("trained", "1", "", "count", "training images"),
     _q("top5_correct", "1", "higher", "count", "test images whose class is among the five highest scores"),
-    _q("calibration_error", "1", "lower", "share", "mean distance of confidence and share of right predictions"),
+    _q("calibration_error", "1", "lower", "share", "mean distance between confidence and share of correct predictions"),
     _q("predicted", "1", "", "count", "class given to each test image, in order"),
     _q("top_class", "1", "", "count", "classes with the highest scores, image after image, best first"),
     _q("top_share", "1", "", "share", "the model's confidence in them (softmax)"),
-    _q("shift_correct", "1", "higher", "count", "right when all are moved: right, left, down, up by 1, 2 ... pixels"),
+    _q("shift_correct", "1", "higher", "count", "correct on moved images: right, left, down, up by 1, 2 ... pixels"),
     _q("class_correct", "1", "higher", "count", "test images classified correctly, by class"),
     _q("class_total", "1", "", "count", "test images by class"),
     _q("confusion", "1", "", "count", "test images by class and then by predicted class, row by row"),
@@ -74,14 +74,14 @@ _ALL = (
     _q("learning_rate", "1", "", "number", "rate of the last step of each epoch"),
     _q("val_top1", "1", "higher", "share", "share of validation images classified correctly by epoch"),
     _q("epoch_s", "s", "lower", "seconds", "training steps and data path of an epoch, without validation"),
-    _q("features_s", "s", "lower", "seconds", "what the frozen part makes of all images, computed once"),
+    _q("features_s", "s", "lower", "seconds", "computing the outputs of the frozen layers once for all images"),
     _q("step_step", "1", "", "count", "steps of the training before each record within epochs"),
     _q("step_train_loss", "1", "lower", "number", "mean loss of the training images since the record before"),
     _q("step_train_top1", "1", "higher", "share", "training images classified correctly since the record before"),
     _q("step_val_loss", "1", "lower", "number", "mean loss of the validation images after the step"),
     _q("step_val_top1", "1", "higher", "share", "validation images classified correctly after the step"),
     _q("step_kernels", "1", "", "number", "weights of the first convolution's first kernels after each such step"),
-    _q("kernel_shape", "1", "", "count", "how many kernels these are, and their inputs, height and width"),
+    _q("kernel_shape", "1", "", "count", "number of these kernels, and their inputs, height and width"),
     _q(
         "speedup",
         "1",
@@ -89,13 +89,13 @@ _ALL = (
         "ratio",
         "time of the reference over time of this cell, by block, lower deciles",
     ),
-    _q("peak_memory_bytes", "B", "lower", "bytes", "highest memory of a worker of its own, above what it had before"),
-    _q("reserved_memory_bytes", "B", "lower", "bytes", "most that CUDA's caching allocator reserved"),
+    _q("peak_memory_bytes", "B", "lower", "bytes", "highest memory of a separate worker, above what it had before"),
+    _q("reserved_memory_bytes", "B", "lower", "bytes", "most memory that CUDA's caching allocator reserved"),
     _q("device_s", "s", "lower", "seconds", "time of the CUDA device for one pass, without waiting for the host"),
     _q("cpu_share", "1", "", "share", "CPU time over wall time times threads during a sample"),
     _q("steal_share", "1", "lower", "share", "CPU time that the hypervisor gave to others, of all cores, in a sample"),
-    _q("reading_s", "s", "", "seconds", "what an empty timed region reads; never subtracted"),
-    _q("pressure_share", "1", "lower", "share", "time in which some process waited for a core"),
+    _q("reading_s", "s", "", "seconds", "time of an empty timed region; never subtracted"),
+    _q("pressure_share", "1", "lower", "share", "share of time in which some process waited for a core"),
     _q("load", "1", "lower", "number", "load average of the last minute"),
     _q("clock_cycles_per_s", "1/s", "", "per_second", "mean clock of the cores"),
     _q("compile_warm_s", "s", "lower", "seconds", "first call of a compiled variant in a new process, warm caches"),
@@ -137,7 +137,7 @@ QUANTITIES = MappingProxyType({q.name: q for q in _ALL})
 COMPARED = ("lower_decile_s", "lower_quartile_s", "latency_s")
 
 
-def compared(
+def compared_times(
     base: Callable[[str], Mapping[K, float]], own: Callable[[str], Mapping[K, float]]
 ) -> tuple[Mapping[K, float], Mapping[K, float]]:
     """Return the times by which two cells are compared, by block; `base` and `own` return a quantity's samples.

@@ -65,7 +65,7 @@ class RecordedWarning:
 
 
 # Advice of the warning `disturbed`: other programs, or other guests of the host, used the cores.
-DISTURBED = "Do not trust its latency. Close other programs, or take another machine, and measure again."
+DISTURBED = "Do not trust its latency. Close other programs or use another machine, and measure again."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -144,7 +144,7 @@ class Training:
 AS_THE_RECIPE = Training()
 
 # Message of the error if cached features are asked for together with a variant or torchrun.
-FEATURES_ALONE = "Features are computed once by one process in fp32: leave --variant and torchrun out."
+FEATURES_ALONE = "--cache-features works only in one process and under eager. Leave out --variant and torchrun."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,7 +103,7 @@ def records_file(path: Path) -> Path:
     return path if path.is_file() or path.suffix == ".jsonl" else path / RECORDS_NAME
 
 
-def finished(items: Iterable[Record | Run]) -> dict[tuple[Case, int], Record]:
+def finished_records(items: Iterable[Record | Run]) -> dict[tuple[Case, int], Record]:
     """Return the records of one file by case identity and round, in order of first appearance.
 
     The last record of a case and a round wins, whatever its status.
@@ -128,7 +128,7 @@ def _parse(file: Path) -> Loaded:
 
         # Only the last line can be torn by an interruption; a bad line before it is an error.
         if at == last and _is_torn(line):
-            return Loaded(items=tuple(items), warnings=(_torn(file, at + 1),))
+            return Loaded(items=tuple(items), warnings=(_torn_warning(file, at + 1),))
         items.append(_decode(line, file, at + 1))
 
     return Loaded(items=tuple(items))
@@ -173,7 +173,7 @@ def _is_torn(line: bytes) -> bool:
     return False
 
 
-def _torn(file: Path, number: int) -> RecordedWarning:
+def _torn_warning(file: Path, number: int) -> RecordedWarning:
     return RecordedWarning(
         code="torn_line",
         fact=f"'{file}', line {number}, the last one, is incomplete: the run was interrupted while writing it",

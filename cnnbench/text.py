@@ -12,7 +12,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
 
 
-def listed(names: Iterable[str]) -> str:
+def name_list(names: Iterable[str]) -> str:
     """Return `names` joined for a sentence: "a", "a and b", "a, b and c"."""
     *rest, last = names
     return f"{', '.join(rest)} and {last}" if rest else last
@@ -23,7 +23,7 @@ def number_of(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def without_output(command: str) -> str:
+def strip_output(command: str) -> str:
     """Return `command` without its output folder, because a repetition in a finished folder would measure nothing.
 
     The command is returned unchanged if it has no such option, or if no shell could read it.

@@ -88,7 +88,7 @@ _ROWS = (
         sets="default_malloc",
         change=lambda v, _: replace(v, default_malloc=True),
         devices=("cpu",),
-        meaning="passes give freed memory back to the system, as glibc does unless told; elsewhere it is kept",
+        meaning="passes return freed memory to the system, as glibc does by default; other variants keep it",
     ),
 )
 
@@ -105,7 +105,7 @@ def parse_variant(text: str, *, device: Device, threads: int) -> Variant:
     parts = [part.strip() for part in text.split("+")]
     for part in parts:
         if part not in VARIANTS:
-            raise unknown_name("variant", part, VARIANTS, "Variants can be added up: channels_last+compile.")
+            raise unknown_name("variant", part, VARIANTS, "Variants can be combined: channels_last+compile.")
 
     # The order of the table, not of `text`, so that equal sums have equal names.
     chosen = [row for row in _ROWS if row.name in parts and row.name != REFERENCE]
@@ -114,7 +114,7 @@ def parse_variant(text: str, *, device: Device, threads: int) -> Variant:
     for field in dict.fromkeys(row.sets for row in chosen):
         rivals = [row.name for row in chosen if row.sets == field]
         if len(rivals) > 1:
-            raise UsageError(f"Variant '{text}': {' and '.join(rivals)} set the same, {field}. Take one of them.")
+            raise UsageError(f"Variant '{text}': {' and '.join(rivals)} set the same {field}. Use one of them.")
 
     variant = Variant(name="+".join(row.name for row in chosen) or REFERENCE, threads=threads)
     for row in chosen:
@@ -145,10 +145,10 @@ def support(variant: Variant, *, device: Device, environment: Environment) -> Su
     for name in variant.name.split("+"):
         if device not in VARIANTS[name].devices:
             needed = "a CUDA device" if device == "cpu" else "the CPU"
-            return Support(status="unsupported", reason=f"{name} needs {needed}, asked for on {device}")
+            return Support(status="unsupported", reason=f"{name} needs {needed}, but the device is {device}")
 
     if variant.default_malloc and not environment.system.startswith("Linux"):
-        return Support(status="unsupported", reason="only glibc, on Linux, is told to keep memory, so nothing differs")
+        return Support(status="unsupported", reason="memory is kept only with glibc on Linux, so nothing differs here")
     if variant.compile_mode and environment.compile_blocker:
         return Support(status="unsupported", reason=environment.compile_blocker)
 
@@ -161,7 +161,9 @@ def support(variant: Variant, *, device: Device, environment: Environment) -> Su
     return NATIVE
 
 
-def with_more(asked: Variant, *, channels_last: bool, amp: bool, device: Device, environment: Environment) -> Variant:
+def extend_variant(
+    asked: Variant, *, channels_last: bool, amp: bool, device: Device, environment: Environment
+) -> Variant:
     """Return `asked` with the additions of a recipe; autocast is added only if the device supports it natively."""
     layout = ("channels_last",) if channels_last and not asked.channels_last else ()
     autocast = ("amp",) if amp and asked.precision == "fp32" else ()

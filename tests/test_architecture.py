@@ -100,7 +100,7 @@ def place(module: str) -> Place:
     return table()[module.removeprefix("cnnbench").removeprefix(".").split(".")[0]]
 
 
-def test_reading_of_imports_sees_lazy_ones_and_leaves_type_checking_out() -> None:
+def test_import_reading_sees_lazy_ones_and_skips_type_checking() -> None:
     source = ast.parse(
         "import torch\n"
         "from cnnbench import data, compare\n"

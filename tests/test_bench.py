@@ -30,7 +30,7 @@ def collected(*options: str) -> list[str]:
     return [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line]
 
 
-def test_the_suite_holds_every_built_in_in_every_variant_for_both_tasks() -> None:
+def test_suite_holds_every_model_variant_and_task() -> None:
     assert collected() == [
         f"test_{task}[{name}-{v}]" for task in ("infer", "train") for name in MODELS for v in VARIANTS
     ]
@@ -54,7 +54,7 @@ PERCEPTRON = ("-k", "perceptron and eager", "--benchmark-only")
 
 
 @pytest.mark.slow
-def test_rounds_are_samples_and_extra_info_holds_case_and_environment(tmp_path: Path) -> None:
+def test_rounds_are_samples_and_extra_info_holds_context(tmp_path: Path) -> None:
     done = suite(*PERCEPTRON, "--benchmark-max-time=0.2", f"--benchmark-json={tmp_path / 'out.json'}")
     assert done.returncode == 0, done.stdout
     found: dict[str, Any] = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))

@@ -108,7 +108,7 @@ def test_another_kind_of_file_is_told(tmp_path: Path, content: bytes) -> None:
     assert str(caught.value).startswith(f"{path} is not a readable safetensors file: ")
 
 
-def test_weights_from_elsewhere_load_but_say_nothing_of_themselves(tmp_path: Path) -> None:
+def test_foreign_weights_load_but_name_no_model(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     theirs, ours = make_model(), make_model()
     safetensors.torch.save_file(theirs.state_dict(), path)
@@ -117,7 +117,7 @@ def test_weights_from_elsewhere_load_but_say_nothing_of_themselves(tmp_path: Pat
     with pytest.raises(UsageError) as caught:
         load(path)
     assert str(caught.value) == (
-        f"{path} is a safetensors file, but does not say which model it is for: cnnbench did not write it. "
+        f"{path} is a safetensors file that cnnbench did not write, so it does not name its model. "
         "Name the model, and give the file as its weights."
     )
 
@@ -128,7 +128,7 @@ def test_info_of_another_form_is_told_with_its_field(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load(path)
     assert str(caught.value) == (
-        f"{path}: what the checkpoint says about itself cannot be read: Expected `str`, got `int` - at `$.model`."
+        f"The metadata of the checkpoint {path} cannot be read: Expected `str`, got `int` - at `$.model`."
     )
 
 

@@ -12,7 +12,7 @@ from cnnbench.clock import SLEEP_CYCLES, FakeTime, clock_for, cuda_clock, wall_c
 near: Any = pytest.approx
 
 
-def test_the_wall_clock_reads_the_steady_clock_and_has_nothing_to_wait_for() -> None:
+def test_wall_clock_reads_steady_clock_and_never_waits() -> None:
     clock = wall_clock()
     before = time.perf_counter_ns()
     read = clock.now_ns()

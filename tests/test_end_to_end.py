@@ -301,7 +301,7 @@ def test_two_processes_train_like_one(folder: Path) -> None:
 def test_a_variant_that_cannot_be_had_here_is_told(folder: Path) -> None:
     done = run("train lenet --epochs 1 --variant tf32 --output out --format csv", folder)
     assert done.returncode == 1
-    assert "tf32 needs a CUDA device, asked for on cpu" in done.stderr
+    assert "tf32 needs a CUDA device, but the device is cpu" in done.stderr
     assert [row["status"] for row in table(done.stdout)] == ["unsupported"]
 
 
@@ -360,7 +360,7 @@ def test_records_within_epochs_and_the_fast_recipe(folder: Path) -> None:
     assert "There is no fast recipe for synthetic, only for digits, mnist, " in refused.stderr + refused.stdout
 
 
-def test_a_network_as_its_page_builds_it_is_tested_as_it_was_trained(folder: Path) -> None:
+def test_as_published_network_is_tested_as_it_was_trained(folder: Path) -> None:
     trained = run("train mlp --recipe as-published --epochs 2 --output out --format csv", folder)
     assert trained.returncode == 0, trained.stderr
     tested = run("evaluate out/mlp-seed0.safetensors --format csv", folder)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cnnbench import expectations
-from cnnbench.expectations import Compiled, Trained, file_for, load, minor, others_of, save
+from cnnbench.expectations import Compiled, Trained, file_for, load, minor_version, others_of, save
 from cnnbench.models import MODELS
 from cnnbench.spec import CnnbenchError, UsageError
 from tests.factories import a_layer, an_expectation
@@ -45,10 +45,10 @@ layers = [
     ("version", "expected"), [("2.15.0+cpu", "2.15"), ("2.9.1", "2.9"), ("3.0.0a0+git1", "3.0"), ("missing", "missing")]
 )
 def test_a_torch_version_without_patch_level(version: str, expected: str) -> None:
-    assert minor(version) == expected
+    assert minor_version(version) == expected
 
 
-def test_a_folder_holds_a_file_for_each_torch_and_a_file_is_itself() -> None:
+def test_folder_holds_file_per_torch_and_file_is_itself() -> None:
     assert file_for(Path("bench/expected"), "2.15") == Path("bench/expected/torch-2.15.toml")
     assert file_for(Path("mine.toml"), "2.15") == Path("mine.toml")
 
@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(CnnbenchError) as caught:
         save(tmp_path / "file" / "torch-2.15.toml", "2.15", {"lenet": DEEP})
     assert str(caught.value) == (
-        f"Cannot write '{tmp_path / 'file' / 'torch-2.15.toml'}': File exists. It is as it was."
+        f"Cannot write '{tmp_path / 'file' / 'torch-2.15.toml'}': File exists. The file is unchanged."
     )
 
 
@@ -121,7 +121,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
-REPAIR = "Restore it, or delete it and make it anew with --accept."
+REPAIR = "Restore it, or delete it and create it with --accept."
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_is_no_such_file_names_the_field(text: str, said: str, tmp_path: Pa
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         load(file)
-    assert str(caught.value) == f"'{file}' is no file of expectations: {said} {REPAIR}"
+    assert str(caught.value) == f"'{file}' is not a file of expectations: {said} {REPAIR}"
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:

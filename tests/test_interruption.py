@@ -74,9 +74,7 @@ def rounds_of(out: Path) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_is_resumed_by_the_command_that_it_prints(
-    tmp_path: Path, start: Start, number: signal.Signals
-) -> None:
+def test_interrupted_run_resumes_by_printed_command(tmp_path: Path, start: Start, number: signal.Signals) -> None:
     going = start(COMMAND)
     going.wait_for(lambda: (found := latest(tmp_path)) is not None and len(timed(found)) == 1)
     going.process.send_signal(number)
@@ -85,7 +83,7 @@ def test_an_interrupted_run_is_resumed_by_the_command_that_it_prints(
     assert out is not None
     said, resume = going.said(), shlex.join([*PROGRAM, *shlex.split(COMMAND), "--output", f"results/{out.name}"])
     assert said.endswith(
-        f"Records and reports: results/{out.name}\nInterrupted. What was measured is kept. Go on with:\n  {resume}\n"
+        f"Records and reports: results/{out.name}\nInterrupted. What was measured is kept. Continue with:\n  {resume}\n"
     )
     assert "Traceback" not in said
     assert going.left_over() == []

@@ -15,13 +15,13 @@ from cnnbench import machine
 from cnnbench.machine import (
     Counters,
     Noise,
-    between,
     compiler,
     cpu_quota,
     cpu_ticks,
     default_threads,
     free_memory_bytes,
     memory_bytes,
+    noise_between,
     own_cgroups,
     read_counters,
     usable_cores,
@@ -213,13 +213,15 @@ def test_two_readings_tell_the_noise_in_between() -> None:
     after = Counters(
         at_s=12.0, steal_ticks=18, total_ticks=500, pressure_us=750_000, load=1.5, clock_cycles_per_s=3.0e9
     )
-    assert between(before, after) == Noise(steal_share=0.025, pressure_share=0.25, load=1.5, clock_cycles_per_s=2.5e9)
+    assert noise_between(before, after) == Noise(
+        steal_share=0.025, pressure_share=0.25, load=1.5, clock_cycles_per_s=2.5e9
+    )
 
 
-def test_what_is_not_counted_is_missing_and_no_time_has_no_shares() -> None:
-    assert between(Counters(at_s=1.0), Counters(at_s=2.0)) == Noise()
+def test_uncounted_noise_is_missing_and_zero_time_has_no_shares() -> None:
+    assert noise_between(Counters(at_s=1.0), Counters(at_s=2.0)) == Noise()
     at = Counters(at_s=1.0, steal_ticks=1, total_ticks=9, pressure_us=5)
-    assert between(at, at) == Noise()
+    assert noise_between(at, at) == Noise()
 
 
 def program(folder: Path, script: str) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.pairing import differences, kept, latencies_by_round, pairs_by_round
+from cnnbench.pairing import differences, kept_samples, latencies_by_round, pairs_by_round
 from cnnbench.record import Measurement, Record
 from tests.factories import case, once, record
 
@@ -53,22 +53,22 @@ def test_a_round_of_voided_blocks_holds_nothing() -> None:
 
 def test_what_is_voided_for_the_latency_is_voided_for_all() -> None:
     one = taken([1.0, 2.0, 3.0], blocks=[4, 5, 6], rejected=(1,), lower_quartile_s=0.5)
-    assert list(kept(one, "lower_quartile_s")) == [(4, 0.5), (6, 1.5)]
-    assert list(kept(one, "latency_s")) == [(4, 1.0), (6, 3.0)]
+    assert list(kept_samples(one, "lower_quartile_s")) == [(4, 0.5), (6, 1.5)]
+    assert list(kept_samples(one, "latency_s")) == [(4, 1.0), (6, 3.0)]
 
 
 def test_what_is_voided_alone_leaves_the_latency() -> None:
     one = taken([1.0, 2.0], lower_quartile_s=0.5)
     latency, quartile = one.measurements
     one = replace(one, measurements=(latency, replace(quartile, rejected=(0,))))
-    assert list(kept(one, "lower_quartile_s")) == [(1, 1.0)]
-    assert list(kept(one, "latency_s")) == [(0, 1.0), (1, 2.0)]
+    assert list(kept_samples(one, "lower_quartile_s")) == [(1, 1.0)]
+    assert list(kept_samples(one, "latency_s")) == [(0, 1.0), (1, 2.0)]
 
 
 def test_a_quantity_that_was_seen_once_has_no_block() -> None:
     one = record(BASE, once("load", 1.5))
-    assert list(kept(one, "load")) == [(None, 1.5)]
-    assert list(kept(one, "latency_s")) == []
+    assert list(kept_samples(one, "load")) == [(None, 1.5)]
+    assert list(kept_samples(one, "latency_s")) == []
     assert pairs_by_round({0: record(BASE, once("latency_s", 1.0))}, {0: taken([1.0])}) == [[]]
 
 

@@ -182,7 +182,7 @@ def test_a_plan_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_plan_answers_with_close_ones() -> None:
     with pytest.raises(UsageError) as caught:
         find_plan("quik")
-    assert str(caught.value) == "Unknown plan 'quik'. Did you mean quick? A plan file's path may be given as well."
+    assert str(caught.value) == "Unknown plan 'quik'. Did you mean quick? You can also give the path of a plan file."
 
 
 def test_the_repository_s_plans_stand_before_the_installed_copy(

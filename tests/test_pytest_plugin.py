@@ -100,7 +100,7 @@ def test_what_was_not_judged_passes_with_a_warning(runs: Runs, cell: GateCell) -
 def test_inconclusive_can_fail(runs: Runs) -> None:
     result = runs(report(UNCLEAR, inconclusive_fails=True))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["make: unclear: INCONCLUSIVE", "FAIL: *, which was asked to count as a failure."])
+    result.stdout.fnmatch_lines(["make: unclear: INCONCLUSIVE", "FAIL: *, and inconclusive cells count as failures."])
 
 
 def test_a_mistake_is_an_error_of_its_own(runs: Runs) -> None:
@@ -109,9 +109,7 @@ def test_a_mistake_is_an_error_of_its_own(runs: Runs) -> None:
     result.stdout.fnmatch_lines(["E*UsageError: 'gone' is no revision."])
 
 
-def test_the_command_line_goes_before_the_file_and_the_test_before_both(
-    runs: Runs, seen: list[tuple[object, ...]]
-) -> None:
+def test_command_line_beats_ini_and_test_beats_both(runs: Runs, seen: list[tuple[object, ...]]) -> None:
     ini = "cnnbench_budget = 50s\ncnnbench_threshold = 7%\ncnnbench_inconclusive = fail\ncnnbench_variants = amp"
     runs(report(FINE), ini=ini).assert_outcomes(passed=1)
     line = ("--cnnbench-budget", "20s", "--cnnbench-variants", "eager,amp", "--cnnbench-same-environment")
@@ -132,7 +130,7 @@ def test_the_options_are_explained(runs: Runs) -> None:
             "models that must not get slower (fixture cnnbench):",
             "*--cnnbench-budget=TIME*",
             "*--cnnbench-threshold=SHARE*",
-            "*slowdown that fails (5%)*",
+            "*slowdown above which a check fails (5%)*",
             "*--cnnbench-same-environment*",
             "*cnnbench_budget (string)*",
         ]

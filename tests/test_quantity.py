@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from cnnbench.quantity import DASH, QUANTITIES, Shown, compared, digits3, show, show_range
+from cnnbench.quantity import DASH, QUANTITIES, Shown, compared_times, digits3, show, show_range
 
 KINDS: tuple[Shown, ...] = get_args(Shown)
 
@@ -129,7 +129,7 @@ def test_three_digits(value: float, text: str) -> None:
     assert digits3(value) == text
 
 
-def test_table_is_read_only_and_its_units_fit_how_values_are_shown() -> None:
+def test_table_is_read_only_and_units_fit_shown_values() -> None:
     with pytest.raises(TypeError):
         QUANTITIES["new"] = QUANTITIES["macs"]  # type: ignore[index]
     iterations_per_sample = {
@@ -181,9 +181,9 @@ LONG = {"latency_s": MEDIANS}
         (SHORT, {}, (DECILES, {})),
     ],
 )
-def test_cells_are_compared_by_the_least_disturbed_time_that_both_have(
+def test_cells_are_compared_by_least_disturbed_common_time(
     base: dict[str, dict[int, float]],
     own: dict[str, dict[int, float]],
     expected: tuple[dict[int, float], dict[int, float]],
 ) -> None:
-    assert compared(lambda name: base.get(name, {}), lambda name: own.get(name, {})) == expected
+    assert compared_times(lambda name: base.get(name, {}), lambda name: own.get(name, {})) == expected

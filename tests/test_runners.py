@@ -26,7 +26,7 @@ def test_every_task_and_role_has_a_runner_but_for_those_of_cells() -> None:
     assert set(RUNNERS) == {*get_args(Task), *get_args(Role)} - {"timed", "aa_control", "lineup"}
 
 
-def test_a_twin_does_what_the_cell_does_and_the_others_what_their_role_is() -> None:
+def test_twins_run_their_task_and_other_roles_their_own_runner() -> None:
     cells = [dataclasses.replace(case("net", task="train"), role=role) for role in get_args(Role)]
     names = [
         "train",

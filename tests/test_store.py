@@ -9,7 +9,7 @@ import pytest
 
 from cnnbench.record import FORMAT_VERSION, Record, RecordedWarning, to_json
 from cnnbench.spec import Budget, CnnbenchError, UsageError
-from cnnbench.store import Loaded, Store, finished, load
+from cnnbench.store import Loaded, Store, finished_records, load
 from tests.factories import case, once, record, run
 
 ONE = record(case("a"), once("params", 0.1 + 0.2))
@@ -32,7 +32,7 @@ def test_a_store_without_file_is_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [b'{"record":{"ca', b"\xff\xfe", b"\0\0\0\0\n", to_json(TWO)[:-1]])
-def test_a_torn_last_line_is_dropped_and_cut_before_the_next_append(tmp_path: Path, torn: bytes) -> None:
+def test_torn_last_line_is_dropped_and_cut_before_append(tmp_path: Path, torn: bytes) -> None:
     file = tmp_path / "records.jsonl"
     file.write_bytes(to_json(ONE) + b"\n" + torn)
     warning = RecordedWarning(
@@ -159,7 +159,7 @@ def test_the_last_record_of_a_case_and_round_wins() -> None:
     again: Record = replace(ONE, status="failed", error="boom")
     later = replace(ONE, round=1)
     longer = replace(again, case=replace(ONE.case, budget=Budget(total_s=1.0, timeout_s=2.0)))
-    found = finished([run(), ONE, later, TWO, longer])
+    found = finished_records([run(), ONE, later, TWO, longer])
     one, two = ONE.case.identity(), TWO.case.identity()
     assert found == {(one, 0): longer, (one, 1): later, (two, 0): TWO}
     assert list(found) == [(one, 0), (one, 1), (two, 0)]

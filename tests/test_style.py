@@ -16,8 +16,8 @@ MOST_WITHOUT_PARAGRAPH = 0.15
 FEWEST_COMMENTS = 0.040
 
 # What is left to mend: these may fall, and must not rise.
-MOST_WIDE_FUNCTIONS = 20
-MOST_LONG_TEST_NAMES = 191
+MOST_WIDE_FUNCTIONS = 15
+MOST_LONG_TEST_NAMES = 0
 
 
 @cache

@@ -41,7 +41,7 @@ def two_models() -> list[Record | Run]:
     return [*found, run(wall_s=50.0, passes_s=25.0, compile_s=0.0)]
 
 
-def test_the_first_table_is_there_when_every_timed_cell_has_a_record(runs: ModuleType) -> None:
+def test_first_table_stands_once_every_timed_cell_has_record(runs: ModuleType) -> None:
     records = [one for one in two_models() if isinstance(one, Record)]
     assert runs.first_table_s(records[:5], BEGIN) == 9.5  # begun after 5 s, 4.5 s long
     assert runs.first_table_s(records, BEGIN) == 24.5

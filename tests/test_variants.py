@@ -16,12 +16,12 @@ from cnnbench.variants import (
     NATIVE,
     VARIANTS,
     Support,
+    extend_variant,
     native_variants,
     parse_variant,
     prepare,
     split_variants,
     support,
-    with_more,
 )
 from tests.factories import MACHINE
 
@@ -82,30 +82,30 @@ def test_every_row_changes_the_field_it_names() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("amp+bf16", "Variant 'amp+bf16': amp and bf16 set the same, precision. Take one of them."),
+        ("amp+bf16", "Variant 'amp+bf16': amp and bf16 set the same precision. Use one of them."),
         (
             "compile_max_autotune+compile",
-            "Variant 'compile_max_autotune+compile': compile and compile_max_autotune set the same, compile_mode. "
-            "Take one of them.",
+            "Variant 'compile_max_autotune+compile': compile and compile_max_autotune set the same compile_mode. "
+            "Use one of them.",
         ),
         (
             "tf32+bf16+amp",
-            "Variant 'tf32+bf16+amp': amp and bf16 and tf32 set the same, precision. Take one of them.",
+            "Variant 'tf32+bf16+amp': amp and bf16 and tf32 set the same precision. Use one of them.",
         ),
         (  # the first conflict in the table's order, whatever the hashes are
             "compile+compile_max_autotune+bf16+amp",
-            "Variant 'compile+compile_max_autotune+bf16+amp': amp and bf16 set the same, precision. Take one of them.",
+            "Variant 'compile+compile_max_autotune+bf16+amp': amp and bf16 set the same precision. Use one of them.",
         ),
         (
             "chanels_last",
             "Unknown variant 'chanels_last'. Did you mean channels_last? "
-            "Variants can be added up: channels_last+compile.",
+            "Variants can be combined: channels_last+compile.",
         ),
         (
             "amp+",
             "Unknown variant ''. Known: amp, bf16, channels_last, compile, compile_max_autotune, "
             "compile_reduce_overhead, cudnn_benchmark, default_malloc, eager, tf32. "
-            "Variants can be added up: channels_last+compile.",
+            "Variants can be combined: channels_last+compile.",
         ),
     ],
 )
@@ -152,21 +152,21 @@ def unsupported(reason: str) -> Support:
         ("compile", "cpu", MACHINE, NATIVE),
         ("compile", "cpu", NO_COMPILER, unsupported("torch.compile needs a C++ compiler: install g++")),
         ("bf16+compile", "cpu", NO_COMPILER, unsupported("torch.compile needs a C++ compiler: install g++")),
-        ("tf32", "cpu", GPU, unsupported("tf32 needs a CUDA device, asked for on cpu")),
+        ("tf32", "cpu", GPU, unsupported("tf32 needs a CUDA device, but the device is cpu")),
         (
             "channels_last+cudnn_benchmark",
             "cpu",
             GPU,
-            unsupported("cudnn_benchmark needs a CUDA device, asked for on cpu"),
+            unsupported("cudnn_benchmark needs a CUDA device, but the device is cpu"),
         ),
         ("default_malloc", "cpu", MACHINE, NATIVE),
         (
             "channels_last+default_malloc",
             "cpu",
             replace(MACHINE, system="Darwin 25.0 arm64"),
-            unsupported("only glibc, on Linux, is told to keep memory, so nothing differs"),
+            unsupported("memory is kept only with glibc on Linux, so nothing differs here"),
         ),
-        ("default_malloc", "cuda", GPU, unsupported("default_malloc needs the CPU, asked for on cuda")),
+        ("default_malloc", "cuda", GPU, unsupported("default_malloc needs the CPU, but the device is cuda")),
         ("tf32", "cuda", GPU, NATIVE),
         ("eager", "cuda", MACHINE, unsupported(NO_GPU)),
         ("tf32", "cuda", MACHINE, unsupported(NO_GPU)),
@@ -309,10 +309,10 @@ def test_process_wide_flags_are_set_whole_and_for_cuda_only(
         (True, "channels_last+amp", "channels_last+amp"),
     ],
 )
-def test_a_recipe_s_autocast_is_for_devices_that_do_it_themselves(asked: str, under: str, *, native: bool) -> None:
+def test_recipe_autocast_needs_native_bf16(asked: str, under: str, *, native: bool) -> None:
     environment = replace(MACHINE, native_bf16=native)
-    more = with_more(parsed(asked), channels_last=True, amp=True, device="cpu", environment=environment)
+    more = extend_variant(parsed(asked), channels_last=True, amp=True, device="cpu", environment=environment)
     assert more == parsed(under)
-    assert with_more(parsed(asked), channels_last=False, amp=False, device="cpu", environment=environment) == parsed(
-        asked
-    )
+    assert extend_variant(
+        parsed(asked), channels_last=False, amp=False, device="cpu", environment=environment
+    ) == parsed(asked)

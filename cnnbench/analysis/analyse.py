@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cnnbench.analysis.build_rows import make_rows
-from cnnbench.analysis.checks import reviewed, scores_wrong
-from cnnbench.analysis.conditions import apart, check_environments, check_threads, references
+from cnnbench.analysis.checks import review_cells, scores_wrong
+from cnnbench.analysis.conditions import check_environments, check_threads, references, unpaired_labels
 from cnnbench.analysis.controls import Controls, split
 from cnnbench.analysis.effects import compare_all, pairs_of, priors_of
 from cnnbench.analysis.filter import RowLimits, sort_rows
@@ -16,7 +16,7 @@ from cnnbench.analysis.join import Cell, gather
 from cnnbench.analysis.layers import layer_tables
 from cnnbench.analysis.lineup import lineups
 from cnnbench.analysis.noise import noise_of
-from cnnbench.analysis.notes import noted, notes_of
+from cnnbench.analysis.notes import notes_of, recorded_notes
 from cnnbench.analysis.report import Report, Totals
 from cnnbench.analysis.roofline_of_cells import Counts
 from cnnbench.analysis.row import Row
@@ -25,7 +25,7 @@ from cnnbench.analysis.summary import compare, summarise
 from cnnbench.analysis.warnings import RowWarning
 from cnnbench.record import Record, Run, Status
 from cnnbench.spec import Case, UsageError
-from cnnbench.text import without_output
+from cnnbench.text import strip_output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ def join(files: Iterable[Iterable[Record | Run]]) -> Joined:
     """Return the cells of all record files, given the items of each file."""
     asked, controls = split(gather(files))
     counts = {(c.case.model, c.case.input_shape): c for c in asked if c.case.task == "complexity"}
-    return Joined(cells=reviewed(asked, controls, counts), controls=controls, counts=counts)
+    return Joined(cells=review_cells(asked, controls, counts), controls=controls, counts=counts)
 
 
 def cell_status(*files: Iterable[Record | Run]) -> Mapping[Case, Status]:
@@ -95,7 +95,7 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
 
     return Report(
         title=asked.title,
-        command=without_output(asked.command),
+        command=strip_output(asked.command),
         started=runs[0].started if runs else asked.started,
         reference=asked.reference,
         environment=records[0].environment,
@@ -105,18 +105,18 @@ def analyse(*files: Sequence[Record | Run]) -> Report:
         summary=(*differences, *summarise(shown, measured, limits, totals)),
         differences=differences,
         warnings=_warnings([*cells, *controls.by_case.values()]),
-        notes=notes_of(cells, controls, measured, apart(cells, compared), len(measured) - len(shown), limits),
-        tested=_tested(cells, shown),
-        training=noted(cells, "accuracy"),
-        counting=noted(cells, "complexity"),
+        notes=notes_of(cells, controls, measured, unpaired_labels(cells, compared), len(measured) - len(shown), limits),
+        tested=_tested_variants(cells, shown),
+        training=recorded_notes(cells, "accuracy"),
+        counting=recorded_notes(cells, "complexity"),
         totals=totals,
         layers=layer_tables(controls),
         lineups=lineups(cells, controls, priors, measured, one_reference=asked.reference is not None),
-        partial=_partial(files),
+        partial=_partial_text(files),
     )
 
 
-def _partial(files: Sequence[Sequence[Record | Run]]) -> str | None:
+def _partial_text(files: Sequence[Sequence[Record | Run]]) -> str | None:
     """Return how far the run got; None if the last part of each file ended by itself.
 
     If several files were interrupted, the first one is reported.
@@ -152,7 +152,7 @@ def _warnings(cells: Sequence[Cell]) -> tuple[RowWarning, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _tested(cells: Sequence[Cell], rows: Sequence[Row]) -> tuple[str, ...]:
+def _tested_variants(cells: Sequence[Cell], rows: Sequence[Row]) -> tuple[str, ...]:
     """Return the variants that top-1 was tested with; empty if every row shows the value of its own variant."""
     tested = [(c.case.model, c.case.variant.name) for c in cells if c.case.task == "accuracy" and c.status == "ok"]
     if all(row.top1 is None or (row.model, row.variant) in tested for row in rows):

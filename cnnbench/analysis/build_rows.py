@@ -9,9 +9,9 @@ from cnnbench.analysis.conditions import References
 from cnnbench.analysis.effects import Comparison, Comparisons, Priors
 from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
-from cnnbench.analysis.side_columns import RowContext, with_extras
+from cnnbench.analysis.side_columns import RowContext, add_extras
 from cnnbench.pairing import latencies_by_round
-from cnnbench.stats import NO_PRIOR, between_rounds, compare_rounds, p95, p99, priors_by, wilson
+from cnnbench.stats import NO_PRIOR, compare_rounds, p95, p99, priors_by_kind, variance_between_rounds, wilson_interval
 
 # Device, batch and task, which rows must share to be compared.
 Condition = tuple[str | None, int | None, str | None]
@@ -54,13 +54,13 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
     for cell in cells:
         task, model = cell.case.task, cell.case.model
         if task in TIMED:
-            rows.append(_timed(cell, facts))
+            rows.append(_timed_row(cell, facts))
         elif model not in timed:
             # Counts have a row only if the model has neither times nor accuracies.
             if task == "accuracy" or model not in facts.judged:
-                rows.append(_untimed(cell, facts))
+                rows.append(_untimed_row(cell, facts))
         elif task == "accuracy" and cell.status == "ok" and cell.case not in joined:
-            rows.append(_untimed(cell, facts))
+            rows.append(_untimed_row(cell, facts))
 
     # A resumed run appends cells at the end; grouping puts their rows next to the reference.
     groups: dict[str, dict[Condition, list[Row]]] = {}
@@ -70,9 +70,9 @@ def make_rows(cells: Sequence[Cell], references: References, comparisons: Compar
     return [row for conditions in groups.values() for group in conditions.values() for row in group]
 
 
-def _timed(cell: Cell, facts: RowInputs) -> Row:
+def _timed_row(cell: Cell, facts: RowInputs) -> Row:
     row = replace(_conditions(cell), task=cell.case.task, rounds=len(cell.rounds) or None)
-    row = _with_accuracy(_with_counts(row, cell, facts), cell, facts)
+    row = _add_accuracy(_add_counts(row, cell, facts), cell, facts)
     reference = facts.references.of(cell)
     if reference is not None:
         row = replace(row, reference=f"{reference.case.model}/{reference.case.variant.name}")
@@ -80,11 +80,11 @@ def _timed(cell: Cell, facts: RowInputs) -> Row:
     if cell.status != "ok":
         return row
     compared = facts.comparisons.by_case.get(cell.case)
-    row = with_extras(_with_times(row, cell, facts.latencies), cell, facts.around)
-    return row if compared is None else _with_comparison(row, compared)
+    row = add_extras(_add_times(row, cell, facts.latencies), cell, facts.around)
+    return row if compared is None else _add_comparison(row, compared)
 
 
-def _with_comparison(row: Row, compared: Comparison) -> Row:
+def _add_comparison(row: Row, compared: Comparison) -> Row:
     effect, group = compared.effect, compared.group
     ratio = effect.ratio
     return replace(
@@ -98,12 +98,12 @@ def _with_comparison(row: Row, compared: Comparison) -> Row:
     )
 
 
-def _untimed(cell: Cell, facts: RowInputs) -> Row:
+def _untimed_row(cell: Cell, facts: RowInputs) -> Row:
     if cell.case.task == "accuracy":
-        return _with_accuracy(_with_counts(_conditions(cell), cell, facts), cell, facts)
+        return _add_accuracy(_add_counts(_conditions(cell), cell, facts), cell, facts)
     # A count holds on every device and under every variant, so the row names none.
     row = replace(_conditions(cell), variant=None, device=None, precision=None, batch_size=None)
-    return _with_counts(row, cell, facts)
+    return _add_counts(row, cell, facts)
 
 
 def _conditions(cell: Cell) -> Row:
@@ -125,7 +125,7 @@ def _conditions(cell: Cell) -> Row:
     )
 
 
-def _with_counts(row: Row, cell: Cell, facts: RowInputs) -> Row:
+def _add_counts(row: Row, cell: Cell, facts: RowInputs) -> Row:
     counts = facts.around.counts.get((cell.case.model, cell.case.input_shape))
     if counts is None:
         return row
@@ -136,7 +136,7 @@ def _with_counts(row: Row, cell: Cell, facts: RowInputs) -> Row:
     return replace(row, params=params, trainable_params=trainable, macs=macs, classes=classes)
 
 
-def _with_accuracy(row: Row, cell: Cell, facts: RowInputs) -> Row:
+def _add_accuracy(row: Row, cell: Cell, facts: RowInputs) -> Row:
     best = judged_for(cell, facts)
     if best is None:
         return row
@@ -145,7 +145,7 @@ def _with_accuracy(row: Row, cell: Cell, facts: RowInputs) -> Row:
     correct, tested = best.middle("correct"), best.middle("tested")
     if correct is None or not tested:
         return replace(row, top1=best.middle("top1"))
-    share = wilson(round(correct), round(tested))
+    share = wilson_interval(round(correct), round(tested))
     return replace(row, top1=share.center, top1_low=share.low, top1_high=share.high)
 
 
@@ -175,10 +175,12 @@ def judged_for(cell: Cell, facts: RowInputs) -> Cell | None:
 def latency_priors(cells: Sequence[Cell]) -> Priors:
     """Return how the latencies of all timed cells scatter between rounds, as a prior for each device."""
     timed = (cell for cell in cells if cell.case.task in TIMED)
-    return priors_by((cell.case.device, between_rounds(latencies_by_round(cell.rounds))) for cell in timed)
+    return priors_by_kind(
+        (cell.case.device, variance_between_rounds(latencies_by_round(cell.rounds))) for cell in timed
+    )
 
 
-def _with_times(row: Row, cell: Cell, priors: Priors) -> Row:
+def _add_times(row: Row, cell: Cell, priors: Priors) -> Row:
     samples = cell.samples("latency_s")
     over_rounds = compare_rounds(latencies_by_round(cell.rounds), priors.get(cell.case.device, NO_PRIOR))
     if over_rounds is None:

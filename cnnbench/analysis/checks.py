@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cnnbench.analysis.controls import Controls
 from cnnbench.analysis.join import TIMED, Cell
-from cnnbench.analysis.roofline_of_cells import Counts, beyond_roof
+from cnnbench.analysis.roofline_of_cells import Counts, roof_violation
 from cnnbench.analysis.row import NUMERICS_FAILED
 from cnnbench.record import DISTURBED, Record, RecordedWarning
 
@@ -15,16 +15,16 @@ from cnnbench.record import DISTURBED, Record, RecordedWarning
 MOST_VOIDED = 0.2
 
 
-def reviewed(cells: Sequence[Cell], controls: Controls, counts: Counts) -> tuple[Cell, ...]:
+def review_cells(cells: Sequence[Cell], controls: Controls, counts: Counts) -> tuple[Cell, ...]:
     """Return the `cells`; those that are timed carry the warnings and the refusal that the checks give."""
-    return tuple(_reviewed(cell, controls, counts) if cell.case.task in TIMED else cell for cell in cells)
+    return tuple(_review_cell(cell, controls, counts) if cell.case.task in TIMED else cell for cell in cells)
 
 
-def _reviewed(cell: Cell, controls: Controls, counts: Counts) -> Cell:
+def _review_cell(cell: Cell, controls: Controls, counts: Counts) -> Cell:
     if cell.status != "ok":
         return cell
-    doubts = tuple(doubt for doubt in (_wrong(cell, controls), _disturbed(cell)) if doubt is not None)
-    return replace(cell, refused=beyond_roof(cell, controls, counts), doubts=doubts)
+    doubts = tuple(doubt for doubt in (_wrong(cell, controls), _disturbance_warning(cell)) if doubt is not None)
+    return replace(cell, refused=roof_violation(cell, controls, counts), doubts=doubts)
 
 
 def scores_wrong(cell: Cell) -> bool:
@@ -37,30 +37,30 @@ def _wrong(cell: Cell, controls: Controls) -> RecordedWarning | None:
     found = controls.of(cell, "numerics")
     if found is None:
         return None
-    facts = [fact for record in found.measured if (fact := _too_far_off(record))]
+    facts = [fact for record in found.measured if (fact := _error_excess(record))]
     # An invalid check counts as failed, even if no round recorded an error.
     if found.status == "invalid":
         facts.append(found.error or "its numerical check was invalid")
     if not facts:
         return None
-    advice = "Its speed-up is not shown: a model that computes something else is not a faster one."
+    advice = "Its speed-up is not shown, because its outputs failed the numerical check."
     return RecordedWarning(code=NUMERICS_FAILED, fact=facts[0], advice=advice)
 
 
-def _too_far_off(record: Record) -> str | None:
+def _error_excess(record: Record) -> str | None:
     for error, allowed in zip(record.samples("max_relative_error"), record.samples("numerics_allowed"), strict=False):
         if error > allowed:
             return f"its largest relative error against fp64 is {error:.2g}, and {allowed:.2g} is allowed"
     return None
 
 
-def _disturbed(cell: Cell) -> RecordedWarning | None:
+def _disturbance_warning(cell: Cell) -> RecordedWarning | None:
     # `rejected` is None on systems without environment counters: nothing is known to be disturbed there.
     rejected, count = cell.rejected(), sum(len(record.samples("latency_s")) for record in cell.measured)
     if not rejected or rejected <= MOST_VOIDED * count:
         return None
     return RecordedWarning(
         code="disturbed",
-        fact=f"{rejected} of {count} samples were rejected, because the system gave the cores to others meanwhile",
+        fact=f"{rejected} of {count} samples were rejected, because the system gave the cores to other processes",
         advice=DISTURBED,
     )

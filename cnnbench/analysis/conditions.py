@@ -24,10 +24,10 @@ def check_environments(records: Iterable[Record]) -> None:
         first = first or record
         # Comparing each with the first is enough: equality carries over.
         if record.environment != first.environment:
-            raise UsageError(_unlike(first, record))
+            raise UsageError(_difference_message(first, record))
 
 
-def _unlike(first: Record, other: Record) -> str:
+def _difference_message(first: Record, other: Record) -> str:
     pairs = [
         (field.name, getattr(first.environment, field.name), getattr(other.environment, field.name))
         for field in fields(Environment)
@@ -57,7 +57,7 @@ def check_threads(cells: Sequence[Cell]) -> dict[str, int]:
             raise UsageError(
                 f"Cells with different threads cannot be compared: threads is {one.variant.threads} in {one.label()} "
                 f"and {case.variant.threads} in {case.label()}. Report each run on its own, or measure both again "
-                "with one `--threads`."
+                "with the same `--threads`."
             )
 
     return {device: cell.case.variant.threads for device, cell in first.items()}
@@ -82,7 +82,7 @@ class References:
         case = cell.case
         model, variant = self._names(case.model)
         found = self.timed.get((model, variant, case.device, case.batch_size, case.task), [])
-        return max(found, key=lambda other: _alike(cell, other), default=None)
+        return max(found, key=lambda other: _match_rank(cell, other), default=None)
 
     def _names(self, own: str) -> tuple[str, str]:
         """Return model and variant of the reference; the name of a model may itself contain a slash."""
@@ -105,7 +105,7 @@ def references(cells: Sequence[Cell], wanted: str | None) -> References:
     return References(wanted=wanted, timed=timed)
 
 
-def apart(cells: Sequence[Cell], compared: References) -> tuple[str, ...]:
+def unpaired_labels(cells: Sequence[Cell], compared: References) -> tuple[str, ...]:
     """Return the labels of the cells that were in no round together with their reference."""
     found = []
     for cell in cells:
@@ -116,7 +116,7 @@ def apart(cells: Sequence[Cell], compared: References) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _alike(cell: Cell, other: Cell) -> tuple[bool, bool, bool]:
+def _match_rank(cell: Cell, other: Cell) -> tuple[bool, bool, bool]:
     one, two = cell.case, other.case
     return one.input_shape == two.input_shape, one.weights == two.weights, one.dataset == two.dataset
 
@@ -144,7 +144,7 @@ _CASE_CONDITIONS = ("threads", "precision", "input_shape", "dataset", "recipe", 
 CONDITIONS = (*(field.name for field in fields(Environment)), *_CASE_CONDITIONS)
 
 
-def unlike(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
+def unlike_conditions(base: Sequence[Cell], head: Sequence[Cell]) -> tuple[Unlike, ...]:
     """Return the conditions in which the cells of two runs differ, each pair of values once.
 
     Each run has one environment. Cells match by role, model, variant, device, batch size and task. Of several that
@@ -196,6 +196,6 @@ def refuse_unlike(found: Sequence[Unlike], allowed: Sequence[str]) -> None:
         # Fields that are allowed already are named as well, so that the option can be copied as it is.
         names = ",".join(dict.fromkeys(condition.field for condition in found))
         raise UsageError(
-            f"BASE and HEAD were measured under unlike conditions: {'; '.join(map(str, wrong))}. Measure both alike, "
-            f"or lay them side by side all the same with --allow {names}."
+            f"BASE and HEAD were measured under unlike conditions: {'; '.join(map(str, wrong))}. Measure both under "
+            f"the same conditions, or compare them anyway with --allow {names}."
         )

@@ -33,7 +33,7 @@ class Curve:
     high: tuple[float, ...]
 
 
-def trained(records: Iterable[Record]) -> dict[str, list[Record]]:
+def trainings_by_name(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Return the trainings that succeeded, by model.
 
     The names include dataset, recipe or variant if these vary.
@@ -58,12 +58,12 @@ def trained(records: Iterable[Record]) -> dict[str, list[Record]]:
     return groups
 
 
-def by_epoch(groups: dict[str, list[Record]], what: Literal["loss", "top1"]) -> tuple[Curve, ...]:
+def epoch_curves(groups: dict[str, list[Record]], what: Literal["loss", "top1"]) -> tuple[Curve, ...]:
     """Return the curves of `what` by epoch, on the training and on the validation images, for each group."""
     return _curves(groups, [(part, f"{prefix}_{what}") for part, prefix in _PREFIXES], "")
 
 
-def by_step(groups: dict[str, list[Record]], what: Literal["loss", "top1"]) -> tuple[Curve, ...]:
+def step_curves(groups: dict[str, list[Record]], what: Literal["loss", "top1"]) -> tuple[Curve, ...]:
     """Return the curves of `what` by step, for each group that has records within epochs."""
     return _curves(groups, [(part, f"step_{prefix}_{what}") for part, prefix in _PREFIXES], "step_step")
 
@@ -115,7 +115,7 @@ def moved(record: Record) -> tuple[Moved, ...]:
     still = record.samples("correct")[0]
 
     def share(right: float) -> stats.Interval:
-        return stats.wilson(round(right), round(tested[0]))
+        return stats.wilson_interval(round(right), round(tested[0]))
 
     return tuple(
         Moved(direction=name, shares=tuple(map(share, (still, *correct[at * most : (at + 1) * most]))))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from cnnbench.analysis.analyse import analyse
-from cnnbench.analysis.conditions import Unlike, refuse_unlike, unlike
+from cnnbench.analysis.conditions import Unlike, refuse_unlike, unlike_conditions
 from cnnbench.analysis.join import gather
 from cnnbench.analysis.row import Row
 from cnnbench.quantity import QUANTITIES, Shown
@@ -106,13 +106,15 @@ def diff(
     Raises:
         UsageError: conditions differ that `allow` does not name, or a run has no records.
     """
-    reports = [analyse(_unfiltered(items)) for _, items in (base, head)]
+    reports = [analyse(_drop_filters(items)) for _, items in (base, head)]
     # Under unlike conditions a change says nothing about the code, so refuse before rows are compared.
-    conditions = unlike(gather([base[1]]), gather([head[1]]))
+    conditions = unlike_conditions(gather([base[1]]), gather([head[1]]))
     refuse_unlike(conditions, allow)
-    pairs, only_base, only_head = _paired(reports[0].rows, reports[1].rows)
+    pairs, only_base, only_head = _pair_rows(reports[0].rows, reports[1].rows)
     # Several rows share counts and accuracies; each of these is one change.
-    changes = _once([change for one, two in pairs for change in _changes(one, two) if everything or change.changed])
+    changes = _merge_shared(
+        [change for one, two in pairs for change in _changes(one, two) if everything or change.changed]
+    )
     sides = [
         Side(place=place, title=report.title, started=report.started)
         for (place, _), report in zip((base, head), reports, strict=True)
@@ -130,7 +132,7 @@ def diff(
     )
 
 
-def _unfiltered(items: Items) -> Items:
+def _drop_filters(items: Items) -> Items:
     """Return the items with runs that hide no rows and do not sort them."""
     return [
         replace(item, sort=None, latency_max_s=None, params_max=None) if isinstance(item, Run) else item
@@ -138,7 +140,9 @@ def _unfiltered(items: Items) -> Items:
     ]
 
 
-def _paired(base: Sequence[Row], head: Sequence[Row]) -> tuple[list[tuple[Row, Row]], tuple[Row, ...], tuple[Row, ...]]:
+def _pair_rows(
+    base: Sequence[Row], head: Sequence[Row]
+) -> tuple[list[tuple[Row, Row]], tuple[Row, ...], tuple[Row, ...]]:
     """Return pairs of the rows that both runs have, then the rows of BASE alone, then those of HEAD alone."""
     pairs: list[tuple[Row, Row]] = []
     left, alone = list(head), []
@@ -148,7 +152,7 @@ def _paired(base: Sequence[Row], head: Sequence[Row]) -> tuple[list[tuple[Row, R
             alone.append(row)
             continue
         # Rows can share a key and differ in input shape or dataset. Each row of HEAD has one partner at most.
-        best = max(same, key=lambda other: _alike(row, other))
+        best = max(same, key=lambda other: _match_rank(row, other))
         left.remove(best)
         pairs.append((row, best))
 
@@ -159,7 +163,7 @@ def _key(row: Row) -> tuple[object, ...]:
     return row.model, row.variant, row.device, row.batch_size, row.task
 
 
-def _alike(one: Row, two: Row) -> tuple[bool, bool]:
+def _match_rank(one: Row, two: Row) -> tuple[bool, bool]:
     return one.input_shape == two.input_shape, one.dataset == two.dataset
 
 
@@ -183,11 +187,11 @@ def _changes(one: Row, two: Row) -> Iterator[Change]:
             base=before,
             head=after,
             ratio=ratio,
-            changed=_changed(kind, before, after, ratio),
+            changed=_has_changed(kind, before, after, ratio),
         )
 
 
-def _once(changes: Sequence[Change]) -> list[Change]:
+def _merge_shared(changes: Sequence[Change]) -> list[Change]:
     """Return the changes; what several rows of a model share (counts, accuracy) is in them once."""
     found: dict[object, Change] = {}
     for at, change in enumerate(changes):
@@ -224,7 +228,7 @@ def _ratio(base: Value, head: Value) -> Value | None:
     return Value(center=head.center / base.center, low=low, high=high)
 
 
-def _changed(kind: Kind, base: Value, head: Value, ratio: Value | None) -> bool:
+def _has_changed(kind: Kind, base: Value, head: Value, ratio: Value | None) -> bool:
     if kind == "exact" or ratio is None:
         return base.center != head.center
     if kind == "interval":

@@ -78,7 +78,7 @@ def compare_all(
         # A reference has a group even if nothing can be compared with it: its controls tell the noise of the run.
         if reference.case not in groups:
             groups[reference.case] = _group(reference, controls, priors, asked_delta)
-        if _comparable(cell, reference, wrong):
+        if _is_comparable(cell, reference, wrong):
             compared.setdefault(reference.case, []).append(cell)
 
     # The level of an interval depends on the number of cells that share the reference, so these are collected first.
@@ -93,7 +93,7 @@ def compare_all(
     return Comparisons(groups=groups, by_case=found)
 
 
-def _comparable(cell: Cell, reference: Cell, wrong: frozenset[Case]) -> bool:
+def _is_comparable(cell: Cell, reference: Cell, wrong: frozenset[Case]) -> bool:
     return (
         reference is not cell
         and {cell.status, reference.status} == {"ok"}
@@ -106,13 +106,13 @@ def _group(reference: Cell, controls: Controls, priors: Priors, asked_delta: flo
     aa_control, control_workload = controls.of(reference, "aa_control"), controls.of(reference, "control_workload")
     effect = None if aa_control is None else effect_of(reference, aa_control, priors)
     spread = None if control_workload is None else stats.spread_of(control_workload.samples("latency_s"))
-    delta = asked_or_default(asked_delta, reference.case.device, spread)
+    delta = choose_delta(asked_delta, reference.case.device, spread)
     return ReferenceGroup(
-        reference=reference, aa_control=effect, spread=spread, delta=delta, apart=stats.apart_of(effect)
+        reference=reference, aa_control=effect, spread=spread, delta=delta, apart=stats.aa_difference_of(effect)
     )
 
 
-def asked_or_default(asked: float | None, device: Device, spread: float | None) -> float:
+def choose_delta(asked: float | None, device: Device, spread: float | None) -> float:
     """Return the smallest relative difference that counts: `asked`, or else a default.
 
     The default depends on the device and on the `spread` of the control workload.
@@ -137,7 +137,9 @@ def rounds_of(base: Cell, other: Cell) -> list[list[float]]:
 
 def priors_of(pairs: Iterable[tuple[Cell, Cell]]) -> Priors:
     """Return how rounds scatter over all `pairs` of reference and cell, as a prior for each device."""
-    return stats.priors_by((base.case.device, stats.between_rounds(rounds_of(base, other))) for base, other in pairs)
+    return stats.priors_by_kind(
+        (base.case.device, stats.variance_between_rounds(rounds_of(base, other))) for base, other in pairs
+    )
 
 
 def pairs_of(cells: Sequence[Cell], references: References, controls: Controls) -> list[tuple[Cell, Cell]]:

@@ -50,7 +50,7 @@ class Difference:
     found: int | str | None
 
 
-def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) -> Observed:
+def observation_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) -> Observed:
     """Return what the records of one model show; `seed` and `epochs` are those of its training, if there was one."""
     parts = {_part(record): record for record in records}
     # A machine that cannot compile breaks nothing; every other part must be supported.
@@ -62,13 +62,13 @@ def seen_of(model: str, records: Sequence[Record], *, seed: int, epochs: int) ->
     compiled = parts.get("compiled")
     cannot = compiled.error if compiled is not None and compiled.status == "unsupported" else None
     counted = parts.get("counts")
-    found = None if counted is None or counted.status != "ok" else _counted(counted)
+    found = None if counted is None or counted.status != "ok" else _expectation_of(counted)
 
     # The other parts extend the counts; without counts there is nothing to extend.
     if found is not None:
-        made = _compiled(compiled) if compiled is not None and compiled.status == "ok" else None
+        made = _compile_result(compiled) if compiled is not None and compiled.status == "ok" else None
         trained = parts.get("trained")
-        learnt = _trained(trained, seed, epochs) if trained is not None and trained.status == "ok" else None
+        learnt = _training_result(trained, seed, epochs) if trained is not None and trained.status == "ok" else None
         found = msgspec.structs.replace(found, compiled=made, trained=learnt)
 
     return Observed(model=model, found=found, broken=tuple(broken), impossible=cannot)
@@ -84,7 +84,7 @@ def _number(record: Record, quantity: str) -> int:
     return round(record.samples(quantity)[0])
 
 
-def _counted(record: Record) -> Expectation:
+def _expectation_of(record: Record) -> Expectation:
     return Expectation(
         input_shape=record.case.input_shape,
         params=_number(record, "params"),
@@ -96,7 +96,7 @@ def _counted(record: Record) -> Expectation:
     )
 
 
-def _compiled(record: Record) -> Compiled:
+def _compile_result(record: Record) -> Compiled:
     return Compiled(
         graphs=_number(record, "graphs"),
         graph_breaks=_number(record, "graph_breaks"),
@@ -104,7 +104,7 @@ def _compiled(record: Record) -> Compiled:
     )
 
 
-def _trained(record: Record, seed: int, epochs: int) -> Trained:
+def _training_result(record: Record, seed: int, epochs: int) -> Trained:
     assert record.case.dataset == "digits"
     return Trained(
         dataset="digits",
@@ -126,7 +126,7 @@ def differences(expected: Expectation, seen: Observed) -> tuple[Difference, ...]
     # A model that could not be counted has only the reasons to show.
     if found is None:
         return tuple(rows)
-    rows += _unequal(model, _whole(expected), _whole(found))
+    rows += _value_differences(model, _whole(expected), _whole(found))
     for name in ("compiled", "trained"):
         rows += _part_differs(model, name, getattr(expected, name), getattr(found, name))
     return (*rows, *_layers(model, expected.layers, found.layers))
@@ -136,27 +136,27 @@ def _part_differs(
     model: str, name: str, expected: Compiled | Trained | None, found: Compiled | Trained | None
 ) -> list[Difference]:
     """Return what differs in a part, one row for each quantity; a part that is new is one row."""
-    if found is None or _as_good(expected, found):
+    if found is None or _is_as_good(expected, found):
         return []
     if expected is None:
         new = ", ".join(f"{key} {value}" for key, value in msgspec.structs.asdict(found).items())
         return [_row(model, None, name, None, new)]
-    return _unequal(model, msgspec.structs.asdict(expected), msgspec.structs.asdict(found))
+    return _value_differences(model, msgspec.structs.asdict(expected), msgspec.structs.asdict(found))
 
 
-def accepted(expected: Expectation | None, found: Expectation) -> Expectation:
+def merge_expectation(expected: Expectation | None, found: Expectation) -> Expectation:
     """Return what is expected from now on: what was found, and the old expectation of parts that were not checked.
 
     A training that is as good as expected changes nothing, so that files do not change with the processor.
     """
     if expected is None:
         return found
-    keeps = found.trained is None or _as_good(expected.trained, found.trained)
+    keeps = found.trained is None or _is_as_good(expected.trained, found.trained)
     trained = expected.trained if keeps else found.trained
     return msgspec.structs.replace(found, compiled=found.compiled or expected.compiled, trained=trained)
 
 
-def _as_good(expected: Compiled | Trained | None, found: Compiled | Trained) -> bool:
+def _is_as_good(expected: Compiled | Trained | None, found: Compiled | Trained) -> bool:
     """Return whether a part is as expected; the number of right images may differ by `IMAGES_APART`."""
     if not isinstance(expected, Trained) or not isinstance(found, Trained):
         return expected == found
@@ -173,7 +173,7 @@ def _whole(of: Expectation) -> dict[str, object]:
     return {"input_shape": _shape(of.input_shape), **{name: getattr(of, name) for name in COUNTS}}
 
 
-def _unequal(model: str, expected: dict[str, object], found: dict[str, object]) -> list[Difference]:
+def _value_differences(model: str, expected: dict[str, object], found: dict[str, object]) -> list[Difference]:
     return [_row(model, None, name, one, found[name]) for name, one in expected.items() if one != found[name]]
 
 
@@ -188,17 +188,17 @@ def _layers(model: str, expected: Sequence[Layer], found: Sequence[Layer]) -> It
     So an added layer is one row, instead of one for each layer after it.
     """
     # Names play no part here: renaming a block must not look like other layers.
-    for equal, ours, theirs in _aligned([_cost(x) for x in expected], [_cost(x) for x in found]):
+    for equal, ours, theirs in _align([_cost(x) for x in expected], [_cost(x) for x in found]):
         some, others = expected[ours], found[theirs]
         if equal:
-            yield from _renamed(model, some, others)
+            yield from _name_differences(model, some, others)
             continue
 
         # A layer that changed its shape or size still has its kind; what then has no partner was removed or added.
-        for alike, inner, outer in _aligned([x.kind for x in some], [x.kind for x in others]):
+        for alike, inner, outer in _align([x.kind for x in some], [x.kind for x in others]):
             if alike:
                 for one, two in zip(some[inner], others[outer], strict=True):
-                    yield from _changed(model, one, two)
+                    yield from _layer_differences(model, one, two)
             else:
                 yield from (_row(model, x.name, "layer", _summary(x), None) for x in some[inner])
                 yield from (_row(model, x.name, "layer", None, _summary(x)) for x in others[outer])
@@ -208,13 +208,13 @@ def _cost(layer: Layer) -> tuple[object, ...]:
     return layer.kind, layer.output_shape, layer.params, layer.macs
 
 
-def _aligned(one: Sequence[object], two: Sequence[object]) -> Iterator[tuple[bool, slice, slice]]:
+def _align(one: Sequence[object], two: Sequence[object]) -> Iterator[tuple[bool, slice, slice]]:
     """Yield pairs of stretches, one of each sequence, that match, and whether they are equal."""
     for tag, a, b, c, d in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
         yield tag == "equal", slice(a, b), slice(c, d)
 
 
-def _changed(model: str, one: Layer, two: Layer) -> Iterator[Difference]:
+def _layer_differences(model: str, one: Layer, two: Layer) -> Iterator[Difference]:
     for field in _LAYER_FIELDS:
         before, after = getattr(one, field), getattr(two, field)
         if before != after:
@@ -222,7 +222,7 @@ def _changed(model: str, one: Layer, two: Layer) -> Iterator[Difference]:
             yield _row(model, two.name, field, *texts)
 
 
-def _renamed(model: str, some: Sequence[Layer], others: Sequence[Layer]) -> Iterator[Difference]:
+def _name_differences(model: str, some: Sequence[Layer], others: Sequence[Layer]) -> Iterator[Difference]:
     """Yield one row for each stretch of layers that differ only in their names."""
     stretch: list[tuple[str, str]] = []
     # The equal pair of names at the end closes a stretch that reaches the last layer.

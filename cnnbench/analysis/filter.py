@@ -73,9 +73,9 @@ def best_within(rows: Iterable[Row], limits: RowLimits) -> Row | None:
     # Ties in top-1 go to the lower latency, ties in latency to fewer parameters.
     if any(row.top1 is not None for row in fitting):
         fitting = [row for row in fitting if row.top1 is not None]
-        return min(fitting, key=lambda row: (-(row.top1 or 0.0), _or_last(row.latency_s)))
-    return min(fitting, key=lambda row: (_or_last(row.latency_s), _or_last(row.params)), default=None)
+        return min(fitting, key=lambda row: (-(row.top1 or 0.0), _sort_value(row.latency_s)))
+    return min(fitting, key=lambda row: (_sort_value(row.latency_s), _sort_value(row.params)), default=None)
 
 
-def _or_last(value: float | None) -> float:
+def _sort_value(value: float | None) -> float:
     return float("inf") if value is None else value

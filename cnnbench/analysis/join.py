@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cnnbench.pairing import kept
+from cnnbench.pairing import kept_samples
 from cnnbench.record import Record, RecordedWarning, Run, Status
 from cnnbench.spec import Case, Task
-from cnnbench.store import finished
+from cnnbench.store import finished_records
 from cnnbench.text import one_line
 
 # The tasks whose cells are timed and compared.
@@ -71,7 +71,7 @@ class Cell:
 
     def samples(self, quantity: str) -> list[float]:
         """Return the samples of `quantity` over all good rounds, without those of rejected blocks."""
-        return [value for record in self.measured for _, value in kept(record, quantity)]
+        return [value for record in self.measured for _, value in kept_samples(record, quantity)]
 
     @property
     def rounds(self) -> dict[Round, Record]:
@@ -97,7 +97,7 @@ class Cell:
         for record in self.measured:
             found = record.find("sample_s")
             # A sample is one timed region of several iterations, each over one batch.
-            for _, value in kept(record, "sample_s"):
+            for _, value in kept_samples(record, "sample_s"):
                 images += self.case.batch_size * (found.iterations_per_sample if found else 0)
                 seconds += value
         return images / seconds if seconds > 0 else None
@@ -112,7 +112,7 @@ def gather(files: Iterable[Iterable[Record | Run]]) -> tuple[Cell, ...]:
     # The inner keys are the records themselves, so an equal record of a later file keeps the first file's index.
     by_case: dict[Case, dict[Record, int]] = {}
     for at, items in enumerate(files):
-        for record in finished(items).values():
+        for record in finished_records(items).values():
             by_case.setdefault(record.case.key(), {}).setdefault(record, at)
     return tuple(
         Cell(case=case, records=tuple(records), files=tuple(records.values())) for case, records in by_case.items()

@@ -9,7 +9,7 @@ from cnnbench.analysis.join import Cell
 from cnnbench.quantity import show
 from cnnbench.record import Layer
 from cnnbench.stats import median
-from cnnbench.text import listed
+from cnnbench.text import name_list
 
 # How many layers a sentence names as those that take most of the time.
 NAMED = 3
@@ -44,7 +44,7 @@ class LayerTable:
     def gist(self) -> str:
         """Return sentences that say which layers take most of the time, and how much is outside all layers."""
         most = sorted(self.rows, key=lambda row: -row.seconds)[:NAMED]
-        named = listed(f"{row.layer.name} ({row.layer.kind}, {show(row.time_share, 'share')})" for row in most)
+        named = name_list(f"{row.layer.name} ({row.layer.kind}, {show(row.time_share, 'share')})" for row in most)
         return (
             f"A pass takes {show(self.pass_s, 'seconds')} with the clock in every layer; most of it: {named}. "
             f"{show(self.between_share, 'share')} is outside the layers."

@@ -53,13 +53,13 @@ def lineups(
     # A row that never started says nothing against a model that the line-up measured.
     bad = {_key(cell) for cell in cells if cell.status not in ("ok", "not started") or scores_wrong(cell)}
     latencies = {_key_of_row(row): row.latency_s for row in rows}
-    groups = controls.lineups() or (_together(cells) if one_reference else [])
+    groups = controls.lineups() or (_cell_groups(cells) if one_reference else [])
     good = [[cell for cell in group if _key(cell) not in bad] for group in groups]
     found = [_lineup(group, latencies, priors) for group in good if group]
     return tuple(lineup for lineup in found if len(lineup.ranked) > 1)
 
 
-def _together(cells: Sequence[Cell]) -> list[list[Cell]]:
+def _cell_groups(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Return the timed cells of models as written that were measured together: several models each, by condition."""
     found: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
@@ -112,6 +112,8 @@ def _lineup(group: Sequence[Cell], latencies: Mapping[tuple[object, ...], float 
 def _own_priors(group: Sequence[Cell], priors: Priors) -> Priors:
     """Return the prior from all pairs of a line-up, which replaces the prior of the run on its device."""
     device = group[0].case.device
-    variances = [stats.between_rounds(rounds_of(one, other)) for one, other in itertools.combinations(group, 2)]
+    variances = [
+        stats.variance_between_rounds(rounds_of(one, other)) for one, other in itertools.combinations(group, 2)
+    ]
     known = [variance for variance in variances if variance is not None]
     return {device: stats.own_prior(known, priors.get(device, stats.NO_PRIOR))}

@@ -82,7 +82,7 @@ def noise_of(
     cells: Sequence[Cell], controls: Controls, comparisons: Comparisons, threads: Mapping[str, int]
 ) -> NoiseCard | None:
     """Return the noise card of the timed `cells`; None if nothing was timed."""
-    timed = [cell for cell in cells if cell.case.task in TIMED and _raw([cell], "latency_s")]
+    timed = [cell for cell in cells if cell.case.task in TIMED and _all_samples([cell], "latency_s")]
     if not timed:
         return None
 
@@ -96,9 +96,9 @@ def noise_of(
     ]
 
     watched = [*timed, *beside]
-    steal = _raw(watched, "steal_share")
-    clocks = _raw(watched, "clock_cycles_per_s")
-    pressure = _raw(watched, "pressure_share")
+    steal = _all_samples(watched, "steal_share")
+    clocks = _all_samples(watched, "clock_cycles_per_s")
+    pressure = _all_samples(watched, "pressure_share")
     # Without environment counters the number of rejected samples is not known, rather than 0.
     rejected = [count for cell in timed if (count := count_rejected(cell.records)) is not None]
 
@@ -109,13 +109,13 @@ def noise_of(
             for group in groups
             if group.spread is not None
         ),
-        samples=len(_raw(timed, "latency_s")),
+        samples=len(_all_samples(timed, "latency_s")),
         rejected=sum(rejected) if rejected else None,
         threads=tuple(threads.items()),
         steal_share=statistics.fmean(steal) if steal else None,
         most_steal_share=max(steal, default=None),
         pressure_share=statistics.median(pressure) if pressure else None,
-        load=max(_raw(watched, "load"), default=None),
+        load=max(_all_samples(watched, "load"), default=None),
         clock_low_per_s=min(clocks, default=None),
         clock_high_per_s=max(clocks, default=None),
     )
@@ -132,6 +132,6 @@ def _aa_control(group: ReferenceGroup) -> ControlNoise | None:
     )
 
 
-def _raw(cells: Iterable[Cell], quantity: str) -> list[float]:
+def _all_samples(cells: Iterable[Cell], quantity: str) -> list[float]:
     """Return all samples of `quantity`, also of rejected blocks and invalid rounds, since noise made them so."""
     return [value for cell in cells for record in cell.records for value in record.samples(quantity)]

@@ -11,7 +11,7 @@ from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
 from cnnbench.spec import Role, Task
 from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
-from cnnbench.text import listed, one_line
+from cnnbench.text import name_list, one_line
 
 _BESIDE: dict[Role, str] = {
     "aa_control": "A/A control",
@@ -34,7 +34,7 @@ def notes_of(
     """
     notes = []
     if hidden:
-        notes.append(f"{hidden} of {len(rows)} rows {'is' if hidden == 1 else 'are'} hidden: asked was {limits}.")
+        notes.append(f"{hidden} of {len(rows)} rows {'is' if hidden == 1 else 'are'} hidden by the limits: {limits}.")
 
     # A row that failed shows its reason in the table and needs no note about a missing speed-up.
     timed = [row for row in rows if row.task in TIMED and row.status == "ok"]
@@ -42,15 +42,20 @@ def notes_of(
         alone = dict.fromkeys(row.label() for row in timed if row.reference is None)
         notes.append(f"No speed-up, because no reference was measured: {', '.join(alone)}.")
     if apart:
-        notes.append(f"No speed-up, because not measured together with the reference: {', '.join(apart)}.")
+        notes.append(f"No speed-up, because these were not measured together with the reference: {', '.join(apart)}.")
 
     # The p99 needs more passes than the p95, so this covers rows that lack either.
     if any(row.latency_p99_s is None for row in timed):
-        notes.append(f"A p95 needs {FEWEST_FOR_P95} timed passes and a p99 {FEWEST_FOR_P99}; with fewer none is shown.")
-    return (*notes, *_lacking(cells), *lacking_beside(controls), *noted([*cells, *controls.by_case.values()], *TIMED))
+        notes.append(f"A p95 is shown from {FEWEST_FOR_P95} timed passes on, and a p99 from {FEWEST_FOR_P99} on.")
+    return (
+        *notes,
+        *_gap_notes(cells),
+        *control_gap_notes(controls),
+        *recorded_notes([*cells, *controls.by_case.values()], *TIMED),
+    )
 
 
-def noted(cells: Iterable[Cell], *tasks: Task) -> tuple[str, ...]:
+def recorded_notes(cells: Iterable[Cell], *tasks: Task) -> tuple[str, ...]:
     """Return the notes that were recorded while the cells of `tasks` were measured."""
     about: dict[str, dict[str, None]] = {}
     for cell in cells:
@@ -60,20 +65,20 @@ def noted(cells: Iterable[Cell], *tasks: Task) -> tuple[str, ...]:
             for record in cell.records:
                 for note in record.notes:
                     about.setdefault(one_line(note), {})[name] = None
-    return tuple(f"{listed(names)}: {note}" for note, names in about.items())
+    return tuple(f"{name_list(names)}: {note}" for note, names in about.items())
 
 
-def _lacking(cells: Iterable[Cell]) -> list[str]:
+def _gap_notes(cells: Iterable[Cell]) -> list[str]:
     """Return which models have no accuracy or no counts, one sentence for each reason."""
     about: dict[str, dict[str, None]] = {}
     for cell in cells:
         if cell.case.task not in TIMED and cell.status != "ok":
             what = f"accuracy on {cell.case.dataset}" if cell.case.task == "accuracy" else "counts"
             about.setdefault(f"no {what} ({cell.status}): {cell.error or cell.status}", {})[cell.case.model] = None
-    return [f"{listed(names)} {'has' if len(names) == 1 else 'have'} {what}" for what, names in about.items()]
+    return [f"{name_list(names)} {'has' if len(names) == 1 else 'have'} {what}" for what, names in about.items()]
 
 
-def lacking_beside(controls: Controls) -> tuple[str, ...]:
+def control_gap_notes(controls: Controls) -> tuple[str, ...]:
     """Return what could not be measured beside the cells and why, one sentence for each reason.
 
     A numerical check that found wrong outputs is left out, since its cell has a warning instead.
@@ -86,4 +91,4 @@ def lacking_beside(controls: Controls) -> tuple[str, ...]:
             name = replace(cell.case, role="timed").label()
             what = f"No {_BESIDE[role]} ({cell.status}: {cell.error or 'no reason was recorded'})"
             about.setdefault(what, {})[cell.case.device if role == "ceilings" else name] = None
-    return tuple(f"{what}: {listed(names)}" for what, names in about.items())
+    return tuple(f"{what}: {name_list(names)}" for what, names in about.items())

@@ -15,12 +15,12 @@ def front(rows: Sequence[Row]) -> tuple[Row, ...]:
     interval lies wholly above its own and whose latency is no higher. Rows that intervals do not tell apart stay. All
     `rows` must have the same device, batch and task.
     """
-    known = [row for row in rows if placed(row)]
+    known = [row for row in rows if has_place(row)]
     kept = [row for row in known if not any(_beats(other, row) for other in known)]
     return tuple(sorted(kept, key=lambda row: (row.latency_s or 0.0, -(row.top1 or 0.0))))
 
 
-def placed(row: Row) -> bool:
+def has_place(row: Row) -> bool:
     """Return whether a row has both a top-1 and a latency, and its outputs are not known to be wrong."""
     return row.status == "ok" and not row.wrong and row.top1 is not None and row.latency_s is not None
 

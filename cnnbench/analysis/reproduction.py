@@ -129,18 +129,18 @@ def _rows(spec: ModelSpec, figure: Published, evidence: Evidence) -> list[Reprod
     if base.removesuffix(UNFROZEN) in TRAINED and spec.recipe is not None:
         return _trained_rows(spec, figure, spec.recipe, evidence)
     why = next((reason for part, reason in _NOT_MEASURED.items() if part in figure.quantity), "nothing measures it")
-    return [_not_run(spec, figure.quantity, _words(figure.values, None), why)]
+    return [_not_run_row(spec, figure.quantity, _words(figure.values, None), why)]
 
 
 # Figures of the model as it is written
 
 
-def _first(record: Record, quantity: str) -> float:
+def _first_value(record: Record, quantity: str) -> float:
     return record.samples(quantity)[0] if record.samples(quantity) else math.nan
 
 
 def _megabytes(record: Record, *quantities: str) -> tuple[float]:
-    return (sum(_first(record, quantity) for quantity in quantities) * 1e-6,)
+    return (sum(_first_value(record, quantity) for quantity in quantities) * 1e-6,)
 
 
 def _shapes(layers: Iterable[Layer], kinds: str) -> tuple[float, ...]:
@@ -159,11 +159,11 @@ _SIZES = ("torchinfo_input_bytes", "torchinfo_output_bytes", "torchinfo_param_by
 
 # Figures that follow from a model as it is written: how to read each from a complexity record, given the note.
 _COUNTED: Mapping[str, Callable[[Record, str], tuple[float, ...]]] = {
-    "params": lambda r, _: (_first(r, "params"),),
-    "trainable_params": lambda r, _: (_first(r, "trainable_params"),),
-    "non_trainable_params": lambda r, _: (_first(r, "params") - _first(r, "trainable_params"),),
-    "mult_adds_m": lambda r, _: (_first(r, "macs_torchinfo") * 1e-6,),
-    "mult_adds_g": lambda r, _: (_first(r, "macs_torchinfo") * 1e-9,),
+    "params": lambda r, _: (_first_value(r, "params"),),
+    "trainable_params": lambda r, _: (_first_value(r, "trainable_params"),),
+    "non_trainable_params": lambda r, _: (_first_value(r, "params") - _first_value(r, "trainable_params"),),
+    "mult_adds_m": lambda r, _: (_first_value(r, "macs_torchinfo") * 1e-6,),
+    "mult_adds_g": lambda r, _: (_first_value(r, "macs_torchinfo") * 1e-9,),
     "input_mb": lambda r, _: _megabytes(r, _SIZES[0]),
     "forward_mb": lambda r, _: _megabytes(r, _SIZES[1]),
     "params_mb": lambda r, _: _megabytes(r, _SIZES[2]),
@@ -179,7 +179,7 @@ def _counted_row(spec: ModelSpec, figure: Published, base: str, record: Record |
     decimals = 2 if base in _TWO_DECIMALS else 0
     printed = _words(figure.values, decimals)
     if record is None:
-        return _not_run(spec, figure.quantity, printed, "the model was not counted")
+        return _not_run_row(spec, figure.quantity, printed, "the model was not counted")
 
     # Pages print rounded values, so round the same way and then require equality.
     found = tuple(round(value, decimals) for value in _COUNTED[base](record, figure.note))
@@ -241,12 +241,12 @@ def _trained_row(
 ) -> Reproduced:
     shown = f"{printed:.{decimals}f}"
     if not values:
-        return _not_run(spec, name, shown, evidence.missing or "it was not trained")
+        return _not_run_row(spec, name, shown, evidence.missing or "it was not trained")
 
     # One more decimal than printed shows on which side of the printed value the mean lies.
     mean = statistics.fmean(values)
     if len(values) < FEWEST_SEEDS:
-        row = _not_run(spec, name, shown, "one seed gives no interval: take --seeds 3")
+        row = _not_run_row(spec, name, shown, "one seed gives no interval: use --seeds 3")
         return replace(row, measured=f"{mean:.{decimals + 1}f}")
 
     low, high = prediction_interval(values)
@@ -272,7 +272,7 @@ def _decimals(value: float) -> int:
     return len(f"{value!r}".partition(".")[2])
 
 
-def _not_run(spec: ModelSpec, quantity: str, printed: str, why: str) -> Reproduced:
+def _not_run_row(spec: ModelSpec, quantity: str, printed: str, why: str) -> Reproduced:
     return Reproduced(
         model=spec.name,
         quantity=quantity,

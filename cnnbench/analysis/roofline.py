@@ -69,7 +69,7 @@ def ceilings_of(record: Record) -> Ceilings | None:
     """
     if record.status != "ok" or record.case.role != "ceilings" or record.warnings:
         return None
-    return Ceilings(**{name: _one(record, name) for name in Ceilings.__slots__})
+    return Ceilings(**{name: _first_value(record, name) for name in Ceilings.__slots__})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,10 +87,10 @@ class Cost:
 def cost_of(record: Record) -> Cost | None:
     """Return the cost in a complexity record; None if it lacks a part, such as one of an older version."""
     names = ("macs", "weight_bytes", "activation_bytes", "operator_calls")
-    found = {name: value for name in names if (value := _one(record, name)) is not None}
+    found = {name: value for name in names if (value := _first_value(record, name)) is not None}
     if len(found) < len(names):
         return None
-    frozen = _one(record, "params") != _one(record, "trainable_params")
+    frozen = _first_value(record, "params") != _first_value(record, "trainable_params")
     return Cost(**found, input_bytes=float(_FP32_BYTES * math.prod(record.case.input_shape)), frozen=frozen)
 
 
@@ -114,7 +114,7 @@ class Roofline:
     bound_by: Bound
 
     @property
-    def impossible(self) -> bool:
+    def is_impossible(self) -> bool:
         """Return whether the cell did more than the machine can do, so that the time must be wrong."""
         return self.of_peak > ABOVE_PEAK
 
@@ -163,5 +163,5 @@ def _bytes(case: Case, cost: Cost) -> float:
     return whole / 2 if case.variant.precision in _HALF else whole
 
 
-def _one(record: Record, quantity: str) -> float | None:
+def _first_value(record: Record, quantity: str) -> float | None:
     return next(iter(record.samples(quantity)), None)

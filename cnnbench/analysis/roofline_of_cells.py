@@ -23,13 +23,13 @@ def roof_of(cell: Cell, controls: Controls, counts: Counts) -> Roofline | None:
     return roofline(cell.case, cell.middle("latency_s"), cost, most)
 
 
-def beyond_roof(cell: Cell, controls: Controls, counts: Counts) -> str | None:
+def roof_violation(cell: Cell, controls: Controls, counts: Counts) -> str | None:
     """Return why the time of `cell` cannot be true: the machine cannot do so much work; None if it can."""
     roof = roof_of(cell, controls, counts)
-    if roof is None or not roof.impossible:
+    if roof is None or not roof.is_impossible:
         return None
     achieved, peak = show(roof.flop_per_s, "per_second"), show(roof.flop_per_s / roof.of_peak, "per_second")
     return (
-        f"It would be {roof.of_peak:.2f} times the machine's peak: {achieved} floating-point operations where at most "
-        f"{peak} were measured. Either it does not compute what was counted, or the device was not waited for."
+        f"It would be {roof.of_peak:.2f} times the machine's peak: {achieved} floating-point operations, but at most "
+        f"{peak} were measured. Either it does not compute what was counted, or the clock did not wait for the device."
     )

@@ -13,7 +13,7 @@ from cnnbench.analysis.roofline_of_cells import Counts, roof_of
 from cnnbench.analysis.row import Row
 from cnnbench.pairing import pairs_by_round
 from cnnbench.spec import Case, Variant
-from cnnbench.stats import Interval, break_even, compare_rounds, tukey_outliers
+from cnnbench.stats import Interval, calls_to_break_even, compare_rounds, tukey_outliers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,12 +25,12 @@ class RowContext:
     counts: Counts
 
 
-def with_extras(row: Row, cell: Cell, around: RowContext) -> Row:
+def add_extras(row: Row, cell: Cell, around: RowContext) -> Row:
     """Return the `row` of a timed cell that is ok, with its extra columns and details."""
     controls = around.controls
     memory, numerics = controls.of(cell, "memory"), controls.of(cell, "numerics")
     roof = roof_of(cell, controls, around.counts)
-    row = _with_break_even(_with_details(row, cell, controls), cell, around)
+    row = _add_break_even(_add_details(row, cell, controls), cell, around)
 
     # The roof is missing if ceilings or counts were not measured; the other columns do not depend on it.
     if roof is not None:
@@ -55,8 +55,8 @@ def with_extras(row: Row, cell: Cell, around: RowContext) -> Row:
     )
 
 
-def _with_details(row: Row, cell: Cell, controls: Controls) -> Row:
-    def seen(quantity: str) -> float | None:
+def _add_details(row: Row, cell: Cell, controls: Controls) -> Row:
+    def find_value(quantity: str) -> float | None:
         """Return `quantity` from the cell itself, or else from another worker that compiled the same."""
         # The numerical check is always of inference, and training compiles something else.
         homes = (
@@ -66,8 +66,8 @@ def _with_details(row: Row, cell: Cell, controls: Controls) -> Row:
         )
         return next((value for home in homes if home and (value := home.middle(quantity)) is not None), None)
 
-    def counted(quantity: str) -> int | None:
-        return None if (value := seen(quantity)) is None else round(value)
+    def find_count(quantity: str) -> int | None:
+        return None if (value := find_value(quantity)) is None else round(value)
 
     # While the device is idle within a pass, it waits for the host to launch operators.
     device_s, latency_s = cell.middle("device_s"), row.latency_s
@@ -75,18 +75,18 @@ def _with_details(row: Row, cell: Cell, controls: Controls) -> Row:
         row.detail,
         outliers=tukey_outliers(cell.samples("latency_s")),
         rejected=cell.rejected(),
-        compile_warm_s=seen("compile_warm_s"),
-        graphs=counted("graphs"),
-        graph_breaks=counted("graph_breaks"),
-        recompiles=counted("recompiles"),
+        compile_warm_s=find_value("compile_warm_s"),
+        graphs=find_count("graphs"),
+        graph_breaks=find_count("graph_breaks"),
+        recompiles=find_count("recompiles"),
         device_s=device_s,
         launch_bound_share=None if device_s is None or not latency_s else max(0.0, 1 - device_s / latency_s),
-        reserved_memory_bytes=seen("reserved_memory_bytes"),
+        reserved_memory_bytes=find_value("reserved_memory_bytes"),
     )
     return replace(row, detail=detail)
 
 
-def _with_break_even(row: Row, cell: Cell, around: RowContext) -> Row:
+def _add_break_even(row: Row, cell: Cell, around: RowContext) -> Row:
     """Return `row` with the number of calls after which compiling has paid for itself, and its interval."""
     pays = _break_even(cell, around)
     if pays is None:
@@ -109,7 +109,7 @@ def _break_even(cell: Cell, around: RowContext) -> Interval | None:
     saved = compare_rounds([[slow - fast for slow, fast in blocks] for blocks in pairs])
     if saved is None:
         return None
-    return break_even(compile_s, Interval(center=saved.center, low=saved.low, high=saved.high))
+    return calls_to_break_even(compile_s, Interval(center=saved.center, low=saved.low, high=saved.high))
 
 
 def _agreement(numerics: Cell) -> float | None:

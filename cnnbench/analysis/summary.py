@@ -22,25 +22,25 @@ def summarise(
     share = None if totals is None else totals.passes_share
     if share is not None:
         sentences.append(
-            f"{100 * share:.0f} % of the wall time, compilation apart, was inside timed or warm-up passes."
+            f"{100 * share:.0f} % of the wall time without compilation was inside timed or warm-up passes."
         )
     return tuple(sentences)
 
 
 def compare(rows: Sequence[Row]) -> tuple[str, ...]:
     """Return one sentence for each model and condition: the verdict on each row, or why there is none."""
-    several = _several(rows)
+    several = _has_several_conditions(rows)
     groups: dict[tuple[str, Condition], list[Row]] = {}
     for row in rows:
         if row.speedup is not None:
             groups.setdefault((row.model, _condition(row)), []).append(row)
     return tuple(
-        f"{model}{_where(condition) if several else ''}: {_differences(group)}."
+        f"{model}{_condition_text(condition) if several else ''}: {_differences(group)}."
         for (model, condition), group in groups.items()
     )
 
 
-def _several(rows: Sequence[Row]) -> bool:
+def _has_several_conditions(rows: Sequence[Row]) -> bool:
     """Return whether rows were timed under several conditions, so that a sentence must name its condition."""
     return len({_condition(row) for row in rows if row.latency_s is not None}) > 1
 
@@ -49,7 +49,7 @@ def _condition(row: Row) -> Condition:
     return row.device, row.batch_size, row.task
 
 
-def _where(condition: Condition) -> str:
+def _condition_text(condition: Condition) -> str:
     device, batch_size, task = condition
     return f" ({device}, batch {batch_size}, {task})"
 
@@ -59,7 +59,7 @@ def _differences(group: Sequence[Row]) -> str:
     return "; ".join(_difference(row) for row in group)
 
 
-def _other(row: Row) -> str:
+def _reference_name(row: Row) -> str:
     """Return the name of the row's reference; leave out the model if it is the same as that of the row."""
     model, _, variant = (row.reference or "").rpartition("/")
     return variant if model == row.model else f"{model} {variant}"
@@ -68,18 +68,18 @@ def _other(row: Row) -> str:
 def _difference(row: Row) -> str:
     ratio, low, high = row.speedup, row.speedup_low, row.speedup_high
     if ratio is None or low is None or high is None or row.detail.delta is None:
-        return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}: too few rounds for an interval"
+        return f"{row.variant} is NOT DISTINGUISHABLE from {_reference_name(row)}: too few rounds for an interval"
     # SAME holds only relative to `delta`, so the sentence names it; a missing verdict needs a reason.
     span = _span(ratio, low, high)
     if row.verdict == "SAME":
-        return f"{row.variant} is the SAME as {_other(row)} within {_per_cent(row.detail.delta)} %, {span}"
+        return f"{row.variant} is the SAME as {_reference_name(row)} within {_per_cent(row.detail.delta)} %, {span}"
     if row.verdict == "NOT DISTINGUISHABLE":
-        why = _undecided(row, low, high, row.detail.delta)
-        return f"{row.variant} is NOT DISTINGUISHABLE from {_other(row)}, {span} ({why})"
-    return f"{row.variant} is {row.verdict} than {_other(row)}, {span}"
+        why = _undecided_reason(row, low, high, row.detail.delta)
+        return f"{row.variant} is NOT DISTINGUISHABLE from {_reference_name(row)}, {span} ({why})"
+    return f"{row.variant} is {row.verdict} than {_reference_name(row)}, {span}"
 
 
-def _undecided(row: Row, low: float, high: float, delta: float) -> str:
+def _undecided_reason(row: Row, low: float, high: float, delta: float) -> str:
     """Return why a speed-up between `low` and `high` has no verdict."""
     # The interval shows a difference, but not that it exceeds `delta`.
     if low > 1 or high < 1:
@@ -118,14 +118,14 @@ def _latency(row: Row) -> str:
 
 def _leaders(rows: Sequence[Row]) -> list[str]:
     """Return which of several models took the least time under each condition, and which has the highest top-1."""
-    sentences, several = [], _several(rows)
+    sentences, several = [], _has_several_conditions(rows)
     conditions = dict.fromkeys(_condition(row) for row in rows if row.latency_s is not None)
     for condition in conditions:
         # A row with wrong outputs never leads, however fast it is. Variants of a single model are not ranked.
         among = [r for r in rows if _condition(r) == condition and r.latency_s is not None and not r.wrong]
         if len({row.model for row in among}) > 1:
             best = min(among, key=lambda row: row.latency_s or 0.0)
-            where = _where(condition) if several else ""
+            where = _condition_text(condition) if several else ""
             sentences.append(f"Shortest latency{where}: {best.model} {best.variant}, {_latency(best)}.")
 
     # Accuracies on different datasets cannot be ranked.

@@ -38,7 +38,7 @@ class Warned:
         return "; ".join(part for part in (f"(!) {self.code}: {number_of(len(self.rows), 'row')}", advice) if part)
 
 
-def by_code(warnings: Iterable[RowWarning]) -> tuple[Warned, ...]:
+def group_by_code(warnings: Iterable[RowWarning]) -> tuple[Warned, ...]:
     """Return `warnings` grouped by code, in order of first appearance, with each piece of advice once."""
     # Dictionaries keep the order of first appearance; their keys make each advice and fact appear once.
     advices: dict[str, dict[str, None]] = {}

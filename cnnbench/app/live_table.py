@@ -36,7 +36,7 @@ class LiveTable:
         self._items.append(record)
         self._old = True
 
-    def refreshed(self) -> Table | None:
+    def next_table(self) -> Table | None:
         """Return the table if there is something new to show and it is time to show it, or None otherwise."""
         begin = self._now()
         if not self._old or begin < self._next:
@@ -50,10 +50,10 @@ class LiveTable:
         # The pause grows with the time that the analysis took, so that the share of time stays below `COST_SHARE`.
         end = self._now()
         self._next = end + max(LEAST_APART_S, (end - begin) / COST_SHARE)
-        return _short(main_table([row for row in rows if row.latency_s is not None]))
+        return _select_columns(main_table([row for row in rows if row.latency_s is not None]))
 
 
-def _short(table: Table) -> Table:
+def _select_columns(table: Table) -> Table:
     """Return `table` with the columns that fit beside each other."""
     kept = [at for at, heading in enumerate(table.headings) if heading in SHOWN]
     return replace(

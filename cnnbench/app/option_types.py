@@ -107,8 +107,8 @@ class Words(click.ParamType[tuple[str, ...]]):
         words = tuple(dict.fromkeys(w.strip() for w in str(value).split(",") if w.strip()))
         wrong = [w for w in words if self.choices and w not in self.choices]
         if wrong or not words:
-            allowed = f"take one or more of {', '.join(self.choices)}" if self.choices else "name at least one"
-            self.fail(f"'{value}': {allowed}.", param, ctx)
+            allowed = f"Use one or more of {', '.join(self.choices)}" if self.choices else "Name at least one"
+            self.fail(f"'{value}' is not valid. {allowed}.", param, ctx)
         return words
 
 
@@ -123,13 +123,13 @@ class Numbers(click.ParamType[tuple[int, ...]]):
             return value
         words = [w.strip() for w in str(value).split(",")]
         if not all(w.isdigit() and int(w) > 0 for w in words):
-            self.fail(f"'{value}' is not a list of whole numbers from 1 on. Write it like 1,8.", param, ctx)
+            self.fail(f"'{value}' is not a list of positive whole numbers. Write it like 1,8.", param, ctx)
         return tuple(dict.fromkeys(int(w) for w in words))
 
 
 # Option of every command that reads a dataset.
 data_dir_option = click.option(
-    "--data-dir", metavar="FOLDER", help="Where datasets lie, looked through before CNNBENCH_DATA and ./data."
+    "--data-dir", metavar="FOLDER", help="Folder with datasets, searched before CNNBENCH_DATA and ./data."
 )
 
 # Types without settings, made once for all commands.

@@ -55,7 +55,7 @@ def names_of(request: Request) -> tuple[str, ...]:
     return tuple(dict.fromkeys(asked))
 
 
-def canonical(request: Request) -> Request:
+def canonical_request(request: Request) -> Request:
     """Return `request` with its reference spelt as in the records.
 
     Raises:
@@ -95,7 +95,7 @@ def check(request: Request, options: Options) -> None:
     if options.sort is not None and options.sort not in COLUMNS:
         raise unknown_name("column", options.sort, COLUMNS)
     if request.weights not in ("none", "default") and not Path(request.weights).is_file():
-        raise UsageError(f"Weights '{request.weights}': no such file. Take none, default, or the path of a file.")
+        raise UsageError(f"There is no weight file '{request.weights}'. Give 'none', 'default' or the path of a file.")
     if options.output is not None:
         _check_folder(options.output)
 
@@ -105,18 +105,19 @@ def _check_folder(output: Path) -> None:
     file = next((path for path in (output, *output.parents) if path.is_file()), None)
     if file is None and output.suffix != ".jsonl":
         return
-    what = f"'{file}' is a file" if file else "that is the name of a record file"
-    raise UsageError(f"Output '{output}': {what}. Give a folder: records.jsonl and the reports are written into it.")
+    what = f"'{file}' is a file" if file else "it has the name of a record file"
+    raise UsageError(f"Output '{output}' cannot be a folder: {what}. Give a folder for the records and reports.")
 
 
 def tell_cut_threads(request: Request) -> None:
     """Print a note if `request` asks for more threads than this process may use."""
     threads = threads_of(request)
     if request.threads is not None and request.threads > threads:
-        click.echo(f"Note: {request.threads} threads are cut to {threads}, which is what can be used here.", err=True)
+        said = f"Note: using {threads} threads instead of {request.threads}, because only {threads} can be used here."
+        click.echo(said, err=True)
 
 
-def with_expected_budget(request: Request) -> Request:
+def add_expected_budget(request: Request) -> Request:
     """Return `request` with the time that it is expected to take as its budget, and print that time."""
     _, expected_s = plan_only(request, names_of(request))
     click.echo(f"This plan takes about {length_text(expected_s)}. Ctrl-C keeps what is measured.", err=True)
@@ -160,7 +161,7 @@ def _cell_rows(plan: Plan) -> list[tuple[str, str, str, str, int, str | None]]:
     return [(c.model, c.variant.name, c.device, c.task, c.batch_size, note) for c, note in cells]
 
 
-def short(name: str) -> str:
+def short_name(name: str) -> str:
     """Return the part of a model's name that tells it apart, without folders, `.py` and source."""
     return name.rpartition("/")[2].replace(".py:", "-").replace(":", "-")
 

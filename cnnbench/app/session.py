@@ -26,7 +26,7 @@ from cnnbench.orchestrator.run import BenchmarkRun
 from cnnbench.record import Record, Run, Status
 from cnnbench.report import WRITERS
 from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED, Case, CnnbenchError, MissingError, Request, UsageError
-from cnnbench.store import Store, finished
+from cnnbench.store import Store, finished_records
 
 RESULTS = Path("results")
 
@@ -94,14 +94,14 @@ def measure(request: Request, options: Options) -> Measured:
                 shown.line(record_line(record))
 
         def on_progress(progress: Progress) -> None:
-            if shown.has_table and (table := live.refreshed()) is not None:
+            if shown.has_table and (table := live.next_table()) is not None:
                 shown.table(table)
             shown.on_progress(progress)
 
-        hooks = Hooks(on_record=on_record, on_progress=on_progress, completed=finished(loaded.items))
+        hooks = Hooks(on_record=on_record, on_progress=on_progress, completed=finished_records(loaded.items))
         runner = BenchmarkRun(request, hooks, names_of(request), spent_s=spent_s(loaded.items))
         earlier = [item for item in loaded.items if isinstance(item, Run)]
-        ended = _guarded(runner, store, run, was_partial=not earlier or earlier[-1].partial)
+        ended = _run_guarded(runner, store, run, was_partial=not earlier or earlier[-1].partial)
     return _finish(store, folder, request, options, ended)
 
 
@@ -173,7 +173,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 Ended = CnnbenchError | KeyboardInterrupt | None
 
 
-def _guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool) -> Ended:
+def _run_guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool) -> Ended:
     """Run, and return what ended the run early; whatever happens, try to write down where the time went.
 
     `was_partial`: an earlier part of the run left it incomplete. A usage error measures nothing and does not change
@@ -192,8 +192,10 @@ def _guarded(runner: BenchmarkRun, store: Store, run: Run, *, was_partial: bool)
         ended = error
     finally:
         # The disk may be full. That must not hide what ended the run, so the problem is returned only if nothing did.
-        spent = runner.spent()
-        whole = replace(run, partial=partial, wall_s=spent.wall_s, passes_s=spent.passes_s, compile_s=spent.compile_s)
+        time_spent = runner.time_spent()
+        whole = replace(
+            run, partial=partial, wall_s=time_spent.wall_s, passes_s=time_spent.passes_s, compile_s=time_spent.compile_s
+        )
         problem = _problem(lambda: store.append(whole))
 
     return ended or problem
@@ -210,7 +212,7 @@ def _problem(act: Callable[[], object]) -> CnnbenchError | None:
 
 def _finish(store: Store, folder: Path, request: Request, options: Options, ended: Ended) -> Measured:
     loaded = store.load()
-    last = finished(loaded.items).values()
+    last = finished_records(loaded.items).values()
     # Without any result there is nothing to show beside the error.
     if isinstance(ended, MissingError) and not last:
         raise ended
@@ -271,7 +273,7 @@ def conclude(measured: Measured, options: Options, output_format: str, echo: Cal
         echo(WRITERS[output_format].write(measured.report).rstrip("\n"))
         click.echo(f"Records and reports: {measured.folder}", err=True)
 
-    resume = f"Go on with:\n  {resume_command(options, measured.folder)}"
+    resume = f"Continue with:\n  {resume_command(options, measured.folder)}"
     if measured.error is not None:
         if measured.report is None:
             click.echo(f"Records: {measured.folder}", err=True)

@@ -22,16 +22,16 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "run": ("run", "Measure a named plan, such as 'quick' or 'full'."),
         "train": ("train", "Train a model and save a checkpoint."),
         "evaluate": ("evaluate", "Test a checkpoint."),
-        "predict": ("predict", "Name what is on images."),
+        "predict": ("predict", "Predict the classes of images."),
         "show": ("show", "Draw images of datasets, models and trainings."),
         "reproduce": ("reproduce", "Measure every figure that the tutorials print."),
-        "expect": ("expect", "Compare counts, compilation and short trainings with a committed file, exactly."),
+        "expect": ("expect", "Compare counts, compilation and short trainings exactly with a committed file."),
         "diff": ("diff", "Show what changed between two runs, without a verdict."),
-        "data": ("data", "Show, check, fetch and take over datasets."),
+        "data": ("data", "List, verify, fetch and import datasets."),
         "report": ("report", "Rebuild reports from records, without measuring."),
-        "gate": ("gate", "Say whether a change makes a model slower, for CI."),
+        "gate": ("gate", "Check in CI whether a change makes a model slower."),
         "doctor": ("doctor", "Show the machine: threads, limits, versions, native variants."),
-        "selftest": ("selftest", "Prove on this machine that cnnbench measures rightly."),
+        "selftest": ("selftest", "Prove on this machine that cnnbench measures correctly."),
     }
 )
 

@@ -60,7 +60,9 @@ def table_text(records: Sequence[Record], folder: Path, output_format: str) -> s
         return render(headers, rows, output_format)
 
     # Columns 3 to 8 are numbers, which only people want rounded and with units.
-    shown = [(*row[:3], *(_shown(h, v) for h, v in zip(headers[3:9], row[3:9], strict=True)), row[9]) for row in rows]
+    shown = [
+        (*row[:3], *(_value_text(h, v) for h, v in zip(headers[3:9], row[3:9], strict=True)), row[9]) for row in rows
+    ]
     text = render(headers, shown, "table")
     tops = [top[0] for record in records if (top := record.samples("top1"))]
 
@@ -76,7 +78,7 @@ def table_text(records: Sequence[Record], folder: Path, output_format: str) -> s
     return "\n".join([text, "", *errors, *notes]).rstrip()
 
 
-def _shown(header: str, value: object) -> str | None:
+def _value_text(header: str, value: object) -> str | None:
     if not isinstance(value, float):
         return None
     if "top1" in header:
@@ -91,7 +93,7 @@ def _row(record: Record, folder: Path) -> tuple[object, ...]:
     if record.status != "ok":
         return (record.case.seed, record.status, None, *[None] * 6, None)
 
-    test = stats.wilson(round(record.samples("correct")[0]), round(record.samples("tested")[0]))
+    test = stats.wilson_interval(round(record.samples("correct")[0]), round(record.samples("tested")[0]))
     file = checkpoint_path(folder, record.case.model, record.case.seed)
     # Training time includes the one pass that computes the features of a frozen part, if there was one.
     train_s = math.fsum((*record.samples("features_s"), *record.samples("epoch_s")))

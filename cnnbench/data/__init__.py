@@ -11,7 +11,7 @@ from cnnbench.data.dataset import Counts, DatasetSpec, Fast
 from cnnbench.data.locations import locate, places, read
 from cnnbench.spec import UsageError, unknown_name
 
-__all__ = ["DATASETS", "Counts", "DatasetSpec", "fast_of", "find", "locate", "places", "read"]
+__all__ = ["DATASETS", "Counts", "DatasetSpec", "fast_recipe_of", "find", "locate", "places", "read"]
 
 _ALL = (
     digits.SPEC,
@@ -24,7 +24,7 @@ _ALL = (
 )
 
 
-def _by_name(specs: tuple[DatasetSpec, ...]) -> Mapping[str, DatasetSpec]:
+def _map_by_name(specs: tuple[DatasetSpec, ...]) -> Mapping[str, DatasetSpec]:
     """Return the specs by name as a read-only mapping.
 
     Raises:
@@ -39,7 +39,7 @@ def _by_name(specs: tuple[DatasetSpec, ...]) -> Mapping[str, DatasetSpec]:
 
 
 # Every dataset by name, read-only.
-DATASETS = _by_name(_ALL)
+DATASETS = _map_by_name(_ALL)
 
 
 def find(name: str) -> DatasetSpec:
@@ -52,12 +52,12 @@ def find(name: str) -> DatasetSpec:
         return folder.spec_of(name)
     if name not in DATASETS:
         raise unknown_name(
-            "dataset", name, DATASETS, more=f"A folder with a folder of images for each class: {folder.PREFIX}PATH."
+            "dataset", name, DATASETS, more=f"Or use {folder.PREFIX}PATH, with one folder of images for each class."
         )
     return DATASETS[name]
 
 
-def fast_of(dataset: DatasetSpec) -> Fast:
+def fast_recipe_of(dataset: DatasetSpec) -> Fast:
     """Return the fast recipe of a dataset.
 
     Raises:
@@ -65,5 +65,5 @@ def fast_of(dataset: DatasetSpec) -> Fast:
     """
     if dataset.fast is None:
         known = ", ".join(other.name for other in DATASETS.values() if other.fast is not None)
-        raise UsageError(f"There is no fast recipe for {dataset.name}, only for {known}. Take --recipe tutorial.")
+        raise UsageError(f"There is no fast recipe for {dataset.name}, only for {known}. Use --recipe tutorial.")
     return dataset.fast

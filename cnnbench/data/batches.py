@@ -168,11 +168,11 @@ def view_for(input_shape: Shape, stored: Shape, mean: tuple[float, ...], std: tu
     """
     text = "x".join(map(str, input_shape))
     if not is_image(input_shape):
-        raise UnsupportedError(f"The model's input {text} is no image: an image has 1 or 3 channels.")
+        raise UnsupportedError(f"The model's input {text} is not an image, because an image has 1 or 3 channels.")
 
     # Grey images can be repeated in three channels, but no recipe says how to make colour images grey.
     if input_shape[0] < stored[0]:
-        raise UnsupportedError(f"The model's input {text} is grey, and the dataset's images are in colour.")
+        raise UnsupportedError(f"The model's input {text} is grey, but the dataset's images are in colour.")
 
     if len(mean) != len(std) or len(mean) not in (0, 1, input_shape[0]):
         raise UsageError(
@@ -182,7 +182,7 @@ def view_for(input_shape: Shape, stored: Shape, mean: tuple[float, ...], std: tu
     return View(input_shape=input_shape, mean=mean, std=std)
 
 
-def adapted(
+def adapt_splits(
     splits: Splits, view: View, device: str, augmentation: Augmentation | None = None, *, augments_all: bool = False
 ) -> Splits:
     """Return `splits` on `device` as `view` shows them, with `augmentation` of the training images, or of all.
@@ -200,7 +200,7 @@ def adapted(
 
 
 def adapt(split: Split, view: View, device: str, augmentation: Augmentation | None = None) -> Split:
-    """Return one split as `adapted` does."""
+    """Return one split as `adapt_splits` does."""
     channels, height, width = view.input_shape
     images = split.images_NCHW.to(device)
 
@@ -216,7 +216,7 @@ def adapt(split: Split, view: View, device: str, augmentation: Augmentation | No
     )
 
 
-def shifted(split: Split, *, right: int, down: int) -> Split:
+def shift_images(split: Split, *, right: int, down: int) -> Split:
     """Return the images moved by `right` and `down` pixels (negative: left, up); freed pixels are black.
 
     The images must be as stored, before any view.

@@ -39,7 +39,7 @@ def key_of(parts: Iterable[bytes]) -> str:
 
 
 @contextmanager
-def whole(folder: Path, needed_bytes: int) -> Iterator[Path]:
+def atomic_folder(folder: Path, needed_bytes: int) -> Iterator[Path]:
     """Yield a folder to write into, which becomes `folder` if the block succeeds, and is removed if it fails.
 
     Unfinished folders of killed processes are removed first.
@@ -78,7 +78,7 @@ def _remove_left_over(parent: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def mapped(folder: Path, count: int, shape: Shape) -> npt.NDArray[np.uint8]:
+def map_pixels(folder: Path, count: int, shape: Shape) -> npt.NDArray[np.uint8]:
     """Return the pixels (count, C, H, W) in `folder` as a read-only array, mapped from the file.
 
     A writable private mapping would count in full against the memory that a worker may use.

@@ -55,7 +55,7 @@ def inspect(spec: DatasetSpec, source: Source, on_progress: OnProgress) -> Datas
     Raises:
         UsageError: a file without a published checksum is damaged, or has the wrong content.
     """
-    files = tuple(_checked(file.path, file.md5) for file in source.files)
+    files = tuple(_check_file(file.path, file.md5) for file in source.files)
 
     # Reading such a file would raise an error; the summary says which files are wrong.
     if any(file.as_published is False for file in files):
@@ -78,7 +78,7 @@ def inspect(spec: DatasetSpec, source: Source, on_progress: OnProgress) -> Datas
     )
 
 
-def _checked(path: Path, published: str | None) -> Checked:
+def _check_file(path: Path, published: str | None) -> Checked:
     if path.is_dir():
         return Checked(path=path, md5=None, as_published=None)
     found = md5_of(path)

@@ -58,14 +58,14 @@ _ABOVE = ("", "cifar10", "CIFAR10", "cifar-10")
 def look(where: Places) -> Source | None:
     """Return where CIFAR-10 is, in the first place that has it: as batches, else as the archive, else as JPEG."""
     for place in where:
-        for find in (_batches, _archive, _jpeg):
+        for find in (_find_batches, _find_archive, _find_jpeg):
             for above in _ABOVE:
                 if (found := find(place / above)) is not None:
                     return found
     return None
 
 
-def _batches(place: Path) -> Source | None:
+def _find_batches(place: Path) -> Source | None:
     # Unpacking the archive into a folder of the same name nests that folder once more.
     for folder in (place / _FOLDER, place / _FOLDER / _FOLDER, place):
         if all((folder / name).is_file() for name in _BATCHES):
@@ -74,12 +74,12 @@ def _batches(place: Path) -> Source | None:
     return None
 
 
-def _archive(place: Path) -> Source | None:
+def _find_archive(place: Path) -> Source | None:
     path = place / ARCHIVE
     return Source(form="the archive", files=(File(path=path, md5=ARCHIVE_MD5),)) if path.is_file() else None
 
 
-def _jpeg(place: Path) -> Source | None:
+def _find_jpeg(place: Path) -> Source | None:
     for folder in (place / "cifar-10-jpeg", place):
         if all((folder / name).is_file() for name in _JPEG_FILES):
             files = tuple(File(path=folder / name) for name in _JPEG_FILES)
@@ -95,7 +95,7 @@ def read(source: Source, _: Shape, on_progress: OnProgress) -> Read:
     """
     # Nobody publishes checksums of the JPEG archives, so these are checked by their content.
     if source.form == JPEG_FORM:
-        train, test = (_jpeg_part(source.files[at], on_progress, at) for at in range(2))
+        train, test = (_read_jpeg_part(source.files[at], on_progress, at) for at in range(2))
         return Read(train=train, val=test, test=test, notes=(SAME_NOTE, JPEG_NOTE))
 
     for file in source.files:
@@ -104,7 +104,7 @@ def read(source: Source, _: Shape, on_progress: OnProgress) -> Read:
     parts: dict[str, LabelledImages] = {}
     for name, content in _contents(source):
         on_progress(f"reading cifar10: {name}", len(parts) / len(_BATCHES))
-        parts[name] = _batch(content, f"{source.files[0].path.parent.name}/{name}")
+        parts[name] = _read_batch(content, f"{source.files[0].path.parent.name}/{name}")
 
     # Unpacked batches are complete, or they would not have been found; an archive may lack some.
     if missing := [name for name in _BATCHES if name not in parts]:
@@ -112,7 +112,7 @@ def read(source: Source, _: Shape, on_progress: OnProgress) -> Read:
 
     # The batches are joined in the order of their numbers, whatever their order in the archive.
     test = parts.pop("test_batch")
-    return Read(train=_joined([parts[name] for name in sorted(parts)]), val=test, test=test, notes=(SAME_NOTE,))
+    return Read(train=_join_parts([parts[name] for name in sorted(parts)]), val=test, test=test, notes=(SAME_NOTE,))
 
 
 def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
@@ -139,7 +139,7 @@ def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
         raise UsageError(f"{path} is damaged: {error}") from error
 
 
-def _batch(content: bytes, where: str) -> LabelledImages:
+def _read_batch(content: bytes, where: str) -> LabelledImages:
     import numpy as np
 
     from cnnbench.data.dataset import LabelledImages
@@ -150,16 +150,16 @@ def _batch(content: bytes, where: str) -> LabelledImages:
     try:
         pixels, labels = held[b"data"], [int(label) for label in held[b"labels"]]
     except (TypeError, KeyError, ValueError, IndexError) as error:
-        raise UsageError(f"{where} holds no 'data' and 'labels' as a batch of CIFAR-10 does.") from error
+        raise UsageError(f"{where} is not a batch of CIFAR-10, because it lacks valid 'data' or 'labels'.") from error
 
     # An image is one row of bytes: 1,024 of red, then 1,024 of green, then 1,024 of blue.
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * 32 * 32):
-        raise UsageError(f"{where} holds no array of bytes with 3,072 for each of its {len(labels)} labels.")
+        raise UsageError(f"{where} does not hold an array with 3,072 bytes for each of its {len(labels)} labels.")
     check_labels(labels, len(CLASS_NAMES), Path(where))
     return LabelledImages(images_NCHW=pixels.reshape(-1, *SHAPE), labels_N=np.array(labels, dtype=np.int64))
 
 
-def _joined(parts: list[LabelledImages]) -> LabelledImages:
+def _join_parts(parts: list[LabelledImages]) -> LabelledImages:
     import numpy as np
 
     from cnnbench.data.dataset import LabelledImages
@@ -168,14 +168,14 @@ def _joined(parts: list[LabelledImages]) -> LabelledImages:
     return LabelledImages(images_NCHW=images, labels_N=np.concatenate([part.labels_N for part in parts]))
 
 
-def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledImages:
+def _read_jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledImages:
     """Return the images of one JPEG archive, which are decoded once and kept in the user's cache folder.
 
     In the archive, `jpeg` holds all streams one after the other; image k begins at offsets[k].
     """
     import numpy as np
 
-    from cnnbench.data.cache import PIXELS, cache_folder, key_of, mapped
+    from cnnbench.data.cache import PIXELS, cache_folder, key_of, map_pixels
     from cnnbench.data.dataset import LabelledImages
 
     count = (COUNTS.train, COUNTS.test)[at]
@@ -183,7 +183,7 @@ def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledImages:
         with np.load(file.path, allow_pickle=False) as held:
             stream, offsets, labels = (held[name] for name in ("jpeg", "offsets", "labels"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{file.path} is damaged, or no archive of JPEG images: {error}") from error
+        raise UsageError(f"{file.path} is damaged or is not an archive of JPEG images: {error}") from error
 
     _check_streams(file.path, stream, offsets, labels, count)
     check_labels(labels.tolist(), len(CLASS_NAMES), file.path)
@@ -199,18 +199,18 @@ def _jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledImages:
             folder,
             lambda share: on_progress(f"decoding {file.path.name}", (at + share) / 2),
         )
-    return LabelledImages(images_NCHW=mapped(folder, count, SHAPE), labels_N=labels.astype(np.int64))
+    return LabelledImages(images_NCHW=map_pixels(folder, count, SHAPE), labels_N=labels.astype(np.int64))
 
 
 def _decode(path: Path, stream: Any, offsets: Any, folder: Path, on_progress: Callable[[float], None]) -> None:
     """Decode all images of an archive into a cache folder."""
-    from cnnbench.data.cache import PIXELS, whole
+    from cnnbench.data.cache import PIXELS, atomic_folder
     from cnnbench.data.decode import decode_all
 
     # Slices of a memoryview copy nothing.
     count, streams = len(offsets) - 1, memoryview(stream)
     contents = ((str(k), streams[offsets[k] : offsets[k + 1]]) for k in range(count))
-    with whole(folder, count * math.prod(SHAPE)) as part, (part / PIXELS).open("wb") as out:
+    with atomic_folder(folder, count * math.prod(SHAPE)) as part, (part / PIXELS).open("wb") as out:
         wrong = decode_all(contents, count, SHAPE, lambda _, pixels: out.write(pixels.tobytes()), on_progress)
         # Labels belong to images by position, so an archive with a gap is refused.
         if wrong:
@@ -222,7 +222,7 @@ def _check_streams(path: Path, stream: Any, offsets: Any, labels: Any, count: in
     if not fits or str(stream.dtype) != "uint8" or offsets.dtype.kind not in "iu" or labels.dtype.kind not in "iu":
         raise UsageError(f"{path} does not hold bytes, {count + 1} offsets and {count} labels, as whole numbers.")
     if offsets[0] != 0 or offsets[-1] != len(stream) or (offsets[1:] < offsets[:-1]).any():
-        raise UsageError(f"{path}: the offsets do not divide the {len(stream)} bytes of its images.")
+        raise UsageError(f"{path}: the offsets do not match the {len(stream)} bytes of its images.")
 
 
 # Tuned on the first five sixths of the training images, and scored on the last sixth (`bench/training.py fast

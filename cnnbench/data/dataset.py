@@ -143,12 +143,12 @@ class DatasetSpec:
     fast: Fast | None = None
 
 
-def built_in(_: Places) -> Source:
+def built_in_source(_: Places) -> Source:
     """Return the source of a dataset that needs no files."""
     return Source(form="needs no files")
 
 
-def no_progress(_text: str, _share: float) -> None:
+def ignore_progress(_text: str, _share: float) -> None:
     """Ignore the progress."""
 
 
@@ -160,4 +160,4 @@ def check_labels(labels: Iterable[int], classes: int, where: Path) -> None:
     """
     for at, label in enumerate(labels):
         if not 0 <= label < classes:
-            raise UsageError(f"{where}: label {at} is {label}, and there are {classes} classes, 0 to {classes - 1}.")
+            raise UsageError(f"{where}: label {at} is {label}, but the {classes} classes are 0 to {classes - 1}.")

@@ -48,7 +48,7 @@ def decode_all(
 
         # Threads are enough: Pillow decodes and resizes without Python's global lock.
         with ThreadPoolExecutor(max_workers=machine.usable_cores()) as pool:
-            for at, (name, found) in enumerate(_in_order(pool, contents, shape)):
+            for at, (name, found) in enumerate(_decode_in_order(pool, contents, shape)):
                 if isinstance(found, str):
                     left_out.append(LeftOut(name=name, reason=found))
                 else:
@@ -63,7 +63,7 @@ def decode_all(
 _Found = npt.NDArray[np.uint8] | str
 
 
-def _in_order(
+def _decode_in_order(
     pool: ThreadPoolExecutor, contents: Iterable[tuple[str, bytes | memoryview]], shape: Shape
 ) -> Iterator[tuple[str, _Found]]:
     """Yield the name of every image in order, with its pixels or the reason why there are none."""
@@ -102,12 +102,12 @@ def decode(content: bytes | memoryview, shape: Shape) -> npt.NDArray[np.uint8]:
         # Conversion reads the pixels, so the file may be closed afterwards.
         image: Image.Image = opened.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
-        image = _centre(image, height, width)
+        image = _crop_centre(image, height, width)
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
+def _crop_centre(image: Image.Image, height: int, width: int) -> Image.Image:
     """Resize `image` and return its centre; sizes are rounded as torchvision rounds them."""
     short = round(max(height, width) * RESIZE)
     long = int(short * max(image.size) / min(image.size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnbench.data.dataset import Counts, DatasetSpec, Fast, OnProgress, Read, Source, built_in
+from cnnbench.data.dataset import Counts, DatasetSpec, Fast, OnProgress, Read, Source, built_in_source
 from cnnbench.spec import Shape
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ SPEC = DatasetSpec(
     counts=Counts(train=1079, val=359, test=359),
     source="E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), as in scikit-learn",
     description="1,797 scanned handwritten digits, 8x8, grey values 0 to 16; enlarged to each model's input",
-    look=built_in,
+    look=built_in_source,
     read=read,
     epochs=DIGITS_EPOCHS,
     steps=DIGITS_STEPS,

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from cnnbench.data.dataset import DatasetSpec, Download, Source
-from cnnbench.data.locations import how_to_get
+from cnnbench.data.locations import fetch_advice
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 
 
@@ -56,7 +56,7 @@ def _fetch_one(spec: DatasetSpec, download: Download, home: Path, folder: Path) 
                     problems.append(f"{url}: {error}")
             else:
                 raise MissingError(
-                    f"'{download.name}' could not be downloaded ({'; '.join(problems)}). {how_to_get(spec, folder)}"
+                    f"'{download.name}' could not be downloaded ({'; '.join(problems)}). {fetch_advice(spec, folder)}"
                 )
             (Path(part) / download.name).replace(home / download.name)
     except OSError as error:
@@ -66,7 +66,7 @@ def _fetch_one(spec: DatasetSpec, download: Download, home: Path, folder: Path) 
 def _check_whole(path: Path) -> None:
     """Raise RuntimeError for a zip that was cut short, which nothing else notices if no checksum is published."""
     if path.suffix == ".zip" and not zipfile.is_zipfile(path):
-        raise RuntimeError("the file that came is no whole zip")
+        raise RuntimeError("the downloaded zip is incomplete")
 
 
 def take_over(source: Source, folder: Path) -> tuple[Path, ...]:
@@ -80,7 +80,7 @@ def take_over(source: Source, folder: Path) -> tuple[Path, ...]:
     whole = len(source.files) == 1 and source.files[0].path.is_dir()
     goals = [folder / source.home if whole else folder / source.home / file.path.name for file in source.files]
     if there := next((goal for goal in goals if goal.exists()), None):
-        raise UsageError(f"'{there}' is there already. Move it away, or name another folder with --data-dir.")
+        raise UsageError(f"'{there}' already exists. Move it away, or use another --data-dir.")
 
     try:
         home = goals[0].parent

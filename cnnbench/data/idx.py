@@ -36,14 +36,14 @@ def _read(file: gzip.GzipFile | BufferedReader, path: Path, shape: Shape) -> npt
     head = file.read(4 + 4 * len(shape))
     if len(head) < 4 + 4 * len(shape) or head[:3] != _BYTES_MAGIC or head[3] != len(shape):
         raise UsageError(
-            f"{path} is no IDX file of bytes with {len(shape)} dimensions: it begins with {head[:4].hex()}."
+            f"{path} is not an IDX file of bytes with {len(shape)} dimensions: it begins with {head[:4].hex()}."
         )
 
     # The shape is checked before memory is taken, so a wrong file cannot ask for a huge array.
     found = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
     if found != shape:
         said, wanted = ("x".join(map(str, s)) for s in (found, shape))
-        raise UsageError(f"{path} holds {said} values where {wanted} are expected.")
+        raise UsageError(f"{path} holds {said} values, but {wanted} are expected.")
 
     values = np.empty(math.prod(shape), dtype=np.uint8)
 
@@ -55,6 +55,6 @@ def _read(file: gzip.GzipFile | BufferedReader, path: Path, shape: Shape) -> npt
     if len(left):
         raise UsageError(f"{path} is cut short: {len(left)} of {len(values)} values are missing.")
     if file.read(1):
-        raise UsageError(f"{path} holds more than the {len(values)} values that its head says.")
+        raise UsageError(f"{path} holds more than the {len(values)} values that its header declares.")
 
     return values.reshape(shape)

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cnnbench.data.cache import PIXELS, cache_folder, key_of, mapped, whole
+from cnnbench.data.cache import PIXELS, atomic_folder, cache_folder, key_of, map_pixels
 from cnnbench.data.dataset import LabelledImages, LeftOut, OnProgress, Read, Source
 from cnnbench.data.decode import RESIZE, decode_all
 from cnnbench.spec import Shape, UsageError
@@ -97,7 +97,7 @@ class Zip:
 
 
 @contextmanager
-def opened(source: Source, top: str = "") -> Iterator[Folder | Zip]:
+def open_images(source: Source, top: str = "") -> Iterator[Folder | Zip]:
     """Open the images of `source`, which is one folder, or one zip that holds them below `top`.
 
     Raises:
@@ -109,7 +109,7 @@ def opened(source: Source, top: str = "") -> Iterator[Folder | Zip]:
         with held as images:
             yield images
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: it has a password
-        raise UsageError(f"{path} is damaged: {error}. Delete it and fetch it anew.") from error
+        raise UsageError(f"{path} is damaged: {error}. Delete it and fetch it again.") from error
 
 
 def entries(names: Sequence[str], classes: Sequence[str]) -> tuple[Entry, ...]:
@@ -124,13 +124,14 @@ def entries(names: Sequence[str], classes: Sequence[str]) -> tuple[Entry, ...]:
 
         # Sorted by number: the order of a folder's files depends on the file system.
         found += [
-            Entry(name=n, label=label, test=at % FOLDS == FOLDS - 1) for at, n in enumerate(sorted(own, key=_by_number))
+            Entry(name=n, label=label, test=at % FOLDS == FOLDS - 1)
+            for at, n in enumerate(sorted(own, key=_number_key))
         ]
 
     return tuple(sorted(found, key=lambda entry: hashlib.blake2b(os.fsencode(entry.name)).digest()))
 
 
-def _by_number(name: str) -> tuple[int, str]:
+def _number_key(name: str) -> tuple[int, str]:
     number = re.search(r"\d+", name.rpartition("/")[2])
     return (int(number[0]) if number else 0, name)
 
@@ -154,7 +155,7 @@ def read_images(  # what is read, as what, and where it is kept
         UsageError: a class has too few images that can be read.
         CnnbenchError: the cache cannot be written.
     """
-    with opened(source, top) as files:
+    with open_images(source, top) as files:
         wanted = entries(files.names(), classes)
         on_progress(f"looking at the files of {dataset}", 0.0)
 
@@ -178,11 +179,11 @@ def read_images(  # what is read, as what, and where it is kept
     few = [name for label, name in enumerate(classes) if label not in in_both]
     if few:
         raise UsageError(
-            f"{source.files[0].path} holds too few images that can be read of {', '.join(few)}: one of {FOLDS} is "
-            f"held out as a test, so a class needs {FOLDS} at least."
+            f"{source.files[0].path} holds too few readable images of {', '.join(few)}. One in {FOLDS} images is held "
+            f"out for testing, so a class needs at least {FOLDS}."
         )
 
-    images = mapped(folder, len(labels), shape)
+    images = map_pixels(folder, len(labels), shape)
     train = LabelledImages(images_NCHW=images[:count], labels_N=labels[:count])
     test = LabelledImages(images_NCHW=images[count:], labels_N=labels[count:])
     return Read(train=train, val=test, test=test, notes=_notes(kept), left_out=kept.left_out, misnamed=kept.misnamed)
@@ -223,7 +224,7 @@ def _fill(
     ordered = sorted(wanted, key=lambda entry: entry.test)  # stable: the order within each part stays
     good: list[Entry] = []
     misnamed: list[str] = []
-    with whole(folder, len(wanted) * math.prod(shape)) as part:
+    with atomic_folder(folder, len(wanted) * math.prod(shape)) as part:
         with (part / PIXELS).open("wb") as file:
 
             def place(at: int, pixels: npt.NDArray[np.uint8]) -> None:
@@ -233,7 +234,7 @@ def _fill(
 
             # The files are read one by one, because together they may not fit into memory.
             contents = ((entry.name, _content(images, entry.name)) for entry in ordered)
-            left_out = decode_all(_watched(contents, misnamed), len(ordered), shape, place, on_progress)
+            left_out = decode_all(_note_misnamed(contents, misnamed), len(ordered), shape, place, on_progress)
 
         kept = Kept(
             labels=tuple(entry.label for entry in good),
@@ -250,7 +251,7 @@ def _fill(
 _HEADS = {b"\xff\xd8\xff": (".jpg", ".jpeg"), b"\x89PNG": (".png",), b"GIF8": (".gif",), b"BM": (".bmp",)}
 
 
-def _watched(contents: Iterator[tuple[str, bytes]], misnamed: list[str]) -> Iterator[tuple[str, bytes]]:
+def _note_misnamed(contents: Iterator[tuple[str, bytes]], misnamed: list[str]) -> Iterator[tuple[str, bytes]]:
     """Yield `contents` unchanged, and note in `misnamed` the files whose format is not the one that their names say."""
     for name, content in contents:
         suffixes = next((s for head, s in _HEADS.items() if content.startswith(head)), None)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnnbench.data.dataset import DatasetSpec, File, OnProgress, Places, Read, Source, no_progress
+from cnnbench.data.dataset import DatasetSpec, File, OnProgress, Places, Read, Source, ignore_progress
 from cnnbench.spec import MissingError, Shape, UsageError
 
 # The environment variable that names a data folder.
@@ -43,12 +43,12 @@ def locate(spec: DatasetSpec, where: Places) -> Source:
         return found
     folders = ", ".join(str(folder) for folder in where)
     raise MissingError(
-        f"Dataset '{spec.name}' is not in {folders} (--data-dir, {ENVIRONMENT}, ./data). {how_to_get(spec)}"
+        f"Dataset '{spec.name}' is not in {folders} (--data-dir, {ENVIRONMENT}, ./data). {fetch_advice(spec)}"
     )
 
 
 def read(
-    spec: DatasetSpec, wanted: Shape, *, data_dir: str | None = None, on_progress: OnProgress = no_progress
+    spec: DatasetSpec, wanted: Shape, *, data_dir: str | None = None, on_progress: OnProgress = ignore_progress
 ) -> Read:
     """Return the dataset that `places` and `locate` find; `wanted` is the (channels, height, width) of an image.
 
@@ -59,7 +59,7 @@ def read(
     return spec.read(locate(spec, places(data_dir)), wanted, on_progress)
 
 
-def how_to_get(spec: DatasetSpec, folder: Path = DEFAULT) -> str:
+def fetch_advice(spec: DatasetSpec, folder: Path = DEFAULT) -> str:
     """Return how to get the dataset into `folder`: by fetching it, or by hand."""
     if not spec.downloads:
         return f"Needed: {spec.needs}."
@@ -90,6 +90,6 @@ def check_md5(file: File, dataset: str) -> None:
     """
     if file.md5 is not None and (found := md5_of(file.path)) != file.md5:
         raise UsageError(
-            f"{file.path} is damaged or another file: its md5 is {found}, and {dataset}'s is {file.md5}. "
-            f"Delete it and fetch it anew with 'cnnbench data fetch {dataset}'."
+            f"{file.path} is damaged or not the published file: its md5 is {found}, but {dataset}'s is {file.md5}. "
+            f"Delete it and fetch it again with 'cnnbench data fetch {dataset}'."
         )

@@ -80,7 +80,7 @@ def look_for(published: Published, where: Places) -> Source | None:
     for place in where:
         # The empty name is the data folder itself, which says nothing about the dataset.
         for folder in (*published.folders, ""):
-            files = _in_folder(place / folder, published)
+            files = _files_in_folder(place / folder, published)
             if files and (folder or _is_own(files[-1], published)):
                 zipped = sum(file.path.suffix == ".gz" for file in files)
                 form = {0: "unpacked files", len(files): "gzipped files"}.get(zipped, "gzipped and unpacked files")
@@ -88,7 +88,7 @@ def look_for(published: Published, where: Places) -> Source | None:
     return None
 
 
-def _in_folder(folder: Path, published: Published) -> tuple[File, ...]:
+def _files_in_folder(folder: Path, published: Published) -> tuple[File, ...]:
     """Return the four files if all are in `folder`, and nothing otherwise."""
     found: list[File] = []
     for at, name in enumerate(_FILES):
@@ -150,11 +150,11 @@ def _downloads(published: Published, mirrors: tuple[str, ...]) -> tuple[Download
     )
 
 
-def _mnist(source: Source, _: Shape, on_progress: OnProgress) -> Read:
+def _read_mnist(source: Source, _: Shape, on_progress: OnProgress) -> Read:
     return read_files("mnist", source, on_progress)
 
 
-def _fashion(source: Source, _: Shape, on_progress: OnProgress) -> Read:
+def _read_fashion(source: Source, _: Shape, on_progress: OnProgress) -> Read:
     return read_files("fashion_mnist", source, on_progress)
 
 
@@ -172,7 +172,7 @@ SPEC = DatasetSpec(
     source="Y. LeCun, C. Cortes and C. J. C. Burges, The MNIST database of handwritten digits (1998)",
     description="70,000 handwritten digits, 28x28, grey",
     look=lambda where: look_for(MNIST, where),
-    read=_mnist,
+    read=_read_mnist,
     fast=FAST,
     needs="the four files of MNIST, gzipped or unpacked, in MNIST/raw or in the folder itself",
     home=MNIST.folders[0],
@@ -193,7 +193,7 @@ FASHION_SPEC = DatasetSpec(
     source="H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST (2017), arXiv:1708.07747",
     description="70,000 pieces of clothing, 28x28, grey",
     look=lambda where: look_for(FASHION, where),
-    read=_fashion,
+    read=_read_fashion,
     fast=FAST,
     needs="the four files of Fashion-MNIST, gzipped or unpacked, in FashionMNIST/raw or in the folder itself",
     home=FASHION.folders[0],

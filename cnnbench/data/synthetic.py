@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnbench.data.dataset import Counts, DatasetSpec, OnProgress, Read, Source, built_in
+from cnnbench.data.dataset import Counts, DatasetSpec, OnProgress, Read, Source, built_in_source
 from cnnbench.spec import Shape
 
 if TYPE_CHECKING:
@@ -50,6 +50,6 @@ SPEC = DatasetSpec(
     counts=COUNTS,
     source="made up",
     description="7,000 made-up colour images, 32x32: a pattern for each of ten classes under noise",
-    look=built_in,
+    look=built_in_source,
     read=read,
 )

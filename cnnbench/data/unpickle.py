@@ -29,8 +29,8 @@ class _Restricted(pickle.Unpickler):
         """
         if (module, name) not in _ADMITTED:
             raise UsageError(
-                f"it names {module}.{name}, and a dataset's pickle holds arrays, lists, strings and numbers only. "
-                "Nothing of it was run."
+                f"it refers to {module}.{name}, but a dataset's pickle may hold only arrays, lists, strings and "
+                "numbers. No code in it was run."
             )
         import numpy as np
 

@@ -20,15 +20,15 @@ def spec_of(name: str) -> DatasetSpec:
     """
     root = Path(name.removeprefix(PREFIX)).expanduser()
     if not root.is_dir():
-        raise UsageError(f"Dataset '{name}': there is no folder '{root}'. Give one that holds a folder for each class.")
+        raise UsageError(f"Dataset '{name}': there is no folder '{root}'. Give one with a folder for each class.")
 
     # Sorted, so that the numbers of classes do not depend on the file system; hidden folders are no classes.
     classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
     if len(classes) < FEWEST_CLASSES:
         there = f"only '{classes[0]}'" if classes else "none"
         raise UsageError(
-            f"Dataset '{name}': the folder must hold a folder of images for each of two classes or more, "
-            f"there is {there}."
+            f"Dataset '{name}': the folder must hold one folder of images for each of at least two classes, "
+            f"but holds {there}."
         )
 
     return DatasetSpec(
@@ -38,14 +38,14 @@ def spec_of(name: str) -> DatasetSpec:
         shape=(3, 224, 224),
         counts=None,
         source=str(root),
-        description="images of one's own, a folder a class; a fifth held out",
+        description="your own images, one folder for each class; a fifth held out",
         look=partial(_look, root),
         read=partial(_read, classes),
     )
 
 
 def _look(root: Path, _: Places) -> Source:
-    return Source(form="a folder a class", files=(File(path=root),))
+    return Source(form="one folder for each class", files=(File(path=root),))
 
 
 def _read(classes: tuple[str, ...], source: Source, wanted: Shape, on_progress: OnProgress) -> Read:

@@ -14,12 +14,12 @@ import click
 from cnnbench.app.option_types import DURATION, PERCENT, Words
 from cnnbench.gate.defaults import DEFAULT_THREADS, DEFAULT_THRESHOLD
 from cnnbench.gate.measure import SidePair
-from cnnbench.gate.request import GateOptions, of_models, of_revisions
+from cnnbench.gate.request import GateOptions, gate_of_models, gate_of_revisions
 from cnnbench.gate.revisions import top_of
 from cnnbench.gate.session import Entry, run_gate
 from cnnbench.gate.slowdowns import Compared
 from cnnbench.gate.verdict import GateReport
-from cnnbench.models.user_object import called, save_model
+from cnnbench.models.user_object import label_of, save_model
 from cnnbench.spec import Shape, UsageError
 
 # Time for the first measurement of one check. A model of a few milliseconds gets tens of rounds in it.
@@ -58,10 +58,10 @@ def check(model: object, example: object, baseline: object, settings: Settings) 
         # The run folder is temporary too: the test gets the report and nothing else.
         wishes = replace(wishes, output=Path(folder) / "run")
         if isinstance(baseline, str):
-            return _against_revision(model, baseline, wishes)
+            return _check_against_revision(model, baseline, wishes)
 
         # Worker processes cannot reach the objects of this process, so both models are written into files.
-        name = called(model)
+        name = label_of(model)
         built = SidePair(
             base=save_model(Path(folder) / "base", baseline), head=save_model(Path(folder) / "head", model)
         )
@@ -69,8 +69,8 @@ def check(model: object, example: object, baseline: object, settings: Settings) 
             built=built,
             recorded=Compared(name=name, base=f"{name}@base", head=f"{name}@head"),
         )
-        sides = f"the baseline {called(baseline)}", f"the model {name}"
-        return run_gate(of_models(entry, f"check {name}", sides, wishes))[0]
+        sides = f"the baseline {label_of(baseline)}", f"the model {name}"
+        return run_gate(gate_of_models(entry, f"check {name}", sides, wishes))[0]
 
 
 def _check_alone() -> None:
@@ -82,8 +82,8 @@ def _check_alone() -> None:
     workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
     if workers != "1":
         raise UsageError(
-            f"pytest-xdist runs {workers} tests at once here, and what runs beside a measurement spoils it. Run these "
-            "tests in a call of their own with -n 0."
+            f"pytest-xdist runs {workers} tests at once here, and other tests disturb a measurement. Run these tests "
+            "on their own with -n 0."
         )
 
 
@@ -100,18 +100,18 @@ def shape_of(example: object) -> tuple[int, Shape]:
         if len(numbers) in (_ONE_IMAGE, _BATCH) and all(isinstance(n, int) and n > 0 for n in numbers):
             # A shape without a batch stands for a batch of one image.
             return (1, numbers) if len(numbers) == _ONE_IMAGE else (numbers[0], numbers[1:])
-        raise UsageError(f"The example {example!r} is no shape. Write (batch, channels, height, width).")
+        raise UsageError(f"The example {example!r} is not a shape. Write (batch, channels, height, width).")
 
     # The attributes tell a tensor as well as its class does, and torch need not be imported for them.
     tensor: Any = example
     if not (hasattr(tensor, "is_floating_point") and hasattr(tensor, "shape")):
         raise UsageError(
-            f"The example is a {type(example).__name__}. Give the batch that the model takes, a tensor, or its shape."
+            f"The example is a {type(example).__name__}. Give a batch of images as a tensor, or its shape."
         )
     if not tensor.is_floating_point() or len(tensor.shape) < 2:  # noqa: PLR2004  # the batch, and what it is made of
         raise UsageError(
-            f"The example is a tensor of {tensor.dtype} with the shape {tuple(tensor.shape)}. Models are measured on "
-            "batches of images: floating-point numbers, the batch first."
+            f"The example is a tensor of {tensor.dtype} with the shape {tuple(tensor.shape)}. Give a batch of images: "
+            "floating-point numbers, with the batch as the first dimension."
         )
 
     return int(tensor.shape[0]), tuple(int(n) for n in tensor.shape[1:])
@@ -124,7 +124,7 @@ def _wishes(settings: Settings) -> GateOptions:
         UsageError: a setting cannot be read.
     """
     if settings.inconclusive not in ("pass", "fail"):
-        raise UsageError(f"'{settings.inconclusive}' is not what an inconclusive check can do: pass or fail.")
+        raise UsageError(f"An inconclusive check cannot '{settings.inconclusive}'. Use pass or fail.")
 
     # The option types of the command line read the texts, so both places accept the same words and units.
     # Batch sizes and input shape are left open here: `check` takes them from the example.
@@ -153,10 +153,10 @@ def _seconds(budget: object) -> object:
     return str(budget) if isinstance(budget, (int, float)) else budget
 
 
-def _against_revision(model: object, revision: str, wishes: GateOptions) -> GateReport:
+def _check_against_revision(model: object, revision: str, wishes: GateOptions) -> GateReport:
     file, name = _place(model)
     top = top_of(file.parent)
-    with of_revisions(revision, None, [f"{file}:{name}"], wishes, top) as gate:
+    with gate_of_revisions(revision, None, [f"{file}:{name}"], wishes, top) as gate:
         return run_gate(gate)[0]
 
 
@@ -173,13 +173,13 @@ def _place(model: object) -> tuple[Path, str]:
     # The name must lead back to this very object. It does not for a lambda or for a function inside another one.
     if file is None or getattr(module, name, None) is not model:
         raise UsageError(
-            f"{called(model)} cannot be found in another revision: a function or class at the top level of a module is "
-            "needed that makes the model. A model or a lambda can be compared with a baseline that is a callable."
+            f"{label_of(model)} cannot be found in another revision. Give a function or class at the top level of a "
+            "module that makes the model, or give a callable as the baseline."
         )
     if "site-packages" in Path(file).parts:
         raise UsageError(
-            f"{name} is of an installed package, {file}, and no revision of the repository has it there. Install the "
-            "package in editable mode: pip install -e ."
+            f"{name} is part of an installed package, {file}, so no revision of the repository contains it. Install "
+            "the package in editable mode: pip install -e ."
         )
 
     return Path(file), name

@@ -15,21 +15,21 @@ from cnnbench.gate.text import percent, slower_by
 from cnnbench.gate.verdict import GateCell, GateReport
 from cnnbench.quantity import DASH, show
 from cnnbench.report.about import duration
-from cnnbench.report.csv import plain
+from cnnbench.report.csv import csv_cell
 from cnnbench.report.markdown import escape, grid
 from cnnbench.stats import Slowdown
 
 _HEADINGS = ("Model", "Variant", "Batch", "BASE", "HEAD", "HEAD is", "Measured again", "Verdict")
 _PAST_HEADINGS = ("Model", "Variant", "Batch", "When", "BASE", "HEAD", "HEAD was", "Verdict")
 
-PAST = "Earlier gates, each between its own two revisions and on its own machine; nothing above is judged by them:"
+PAST = "Earlier gates, each with its own revisions and machine. They do not affect the result above:"
 
 READING = (
-    "BASE and HEAD take turns in shuffled blocks of milliseconds, in several rounds with new processes each, so what "
-    "the machine does meanwhile meets both. A slowdown is paired by block and rests on the rounds.",
-    "at least, at most: each kind of bound holds with 99 % confidence, for all cells of the gate at once. FAIL: the "
-    "slowdown is at least the threshold, and was so again when the suspected cells were measured once more by new "
-    "processes. PASS: it is at most the threshold. INCONCLUSIVE: neither is known; a larger --budget tells more.",
+    "BASE and HEAD take turns in shuffled blocks of milliseconds, in several rounds with new processes each, so "
+    "disturbances of the machine affect both. A slowdown is paired by block, and its bounds come from the rounds.",
+    "at least, at most: each kind of bound holds with 99 % confidence for all cells of the gate at once. FAIL: the "
+    "slowdown is at least the threshold, also in the second measurement by new processes. PASS: the slowdown is at "
+    "most the threshold. INCONCLUSIVE: neither is certain. Use a larger --budget to learn more.",
     "Nothing is compared with a number from another run or another machine.",
 )
 
@@ -87,7 +87,7 @@ def to_csv(report: GateReport) -> str:
         slowdowns = [part for one in (cell.first, cell.again) for part in _parts(one)]
         values = (report.started, cell.model, cell.variant, cell.batch_size, cell.verdict, *slowdowns)
         sides = (cell.base_latency_s, cell.head_latency_s, question.base, question.head, question.threshold)
-        writer.writerow([plain(value) for value in (*values, *sides, machine.cpu, machine.torch, cell.sentence)])
+        writer.writerow([csv_cell(value) for value in (*values, *sides, machine.cpu, machine.torch, cell.sentence)])
     return text.getvalue()
 
 

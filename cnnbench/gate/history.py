@@ -57,7 +57,7 @@ def load(path: Path) -> tuple[Past, ...]:
 
     # A file with another header belongs to something else, and rows must not be appended to it later.
     if lines and tuple(lines[0][1]) != HISTORY_COLUMNS:
-        raise UsageError(f"'{path}' is not a history of gates: its first line is not that of a gate.csv. Give another.")
+        raise UsageError(f"'{path}' is not a history of gates: it lacks the header of a gate.csv. Give another file.")
     return tuple(_past(path, number, row) for number, row in lines[1:])
 
 

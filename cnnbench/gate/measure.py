@@ -8,29 +8,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from cnnbench.jobs import Job
 from cnnbench.machine import threads_of
 from cnnbench.orchestrator.context import WHOLE_S
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.group import GroupRounds
+from cnnbench.orchestrator.next_group import next_group, priors_of
 from cnnbench.orchestrator.plan import Group
-from cnnbench.orchestrator.run import FIRST_ROUND_MOST, next_of, priors_of
+from cnnbench.orchestrator.run import FIRST_ROUND_MOST
 from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Environment
 from cnnbench.spec import Case, MissingError, Request, Variant
 from cnnbench.variants import REFERENCE, native_variants, parse_variant, split_variants, support
 from cnnbench.workers.calls import (
     HasOutcome,
-    as_record,
     do_job,
     environment_of,
     find,
-    hosting,
     limit_of,
+    make_record,
     memory_limit,
+    open_host,
     scratch_folder,
 )
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Failure, Job, Known
+from cnnbench.workers.messages import Failure, Known
 
 LATE = "the budget was spent before its turn; give a larger --budget"
 
@@ -62,7 +64,7 @@ class Sides:
     head: Environment
     known: Mapping[str, Known]
 
-    def lacking(self, name: str) -> bool:
+    def is_lacking(self, name: str) -> bool:
         """Return whether the model `name` was not found."""
         return self.known[name].error is not None
 
@@ -70,11 +72,11 @@ class Sides:
 @contextmanager
 def hosting_sides(request: Request, base_python: str | None) -> Iterator[Hosts]:
     """Yield hosts for both sides; `base_python` is the interpreter of BASE's own environment, if it has one."""
-    with hosting(request) as head:
+    with open_host(request) as head:
         if base_python is None:
             yield Hosts(base=head, head=head)
             return
-        with hosting(request, base_python) as base:
+        with open_host(request, base_python) as base:
             yield Hosts(base=base, head=head)
 
 
@@ -103,7 +105,7 @@ def groups_of(request: Request, pairs: Sequence[SidePair], sides: Sides) -> tupl
 
     for pair in pairs:
         # A model that one side lacks has nothing to be compared with; the session reports it without measuring.
-        if sides.lacking(pair.base) or sides.lacking(pair.head):
+        if sides.is_lacking(pair.base) or sides.is_lacking(pair.head):
             continue
         for variant in _variants(request, sides.head):
             for batch_size in section.batch_sizes:
@@ -137,11 +139,11 @@ def _variants(request: Request, environment: Environment) -> tuple[Variant, ...]
     for variant in found:
         possible = support(variant, device="cpu", environment=environment)
         if possible.status == "unsupported":
-            raise MissingError(f"The variant {variant.name} cannot be had here: {possible.reason}.")
+            raise MissingError(f"The variant {variant.name} is not available here: {possible.reason}.")
     return found
 
 
-def once_more(group: Group, seed: int) -> Group:
+def reseed_group(group: Group, seed: int) -> Group:
     """Return `group` with another seed for weights, inputs and the orders of cells."""
     return replace(group, cases=tuple(replace(case, seed=seed) for case in group.cases))
 
@@ -179,7 +181,7 @@ class _Measuring:
     def all(self, groups: Sequence[Group]) -> None:
         """Measure each group once, then measure groups that are not precise again while there is time."""
         with scratch_folder() as scratch:
-            running = [self._prepared(group, scratch) for group in groups]
+            running = [self._prepare_group(group, scratch) for group in groups]
 
             # First rounds may begin until the budget is exceeded by a tenth. Groups whose turn comes later get records
             # that say why they have no times.
@@ -194,22 +196,24 @@ class _Measuring:
                 self._check_scores(group, scratch)
 
             # The time left, over that of one round of each group, is about how many more rounds each will have.
-            while fitting := self._fitting(running):
+            while fitting := self._fitting_groups(running):
                 left_s = self._deadline - time.monotonic()
-                chosen = next_of(fitting)
+                chosen = next_group(fitting)
                 assert chosen is not None
                 self._round(chosen, left_s / sum(one.last_s for one in fitting))
 
-    def _prepared(self, group: Group, scratch: str) -> GroupRounds:
-        limits = WorkerLimits(scratch=scratch, memory_bytes=memory_limit(), emulated=_emulated(group, self._sides.head))
+    def _prepare_group(self, group: Group, scratch: str) -> GroupRounds:
+        limits = WorkerLimits(
+            scratch=scratch, memory_bytes=memory_limit(), emulated=_emulation_reasons(group, self._sides.head)
+        )
         others = {group.cases[0].model: self._hosts.base}
         return GroupRounds(self._hosts.head, group, limits, target=self._times.target, others=others)
 
-    def _fitting(self, running: Sequence[GroupRounds]) -> list[GroupRounds]:
+    def _fitting_groups(self, running: Sequence[GroupRounds]) -> list[GroupRounds]:
         """Return the groups that are not precise and whose next round fits into the time left."""
         prior = priors_of(running)
         left_s = self._deadline - time.monotonic()
-        return [one for one in running if one.last_s <= left_s and not one.finished(prior["cpu"])]
+        return [one for one in running if one.last_s <= left_s and not one.is_finished(prior["cpu"])]
 
     def _round(self, group: GroupRounds, rounds_left: float) -> None:
         number, started = group.rounds, time.time()
@@ -230,7 +234,7 @@ class _Measuring:
         self, group: GroupRounds, case: Case, got: HasOutcome | Failure, started: float, number: int = 0
     ) -> None:
         """Pass the record of `case` to the group and to the hooks."""
-        record = as_record(case, self._environment_of(group, case), got, started=started, number=number)
+        record = make_record(case, self._environment_of(group, case), got, started=started, number=number)
         self._deadline += sum(record.samples("compile_s"))  # the budget does not include compiling
         group.add(record)
         self._hooks.on_record(record)
@@ -243,21 +247,21 @@ class _Measuring:
 
             # A worker of its own computes the error, on the side of the cell, when the timed workers have ended.
             check = replace(case, role="numerics")
-            host = self._hosts.base if _of_base(group, case) else self._hosts.head
+            host = self._hosts.base if _is_base(group, case) else self._hosts.head
             job = Job(case=check, scratch=scratch, memory_limit_bytes=limit_of(check))
             started = time.time()
             got = do_job(host, job, min(WHOLE_S, check.budget.timeout_s))
-            self._hooks.on_record(as_record(check, self._environment_of(group, case), got, started=started))
+            self._hooks.on_record(make_record(check, self._environment_of(group, case), got, started=started))
 
     def _environment_of(self, group: GroupRounds, case: Case) -> Environment:
-        return self._sides.base if _of_base(group, case) else self._sides.head
+        return self._sides.base if _is_base(group, case) else self._sides.head
 
 
-def _of_base(group: GroupRounds, case: Case) -> bool:
+def _is_base(group: GroupRounds, case: Case) -> bool:
     return case.model == group.group.cases[0].model
 
 
-def _emulated(group: Group, environment: Environment) -> Mapping[Case, str]:
+def _emulation_reasons(group: Group, environment: Environment) -> Mapping[Case, str]:
     """Return the cells that the machine can only emulate, with the reason."""
     judged = {case: support(case.variant, device=case.device, environment=environment) for case in group.cases}
     return {case: found.reason for case, found in judged.items() if found.status == "emulated"}

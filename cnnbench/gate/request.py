@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnbench.app.prepare import Options, budget, check, short, tell_cut_threads
+from cnnbench.app.prepare import Options, budget, check, short_name, tell_cut_threads
 from cnnbench.app.session import sigterm_interrupts
 from cnnbench.gate.measure import SidePair
-from cnnbench.gate.revisions import Revision, checked_out, differing_requirements, top_of
+from cnnbench.gate.revisions import Revision, check_out_revisions, differing_requirements, top_of
 from cnnbench.gate.session import Entry, Gate
 from cnnbench.gate.slowdowns import Compared
 from cnnbench.gate.verdict import Question
 from cnnbench.models import check_name
-from cnnbench.models.other_tree import OURS, in_tree
+from cnnbench.models.other_tree import OURS, name_in_tree
 from cnnbench.models.outside import is_outside
 from cnnbench.spec import Request, Section, Shape, UsageError
 
@@ -44,7 +44,9 @@ class GateOptions:
 
 
 @contextmanager
-def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: GateOptions, here: Path) -> Iterator[Gate]:
+def gate_of_revisions(
+    base: str, head: str | None, names: Sequence[str], wishes: GateOptions, here: Path
+) -> Iterator[Gate]:
     """Yield the gate of the models `names` in two revisions of the repository around `here`.
 
     Without `head`, HEAD is the working tree. The folders of the revisions exist until the context ends.
@@ -54,15 +56,15 @@ def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Gate
     """
     request = _request(f"gate {base} {head or ''}".strip(), wishes)
     top = top_of(here)
-    paths = [_inside(top, here, name) for name in names]
+    paths = [_name_from_top(top, here, name) for name in names]
 
     # SIGTERM must end the gate as Ctrl-C does; otherwise the folders of the revisions would be left behind.
-    with sigterm_interrupts(), checked_out(top, base, head) as (before, after):
+    with sigterm_interrupts(), check_out_revisions(top, base, head) as (before, after):
         _check_built_ins(paths, before, after, top)
         # Workers build a model from the folder of its side; records name it by its commit, which outlives the folder.
         entries = [
             Entry(
-                built=SidePair(base=in_tree(before.folder, path), head=in_tree(after.folder, path)),
+                built=SidePair(base=name_in_tree(before.folder, path), head=name_in_tree(after.folder, path)),
                 recorded=Compared(name=path, base=f"{path}@base-{before.tag}", head=f"{path}@head-{after.tag}"),
             )
             for path in dict.fromkeys(paths)
@@ -80,7 +82,7 @@ def of_revisions(base: str, head: str | None, names: Sequence[str], wishes: Gate
         )
 
 
-def of_files(base: str, head: str, wishes: GateOptions) -> Gate:
+def gate_of_files(base: str, head: str, wishes: GateOptions) -> Gate:
     """Return the gate of the models `base` and `head`, such as FILE.py:FACTORY.
 
     Raises:
@@ -88,14 +90,14 @@ def of_files(base: str, head: str, wishes: GateOptions) -> Gate:
         MissingError: a package is not installed.
     """
     if base == head:
-        raise UsageError(f"BASE and HEAD are both '{base}'. Give two files, or two factories of one.")
+        raise UsageError(f"BASE and HEAD are both '{base}'. Give two files, or two factories of one file.")
     for name in (base, head):
         check_name(name)
     entry = Entry(built=SidePair(base=base, head=head), recorded=Compared(name=head, base=base, head=head))
-    return of_models(entry, f"gate {short(base)} {short(head)}", (base, head), wishes)
+    return gate_of_models(entry, f"gate {short_name(base)} {short_name(head)}", (base, head), wishes)
 
 
-def of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: GateOptions) -> Gate:
+def gate_of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: GateOptions) -> Gate:
     """Return the gate of the two models in `entry`; `sides` are the names of BASE and HEAD."""
     return Gate(
         question=_question(*sides, wishes),
@@ -128,10 +130,10 @@ def _request(title: str, wishes: GateOptions) -> Request:
     return request
 
 
-def _inside(top: Path, here: Path, name: str) -> str:
+def _name_from_top(top: Path, here: Path, name: str) -> str:
     """Return `name` with its file as a path from `top`; the given path may also start in the folder `here`."""
     if name.endswith(".py"):
-        raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a model.")
+        raise UsageError(f"'{name}' does not name a factory. Write {name}:FACTORY, a function that returns a model.")
     if ".py:" not in name:
         return name
     source, _, factory = name.rpartition(":")
@@ -151,8 +153,8 @@ def _check_built_ins(names: Sequence[str], before: Revision, after: Revision, to
     if built_in is None or any((one.folder / OURS / "models").is_dir() for one in (before, after)):
         return
     raise UsageError(
-        f"'{built_in}' is a built-in of {OURS}, and {top} is another repository. Name its models with --models "
-        "path/in/it.py:FACTORY, and what they take with --input-shape 3x32x32 (default: 3x224x224)."
+        f"'{built_in}' is a built-in of {OURS}, but {top} is another repository. Name its models with --models "
+        "path/in/it.py:FACTORY, and their input with --input-shape 3x32x32 (default: 3x224x224)."
     )
 
 
@@ -172,16 +174,15 @@ def _requirement_notes(before: Revision, after: Revision, wishes: GateOptions) -
     verb = "differs" if len(differing) == 1 else "differ"
     what = f"{', '.join(differing)} {verb} between {before.name} and {after.name}"
     if wishes.same_environment:
-        return (f"{what}; both were measured in the present environment all the same (--same-environment)",)
+        return (f"{what}; both were measured in this environment anyway (--same-environment)",)
 
     raise UsageError(
-        f"{what}: in one environment, one of them would run with packages that it was not made for. Give the "
-        "interpreter of an environment made for BASE with --base-python PATH, or measure both in the present one with "
-        "--same-environment."
+        f"{what}, so in one environment, one of them would run with the wrong packages. Use --base-python PATH with "
+        "the interpreter of an environment made for BASE, or use --same-environment to measure both here."
     )
 
 
 def _python_notes(wishes: GateOptions) -> tuple[str, ...]:
     """Return the note that BASE had an environment of its own, if it had one."""
     python = wishes.base_python
-    return () if python is None else (f"BASE was measured with its own environment: {python}",)
+    return () if python is None else (f"BASE was measured in its own environment: {python}",)

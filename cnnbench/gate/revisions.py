@@ -50,14 +50,14 @@ def top_of(folder: Path) -> Path:
     done = _git(folder, "rev-parse", "--show-toplevel")
     if done.returncode != 0:
         raise UsageError(
-            f"{folder} is in no git repository, so there are no revisions to compare. Go to one, or give two model "
-            "files: FILE.py:FACTORY."
+            f"{folder} is not in a git repository, so there are no revisions to compare. Change to a repository, or "
+            "give two model files: FILE.py:FACTORY."
         )
     return Path(done.stdout.strip())
 
 
 @contextmanager
-def checked_out(top: Path, base: str, head: str | None) -> Iterator[tuple[Revision, Revision]]:
+def check_out_revisions(top: Path, base: str, head: str | None) -> Iterator[tuple[Revision, Revision]]:
     """Yield `base` and `head` (None: the working tree) of the repository `top` in folders, and remove these afterwards.
 
     Hooks of the repository do not run.
@@ -97,8 +97,8 @@ def _commit(top: Path, given: str) -> str:
     done = _git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{given}^{{commit}}")
     if done.returncode != 0:
         raise UsageError(
-            f"'{given}' is no revision of {top}. Give a branch, tag or commit that is there; in CI fetch it first: "
-            "'git fetch origin main' and then origin/main, or a checkout of all history (fetch-depth: 0)."
+            f"'{given}' is not a revision of {top}. Give an existing branch, tag or commit. In CI, fetch it first: run "
+            "'git fetch origin main' and give origin/main, or check out the whole history (fetch-depth: 0)."
         )
     return done.stdout.strip()
 
@@ -127,7 +127,7 @@ def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise MissingError("git is not installed, and a gate between revisions needs it: 'apt install git'.") from error
+        raise MissingError("A gate between revisions needs git, which is not installed: 'apt install git'.") from error
 
 
 def differing_requirements(base: Path, head: Path) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from cnnbench.app.progress import Display, display, record_line
 from cnnbench.app.session import point_latest, run_folder, sigterm_interrupts
 from cnnbench.gate import history
 from cnnbench.gate.formats import GATE_WRITERS
-from cnnbench.gate.measure import Deadline, SidePair, Sides, groups_of, hosting_sides, look, measure_sides, once_more
+from cnnbench.gate.measure import Deadline, SidePair, Sides, groups_of, hosting_sides, look, measure_sides, reseed_group
 from cnnbench.gate.slowdowns import Compared
 from cnnbench.gate.verdict import AGAIN, GateCell, GateReport, Question, gate_cells, gate_report
 from cnnbench.gate.verdict import lacking as lacking_cell
@@ -71,7 +71,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
     folder = gate.output or run_folder(gate.request.title, now)
     store = Store(folder)
     if store.load().items:
-        raise UsageError(f"'{folder}' holds a run already, and a gate measures anew. Give a new folder with --output.")
+        raise UsageError(f"'{folder}' holds a run already, and a gate cannot be resumed. Use a new --output folder.")
 
     # The history is read before anything is measured, so that a wrong file shows at once.
     past = () if gate.history is None else history.load(gate.history)
@@ -83,7 +83,7 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
             found = _Measuring(gate, store, run, shown).all()
         except KeyboardInterrupt:
             if store.file.exists():
-                shown.line(f"What was measured is kept in {folder}; a gate starts anew.")
+                shown.line(f"The records are kept in {folder}, but a gate cannot be resumed.")
             raise
 
     # The seconds that the run took are known only now, so it is recorded once more with them.
@@ -157,7 +157,7 @@ class _Measuring:
 
         with hosting_sides(gate.request, gate.base_python) as hosts:
             sides = look(hosts, pairs)
-            lacking = tuple(cell for entry in gate.entries if (cell := self._lacking(entry, sides)) is not None)
+            lacking = tuple(cell for entry in gate.entries if (cell := self._lacking_cell(entry, sides)) is not None)
             groups = groups_of(gate.request, pairs, sides)
 
             # An unknown model or variant has raised by now, so such a mistake leaves no run folder behind.
@@ -168,7 +168,7 @@ class _Measuring:
                 measure_sides(hosts, sides, groups, times, self._hooks())
 
         # The first hosts are closed by now: the second measurement starts its own.
-        self._once_more(groups)
+        self._measure_again(groups)
         notes = tuple(note for entry in gate.entries if (note := _shape_note(entry, sides, gate.request)) is not None)
         return _Found(sides=sides, records=tuple(self._records), lacking=lacking, notes=notes)
 
@@ -179,18 +179,18 @@ class _Measuring:
         """Announce the second measurement before the first one begins, so that nobody decides on it by a result."""
         count = f"{len(groups)} cell{'s' if len(groups) > 1 else ''}"
         self._shown.line(
-            f"{count}, BASE and HEAD in turns. What looks too slow is measured once more by new processes "
-            f"(seed {self._gate.request.seed + AGAIN}); only what is so twice fails."
+            f"{count}, BASE and HEAD in turns. A cell that looks too slow is measured again by new processes "
+            f"(seed {self._gate.request.seed + AGAIN}) and fails only if it is too slow both times."
         )
 
-    def _once_more(self, groups: Sequence[Group]) -> None:
+    def _measure_again(self, groups: Sequence[Group]) -> None:
         gate, threshold = self._gate, self._gate.question.threshold
         suspects = suspected_cells([entry.recorded for entry in gate.entries], self._records, threshold)
-        again = [once_more(group, gate.request.seed + AGAIN) for group in groups if self._key(group) in suspects]
+        again = [reseed_group(group, gate.request.seed + AGAIN) for group in groups if self._key(group) in suspects]
         if not again:
             return
 
-        self._shown.line(f"{len(again)} of {len(groups)} looks too slow or broken: once more.")
+        self._shown.line(f"Too slow or broken: {len(again)} of {len(groups)}. Measuring again.")
         # A suspected group has the same time as in the first measurement.
         begin, total_s = time.monotonic(), gate.request.budget.total_s * len(again) / len(groups)
 
@@ -200,17 +200,17 @@ class _Measuring:
             measure_sides(hosts, look(hosts, ()), again, times, self._hooks())
 
     def _key(self, group: Group) -> Case:
-        return self._renamed(group.cases[0]).key()
+        return self._rename_case(group.cases[0]).key()
 
-    def _renamed(self, case: Case) -> Case:
+    def _rename_case(self, case: Case) -> Case:
         return replace(case, model=self._names[case.model])
 
     def _hooks(self) -> Hooks:
         return Hooks(on_record=self._on_record, on_progress=self._on_progress, completed={})
 
     def _on_record(self, record: Record) -> None:
-        error = None if record.error is None else self._plain(record.error)
-        record = replace(record, case=self._renamed(record.case), error=error)
+        error = None if record.error is None else self._plain_text(record.error)
+        record = replace(record, case=self._rename_case(record.case), error=error)
         self._store.append(record)
         self._records.append(record)
         if record.case.role == "timed" or record.status != "ok":
@@ -218,9 +218,9 @@ class _Measuring:
 
     def _on_progress(self, progress: Progress) -> None:
         elapsed_s = time.monotonic() - self._begin  # of both measurements together
-        self._shown.on_progress(replace(progress, text=self._plain(progress.text), elapsed_s=elapsed_s))
+        self._shown.on_progress(replace(progress, text=self._plain_text(progress.text), elapsed_s=elapsed_s))
 
-    def _plain(self, text: str) -> str:
+    def _plain_text(self, text: str) -> str:
         """Return `text` with the names that the user knows instead of temporary folders."""
         # Longest first, because one name may be the start of another.
         for built, recorded in sorted(self._names.items(), key=lambda pair: -len(pair[0])):
@@ -229,7 +229,7 @@ class _Measuring:
             text = text.replace(f"{folder}/", "").replace(str(folder), name)
         return text
 
-    def _lacking(self, entry: Entry, sides: Sides) -> GateCell | None:
+    def _lacking_cell(self, entry: Entry, sides: Sides) -> GateCell | None:
         """Return the cell of a model that one side lacks, None if both sides have it.
 
         Raises:
@@ -237,7 +237,7 @@ class _Measuring:
             MissingError: the model needs a package that is not installed.
         """
         base, head = sides.known[entry.built.base], sides.known[entry.built.head]
-        in_base, in_head = (None if one.error is None else self._plain(one.error) for one in (base, head))
+        in_base, in_head = (None if one.error is None else self._plain_text(one.error) for one in (base, head))
         if in_base is None and in_head is None:
             return None
 

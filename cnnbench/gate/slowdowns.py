@@ -13,22 +13,22 @@ from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import NUMERICS_FAILED
 from cnnbench.record import Record
 from cnnbench.spec import Case
-from cnnbench.stats import Slowdown, above, slowdown_of
+from cnnbench.stats import Slowdown, is_above, slowdown_of
 
 FEW_ROUNDS = (
-    "there was time for too few rounds to tell a slowdown from what the start of a process shifts; "
-    "give a larger --budget"
+    "there were too few rounds to tell a slowdown from the differences between starts of a process; "
+    "use a larger --budget"
 )
-NO_BLOCKS = "the two sides have no block in common; give a larger --budget"
+NO_BLOCKS = "the two sides have no block in common; use a larger --budget"
 
 # The words for each status except `ok`.
 _STATES = {
     "failed": "failed",
     "timeout": "gave no answer",
     "oom": "ran out of memory",
-    "unsupported": "cannot do this",
+    "unsupported": "does not support this",
     "invalid": "is invalid",
-    "not started": "was not begun",
+    "not started": "was not started",
 }
 
 
@@ -57,12 +57,12 @@ class SideComparison:
     head_latency_s: float | None = None
 
     @property
-    def suspect(self) -> bool:
+    def is_suspect(self) -> bool:
         """Return whether the cell must be measured once more."""
         return self.slow or self.broken is not None
 
 
-def looks(
+def side_comparisons(
     compared: Sequence[Compared], records: Sequence[Record], *, time: int, threshold: float
 ) -> Mapping[Case, SideComparison]:
     """Return what the measurement with number `time` shows for each cell, by `Case.key()` of its BASE.
@@ -83,15 +83,15 @@ def looks(
 
     # A cell has few rounds, so all cells together say how rounds scatter.
     priors = priors_of((base, head) for base, head in pairs.values() if head is not None)
-    found = {case: _look(base, head, priors, len(pairs)) for case, (base, head) in pairs.items()}
+    found = {case: _compare_sides(base, head, priors, len(pairs)) for case, (base, head) in pairs.items()}
 
     return {
-        case: replace(look, slow=look.slowdown is not None and above(look.slowdown, threshold))
+        case: replace(look, slow=look.slowdown is not None and is_above(look.slowdown, threshold))
         for case, look in found.items()
     }
 
 
-def _look(base: Cell, head: Cell | None, priors: Priors, cells: int) -> SideComparison:
+def _compare_sides(base: Cell, head: Cell | None, priors: Priors, cells: int) -> SideComparison:
     if head is None:
         return SideComparison(unclear="HEAD was not measured")
 
@@ -119,5 +119,5 @@ def _wrong(cell: Cell, side: str) -> str | None:
         return f"{side} {_STATES[cell.status]}: {cell.error or 'no reason was recorded'}"
     if scores_wrong(cell):
         doubt = next(doubt for doubt in cell.doubts if doubt.code == NUMERICS_FAILED)
-        return f"{side} computes something else: {doubt.fact}"
+        return f"{side} computes wrong scores: {doubt.fact}"
     return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cnnbench.gate.slowdowns import SideComparison
 from cnnbench.stats import GATE_LEVEL, Slowdown
-from cnnbench.text import listed
+from cnnbench.text import name_list
 
 SURE = f"at {100 * (1 - GATE_LEVEL):.0f} % confidence"
 
@@ -29,8 +29,9 @@ def fail_sentence(label: str, first: SideComparison, again: SideComparison, thre
 def unconfirmed_sentence(label: str, first: SideComparison, again: SideComparison | None, threshold: float) -> str:
     """Return the sentence for a cell that was suspected only once, or that was not measured again."""
     if again is None:
-        return f"{label}: {_phrase(first, threshold)}: INCONCLUSIVE, it was not measured once more"
-    return f"{label}: {_phrase(first, threshold)}: INCONCLUSIVE, it is not so again: {_phrase(again, threshold)}"
+        return f"{label}: {_phrase(first, threshold)}: INCONCLUSIVE, it was not measured again"
+    unconfirmed = "INCONCLUSIVE, not confirmed by the second measurement"
+    return f"{label}: {_phrase(first, threshold)}: {unconfirmed}: {_phrase(again, threshold)}"
 
 
 def pass_sentence(label: str, slowdown: Slowdown) -> str:
@@ -57,21 +58,27 @@ def lack_sentence(name: str, *, in_base: str | None, in_head: str | None, absent
     return f"{name}: INCONCLUSIVE, BASE cannot make it here: {in_base}"
 
 
-def whole_sentence(  # the sides, the threshold, the cells, and whether they stop a merge
-    base: str, head: str, threshold: float, *, failing: Sequence[str], unclear: Sequence[str], failed: bool
+def whole_sentence(
+    sides: tuple[str, str], threshold: float, *, failing: Sequence[str], unclear: Sequence[str], failed: bool
 ) -> str:
-    """Return the sentence for the whole gate, given the labels of cells that fail and of cells that are unclear."""
+    """Return the sentence for the whole gate, given the labels of cells that fail and of cells that are unclear.
+
+    `sides` are the names of BASE and HEAD. `failed`: the gate stops a merge.
+    """
+    base, head = sides
     if failing:
-        return f"FAIL: {listed(failing)} {_is(failing)} worse in {head} than in {base}."
+        return f"FAIL: {name_list(failing)} {_verb_for(failing)} worse in {head} than in {base}."
     if unclear and failed:
-        return f"FAIL: {listed(unclear)} {_is(unclear)} inconclusive, which was asked to count as a failure."
+        return (
+            f"FAIL: {name_list(unclear)} {_verb_for(unclear)} inconclusive, and inconclusive cells count as failures."
+        )
     known = f"more than {percent(threshold)} slower in {head} than in {base}"
     if unclear:
-        return f"PASS: nothing is known to be {known}, but {listed(unclear)} {_is(unclear)} inconclusive."
+        return f"PASS: nothing is known to be {known}, but {name_list(unclear)} {_verb_for(unclear)} inconclusive."
     return f"PASS: nothing is {known}."
 
 
-def _is(names: Sequence[str]) -> str:
+def _verb_for(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 

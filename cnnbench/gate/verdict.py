@@ -8,7 +8,7 @@ from typing import Literal
 
 from cnnbench.gate import text as words
 from cnnbench.gate.history import Past
-from cnnbench.gate.slowdowns import Compared, SideComparison, looks
+from cnnbench.gate.slowdowns import Compared, SideComparison, side_comparisons
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Case
 from cnnbench.stats import Slowdown
@@ -95,8 +95,8 @@ def lacking(name: str, *, in_base: str | None, in_head: str | None, absent: bool
 
 def suspected(compared: Sequence[Compared], records: Sequence[Record], threshold: float) -> frozenset[Case]:
     """Return the cells that must be measured once more, by `Case.key()` of their BASE."""
-    seen = looks(compared, records, time=FIRST, threshold=threshold)
-    return frozenset(case for case, look in seen.items() if look.suspect)
+    seen = side_comparisons(compared, records, time=FIRST, threshold=threshold)
+    return frozenset(case for case, look in seen.items() if look.is_suspect)
 
 
 def gate_cells(compared: Sequence[Compared], records: Sequence[Record], threshold: float) -> tuple[GateCell, ...]:
@@ -107,10 +107,10 @@ def gate_cells(compared: Sequence[Compared], records: Sequence[Record], threshol
     most, with 99 % confidence. `inconclusive`: everything else.
     """
     names = {one.base: one.name for one in compared}
-    again = looks(compared, records, time=AGAIN, threshold=threshold)
+    again = side_comparisons(compared, records, time=AGAIN, threshold=threshold)
     return tuple(
         _cell(names[case.model], case, look, again.get(case), threshold)
-        for case, look in looks(compared, records, time=FIRST, threshold=threshold).items()
+        for case, look in side_comparisons(compared, records, time=FIRST, threshold=threshold).items()
     )
 
 
@@ -140,7 +140,7 @@ def gate_report(
         verdict=verdict,
         failed=failed,
         sentence=words.whole_sentence(
-            question.base, question.head, question.threshold, failing=failing, unclear=unclear, failed=failed
+            (question.base, question.head), question.threshold, failing=failing, unclear=unclear, failed=failed
         ),
         notes=tuple(notes),
         environment=environment,
@@ -158,7 +158,7 @@ def _past_of(cell: GateCell, past: Sequence[Past]) -> list[Past]:
 
 def _cell(name: str, case: Case, first: SideComparison, again: SideComparison | None, threshold: float) -> GateCell:
     label = f"{name} {case.variant.name} batch {case.batch_size}"
-    verdict, sentence = _judged(label, first, again, threshold)
+    verdict, sentence = _judge(label, first, again, threshold)
 
     # The latencies are those of the first measurement, the only one that every cell has.
     return GateCell(
@@ -174,12 +174,12 @@ def _cell(name: str, case: Case, first: SideComparison, again: SideComparison | 
     )
 
 
-def _judged(
+def _judge(
     label: str, first: SideComparison, again: SideComparison | None, threshold: float
 ) -> tuple[GateVerdict, str]:
     # A suspected cell can fail but not pass: if the measurements disagree, neither of them is believed.
-    if first.suspect:
-        if again is not None and again.suspect:
+    if first.is_suspect:
+        if again is not None and again.is_suspect:
             return "fail", words.fail_sentence(label, first, again, threshold)
         return "inconclusive", words.unconfirmed_sentence(label, first, again, threshold)
     slowdown = first.slowdown

@@ -108,17 +108,17 @@ def measure_ceilings(device: Device, clock: Clock, *, seconds: float, native_bf1
     """
     with torch.no_grad():
         taken = rounds(trials(device, native_bf16=native_bf16), clock, seconds=seconds)
-    warnings = disturbed(taken, torch.get_num_threads()) if device == "cpu" else ()
-    return Outcome(measurements=reached(taken), warnings=warnings)
+    warnings = disturbance_warnings(taken, torch.get_num_threads()) if device == "cpu" else ()
+    return Outcome(measurements=best_rates(taken), warnings=warnings)
 
 
-def disturbed(taken: Iterable[CeilingSamples], threads: int) -> tuple[RecordedWarning, ...]:
+def disturbance_warnings(taken: Iterable[CeilingSamples], threads: int) -> tuple[RecordedWarning, ...]:
     """Return a warning if the matrix products in fp32 did not have `threads` cores to themselves."""
     share = max(one.cores() for one in taken if one.trial.quantity == "fp32_flop_per_s") / threads
     if share >= LEAST_CPU:
         return ()
     seen = f"{100 * share:.0f} % of the time"
-    fact = f"the threads that should show what the machine can do at most were on a core for {seen}"
+    fact = f"the threads that measured the machine's ceilings were on a core for only {seen}"
     advice = "These are lower bounds. Close other programs, then run 'cnnbench doctor'."
     return (RecordedWarning(code="ceilings_disturbed", fact=fact, advice=advice),)
 
@@ -133,7 +133,7 @@ def measure_shares(ceilings: Outcome, device: Device, clock: Clock, *, seconds: 
     return Shares(product=product, copy=copy)
 
 
-def reached(taken: Iterable[CeilingSamples]) -> tuple[Measurement, ...]:
+def best_rates(taken: Iterable[CeilingSamples]) -> tuple[Measurement, ...]:
     """Return the best rate of each quantity over its trials; for `dispatch_s`, the median seconds of a call.
 
     A ceiling is the most that the machine can do. A slow moment must not lower it, so the fastest reading counts.

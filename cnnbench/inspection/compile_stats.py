@@ -17,7 +17,7 @@ class CompileFacts:
     graph_breaks: int
     recompiles: int
 
-    def since(self, before: CompileFacts) -> CompileFacts:
+    def difference_since(self, before: CompileFacts) -> CompileFacts:
         """Return what was added after `before`."""
         return CompileFacts(
             graphs=self.graphs - before.graphs,
@@ -43,7 +43,7 @@ def compile_facts() -> CompileFacts:
 
 
 @contextmanager
-def no_recompiles() -> Iterator[None]:
+def forbid_recompiles() -> Iterator[None]:
     """Guard a measured sample of a compiled variant: nothing may be compiled inside.
 
     It reads torch's counter before and after, so it costs the passes nothing. Its first use imports the compiler, so it

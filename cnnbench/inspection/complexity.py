@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from cnnbench.inspection.flop_counters import TorchCount, TorchinfoCount, count_fvcore, count_torch, count_torchinfo
 from cnnbench.inspection.layers import tensors
+from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import CnnbenchError, Shape
 
 # Most multiply-adds for fvcore, which does the arithmetic: some seconds on one core. More would take longer than
@@ -62,7 +62,7 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
 
     layers = count.watch.layers()
     # Two other counters check torch's numbers. If one fails, the count is missing and a note says why.
-    by_fvcore, about_fvcore = _fvcore(build, input_shape, count.macs)
+    by_fvcore, about_fvcore = _count_fvcore(build, input_shape, count.macs)
     by_torchinfo, about_torchinfo = _attempt("torchinfo", lambda: count_torchinfo(model, counted.images, layers))
     # Buffers, such as the statistics of BatchNorm, are stored with the weights and count among their bytes.
     stored = (*model.parameters(), *model.buffers())
@@ -86,7 +86,7 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
             if value is not None
         ),
         layers=layers,
-        notes=(*_about_torch(count), *_about_unused(count.watch.unused(model)), about_fvcore, about_torchinfo),
+        notes=(*_torch_notes(count), *_unused_notes(count.watch.unused_params(model)), about_fvcore, about_torchinfo),
     )
 
 
@@ -105,11 +105,11 @@ def count_pass(build: Callable[[], nn.Module], input_shape: Shape) -> Counted:
 
 
 def _count(build: Callable[[], nn.Module], input_shape: Shape, *, built_on: str, run_on: str) -> Counted:
-    with _fresh(built_on):
+    with _enter_fresh_state(built_on):
         model = build().float().eval().to(run_on)
 
     # An image of zeros will do: no count depends on its values.
-    with _fresh(run_on):
+    with _enter_fresh_state(run_on):
         images = torch.zeros(1, *input_shape)
         try:
             return Counted(model=model, images=images, count=count_torch(model, images))
@@ -119,13 +119,13 @@ def _count(build: Callable[[], nn.Module], input_shape: Shape, *, built_on: str,
             raise CnnbenchError(f"The model fails on one image of {shape}: {type(error).__name__}: {first}") from error
 
 
-def _fvcore(build: Callable[[], nn.Module], input_shape: Shape, macs: int) -> tuple[int | None, str]:
+def _count_fvcore(build: Callable[[], nn.Module], input_shape: Shape, macs: int) -> tuple[int | None, str]:
     if macs > FVCORE_MAX_MACS:
-        return None, f"fvcore is left out above {FVCORE_MAX_MACS / 1e9:.0f} G multiply-adds, as it does the arithmetic."
+        return None, f"fvcore is left out above {FVCORE_MAX_MACS / 1e9:.0f} G multiply-adds, because it runs the model."
 
     # fvcore traces values, so it gets a model of its own on the CPU.
     def count() -> tuple[int, str]:
-        with _fresh("cpu"):
+        with _enter_fresh_state("cpu"):
             return count_fvcore(build().float().eval(), torch.zeros(1, *input_shape), macs)
 
     return _attempt("fvcore", count)
@@ -146,7 +146,7 @@ def _attempt(counter: str, count: Callable[[], tuple[_Count, str]]) -> tuple[_Co
 
 
 @contextmanager
-def _fresh(device: str) -> Iterator[None]:
+def _enter_fresh_state(device: str) -> Iterator[None]:
     """Build and run on `device` with zeros for weights; restore the random state and the warning filters after."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device(device), _ZeroFill():
         warnings.simplefilter("ignore")
@@ -164,20 +164,18 @@ def _torchinfo_quantities(count: TorchinfoCount | None) -> dict[str, int]:
     }
 
 
-def _about_torch(count: TorchCount) -> tuple[str, ...]:
+def _torch_notes(count: TorchCount) -> tuple[str, ...]:
     if not count.uncounted:
         return ()
     calls = ", ".join(f"{name} {n}" for name, n in sorted(count.uncounted.items()))
     return (f"Operators that torch's counter does not count, with their calls: {calls}.",)
 
 
-def _about_unused(unused: Mapping[str, int]) -> tuple[str, ...]:
-    if not unused:
+def _unused_notes(unused_params: Mapping[str, int]) -> tuple[str, ...]:
+    if not unused_params:
         return ()
-    modules = ", ".join(f"{name} ({params:,})" for name, params in unused.items())
-    return (
-        f"Modules that evaluation does not call, with their parameters, which the layer table leaves out: {modules}.",
-    )
+    modules = ", ".join(f"{name} ({params:,})" for name, params in unused_params.items())
+    return (f"The layer table leaves out modules that evaluation does not call, with their parameters: {modules}.",)
 
 
 def run(assignment: Assignment) -> Outcome:

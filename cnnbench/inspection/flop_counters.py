@@ -67,7 +67,13 @@ def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
     # FlopCounterMode counts a multiply-add as two FLOPs.
     flops = FlopCounterMode(display=False)
     watch = LayerHooks(macs_so_far=lambda: flops.get_total_flops() // 2)
-    with watch.on(model), torch.no_grad(), _slow_attention(), flops, _Operators(flops.flop_registry) as operators:
+    with (
+        watch.attach(model),
+        torch.no_grad(),
+        _use_slow_attention(),
+        flops,
+        _Operators(flops.flop_registry) as operators,
+    ):
         output = model(images)
 
     return TorchCount(
@@ -82,7 +88,7 @@ def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
 
 def count_fvcore(model: nn.Module, images: torch.Tensor, macs: int) -> tuple[int, str]:
     """Return fvcore's count and how it differs from `macs`; fvcore traces values, so `model` and `images` need them."""
-    with _quiet(), torch.no_grad(), _slow_attention():
+    with _silence_counters(), torch.no_grad(), _use_slow_attention():
         from fvcore.nn import FlopCountAnalysis
 
         # Its own warnings are off: the note below says what differs.
@@ -115,7 +121,7 @@ class TorchinfoCount:
 
 def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer, ...]) -> tuple[TorchinfoCount, str]:
     """Return torchinfo's counts, and how its multiply-adds differ from those of `layers`, type by type."""
-    with _quiet(), _slow_attention():
+    with _silence_counters(), _use_slow_attention():
         import torchinfo
         from torchinfo.torchinfo import clear_cached_forward_pass
 
@@ -141,14 +147,14 @@ def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer,
     )
     # A Counter gives 0 for a type that only the other table has.
     differences = {kind: theirs[kind] - ours[kind] for kind in sorted(theirs | ours) if theirs[kind] != ours[kind]}
-    parts = [f"{kind} {by:+,} ({_why(kind, by, theirs[kind])})" for kind, by in differences.items()]
+    parts = [f"{kind} {by:+,} ({_reason_text(kind, by, theirs[kind])})" for kind, by in differences.items()]
     return count, _difference("torchinfo", count.macs - sum(ours.values()), parts)
 
 
-def _why(kind: str, by: int, theirs: int) -> str:
+def _reason_text(kind: str, by: int, theirs: int) -> str:
     """Return why torchinfo counts `by` more multiply-adds than torch in modules of type `kind`."""
     if by < 0:
-        return "counted once, not at each position" if theirs else "not counted: its operations are no leaf modules"
+        return "counted once, not at each position" if theirs else "not counted: its operations are not leaf modules"
     if "Conv" in kind or "Linear" in kind:
         return "biases"
     return "one for each weight and bias"
@@ -164,7 +170,7 @@ def _difference(counter: str, by: int, parts: list[str]) -> str:
 
 
 @contextmanager
-def _slow_attention() -> Iterator[None]:
+def _use_slow_attention() -> Iterator[None]:
     """Compute attention by matrix products: fused forms hide them (for example on the CPU from torch 2.11 on)."""
     was = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -176,7 +182,7 @@ def _slow_attention() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_counters() -> Iterator[None]:
     """Silence the warnings and the logging of counters, which report what the notes already say."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -34,10 +34,12 @@ def _kernel_sheet(name: str, layer: nn.Conv2d) -> ImageGrid:
     # Three inputs are taken for red, green and blue.
     if inputs == COLOURS:
         pixels = kernel_colours(weights[:MOST_TILES])
-        return ImageGrid(title=f"{title}, as colours{first_of(MOST_TILES, outputs)}", images=pixels)
+        return ImageGrid(title=f"{title}, as colours{first_text(MOST_TILES, outputs)}", images=pixels)
     # One input: grey images, or a depthwise convolution, whose groups have one channel each.
     if inputs == 1:
-        return ImageGrid(title=f"{title}{first_of(MOST_TILES, outputs)}", images=weights[:MOST_TILES, 0], kind="values")
+        return ImageGrid(
+            title=f"{title}{first_text(MOST_TILES, outputs)}", images=weights[:MOST_TILES, 0], kind="values"
+        )
 
     # A row of tiles for each output, a column for each input.
     shown = weights[:MOST_SIDE, :MOST_SIDE]
@@ -52,6 +54,6 @@ def _kernel_sheet(name: str, layer: nn.Conv2d) -> ImageGrid:
     )
 
 
-def first_of(most: int, known: int) -> str:
+def first_text(most: int, known: int) -> str:
     """Return the words for a sheet that holds the first `most` of `known` tiles; empty if it holds all."""
     return f", the first {most}" if known > most else ""

@@ -12,8 +12,8 @@ from torch import nn
 
 from cnnbench.clock import Clock
 from cnnbench.inspection.flop_counters import count_torch
+from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import UnsupportedError
 from cnnbench.timing.job import check_first
 from cnnbench.timing.work import random_inputs
@@ -39,7 +39,7 @@ class _Stopwatch:
     _open: list[tuple[int, int]] = field(default_factory=list)  # number of the call, and when it started
 
     @contextmanager
-    def on(self, model: nn.Module) -> Iterator[None]:
+    def attach(self, model: nn.Module) -> Iterator[None]:
         """Time every module of `model` inside the context."""
         handles = []
         for module in model.modules():
@@ -121,7 +121,7 @@ def timed_passes(
     while len(passes) < MOST_PASSES and (len(passes) < FEWEST_PASSES or clock.now_ns() - begin < ENOUGH_S * 1e9):
         # A new stopwatch numbers the calls of each pass from 0.
         watch = _Stopwatch(clock=clock)
-        with watch.on(model):
+        with watch.attach(model):
             # Inside: a pass with its hooks and the wait for the device. Outside: placing the hooks.
             clock.synchronize()
             start = clock.now_ns()

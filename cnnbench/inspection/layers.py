@@ -28,12 +28,12 @@ class _Call:
     output: tuple[torch.Tensor, ...] = ()
 
     @property
-    def leaf(self) -> bool:
+    def is_leaf(self) -> bool:
         return self.inner_calls == 0
 
     @property
     def computes(self) -> bool:
-        return self.leaf or self.own_macs > 0
+        return self.is_leaf or self.own_macs > 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class LayerHooks:
     _open: list[_Call] = field(default_factory=list)
 
     @contextmanager
-    def on(self, model: nn.Module) -> Iterator[None]:
+    def attach(self, model: nn.Module) -> Iterator[None]:
         """Watch every module of `model` inside the context."""
         handles = []
         for name, module in model.named_modules():
@@ -78,7 +78,7 @@ class LayerHooks:
     def layers(self) -> tuple[Layer, ...]:
         """Return a row for each leaf call, and for other modules that compute or hold parameters themselves.
 
-        MACs and parameters add up to those of the model, less `unused`. A parameter counts in the first row that
+        MACs and parameters add up to those of the model, less `unused_params`. A parameter counts in the first row that
         uses it. Submodules that are never called give their parameters to the module that does their work. The
         output projection of nn.MultiheadAttention is one.
         """
@@ -104,13 +104,13 @@ class LayerHooks:
 
     def activation_bytes(self) -> int:
         """Return the bytes of the outputs of all leaf calls."""
-        return sum(t.numel() * t.element_size() for call in self.calls if call.leaf for t in call.output)
+        return sum(t.numel() * t.element_size() for call in self.calls if call.is_leaf for t in call.output)
 
-    def unused(self, model: nn.Module) -> Mapping[str, int]:
+    def unused_params(self, model: nn.Module) -> Mapping[str, int]:
         """Return the outermost modules that no row holds, with their parameter counts."""
         called = {id(call.module) for call in self.calls}
         held = {id(m) for call in self.calls for m in _holders(call.module, called, deep=call.computes)}
-        return dict(_outside(model, "", held))
+        return dict(_unheld_modules(model, "", held))
 
 
 def tensors(output: object) -> Iterator[torch.Tensor]:
@@ -139,11 +139,11 @@ def _holders(module: nn.Module, called: set[int], *, deep: bool) -> Iterator[nn.
             yield from _holders(child, called, deep=deep)
 
 
-def _outside(module: nn.Module, path: str, held: set[int]) -> Iterator[tuple[str, int]]:
+def _unheld_modules(module: nn.Module, path: str, held: set[int]) -> Iterator[tuple[str, int]]:
     for name, child in module.named_children():
         params = sum(p.numel() for p in child.parameters())
         # Look further down if a row holds a part of the child; otherwise the whole child is unused.
         if any(id(inner) in held for inner in child.modules()):
-            yield from _outside(child, f"{path}{name}.", held)
+            yield from _unheld_modules(child, f"{path}{name}.", held)
         elif params:
             yield f"{path}{name}", params

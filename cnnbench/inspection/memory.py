@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import Case, ModelSpec, UnsupportedError
 from cnnbench.timing.job import check_first, inference, training
 from cnnbench.timing.work import INPUTS
@@ -49,24 +49,24 @@ def run(assignment: Assignment) -> Outcome:
     """
     gc.freeze()  # objects from before are no garbage, and searching them takes 0.1 s and more each time
     try:
-        return _on_cuda(assignment) if assignment.case.device == "cuda" else _on_cpu(assignment)
+        return _measure_on_cuda(assignment) if assignment.case.device == "cuda" else _measure_on_cpu(assignment)
     finally:
         gc.unfreeze()
 
 
-def _on_cpu(assignment: Assignment) -> Outcome:
+def _measure_on_cpu(assignment: Assignment) -> Outcome:
     case, spec = assignment.case, assignment.spec
     _reset_high_water()  # fails here, before anything is built, if the system has no high-water mark
 
     # The tiny model loads the libraries, so that they do not count for the case.
-    with _ready(spec, replace(case, input_shape=(3, 8, 8)), _tiny()) as (tiny, _), _eager(case):
+    with _prepare_work(spec, replace(case, input_shape=(3, 8, 8)), _tiny_model()) as (tiny, _), _force_eager(case):
         tiny.first()
 
     # An eager pass of the case shows what its model holds, without the compiler.
     del tiny
     before = _private_bytes()
-    with _ready(spec, case, assignment.build()) as (work, spare_bytes):
-        with _eager(case):
+    with _prepare_work(spec, case, assignment.build()) as (work, spare_bytes):
+        with _force_eager(case):
             check_first(work.first())
         held = _private_bytes() - before
 
@@ -78,9 +78,9 @@ def _on_cpu(assignment: Assignment) -> Outcome:
     return Outcome(measurements=(Measurement(quantity="peak_memory_bytes", samples=(float(peak),)),))
 
 
-def _on_cuda(assignment: Assignment) -> Outcome:
+def _measure_on_cuda(assignment: Assignment) -> Outcome:
     case = assignment.case
-    with _ready(assignment.spec, case, assignment.build()) as (work, spare_bytes):
+    with _prepare_work(assignment.spec, case, assignment.build()) as (work, spare_bytes):
         check_first(work.first())
         work.repeat(CUDA_PASSES_BEFORE)
         assignment.clock.synchronize()
@@ -101,7 +101,7 @@ def _on_cuda(assignment: Assignment) -> Outcome:
 
 
 @contextmanager
-def _ready(spec: ModelSpec, case: Case, model: nn.Module) -> Iterator[tuple[Work, int]]:
+def _prepare_work(spec: ModelSpec, case: Case, model: nn.Module) -> Iterator[tuple[Work, int]]:
     """Yield the passes or steps as they are timed, and the bytes of all inputs but one.
 
     A user need not hold these spare inputs, so they are subtracted from the peak.
@@ -117,7 +117,7 @@ def _ready(spec: ModelSpec, case: Case, model: nn.Module) -> Iterator[tuple[Work
         yield inference(spec, case, prepared), spare_bytes
 
 
-def _tiny() -> nn.Module:
+def _tiny_model() -> nn.Module:
     """Return a small model that loads the code that models use: convolution, normalisation, pooling, matrix product."""
     return nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 2)
@@ -125,7 +125,7 @@ def _tiny() -> nn.Module:
 
 
 @contextmanager
-def _eager(case: Case) -> Iterator[None]:
+def _force_eager(case: Case) -> Iterator[None]:
     """Run a compiled variant eagerly inside the context."""
     if not case.variant.compile_mode:
         yield
@@ -169,7 +169,7 @@ def _reset_high_water() -> None:
         Path("/proc/self/clear_refs").write_text(_RESET_HIGH_WATER, encoding="ascii")
     except OSError as error:
         raise UnsupportedError(
-            "Peak memory is read from the Linux kernel's high-water mark, and this system lets nobody reset it "
+            "Peak memory is read from the Linux kernel's high-water mark, but this system does not allow resetting it "
             f"(/proc/self/clear_refs: {error.strerror})."
         ) from error
 

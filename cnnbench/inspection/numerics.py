@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cnnbench.inspection.compile_stats import CompileFacts, compile_facts
 from cnnbench.inspection.sample_images import real_images
+from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import Case, InvalidError, Precision, Shape, UnsupportedError
 from cnnbench.timing.job import check_first, inference
 from cnnbench.training.evaluate import main_logits
@@ -82,21 +82,21 @@ def run(assignment: Assignment) -> Outcome:
     except UnsupportedError as error:
         if before is None:
             raise
-        found = _compile_measurements(first_call_s, compile_facts().since(before))
+        found = _compile_measurements(first_call_s, compile_facts().difference_since(before))
         return Outcome(measurements=found, notes=(str(error),))
 
     # Round up to whole batches, as compiled code wants them, and cut off the scores beyond those of fp64.
     batches = tuple(_batches(case, -(-len(scores_64) // case.batch_size)))
     scores = _scores(prepared, batches)[: len(scores_64)]
-    found = _compile_measurements(first_call_s, compile_facts().since(before)) if before else ()
+    found = _compile_measurements(first_call_s, compile_facts().difference_since(before)) if before else ()
 
     # Free the variant first: eager may need as much memory.
     del prepared, model
-    own = _scores(_eager(original, case), batches)[: len(scores_64)]
+    own = _scores(_prepare_eager(original, case), batches)[: len(scores_64)]
     if not bool(scores_64.any()):  # the last layer starts at zero; any error would seem infinite or none
-        return Outcome(measurements=found, notes=("every score is 0 with these weights, so there is no error to tell",))
+        return Outcome(measurements=found, notes=("every score is 0 with these weights, so there is no error to show",))
 
-    return Outcome(measurements=(*found, *_compared(case.variant.precision, scores_64, scores, own)))
+    return Outcome(measurements=(*found, *_error_measurements(case.variant.precision, scores_64, scores, own)))
 
 
 def calibrate(model: nn.Module, shape: Shape, seed: int) -> None:
@@ -140,8 +140,8 @@ def check_layout(prepared: Prepared, case: Case) -> None:
     for name, tensor in looked.items():
         if tensor.dim() == _WEIGHT_DIMENSIONS and not tensor.is_contiguous(memory_format=torch.channels_last):
             raise InvalidError(
-                f"{case.variant.name} asks for channels_last, and the {name} of shape {tuple(tensor.shape)} has the "
-                f"strides {tensor.stride()}: it was measured in another layout"
+                f"{case.variant.name} asks for channels_last, but the {name} of shape {tuple(tensor.shape)} has the "
+                f"strides {tensor.stride()}, so it was measured in another layout"
             )
 
 
@@ -179,22 +179,22 @@ def _scores_fp64(model: nn.Module, assignment: Assignment) -> Tensor:
             for at in range(len(batch)):
                 image = batch[at : at + 1].to(device=case.device, dtype=torch.float64)
                 # Look at the clock after each image, so that there is always one.
-                seen.append(_in_fp64(model, image).cpu())
+                seen.append(_logits_fp64(model, image).cpu())
                 if len(seen) == MOST_IMAGES or (clock.now_ns() - start) * 1e-9 > FP64_S:
                     return torch.cat(seen)
     return torch.cat(seen)
 
 
-def _in_fp64(model: nn.Module, image: Tensor) -> Tensor:
+def _logits_fp64(model: nn.Module, image: Tensor) -> Tensor:
     try:
         return main_logits(model(image))
     except RuntimeError as error:
         if "double" not in str(error).lower():  # such as "expected scalar type Double but found Float"
             raise
-        raise UnsupportedError(f"The model does not run in fp64, so nothing tells its error: {error}") from error
+        raise UnsupportedError(f"The model does not run in fp64, so its error is unknown: {error}") from error
 
 
-def _eager(model: nn.Module, case: Case) -> Prepared:
+def _prepare_eager(model: nn.Module, case: Case) -> Prepared:
     """Return `model` as plain eager, in the precision of the case's variant; its fp64 weights convert back exactly."""
     tf32: Precision = "tf32" if case.variant.precision == "tf32" else "fp32"
     plain = replace(case.variant, precision=tf32, channels_last=False, compile_mode=None, cudnn_benchmark=False)
@@ -212,7 +212,9 @@ def _scores(prepared: Prepared, batches: tuple[Tensor, ...]) -> Tensor:
         return torch.cat([main_logits(prepared.call(prepared.place(batch))).double().cpu() for batch in batches])
 
 
-def _compared(precision: Precision, scores_64: Tensor, scores: Tensor, own: Tensor) -> tuple[Measurement, ...]:
+def _error_measurements(
+    precision: Precision, scores_64: Tensor, scores: Tensor, own: Tensor
+) -> tuple[Measurement, ...]:
     # The variant may be off by a multiple of what eager loses in the same precision.
     error = largest_error("the variant", scores, scores_64)
     own_error = largest_error(f"eager in {precision}", own, scores_64)

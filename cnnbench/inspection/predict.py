@@ -10,10 +10,10 @@ from torch import Tensor
 
 from cnnbench.data.batches import View
 from cnnbench.data.decode import decode
+from cnnbench.jobs import Assignment
 from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.models.weights import PUBLISHED_CLASSES
 from cnnbench.record import Measurement, Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import ModelSpec, UnsupportedError, is_image
 from cnnbench.training.evaluate import main_logits
 from cnnbench.training.recipes import recipe_of
@@ -43,14 +43,14 @@ def run(assignment: Assignment) -> Outcome:
 
     with torch.no_grad(), prepared.context():
         # Decode the files of one batch at a time, so that many files need no more memory.
-        for at in range(0, len(assignment.images), BATCH):
-            pixels = np.stack([pixels_of(path, spec) for path in assignment.images[at : at + BATCH]])
+        for at in range(0, len(assignment.job.images), BATCH):
+            pixels = np.stack([pixels_of(path, spec) for path in assignment.job.images[at : at + BATCH]])
             images = prepared.place(view(torch.from_numpy(pixels)))
             parts.append(main_logits(prepared.call(images)).float().cpu())
 
     # A model may have fewer classes than `top`.
     scores = torch.cat(parts)
-    best = scores.softmax(dim=1).topk(min(assignment.top, scores.shape[1]), dim=1)
+    best = scores.softmax(dim=1).topk(min(assignment.job.top, scores.shape[1]), dim=1)
 
     # With a dataset, the command that shows the classes knows their names.
     names = class_names(scores.shape[1]) if case.dataset is None else ()
@@ -75,11 +75,11 @@ def check_takes_images(spec: ModelSpec) -> None:
     """
     if spec.features_of is not None:
         raise UnsupportedError(
-            f"{spec.name} takes the features of {spec.features_of} and no image: 'cnnbench evaluate CHECKPOINT' "
-            "tests both together on a dataset."
+            f"{spec.name} takes the features of {spec.features_of}, not an image. Use 'cnnbench evaluate CHECKPOINT' "
+            "to test both together on a dataset."
         )
     if not is_image(spec.input_shape):
-        raise UnsupportedError(f"The input of {spec.name} is no image, which has 1 or 3 channels.")
+        raise UnsupportedError(f"The input of {spec.name} is not an image, because an image has 1 or 3 channels.")
 
 
 def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
@@ -91,7 +91,7 @@ def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
     try:
         return decode(Path(path).read_bytes(), spec.input_shape)
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise UnsupportedError(f"{path} is no image that can be decoded: {type(error).__name__}.") from error
+        raise UnsupportedError(f"{path} cannot be decoded as an image: {type(error).__name__}.") from error
 
 
 def view_of_files(spec: ModelSpec, *, trained_here: bool) -> View:

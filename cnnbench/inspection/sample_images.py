@@ -39,7 +39,7 @@ def real_images(shape: Shape, count: int, seed: int) -> Tensor:
     """
     if len(shape) != _IMAGE_DIMENSIONS:
         text = "x".join(map(str, shape))
-        raise UnsupportedError(f"The model's input {text} is no image, which has channels, height and width.")
+        raise UnsupportedError(f"The model's input {text} is not an image with channels, height and width.")
     generator = torch.Generator().manual_seed(seed)
     channels = shape[0]
     images = _digits(shape, count, generator) if channels == 1 else _crops(shape, count, generator)

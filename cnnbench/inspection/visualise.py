@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cnnbench import data
-from cnnbench.data.batches import Split, View, adapt, batches, shifted
+from cnnbench.data.batches import Split, View, adapt, batches, shift_images
 from cnnbench.data.dataset import DatasetSpec
-from cnnbench.inspection.kernels import MOST_TILES, first_of, kernel_sheets
+from cnnbench.inspection.kernels import MOST_TILES, first_text, kernel_sheets
 from cnnbench.inspection.layers import tensors
 from cnnbench.inspection.predict import check_takes_images, class_names, pixels_of, view_of_files
 from cnnbench.inspection.sample_images import photograph
+from cnnbench.jobs import Assignment
 from cnnbench.models.convolutions import convolution, convolutions, module_name
 from cnnbench.record import Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import CnnbenchError, UnsupportedError, UsageError, unknown_name
-from cnnbench.training.dataset_view import Wanted, wanted
+from cnnbench.training.dataset_view import Wanted, load_dataset
 from cnnbench.training.evaluate import fitting_batch, main_logits
 from cnnbench.training.recipes import recipe_for
 from cnnbench.visuals import COLOURS, ImageGrid, Move, VisualRequest
@@ -45,7 +45,7 @@ def run(assignment: Assignment) -> Outcome:
         UsageError: the look asks for a layer or a test image that does not exist.
         CnnbenchError: the look asks for wrong predictions, and there are none.
     """
-    look = assignment.look
+    look = assignment.job.look
     assert look is not None
     check_takes_images(assignment.spec)
     model = assignment.build().eval()
@@ -80,7 +80,7 @@ def _feature_sheets(assignment: Assignment, look: VisualRequest, model: nn.Modul
     # Each move of the image gives a sheet of it and a sheet of every layer.
     for move in look.moves:
         right, down = move
-        moved = shifted(image.split, right=right, down=down) if any(move) else image.split
+        moved = shift_images(image.split, right=right, down=down) if any(move) else image.split
         seen = image.view(moved.images_NCHW)
         scores, maps = outputs_of(model, seen, layers)
         sheets.append(_seen_sheet(image, moved, scores, move))
@@ -95,7 +95,7 @@ def _image(assignment: Assignment, look: VisualRequest) -> _ShownImage:
         dataset, shown = _dataset(assignment)
         test = shown.splits.test
         if not 0 <= look.index < len(test):
-            raise UsageError(f"There is no test image {look.index} in {dataset.name}: 0 to {len(test) - 1}.")
+            raise UsageError(f"There is no test image {look.index} in {dataset.name}, only 0 to {len(test) - 1}.")
         one = test.part(slice(look.index, look.index + 1))
         label = int(one.labels_N[0])
         says = f"test image {look.index} of {dataset.name}"
@@ -108,7 +108,7 @@ def _image(assignment: Assignment, look: VisualRequest) -> _ShownImage:
     else:
         pixels, says = photograph((COLOURS, *spec.input_shape[1:])), "a photograph that comes with scikit-learn"
         if spec.input_shape[0] < COLOURS:
-            raise UsageError(f"{spec.name} takes grey images. Name one with --image, or a dataset with --dataset.")
+            raise UsageError(f"{spec.name} takes grey images. Give one with --image, or a dataset with --dataset.")
 
     names = data.find(case.dataset).class_names if case.dataset else class_names(spec.classes or 0)
     # A split must have labels, so it gets a 0 that nothing reads.
@@ -121,10 +121,10 @@ def _dataset(assignment: Assignment) -> tuple[DatasetSpec, Wanted]:
     case = assignment.case
     dataset = data.find(case.dataset or "")
     recipe = recipe_for(assignment.spec, dataset, case.recipe)
-    return dataset, wanted(
+    return dataset, load_dataset(
         assignment.spec,
         dataset,
-        data_dir=assignment.data_dir,
+        data_dir=assignment.job.data_dir,
         recipe=recipe,
         on_progress=lambda text, _: assignment.on_message(text, 0.0),
     )
@@ -139,15 +139,15 @@ def _layers(model: nn.Module, model_name: str, asked: Sequence[str]) -> list[str
     for layer in asked or FIRST_LAYERS[: max(1, len(convolutions(model)))]:
         name = module_name(layer)
         if layer.isdigit():
-            found.append(_activated(model, convolution(model, model_name, layer)[0]))
+            found.append(_activation_after(model, convolution(model, model_name, layer)[0]))
         elif name and name in every:
             found.append(name)
         else:
-            raise unknown_name("layer", layer, filter(None, every), more="A number counts the convolutions.")
+            raise unknown_name("layer", layer, filter(None, every), more="Or give the number of a convolution.")
     return found
 
 
-def _activated(model: nn.Module, name: str) -> str:
+def _activation_after(model: nn.Module, name: str) -> str:
     """Return the activation that follows the convolution `name` in the order of modules, or `name` if none does."""
     leaves: list[tuple[str, nn.Module]] = [(own, m) for own, m in model.named_modules() if not list(m.children())]
     after = [own for own, _ in leaves].index(name) + 1
@@ -191,7 +191,7 @@ def outputs_of(model: nn.Module, images_NCHW: Tensor, layers: Sequence[str]) -> 
             raise UnsupportedError(f"The layer '{name}' is not called in a forward pass.")
         if found[name].ndim != _MAPS_DIMENSIONS:
             shape = "x".join(map(str, found[name].shape[1:]))
-            raise UnsupportedError(f"The layer '{name}' gives {shape} and no maps of height and width.")
+            raise UnsupportedError(f"The output of layer '{name}' is {shape}, not maps of height and width.")
     return scores, found
 
 
@@ -199,13 +199,13 @@ def _seen_sheet(image: _ShownImage, moved: Split, scores: Tensor, move: Move) ->
     share, best = (value.item() for value in scores.softmax(dim=1).max(dim=1))
     right = image.label is None or int(best) == image.label
     is_ = "" if image.label is None else f", it is {_name(image.label, image.names)}"
-    title = f"{image.says}{_moved(move)}: predicted {_name(int(best), image.names)} ({100 * share:.1f} %){is_}"
+    title = f"{image.says}{_move_text(move)}: predicted {_name(int(best), image.names)} ({100 * share:.1f} %){is_}"
     # People see the image without the model's normalisation.
     pixels = View(input_shape=image.view.input_shape)(moved.images_NCHW)
-    return ImageGrid(title=title, images=drawable(pixels), wrong=(not right,))
+    return ImageGrid(title=title, images=drawable_images(pixels), wrong=(not right,))
 
 
-def _moved(move: Move) -> str:
+def _move_text(move: Move) -> str:
     right, down = move
     parts = []
     if right:
@@ -222,13 +222,13 @@ def _name(label: int, names: Sequence[str]) -> str:
 def _map_sheet(name: str, maps: Tensor) -> ImageGrid:
     count, height, width = maps.shape[1:]
     return ImageGrid(
-        title=f"{name}: {count} feature maps of {height}x{width}{first_of(MOST_TILES, count)}",
+        title=f"{name}: {count} feature maps of {height}x{width}{first_text(MOST_TILES, count)}",
         images=maps[0, :MOST_TILES].numpy(),
         kind="values",
     )
 
 
-def drawable(images_NCHW: Tensor) -> npt.NDArray[np.float32]:  # noqa: N803
+def drawable_images(images_NCHW: Tensor) -> npt.NDArray[np.float32]:  # noqa: N803
     """Return images (bytes, or floats in [0, 1]) as a sheet holds them: (N, H, W), or (N, H, W, 3) for colours."""
     shown = images_NCHW.to(torch.float32)
     if images_NCHW.dtype == torch.uint8:
@@ -241,9 +241,9 @@ def drawable(images_NCHW: Tensor) -> npt.NDArray[np.float32]:  # noqa: N803
 def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Module) -> ImageGrid:
     dataset, shown = _dataset(assignment)
     test = shown.splits.test
-    chosen, predicted = _predicted(model, adapt(test, shown.view, "cpu"), look, assignment)
+    chosen, predicted = _pick_predictions(model, adapt(test, shown.view, "cpu"), look, assignment)
     if not chosen:
-        raise CnnbenchError(f"All {len(test)} test images of {dataset.name} are predicted rightly: none is wrong.")
+        raise CnnbenchError(f"All {len(test)} test images of {dataset.name} are predicted correctly. None is wrong.")
 
     labels = [int(test.labels_N[at]) for at in chosen]
     wrong = tuple(a != b for a, b in zip(predicted, labels, strict=True))
@@ -256,13 +256,13 @@ def _prediction_sheet(assignment: Assignment, look: VisualRequest, model: nn.Mod
 
     return ImageGrid(
         title=f"test images of {dataset.name} and their predicted classes: {said}",
-        images=drawable(test.images_NCHW[chosen]),
+        images=drawable_images(test.images_NCHW[chosen]),
         names=names,
         wrong=wrong,
     )
 
 
-def _predicted(
+def _pick_predictions(
     model: nn.Module, split: Split, look: VisualRequest, assignment: Assignment
 ) -> tuple[list[int], list[int]]:
     """Return the numbers of a part's first `count` images, or of the first wrong ones, and their predicted classes."""

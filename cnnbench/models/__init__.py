@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from cnnbench.models import cifar_cnn, digit_cnn, lenet, mlp, mnist_cnn, mobilenet, resnet, vgg
 from cnnbench.models.other_tree import find_in_tree, is_in_tree
-from cnnbench.models.outside import FORMS, Plugins, check_outside, find_outside, is_outside, load_plugins, resized
+from cnnbench.models.outside import FORMS, Plugins, check_outside, find_outside, is_outside, load_plugins, resize_spec
 from cnnbench.models.user_object import find_saved, is_saved
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, unknown_name
 
@@ -46,7 +46,7 @@ def check_name(name: str) -> None:
     if is_outside(name):
         check_outside(name)
     else:
-        _by_name(name)
+        _find_by_name(name)
 
 
 def find_model(name: str, input_shape: Shape | None = None) -> ModelSpec:
@@ -66,10 +66,10 @@ def find_model(name: str, input_shape: Shape | None = None) -> ModelSpec:
         return find_saved(name, input_shape)
     if is_outside(name):
         return find_outside(name, input_shape)
-    return resized(_by_name(name), input_shape)
+    return resize_spec(_find_by_name(name), input_shape)
 
 
-def _by_name(name: str) -> ModelSpec:
+def _find_by_name(name: str) -> ModelSpec:
     if name in MODELS:
         return MODELS[name]
 

@@ -35,17 +35,17 @@ def convolution(model: nn.Module, model_name: str, layer: str) -> tuple[str, nn.
     """
     known = convolutions(model)
     if not known:
-        raise UnsupportedError(f"{model_name} has no convolution, and so no kernels.")
+        raise UnsupportedError(f"{model_name} has no convolution, so it has no kernels.")
 
     # A plain number counts convolutions; a module whose name is a number is written with a dot.
     if layer.isdigit():
         if not 1 <= int(layer) <= len(known):
-            raise UsageError(f"There is no convolution {layer} in {model_name}, which has 1 to {len(known)}.")
+            raise UsageError(f"There is no convolution {layer} in {model_name}. Give a number from 1 to {len(known)}.")
         return list(known.items())[int(layer) - 1]
 
     name = module_name(layer)
     if name not in known:
-        raise unknown_name("convolution", name, known, more=f"A number from 1 to {len(known)} does, too.")
+        raise unknown_name("convolution", name, known, more=f"You can also give a number from 1 to {len(known)}.")
     return name, known[name]
 
 

@@ -34,7 +34,7 @@ def _mlp(dim: int = 1) -> nn.Module:
     )
 
 
-def _mlp_as_printed() -> nn.Module:
+def _printed_mlp() -> nn.Module:
     return _mlp(dim=0)
 
 
@@ -148,7 +148,7 @@ SPECS = (
         deviations=("log-softmax over dimension 1; the page takes dimension 0",),
         errata=(*_MLP_ERRATA, LOSS_DIVIDED_TWICE),
         printed_recipe=MNIST_AS_PRINTED,
-        printed_build=_mlp_as_printed,
+        printed_build=_printed_mlp,
     ),
     ModelSpec(
         name="mlp_256",

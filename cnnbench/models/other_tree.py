@@ -16,7 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cnnbench.models.outside import explained, factory_spec, find_outside, is_outside, load_file, no_factory
+from cnnbench.models.outside import (
+    explain_errors,
+    factory_spec,
+    find_outside,
+    is_outside,
+    load_file,
+    missing_factory_error,
+)
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ class AbsentError(UsageError):
     """A tree does not have the model (exit code 2): the model was added after this revision, or removed before it."""
 
 
-def in_tree(folder: Path, name: str) -> str:
+def name_in_tree(folder: Path, name: str) -> str:
     """Return the name within a run of the model that is called `name` in the tree `folder`."""
     return f"{PREFIX}{folder}{SEPARATOR}{name}"
 
@@ -57,22 +64,22 @@ def find_in_tree(name: str, input_shape: Shape | None) -> ModelSpec:
 
     # A name without a source, such as `lenet`, is a built-in of the tree's own package.
     if not is_outside(rest):
-        return _built_in(name, Path(folder), rest, input_shape)
+        return _find_built_in(name, Path(folder), rest, input_shape)
     if ".py:" in rest:
-        return _from_file(name, Path(folder), rest, input_shape)
+        return _find_in_file(name, Path(folder), rest, input_shape)
     return replace(find_outside(rest, input_shape), name=name)  # a model of an installed package
 
 
-def _built_in(name: str, folder: Path, rest: str, input_shape: Shape | None) -> ModelSpec:
+def _find_built_in(name: str, folder: Path, rest: str, input_shape: Shape | None) -> ModelSpec:
     """Return the spec of a built-in model of the tree's own package."""
     if not (folder / OURS / "models").is_dir():
         raise AbsentError(
-            f"'{rest}' is the name of a built-in, and {folder} is no repository of {OURS}. Name a factory of it: "
+            f"'{rest}' is the name of a built-in, but {folder} is not a repository of {OURS}. Name a factory in it: "
             f"path/in/it.py:FACTORY."
         )
 
     tree = _Tree(folder)
-    with tree.at_work():
+    with tree.activate():
         known: Any = importlib.import_module(f"{OURS}.models").MODELS
 
     if rest not in known:
@@ -90,7 +97,7 @@ def _built_in(name: str, folder: Path, rest: str, input_shape: Shape | None) -> 
     )
 
 
-def _from_file(name: str, folder: Path, rest: str, input_shape: Shape | None) -> ModelSpec:
+def _find_in_file(name: str, folder: Path, rest: str, input_shape: Shape | None) -> ModelSpec:
     relative, _, factory = rest.rpartition(":")
     path = folder.resolve() / relative
     if not path.is_file():
@@ -98,19 +105,19 @@ def _from_file(name: str, folder: Path, rest: str, input_shape: Shape | None) ->
 
     # The file's own imports run in here too, so they come from the tree.
     tree = _Tree(folder, path)
-    with tree.at_work():
+    with tree.activate():
         module = _load(path)
 
     # A missing factory has its own error: an older revision may not have it yet.
     if not hasattr(module, factory):
-        raise AbsentError(str(no_factory(path, factory, module)))
+        raise AbsentError(str(missing_factory_error(path, factory, module)))
 
     spec = factory_spec(name, path, factory, module, input_shape)
     return replace(spec, build=partial(_build, tree, spec.build))
 
 
 def _build(tree: _Tree, make: Callable[[], nn.Module]) -> nn.Module:
-    with tree.at_work():
+    with tree.activate():
         model = make()
     tree.adopt(type(module).__module__ for module in model.modules())
     return model
@@ -121,7 +128,7 @@ def _load(path: Path) -> ModuleType:
     parts, _ = _package(path)
     if not parts:
         return load_file(path)
-    with explained(path):
+    with explain_errors(path):
         return importlib.import_module(".".join((*parts, path.stem)))
 
 
@@ -157,21 +164,21 @@ class _Tree:
         importlib.invalidate_caches()
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def activate(self) -> Iterator[None]:
         """Let `import cnnbench` mean the tree's package, if it has one, and the measuring one again afterwards.
 
         Raises:
             CnnbenchError: a module of the tree was imported from elsewhere.
         """
         # An import returns what is in `sys.modules`, so it is enough to exchange the entries there.
-        ours = _taken_out() if self._has_ours else {}
+        ours = _remove_modules() if self._has_ours else {}
         sys.modules.update(self._theirs)
         try:
             yield
             self._check_origins()
         finally:
             if self._has_ours:
-                self._theirs = _taken_out()
+                self._theirs = _remove_modules()
                 sys.modules.update(ours)
 
     def adopt(self, names: Iterable[str]) -> None:
@@ -180,16 +187,16 @@ class _Tree:
 
     def _check_origins(self) -> None:
         # An installed package of the same name may hide the tree's, and another revision would be measured.
-        for name in sorted(_importable(self._roots) - sys.stdlib_module_names):
+        for name in sorted(_importable_names(self._roots) - sys.stdlib_module_names):
             origin = getattr(sys.modules.get(name), "__file__", None)
             if origin is not None and not Path(origin).resolve().is_relative_to(self._folder):
                 raise CnnbenchError(
-                    f"'{name}' is in {self._folder}, but was imported from {origin}: this revision cannot be told "
-                    "from another one. Install that package in editable mode, or not at all."
+                    f"'{name}' is in {self._folder}, but was imported from {origin}, so this revision would not be "
+                    "measured. Install that package in editable mode, or uninstall it."
                 )
 
 
-def _importable(roots: Iterable[Path]) -> set[str]:
+def _importable_names(roots: Iterable[Path]) -> set[str]:
     """Return the names of the modules and packages directly in `roots`."""
     found = set()
     for root in roots:
@@ -198,7 +205,7 @@ def _importable(roots: Iterable[Path]) -> set[str]:
     return found
 
 
-def _taken_out() -> dict[str, ModuleType]:
+def _remove_modules() -> dict[str, ModuleType]:
     """Remove the modules of the package cnnbench from `sys.modules`, and return them by name."""
     names = [name for name in sys.modules if name == OURS or name.startswith(f"{OURS}.")]
     return {name: sys.modules.pop(name) for name in names}

@@ -57,11 +57,11 @@ def find_outside(name: str, input_shape: Shape | None) -> ModelSpec:
     source, rest = _split(name)
     if source in _PACKAGES:
         _require(source, name)
-        return (_torchvision if source == "torchvision" else _timm)(name, rest, input_shape)
+        return (_torchvision_spec if source == "torchvision" else _timm_spec)(name, rest, input_shape)
     return factory_spec(name, Path(source), rest, load_file(Path(source)), input_shape)
 
 
-def resized(spec: ModelSpec, input_shape: Shape | None) -> ModelSpec:
+def resize_spec(spec: ModelSpec, input_shape: Shape | None) -> ModelSpec:
     """Return `spec` for another input shape, without the multiply-adds, which are declared for its own shape."""
     if input_shape is None or input_shape == spec.input_shape:
         return spec
@@ -80,7 +80,7 @@ def load_plugins(reserved: Container[str]) -> Plugins:
             loaded = entry.load()
             found = (loaded,) if isinstance(loaded, ModelSpec) else tuple(loaded)  # one spec or several
         except Exception as error:  # an error in a plugin must not stop cnnbench
-            problems[entry.name] = f"{what} could not be loaded: {_says(error)}."
+            problems[entry.name] = f"{what} could not be loaded: {_error_text(error)}."
             continue
         wrong = next((item for item in found if not isinstance(item, ModelSpec)), None)
         taken = next(
@@ -89,7 +89,7 @@ def load_plugins(reserved: Container[str]) -> Plugins:
         if wrong is not None:
             problems[entry.name] = f"{what} gives a {type(wrong).__name__} where a ModelSpec is expected."
         elif taken:
-            problems[entry.name] = f"{what} gives a model '{taken}', a name that is taken."
+            problems[entry.name] = f"{what} gives a model '{taken}', but that name is already taken."
         else:
             specs.update({spec.name: spec for spec in found})  # all models of a plugin, or none
     return Plugins(specs=tuple(specs.values()), problems=MappingProxyType(problems))
@@ -98,7 +98,7 @@ def load_plugins(reserved: Container[str]) -> Plugins:
 def _split(name: str) -> tuple[str, str]:
     """Return the two parts of an outside name: (`torchvision`, NAME), (`timm`, NAME) or (FILE.py, FACTORY)."""
     if name.endswith(".py"):
-        raise UsageError(f"'{name}' names no factory: write {name}:FACTORY, a function that returns a model.")
+        raise UsageError(f"'{name}' does not name a factory. Write {name}:FACTORY, a function that returns a model.")
     source, _, rest = name.rpartition(":") if ".py:" in name else name.partition(":")  # a path may hold ":"
     if source in _PACKAGES:
         return source, rest
@@ -114,7 +114,7 @@ def _require(package: str, name: str) -> None:
         raise MissingError(_PACKAGES[package].format(name=name))
 
 
-def _torchvision(name: str, architecture: str, input_shape: Shape | None) -> ModelSpec:
+def _torchvision_spec(name: str, architecture: str, input_shape: Shape | None) -> ModelSpec:
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -154,7 +154,7 @@ def _build_torchvision(architecture: str, input_shape: Shape) -> nn.Module:
     return model
 
 
-def _timm(name: str, architecture: str, input_shape: Shape | None) -> ModelSpec:
+def _timm_spec(name: str, architecture: str, input_shape: Shape | None) -> ModelSpec:
     from importlib import metadata
 
     import timm
@@ -184,7 +184,7 @@ def _build_timm(architecture: str, options: dict[str, Any]) -> nn.Module:
     return model
 
 
-def no_factory(path: Path, factory: str, module: ModuleType) -> UsageError:
+def missing_factory_error(path: Path, factory: str, module: ModuleType) -> UsageError:
     """Return the error for a `factory` that is missing in the `module` in `path`; it suggests close names."""
     return unknown_name(f"factory in {path}", factory, (n for n in vars(module) if not n.startswith("_")))
 
@@ -192,7 +192,7 @@ def no_factory(path: Path, factory: str, module: ModuleType) -> UsageError:
 def factory_spec(name: str, path: Path, factory: str, module: ModuleType, input_shape: Shape | None) -> ModelSpec:
     """Return the spec of `factory` in `module`, the file `path`; raise the errors of `find_model`."""
     if not hasattr(module, factory):
-        raise no_factory(path, factory, module)
+        raise missing_factory_error(path, factory, module)
 
     make = getattr(module, factory)
     if not callable(make):
@@ -212,10 +212,10 @@ def _build_file(path: Path, factory: str, make: Callable[[], object]) -> nn.Modu
     from torch import nn
 
     try:
-        with _on_path(path):
+        with _add_to_path(path):
             made = make()
     except Exception as error:
-        raise CnnbenchError(f"{_place(path, error)}: {factory}() raised {_says(error)}.") from error
+        raise CnnbenchError(f"{_place(path, error)}: {factory}() raised {_error_text(error)}.") from error
     if not isinstance(made, nn.Module):
         raise CnnbenchError(f"{path}: {factory}() returned a {type(made).__name__}, not a torch.nn.Module.")
     return made
@@ -233,7 +233,7 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     sys.modules[unique] = module  # dataclasses and pickle look the module up there
     try:
-        with explained(path), _on_path(path):
+        with explain_errors(path), _add_to_path(path):
             found.loader.exec_module(module)
     except UsageError:
         del sys.modules[unique]  # it is imported in part only
@@ -242,16 +242,16 @@ def load_file(path: Path) -> ModuleType:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explain_errors(path: Path) -> Iterator[None]:
     """Turn an error in the block, which imports the file `path`, into a UsageError that says where."""
     try:
         yield
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{_place(path, error)}: importing the file raised {_says(error)}.") from error
+        raise UsageError(f"{_place(path, error)}: importing the file raised {_error_text(error)}.") from error
 
 
 @contextmanager
-def _on_path(path: Path) -> Iterator[None]:
+def _add_to_path(path: Path) -> Iterator[None]:
     """Let the file in `path` import modules from its own folder."""
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
@@ -271,7 +271,7 @@ def _place(path: Path, error: BaseException) -> str:
     return f"{path}, line {lines[-1]}" if lines else str(path)
 
 
-def _says(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     text = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -282,12 +282,12 @@ def _top_level_names(path: Path) -> frozenset[str] | None:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise UsageError(f"{path}{line}: the file is not valid Python: {_says(error)}.") from error
-    names = frozenset(_bound(tree))
+        raise UsageError(f"{path}{line}: the file is not valid Python: {_error_text(error)}.") from error
+    names = frozenset(_bound_names(tree))
     return None if names & {"*", "__getattr__"} else names
 
 
-def _bound(node: ast.AST) -> Iterator[str]:
+def _bound_names(node: ast.AST) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield child.name  # names bound inside it are not at top level
@@ -297,4 +297,4 @@ def _bound(node: ast.AST) -> Iterator[str]:
             if isinstance(child.ctx, ast.Store):
                 yield child.id
         elif not isinstance(child, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            yield from _bound(child)
+            yield from _bound_names(child)

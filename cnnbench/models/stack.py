@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def under(base: nn.Module, head: nn.Module) -> nn.Module:
+def replace_head(base: nn.Module, head: nn.Module) -> nn.Module:
     """Return one model from the frozen `features` of `base` and, behind them, `head`; it takes what `base` takes.
 
     Its parts have the same names as in torchvision's models, so that published weights fit all parts but the head.

@@ -53,12 +53,12 @@ def save_model(file: Path, model: object) -> str:
     made = model
     if not isinstance(model, nn.Module):
         if not callable(model):
-            raise UsageError(f"The model is a {type(model).__name__}, neither a model nor a function that makes one.")
+            raise UsageError(f"The model is a {type(model).__name__}. Give a model, or a function that makes one.")
         # Pickle writes only the name of a function, so the name must be enough to find it.
-        if not _by_name(model):
+        if not _is_importable(model):
             made = model()
             if not isinstance(made, nn.Module):
-                raise UsageError(f"{called(model)}() returned a {type(made).__name__}, not a torch.nn.Module.")
+                raise UsageError(f"{label_of(model)}() returned a {type(made).__name__}, not a torch.nn.Module.")
 
     try:
         written = pickle.dumps(made)
@@ -72,7 +72,7 @@ def save_model(file: Path, model: object) -> str:
     return f"{PREFIX}{file}"
 
 
-def called(model: object) -> str:
+def label_of(model: object) -> str:
     """Return the name to show for a model, or for a function that makes one."""
     return str(getattr(model, "__name__", type(model).__name__))
 
@@ -111,11 +111,11 @@ def _model(made: object) -> nn.Module:
     # Every call gives a new model, because the caller may change the one that it gets.
     model = made() if callable(made) and not isinstance(made, nn.Module) else copy.deepcopy(made)
     if not isinstance(model, nn.Module):
-        raise CnnbenchError(f"{called(made)}() returned a {type(model).__name__}, not a torch.nn.Module.")
+        raise CnnbenchError(f"{label_of(made)}() returned a {type(model).__name__}, not a torch.nn.Module.")
     return model
 
 
-def _by_name(model: Callable[[], object]) -> bool:
+def _is_importable(model: Callable[[], object]) -> bool:
     """Return whether another process can find `model` by its module and name."""
     module = sys.modules.get(getattr(model, "__module__", None) or "")
     return module is not None and getattr(module, getattr(model, "__qualname__", ""), None) is model

@@ -41,11 +41,11 @@ def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
 
     # The weights of the published model fit everything but the head of a model with a new one.
     state = _read(path)
-    if _has_another_head(spec) and _is_published(model, state) and not _same_head(model, state):
-        state = _with_own_head(model, state)
+    if _has_another_head(spec) and _is_published(model, state) and not _heads_match(model, state):
+        state = _keep_own_head(model, state)
 
     # Checked before loading: torch's own message lists every name that differs.
-    _fit(model, state, str(path))
+    _check_fit(model, state, str(path))
     model.load_state_dict(state)
 
 
@@ -60,7 +60,7 @@ def _is_published(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
     return any(key.startswith(head) and value.shape[:1] == (PUBLISHED_CLASSES,) for key, value in state.items())
 
 
-def _same_head(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
+def _heads_match(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
     """Return whether the head in `state` fits that of `model`."""
     head = _head(model)
     one, other = (
@@ -75,7 +75,7 @@ def _head(model: nn.Module) -> str:
     return [name for name, _ in model.named_children()][-1] + "."
 
 
-def _with_own_head(model: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _keep_own_head(model: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return `state` with the head of `model` in place of its own."""
     head = _head(model)
     kept = {key: value for key, value in model.state_dict().items() if key.startswith(head)}
@@ -99,8 +99,8 @@ def _load_default(model: nn.Module, spec: ModelSpec) -> None:
         model.transform_input = True  # type: ignore[assignment]
 
     if _has_another_head(spec):
-        state = _with_own_head(model, state)
-    _fit(model, state, str(weights))
+        state = _keep_own_head(model, state)
+    _check_fit(model, state, str(weights))
     model.load_state_dict(state)
 
 
@@ -133,7 +133,7 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UsageError(
-            f"'{path}' holds something else than tensors, or is damaged. Save the weights alone, with"
+            f"'{path}' holds something other than tensors, or is damaged. Save only the weights, with"
             " torch.save(model.state_dict(), path) or as safetensors."
         ) from error
 
@@ -141,11 +141,11 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
     if isinstance(held, dict):
         held = next((held[key] for key in ("state_dict", "model") if isinstance(held.get(key), dict)), held)
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
-        raise UsageError(f"'{path}' holds no state dict, which maps the names of parameters to tensors.")
+        raise UsageError(f"'{path}' does not hold a state dict, which maps parameter names to tensors.")
     return held
 
 
-def _fit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+def _check_fit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
     """Check that `state` has the names and shapes of `model`.
 
     Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cnnbench import stats
 from cnnbench.orchestrator.cell import RunningCell
-from cnnbench.timing.disturbance import disturbed
+from cnnbench.timing.disturbance import rejection_reason
 from cnnbench.workers.messages import Failure, Take, Taken
 
 # Blocks of a group in one round. Three are the fewest, because their median withstands one spike. Twelve are the most,
@@ -48,7 +48,7 @@ class SamplingWindow:
     deadline: float
 
 
-def turn_of(cells: Sequence[RunningCell], *, setup_s: float, rounds: int, deadline: float) -> SamplingWindow:
+def sampling_window(cells: Sequence[RunningCell], *, setup_s: float, rounds: int, deadline: float) -> SamplingWindow:
     """Return how many blocks `cells` take after `setup_s` seconds of starting, and after `rounds` earlier rounds."""
     # Cells that are far slower are sampled only once, so they do not count.
     block_s = sum(_sample_s(cell) for cell in cells if not far_slower(cell, cells[0]))
@@ -106,13 +106,13 @@ def take_blocks(cells: Sequence[RunningCell], turn: SamplingWindow, order: rando
 
 
 def _take(cell: RunningCell, block: int) -> None:
-    cell.at_work().send(Take())
+    cell.current_worker().send(Take())
     reply = cell.receive(cell.case.budget.timeout_s)
     if isinstance(reply, Failure):
         cell.failure = reply
         return
     assert isinstance(reply, Taken)
     cell.samples[block] = reply.sample
-    reason = disturbed(reply.sample, threads=cell.case.variant.threads, device=cell.case.device)
+    reason = rejection_reason(reply.sample, threads=cell.case.variant.threads, device=cell.case.device)
     if reason is not None:
         cell.rejected[block] = reason

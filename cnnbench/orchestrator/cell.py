@@ -46,7 +46,7 @@ class RunningCell:
         assert self.host is not None
         self.worker = self.host.start()
 
-    def at_work(self) -> Worker:
+    def current_worker(self) -> Worker:
         """Return the worker that holds the cell now."""
         assert self.worker is not None
         return self.worker
@@ -54,7 +54,7 @@ class RunningCell:
     def receive(self, timeout_s: float) -> Reply:
         """Return the worker's next message, and add the time of waiting for it to `waited_s`."""
         begin = time.monotonic()
-        reply = self.at_work().receive(timeout_s)
+        reply = self.current_worker().receive(timeout_s)
         self.waited_s += time.monotonic() - begin
         return reply
 
@@ -74,7 +74,7 @@ class CellResult:
     lost_s: float = 0.0  # time lost to a failed cell; it is added back to the budget
 
 
-def seen_of(cell: RunningCell, more: Mapping[str, float | None]) -> CellResult:
+def result_of(cell: RunningCell, more: Mapping[str, float | None]) -> CellResult:
     """Return the result of `cell`.
 
     `more` are quantities that were measured once beside the samples; None if a quantity could not be measured.
@@ -94,12 +94,12 @@ def _outcome(cell: RunningCell) -> Outcome:
     if len(cell.rejected) == len(cell.samples):
         # On a machine that is always busy, a number with a warning says more than no number.
         warnings = (*warnings, ALL_DISTURBED)
-    measurements = (*_once(cell, cell.ready), *_by_block(cell, cell.ready))
+    measurements = (*_once_measurements(cell, cell.ready), *_block_measurements(cell, cell.ready))
     return Outcome(measurements=measurements, warnings=warnings, notes=notes)
 
 
-def _once(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
-    first = _first_call(cell)
+def _once_measurements(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
+    first = _first_call_quantity(cell)
     passes = ready.warmup_s + sum(s.rewarm_s + s.sample_s for s in cell.samples.values())
     passes += ready.first_call_s if first == "first_call_s" else 0.0  # a first call that compiles counts as compiling
     values = [(first, ready.first_call_s), ("warmup_s", ready.warmup_s), ("passes_s", passes)]
@@ -108,14 +108,14 @@ def _once(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     return tuple(Measurement(quantity=q, samples=(_ns(v),)) for q, v in values)
 
 
-def _first_call(cell: RunningCell) -> str:
+def _first_call_quantity(cell: RunningCell) -> str:
     """Return the quantity of the first call: cold compiling, compiling with warm caches, or a plain first call."""
     if not cell.case.variant.compile_mode or cell.case.role == "control_workload":
         return "first_call_s"
     return "compile_s" if cell.first else "compile_warm_s"
 
 
-def _by_block(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
+def _block_measurements(cell: RunningCell, ready: Ready) -> tuple[Measurement, ...]:
     blocks = tuple(cell.samples)
     samples = tuple(cell.samples.values())
 

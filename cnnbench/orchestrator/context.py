@@ -32,7 +32,7 @@ def timeout_of(context: RunContext, case: Case) -> float:
     return min(EMULATED_TIMEOUT_S if emulated else WHOLE_S, case.budget.timeout_s)
 
 
-def left_of(reply: Done, without: Sequence[str]) -> Done:
+def drop_quantities(reply: Done, without: Sequence[str]) -> Done:
     """Return `reply` without the quantities `without`."""
     kept = tuple(m for m in reply.outcome.measurements if m.quantity not in without)
     return Done(outcome=replace(reply.outcome, measurements=kept))
@@ -43,6 +43,6 @@ def conditions_of(case: Case) -> tuple[object, ...]:
     return case.model, case.variant, case.device, case.batch_size
 
 
-def resized(case: Case, input_size: tuple[int, int]) -> Case:
+def resize_case(case: Case, input_size: tuple[int, int]) -> Case:
     """Return `case` at (height, width) `input_size`."""
     return replace(case, input_shape=(case.input_shape[0], *input_size))

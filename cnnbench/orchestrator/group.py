@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from cnnbench import machine, stats
-from cnnbench.orchestrator.blocks import OnProgress, far_slower, take_blocks, turn_of
-from cnnbench.orchestrator.cell import CellResult, RunningCell, seen_of
+from cnnbench.orchestrator.blocks import OnProgress, far_slower, sampling_window, take_blocks
+from cnnbench.orchestrator.cell import CellResult, RunningCell, result_of
 from cnnbench.orchestrator.plan import Group
 from cnnbench.orchestrator.start_round import WorkerLimits, start
 from cnnbench.pairing import differences, latencies_by_round, pairs_by_round
@@ -55,7 +55,7 @@ class Member:
     out: Failure | None = None
 
     @property
-    def compiled(self) -> bool:
+    def needs_compiling(self) -> bool:
         """Return whether a start compiles, or at least loads what was compiled."""
         return bool(self.case.variant.compile_mode) and self.case.role != "control_workload"
 
@@ -109,16 +109,16 @@ class GroupRounds:
             member.records[record.round] = record
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Return whether nothing is left to measure: no cell is alive, or none has another one to be compared with."""
         alive = [m for m in self._members if m.case.role in ("timed", "lineup") and m.out is None]
-        if self.lines_up:
+        if self.is_lineup:
             return len(alive) < 2  # noqa: PLR2004  # a single model has nothing to be compared with
         lost = self._members[0].out is not None and self.rounds >= stats.FEWEST_ROUNDS
         return not alive or lost
 
     @property
-    def fewest(self) -> int:
+    def fewest_rounds(self) -> int:
         """Return the fewest rounds of any cell that still takes part."""
         alive = [m for m in self._members if m.case.role in ("timed", "lineup") and m.out is None]
         return min((len(m.records) for m in alive), default=self.rounds)
@@ -129,17 +129,17 @@ class GroupRounds:
         return self.group.cases[0].device
 
     @property
-    def lines_up(self) -> bool:
+    def is_lineup(self) -> bool:
         """Return whether this is a line-up, from which no row is made."""
         return self.group.cases[0].role == "lineup"
 
     @property
-    def missing(self) -> bool:
+    def has_missing(self) -> bool:
         """Return whether a cell was not measured yet, but still can be."""
         return any(not m.records and m.out is None for m in self._members if m.case.role in ("timed", "lineup"))
 
     @property
-    def never_begun(self) -> list[Case]:
+    def never_begun_cases(self) -> list[Case]:
         """Return the timed cells whose turn never came, such as compiled ones if there was time for one round only."""
         left = [m for m in self._members if m.case.role == "timed" and m.out is None]
         return [m.case for m in left if not m.records and not m.called]
@@ -156,7 +156,7 @@ class GroupRounds:
 
         `deadline` (monotonic seconds) ends the blocks early. `rounds_left`: how many more rounds are likely to follow.
         """
-        taking = [m for m in self._members if m.out is None and self._due(m, rounds_left)]
+        taking = [m for m in self._members if m.out is None and self._is_due(m, rounds_left)]
         cells = [RunningCell(case=m.case, host=self._host_of(m.case), first=not m.called) for m in taking]
         shapes = {m.case: m.shape for m in taking if m.shape is not None}
         # Seed and number of the round decide the order, so the same run shuffles in the same way.
@@ -173,7 +173,9 @@ class GroupRounds:
             # Blocks need a cell to compare: controls alone would be sampled for nothing.
             alive = [cell for cell in cells if cell.alive]
             if any(cell.case.role in ("timed", "lineup") for cell in alive):
-                take_blocks(alive, turn_of(alive, setup_s=setup_s, rounds=self.rounds, deadline=deadline), order)
+                take_blocks(
+                    alive, sampling_window(alive, setup_s=setup_s, rounds=self.rounds, deadline=deadline), order
+                )
         finally:
             for cell in cells:
                 cell.close()
@@ -188,20 +190,20 @@ class GroupRounds:
         for member, cell in zip(taking, cells, strict=True):
             _note(member, cell)
             member.far_slower = member.far_slower or (cell.ready is not None and far_slower(cell, cells[0]))
-        noise = machine.between(before, machine.read_counters(time.monotonic()))
-        return tuple(seen_of(cell, _noise_of(cell, noise)) for cell in cells)
+        noise = machine.noise_between(before, machine.read_counters(time.monotonic()))
+        return tuple(result_of(cell, _noise_of(cell, noise)) for cell in cells)
 
     def _host_of(self, case: Case) -> Host:
         return self._others.get(case.model, self._host)
 
-    def _due(self, member: Member, rounds_left: float) -> bool:
+    def _is_due(self, member: Member, rounds_left: float) -> bool:
         """Return whether a member takes part in this round; expensive members join fewer rounds."""
         reference = self._members[0]
         if member.far_slower:
             return len(member.records) < stats.FEWEST_ROUNDS
 
         # Beside a compiled reference there is no round without compiling, so nothing is saved.
-        if not member.compiled or reference.compiled:
+        if not member.needs_compiling or reference.needs_compiling:
             return True
         if self.rounds == 0:
             return False  # the first table must not wait for a compiler
@@ -214,35 +216,35 @@ class GroupRounds:
 
     def variances(self) -> list[stats.Variance]:
         """Return how the rounds of each comparison scatter, A/A control included; in a line-up, those of each pair."""
-        compared = self._compared()
-        if self.lines_up:
+        compared = self._judged_differences()
+        if self.is_lineup:
             alive = [m for m in self._members if m.records and m.out is None]
             pairs = itertools.combinations(alive, 2)
             compared = (differences(pairs_by_round(one.records, other.records)) for one, other in pairs)
-        found = map(stats.between_rounds, compared)
+        found = map(stats.variance_between_rounds, compared)
         return [variance for variance in found if variance is not None]
 
-    def finished(self, prior: stats.Prior) -> bool:
+    def is_finished(self, prior: stats.Prior) -> bool:
         """Return whether all intervals are narrow enough, given the scatter that the whole run shows."""
-        if self.over:
+        if self.is_over:
             return True
-        waits = any(m.compiled and m.out is None and len(m.records) < FEWEST_COMPILED for m in self._members)
-        if self.rounds < FEWEST_TO_END or self.missing or waits:
+        waits = any(m.needs_compiling and m.out is None and len(m.records) < FEWEST_COMPILED for m in self._members)
+        if self.rounds < FEWEST_TO_END or self.has_missing or waits:
             return False
-        return self.widest(prior) <= self._target
+        return self.widest_half_width(prior) <= self._target
 
-    def widest(self, prior: stats.Prior) -> float:
+    def widest_half_width(self, prior: stats.Prior) -> float:
         """Return the largest half-width of an interval, or infinity if one is missing."""
-        prior = stats.own_prior(self.variances(), prior) if self.lines_up else prior
+        prior = stats.own_prior(self.variances(), prior) if self.is_lineup else prior
         count = max(1, len(self.group.cases) - 1)
         widths = [math.inf]
-        for rounds in self._compared():
+        for rounds in self._judged_differences():
             effect = stats.compare_rounds(rounds, prior, comparisons=count)
             half = None if effect is None else effect.half_width
             widths.append(math.inf if half is None else half)
         return max(widths[1:], default=math.inf)
 
-    def _compared(self) -> Iterator[list[list[float]]]:
+    def _judged_differences(self) -> Iterator[list[list[float]]]:
         """Yield the differences of each judged cell by round, or the latencies if there is a single cell."""
         judged = [m for m in self._members if m.records and m.case.role != "control_workload"]
         if not judged:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cnnbench import machine
+from cnnbench.jobs import Job
 from cnnbench.machine import threads_of
 from cnnbench.orchestrator.blocks import OnProgress
-from cnnbench.orchestrator.context import RunContext, conditions_of, left_of, timeout_of
+from cnnbench.orchestrator.context import RunContext, conditions_of, drop_quantities, timeout_of
 from cnnbench.orchestrator.estimates import COMPILED_EXTRA_S, COMPLEXITY_S, TRAINING_SHARE, extra_s, work_of
 from cnnbench.orchestrator.machine_limits import cache_file, ceilings_case, find_ceilings, measured_ceilings
 from cnnbench.spec import Case, Device
 from cnnbench.workers.calls import limit_of, train_case
-from cnnbench.workers.messages import Done, Failure, Job, News
+from cnnbench.workers.messages import Done, Failure, News
 
 # Counts and errors may take the first share, of the time until now; memory, layers and ceilings the second, of the
 # budget. Trainings have a share of their own. Counts and errors are always measured in the end: a table without
@@ -71,32 +72,34 @@ class Piece:
 OnResult = Callable[[Case, float, Done | Failure], None]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunHooks:
+    """What a run tells its jobs and hears from them.
+
+    `done`: a case has its result. `broken`: a case failed when it was timed, so nothing else is asked of it. `image_s`
+    returns the seconds of one image's forward pass, None if the case's model was not timed.
+    """
+
+    done: Callable[[Case], bool]
+    broken: Callable[[Case], bool]
+    image_s: Callable[[Case], float | None]
+    on_record: OnResult
+    on_progress: OnProgress
+
+
 class Beside:
     """The pieces of work of a run that are not done yet, cheapest first; `lost_s` are the seconds of failed ones."""
 
-    def __init__(
-        self,
-        context: RunContext,
-        *,
-        done: Callable[[Case], bool],
-        broken: Callable[[Case], bool],
-        on_record: OnResult,
-        on_progress: OnProgress,
-    ) -> None:
-        """Queue what the plan asks for; cases that are `done` or `broken` are left out when their turn comes."""
+    def __init__(self, context: RunContext, hooks: RunHooks) -> None:
+        """Queue what the plan asks for; cases that are done or broken are left out when their turn comes."""
         self.lost_s = 0.0
         self._spent_s = {True: 0.0, False: 0.0}  # on needed pieces, and on the others
         self._context = context
-
-        # Asked anew before each piece: a model may fail while others wait in the queue.
-        self._done = done
-        self._broken = broken
-        self._on_record = on_record
-        self._on_progress = on_progress
+        self._hooks = hooks
         self._trained_s = 0.0
-        self._queue = self._planned()
+        self._queue = self._plan_pieces()
 
-    def _planned(self) -> list[Piece]:
+    def _plan_pieces(self) -> list[Piece]:
         plan, cores = self._context.plan, machine.usable_cores()
         # Thread pools that share cores wait for each other: two errors at once took 2.3 s, one after the other 0.5 s.
         width = max(1, cores // threads_of(plan.request))
@@ -106,9 +109,9 @@ class Beside:
         memory = [c for c in plan.memory if not c.variant.compile_mode]
         total_s = plan.request.budget.total_s
         pieces = [
-            *_in_pieces("error", sorted(plain, key=work_of), width),
-            *_in_pieces("memory", sorted(memory, key=work_of), width),
-            *(_in_pieces("layers", sorted(plan.layers, key=work_of), 1) if total_s >= LAYERS_FROM_S else ()),
+            *_split_pieces("error", sorted(plain, key=work_of), width),
+            *_split_pieces("memory", sorted(memory, key=work_of), width),
+            *(_split_pieces("layers", sorted(plan.layers, key=work_of), 1) if total_s >= LAYERS_FROM_S else ()),
         ]
         pieces.sort(key=lambda piece: piece.expected_s)  # an expensive piece must not take the time of many cheap ones
         devices: dict[Device, None] = dict.fromkeys(case.device for group in plan.groups for case in group.cases)
@@ -121,8 +124,8 @@ class Beside:
                 pieces.append(Piece(kind="ceilings", cases=(case,), expected_s=CEILINGS_S))
 
         # The first table needs the counts; trainings get the time that is left.
-        pieces = [*_in_pieces("counts", plan.complexity, cores), *pieces]
-        return pieces + _in_pieces("training", sorted(plan.accuracy, key=work_of), 1)
+        pieces = [*_split_pieces("counts", plan.complexity, cores), *pieces]
+        return pieces + _split_pieces("training", sorted(plan.accuracy, key=work_of), 1)
 
     def add_compiled(self, own: Sequence[Case], *, resumed: bool = False) -> None:
         """Queue error and memory of the compiled cells among `own`, whose caches are warm now.
@@ -147,9 +150,9 @@ class Beside:
 
         Trainings count as 0, because they take what is left when their turn comes.
         """
-        return sum(piece.expected_s for piece in self._fitting(needed_only=needed_only))
+        return sum(piece.expected_s for piece in self._fitting_pieces(needed_only=needed_only))
 
-    def _fitting(self, *, needed_only: bool = False) -> list[Piece]:
+    def _fitting_pieces(self, *, needed_only: bool = False) -> list[Piece]:
         """Return the pieces that fit their share of the budget, or only those that rows need to be trusted."""
         left_s = OPTIONAL_SHARE * self._context.plan.request.budget.total_s - self._spent_s[False]
         fitting = []
@@ -161,7 +164,7 @@ class Beside:
                 left_s -= piece.expected_s
         return fitting
 
-    def urgent(self, until: float) -> None:
+    def do_urgent(self, until: float) -> None:
         """Do what the first table lacks, but begin nothing after `until` (monotonic seconds)."""
         for piece in [p for p in self._queue if p.kind == "counts" or (p.kind == "error" and p.expected_s <= CHEAP_S)]:
             if time.monotonic() >= until:
@@ -175,28 +178,29 @@ class Beside:
         share = {True: needed, False: OPTIONAL_SHARE}
 
         # Asked again after each piece, because its real time differs from the expected one.
-        def due() -> list[Piece]:
-            fitting = self._fitting(needed_only=needed_only)
+        def due_pieces() -> list[Piece]:
+            fitting = self._fitting_pieces(needed_only=needed_only)
             return [p for p in fitting if self._spent_s[p.needed] < share[p.needed] * elapsed_s]
 
-        while pieces := due():
+        while pieces := due_pieces():
             self._queue.remove(pieces[0])
             self._do(pieces[0])
 
-    def rest(self, until: float) -> None:
+    def do_rest(self, until: float) -> None:
         """Do what is left and fits, but begin nothing after `until` (monotonic seconds); record what is not started."""
-        while time.monotonic() < until and (fitting := self._fitting()):
+        while time.monotonic() < until and (fitting := self._fitting_pieces()):
             self._queue.remove(fitting[0])
             self._do(fitting[0])
         for piece in self._queue:
-            for case in self._open(piece):
-                self._on_record(case, time.time(), Failure(status="not started", error=NO_TIME))
+            for case in self._open_cases(piece):
+                self._hooks.on_record(case, time.time(), Failure(status="not started", error=NO_TIME))
 
-    def _open(self, piece: Piece) -> list[Case]:
-        return [case for case in piece.cases if not self._done(case) and not self._broken(case)]
+    def _open_cases(self, piece: Piece) -> list[Case]:
+        # Asked anew before each piece: a model may fail while others wait in the queue.
+        return [case for case in piece.cases if not self._hooks.done(case) and not self._hooks.broken(case)]
 
     def _do(self, piece: Piece) -> None:
-        cases = self._open(piece)
+        cases = self._open_cases(piece)
         if not cases:
             return
 
@@ -207,14 +211,14 @@ class Beside:
         elif piece.kind == "ceilings":
             self._find_ceilings(cases[0])
         else:
-            self._side_by_side(piece, cases)
+            self._do_side_by_side(piece, cases)
 
         self._spent_s[piece.needed] += time.monotonic() - begin
 
-    def _side_by_side(self, piece: Piece, cases: Sequence[Case]) -> None:
+    def _do_side_by_side(self, piece: Piece, cases: Sequence[Case]) -> None:
         """Do `cases` at once, each in a worker of its own."""
         started = time.time()
-        self._on_progress(f"{_TEXT[piece.kind]}: {', '.join(dict.fromkeys(c.model for c in cases))}")
+        self._hooks.on_progress(f"{_TEXT[piece.kind]}: {', '.join(dict.fromkeys(c.model for c in cases))}")
         workers = [self._context.host.start() for _ in cases]
         failed = False
         try:
@@ -228,7 +232,9 @@ class Beside:
                 worker.close()
                 assert isinstance(reply, Done | Failure)
                 failed = failed or isinstance(reply, Failure)
-                self._on_record(case, started, left_of(reply, piece.without) if isinstance(reply, Done) else reply)
+                self._hooks.on_record(
+                    case, started, drop_quantities(reply, piece.without) if isinstance(reply, Done) else reply
+                )
         finally:
             for worker in workers:
                 worker.close()
@@ -240,10 +246,10 @@ class Beside:
     def _find_ceilings(self, case: Case) -> None:
         """Find the machine's ceilings; a run that is too short to measure them takes those that are known."""
         started, context = time.time(), self._context
-        self._on_progress("what the machine can do at most (kept for later runs)")
+        self._hooks.on_progress("measuring the machine's ceilings (kept for later runs)")
         anew = context.plan.request.budget.total_s >= CEILINGS_ANEW_S
         found = measured_ceilings(context.host, case, context.environment, scratch=context.scratch, anew=anew)
-        self._on_record(case, started, found.reply)
+        self._hooks.on_record(case, started, found.reply)
 
     def _train(self, case: Case) -> None:
         """Train and test a model in half of what is left of the trainings' share, or in all of it if it is the last."""
@@ -258,21 +264,22 @@ class Beside:
             scratch=self._context.scratch,
             memory_limit_bytes=limit_of(case),
             limit_s=left_s if last else left_s / 2,
+            image_s=self._hooks.image_s(case),
             data_dir=request.data_dir,
         )
 
         def on_message(news: News) -> None:
-            self._on_progress(f"{what}: {news.text}")
+            self._hooks.on_progress(f"{what}: {news.text}")
 
         # Two clocks: a record has a date, and the share counts steady seconds.
-        self._on_progress(what)
+        self._hooks.on_progress(what)
         started, begin = time.time(), time.monotonic()
         reply = train_case(self._context.host, job, on_message)
         self._trained_s += time.monotonic() - begin
-        self._on_record(case, started, reply)
+        self._hooks.on_record(case, started, reply)
 
 
-def _in_pieces(kind: Kind, cases: Sequence[Case], width: int) -> list[Piece]:
+def _split_pieces(kind: Kind, cases: Sequence[Case], width: int) -> list[Piece]:
     """Return pieces of `width` cases each, with their expected seconds; the slowest case of a piece decides."""
     found = []
     for at in range(0, len(cases), width):

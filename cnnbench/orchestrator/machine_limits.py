@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 
 from cnnbench import machine
+from cnnbench.jobs import Job
 from cnnbench.quantity import QUANTITIES
 from cnnbench.record import Environment, Measurement, Outcome
 from cnnbench.spec import Budget, Case, Device, Request, Variant
-from cnnbench.workers.calls import ask, do_job, hosting
+from cnnbench.workers.calls import ask, do_job, open_host
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Built, Done, Failure, Job, Ready, Take, Taken, Warm
+from cnnbench.workers.messages import Built, Done, Failure, Ready, Take, Taken, Warm
 
 # Seconds of measuring ceilings if nothing else waits: enough to outlast slow moments.
 LONG_S = 6.0
@@ -100,7 +101,7 @@ def examine(device: Device, threads: int, *, measure: bool, on_progress: Callabl
         budget=Budget(total_s=LONG_S, timeout_s=ANSWER_S),
     )
 
-    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+    with open_host(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, _ = ask(host, ())
         seen = Examined(environment=environment, device=device, threads=threads, ceilings=None)
 
@@ -112,14 +113,12 @@ def examine(device: Device, threads: int, *, measure: bool, on_progress: Callabl
             known = find_ceilings(environment, device, threads, file=cache_file())
             return replace(seen, ceilings=Found(reply=Done(outcome=known), cached=True) if known else None)
 
-        on_progress(
-            f"measuring what the machine can do at most, on {device} with {threads} thread{'s' if threads > 1 else ''}"
-        )
+        on_progress(f"measuring the machine's ceilings on {device} with {threads} thread{'s' if threads > 1 else ''}")
         case = ceilings_case(device, threads, seconds=LONG_S)
         ceilings = measured_ceilings(host, case, environment, scratch=scratch, anew=True)
 
         # Not at the same time: measuring ceilings loads all cores, which would look like noise.
-        on_progress("watching how steady the machine is")
+        on_progress("measuring the machine's noise")
         control_workload = watch_control_workload(host, replace(case, role="control_workload"), scratch=scratch)
 
     return replace(seen, ceilings=ceilings, control_workload=control_workload)
@@ -147,7 +146,7 @@ def watch_control_workload(host: Host, case: Case, *, scratch: str) -> WatchedWo
                 return reply
             assert isinstance(reply, Taken)
             samples.append(reply.sample)
-        noise = machine.between(before, machine.read_counters(time.monotonic()))
+        noise = machine.noise_between(before, machine.read_counters(time.monotonic()))
     finally:
         worker.close()
 
@@ -190,7 +189,7 @@ def keep_ceilings(environment: Environment, device: Device, threads: int, outcom
     key = (environment, device, threads)
     entries = _load(file)
     old = {m.quantity: m for e in entries if _key(e) == key for m in e.measurements}
-    merged = tuple(_better(old.get(m.quantity, m), m) for m in outcome.measurements)
+    merged = tuple(_pick_better(old.get(m.quantity, m), m) for m in outcome.measurements)
 
     # The entry moves to the end, so that the list drops what was measured longest ago.
     entry = _Entry(environment=environment, device=device, threads=threads, measurements=merged)
@@ -200,7 +199,7 @@ def keep_ceilings(environment: Environment, device: Device, threads: int, outcom
     return Outcome(measurements=merged)
 
 
-def _better(old: Measurement, new: Measurement) -> Measurement:
+def _pick_better(old: Measurement, new: Measurement) -> Measurement:
     pick = min if QUANTITIES[new.quantity].better == "lower" else max
     return pick(old, new, key=lambda m: m.samples[0])
 

@@ -73,28 +73,28 @@ def make_plan(request: Request, environment: Environment, shapes: Mapping[str, S
 
     # Counts and accuracies are per model: one case each, whatever its variants and batch sizes.
     names = tuple(dict.fromkeys(c.model for c in cells))
-    single = {name: _single(request, name, shapes) for name in names}
-    accuracy = request.accuracy and [_trained(single[n], request, request.accuracy, devices[0]) for n in names]
-    emulated = _emulated(judged)
+    single = {name: _complexity_case(request, name, shapes) for name in names}
+    accuracy = request.accuracy and [_training_case(single[n], request, request.accuracy, devices[0]) for n in names]
+    emulated = _emulation_reasons(judged)
 
     return Plan(
         request=request,
         complexity=tuple(single.values()),
         groups=(*groups, *lineups),
         memory=tuple(replace(c, role="memory") for group in groups for c in group.cases if c not in emulated),
-        numerics=_numerics(groups, emulated),
-        layers=_layers(groups),
+        numerics=_numerics_cases(groups, emulated),
+        layers=_layers_cases(groups),
         accuracy=tuple(accuracy or ()),
         refused=tuple(Refused(case=c, reason=s.reason) for c, s in judged.items() if s.status == "unsupported"),
         emulated=emulated,
     )
 
 
-def _emulated(judged: Mapping[Case, Support]) -> Mapping[Case, str]:
+def _emulation_reasons(judged: Mapping[Case, Support]) -> Mapping[Case, str]:
     return {c: s.reason for c, s in judged.items() if s.status == "emulated"}
 
 
-def _numerics(groups: Iterable[Group], emulated: Mapping[Case, str]) -> tuple[Case, ...]:
+def _numerics_cases(groups: Iterable[Group], emulated: Mapping[Case, str]) -> tuple[Case, ...]:
     """Return one case for each model and variant whose scores may differ from those of `eager`.
 
     The cases are inference at the same batch size. A variant that is compiled for training only is left out: compiling
@@ -107,7 +107,7 @@ def _numerics(groups: Iterable[Group], emulated: Mapping[Case, str]) -> tuple[Ca
     return tuple(dict.fromkeys(replace(c, task="infer", role="numerics") for c in found))
 
 
-def _layers(groups: Iterable[Group]) -> tuple[Case, ...]:
+def _layers_cases(groups: Iterable[Group]) -> tuple[Case, ...]:
     """Return one case for each model and device that is timed as `eager`: inference at its first batch size."""
     found: dict[tuple[str, Device], Case] = {}
     for case in (c for group in groups for c in group.cases):
@@ -118,7 +118,7 @@ def _layers(groups: Iterable[Group]) -> tuple[Case, ...]:
 
 def _devices(request: Request, environment: Environment) -> tuple[Device, ...]:
     if request.device == "cuda" and environment.gpu is None:
-        raise MissingError("No CUDA device is seen by torch here. Run 'cnnbench doctor', or take --device cpu.")
+        raise MissingError("torch sees no CUDA device here. Run 'cnnbench doctor', or use --device cpu.")
     if request.device == "all":
         return ("cpu", "cuda") if environment.gpu else ("cpu",)
     return (request.device,)
@@ -130,7 +130,7 @@ def shape_of(request: Request, name: str, shapes: Mapping[str, Shape]) -> Shape:
     return request.input_shape or own
 
 
-def _single(request: Request, name: str, shapes: Mapping[str, Shape]) -> Case:
+def _complexity_case(request: Request, name: str, shapes: Mapping[str, Shape]) -> Case:
     """Return the complexity case of a model: eager, fp32, batch 1, on the CPU."""
     return Case(
         model=name,
@@ -145,12 +145,12 @@ def _single(request: Request, name: str, shapes: Mapping[str, Shape]) -> Case:
     )
 
 
-def _trained(single: Case, request: Request, dataset: str, device: Device) -> Case:
+def _training_case(single: Case, request: Request, dataset: str, device: Device) -> Case:
     spec = MODELS.get(single.model)
     # The batch size is that of the recipe in use: a fast one, one as printed, or the model's own.
     own = (spec.recipe if spec else None) or DEFAULT_RECIPE
     printed = spec.printed_recipe if spec and request.recipe == "as-published" else None
-    fast = data.fast_of(data.find(dataset)) if request.recipe == "fast" else None
+    fast = data.fast_recipe_of(data.find(dataset)) if request.recipe == "fast" else None
     batch = (fast or printed or own).batch_size
     return replace(single, task="accuracy", dataset=dataset, device=device, batch_size=batch, recipe=request.recipe)
 
@@ -164,7 +164,7 @@ def _cells(
 
     for device in devices:
         for section in (*request.sections, *_reference_sections(request)):
-            names = _expanded(section.variants, device, threads, environment)
+            names = _expand_variants(section.variants, device, threads, environment)
             for model, batch, task, name in _product(section, names):
                 case = Case(
                     model=model,
@@ -192,7 +192,7 @@ def _product(section: Section, variants: tuple[str, ...]) -> Iterable[tuple[str,
     )
 
 
-def _expanded(asked: tuple[str, ...], device: Device, threads: int, environment: Environment) -> tuple[str, ...]:
+def _expand_variants(asked: tuple[str, ...], device: Device, threads: int, environment: Environment) -> tuple[str, ...]:
     # A name may come twice: by itself, and as one of those that "all" stands for.
     names: list[str] = []
     for name in split_variants(asked):
@@ -235,7 +235,7 @@ def _groups(request: Request, cells: list[Case]) -> tuple[Group, ...]:
     for case in cells:
         model = () if request.reference else (case.model,)
         grouped.setdefault((case.device, case.task, case.batch_size, *model), []).append(case)
-    return tuple(_checked(_reference_first(request, cases)) for cases in grouped.values())
+    return tuple(_make_group(_put_reference_first(request, cases)) for cases in grouped.values())
 
 
 def _lineups(groups: Iterable[Group]) -> tuple[Group, ...]:
@@ -249,13 +249,13 @@ def _lineups(groups: Iterable[Group]) -> tuple[Group, ...]:
     return tuple(Group(cases=tuple(cases)) for cases in found.values() if len({c.model for c in cases}) > 1)
 
 
-def _checked(cases: tuple[Case, ...]) -> Group:
+def _make_group(cases: tuple[Case, ...]) -> Group:
     """Return the group of `cases` with its A/A control and its control workload."""
     aa_control = replace(cases[0], role="aa_control") if len(cases) > 1 else None
     return Group(cases=cases, aa_control=aa_control, control_workload=replace(cases[0], role="control_workload"))
 
 
-def _reference_first(request: Request, cases: list[Case]) -> tuple[Case, ...]:
+def _put_reference_first(request: Request, cases: list[Case]) -> tuple[Case, ...]:
     wanted = split_reference(request.reference) if request.reference else (cases[0].model, REFERENCE)
     first = [c for c in cases if (c.model, c.variant.name) == wanted]
     if not first:

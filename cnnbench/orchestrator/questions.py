@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from cnnbench.jobs import Job
 from cnnbench.orchestrator.events import Hooks
 from cnnbench.orchestrator.plan import make_plan
 from cnnbench.orchestrator.run import BenchmarkRun
 from cnnbench.record import Outcome, Record
 from cnnbench.spec import Budget, Case, CnnbenchError, Device, MissingError, Request, Section, UsageError
 from cnnbench.visuals import ImageGrid, VisualRequest
-from cnnbench.workers.calls import ask, do_job, hosting, limit_of
+from cnnbench.workers.calls import ask, do_job, limit_of, open_host
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Built, Failure, Job, News, Tried, Try
+from cnnbench.workers.messages import Built, Failure, News, Tried, Try
 
 # Budget of work that is one answer of one worker.
 ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0)
@@ -33,15 +34,15 @@ def count_model(model: str, input_size: tuple[int, int] | None) -> Record:
 def count_models(asked: Sequence[tuple[str, tuple[int, int] | None]]) -> list[Record]:
     """Return the complexity records of models, each at the (height, width) beside it (None: its own)."""
     kept: list[Record] = []
-    with hosting(_counting(asked[0][0])) as host:
+    with open_host(_count_request(asked[0][0])) as host:
         for name, input_size in asked:
             BenchmarkRun(
-                _counting(name), Hooks(on_record=kept.append, on_progress=lambda _: None, completed={}), (name,)
+                _count_request(name), Hooks(on_record=kept.append, on_progress=lambda _: None, completed={}), (name,)
             ).count(host, input_size)
     return kept
 
 
-def _counting(model: str) -> Request:
+def _count_request(model: str) -> Request:
     return Request(title="describe", sections=(Section(models=(model,), variants=("eager",)),), budget=ONE_ANSWER)
 
 
@@ -49,8 +50,8 @@ def predict_classes(  # which model, with which weights, where, of what
     model: str, weights: str, device: Device, images: tuple[str, ...], *, top: int, dataset: str | None
 ) -> Outcome | str:
     """Return the predicted classes of the files `images`, or the message of the failure."""
-    request = replace(_counting(model), device=device, weights=weights)
-    with _one_job(request) as (host, job):
+    request = replace(_count_request(model), device=device, weights=weights)
+    with _open_job(request) as (host, job):
         case = replace(job.case, role="predict", dataset=dataset)
         reply = do_job(host, replace(job, case=case, images=images, top=top), PREDICTION_S)
     return reply.error if isinstance(reply, Failure) else reply.outcome
@@ -64,7 +65,7 @@ def look_into(request: Request, look: VisualRequest, on_message: Callable[[News]
     Raises:
         CnnbenchError: there are no images; the message and the exit code are the worker's.
     """
-    with _one_job(request) as (host, job):
+    with _open_job(request) as (host, job):
         case = replace(job.case, role="look", dataset=request.accuracy, recipe=request.recipe)
         reply = do_job(host, replace(job, case=case, look=look, data_dir=request.data_dir), PREDICTION_S, on_message)
 
@@ -76,9 +77,9 @@ def look_into(request: Request, look: VisualRequest, on_message: Callable[[News]
 
 
 @contextmanager
-def _one_job(request: Request) -> Iterator[tuple[Host, Job]]:
+def _open_job(request: Request) -> Iterator[tuple[Host, Job]]:
     """Yield a host, and a job for the first case of `request`."""
-    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+    with open_host(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, request.sections[0].models)
         case = make_plan(request, environment, shapes).groups[0].cases[0]
         yield host, Job(case=case, scratch=scratch, memory_limit_bytes=limit_of(case))
@@ -107,7 +108,7 @@ def largest_batch(
 
     # `good` always fits and `bad` never does; the search ends when no batch size lies between them.
     good, bad, reason = 0, None, None
-    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+    with open_host(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, (model,))
         case = make_plan(request, environment, shapes).groups[0].cases[0]
 

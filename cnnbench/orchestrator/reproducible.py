@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench import machine
+from cnnbench.jobs import Job
 from cnnbench.orchestrator.estimates import COMPILE_S, COMPLEXITY_S, START_S
 from cnnbench.orchestrator.events import Progress
 from cnnbench.orchestrator.plan import make_plan
 from cnnbench.record import Environment, Record
 from cnnbench.spec import AS_THE_RECIPE, Budget, Case, Request, Section, Shape, Training
-from cnnbench.workers.calls import as_record, ask, hosting, limit_of, reply_of
+from cnnbench.workers.calls import ask, limit_of, make_record, open_host, reply_of
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Failure, Job
+from cnnbench.workers.messages import Failure
 
 # Threads of every worker here. The order in which several threads add up numbers depends on how many they are, and the
 # result of a training depends on that order.
@@ -61,14 +62,14 @@ def examine(asked: Sequence[CheckOptions], on_progress: Callable[[Progress], Non
         CnnbenchError: there is no model with such a name.
     """
     begin = time.monotonic()
-    with hosting(_request(*asked)) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+    with open_host(_request(*asked)) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         on_progress(Progress(text="starting workers (importing torch)", elapsed_s=0.0, remaining_s=START_S))
         environment, shapes = ask(host, [one.model for one in asked])
         pieces: list[_Piece] = []
 
         # What the machine cannot do is known from the plan, without a worker.
         for one in asked:
-            planned, refused = _planned(one, environment, shapes, scratch)
+            planned, refused = _plan_pieces(one, environment, shapes, scratch)
             pieces += planned
             yield from refused
 
@@ -81,7 +82,7 @@ def examine(asked: Sequence[CheckOptions], on_progress: Callable[[Progress], Non
             left_s = sum(piece.expected_s for piece in pieces[start:]) / width
             text = ", ".join(_label(piece.job.case) for piece in some)
             on_progress(Progress(text=text, elapsed_s=time.monotonic() - begin, remaining_s=left_s))
-            yield from _at_once(host, [piece.job for piece in some], environment)
+            yield from _do_at_once(host, [piece.job for piece in some], environment)
 
 
 def _request(*asked: CheckOptions) -> Request:
@@ -100,7 +101,7 @@ def _request(*asked: CheckOptions) -> Request:
     )
 
 
-def _planned(
+def _plan_pieces(
     one: CheckOptions, environment: Environment, shapes: Mapping[str, Shape], scratch: str
 ) -> tuple[list[_Piece], list[Record]]:
     """Return the pieces of work for a model, and records of what the machine cannot do."""
@@ -112,7 +113,7 @@ def _planned(
 
     # Only compiling can be refused here, so the record has the role of the counts of torch.compile.
     refused = [
-        as_record(
+        make_record(
             replace(gone.case, role="numerics"),
             environment,
             Failure(status="unsupported", error=gone.reason),
@@ -128,7 +129,7 @@ def _piece(case: Case, scratch: str, expected_s: float, training: Training = AS_
     return _Piece(job=job, expected_s=expected_s)
 
 
-def _at_once(host: Host, jobs: Sequence[Job], environment: Environment) -> Iterator[Record]:
+def _do_at_once(host: Host, jobs: Sequence[Job], environment: Environment) -> Iterator[Record]:
     """Do `jobs` side by side and yield their records."""
     started, workers = time.time(), [host.start() for _ in jobs]
     try:
@@ -138,7 +139,7 @@ def _at_once(host: Host, jobs: Sequence[Job], environment: Environment) -> Itera
         # In the order of the jobs; a worker that is done early keeps its answer.
         for worker, job in zip(workers, jobs, strict=True):
             reply = reply_of(worker, job.case.budget.timeout_s)
-            yield as_record(job.case, environment, reply, started=started)
+            yield make_record(job.case, environment, reply, started=started)
     finally:
         for worker in workers:
             worker.close()

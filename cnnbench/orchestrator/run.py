@@ -10,11 +10,12 @@ from dataclasses import replace
 from cnnbench import stats
 from cnnbench.machine import threads_of
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.context import RunContext, conditions_of, resized
+from cnnbench.orchestrator.context import RunContext, conditions_of, resize_case
 from cnnbench.orchestrator.estimates import expected_s
 from cnnbench.orchestrator.events import Hooks, Progress, TimeSpent
 from cnnbench.orchestrator.group import GroupRounds
-from cnnbench.orchestrator.jobs import Beside
+from cnnbench.orchestrator.jobs import Beside, RunHooks
+from cnnbench.orchestrator.next_group import next_group, priors_of, target_of
 from cnnbench.orchestrator.plan import Plan, make_plan
 from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Environment, Record
@@ -22,13 +23,13 @@ from cnnbench.spec import Case, Device, Request, Shape
 from cnnbench.variants import REFERENCE
 from cnnbench.workers.calls import (
     HasOutcome,
-    as_record,
     ask,
     check_environment,
     environment_of,
     find,
-    hosting,
+    make_record,
     memory_limit,
+    open_host,
     scratch_folder,
     shape_of,
 )
@@ -42,16 +43,12 @@ FIRST_ROUND_MOST = 1.1
 # Smallest share of its budget that a resumed run gets for what it lacks; any run may exceed its budget by as much.
 RESUMED_LEAST = 0.1
 
-# Rounds that the line-up gets for each round of another group that costs as much. Ratios between models scatter two to
-# three times as much over rounds as those between variants, and the line-up holds every model.
-LINEUP_WEIGHT = 2.0
-
-LATE = "the budget was spent before its turn; give a larger --budget, or the same command with --output of this run"
+LATE = "the budget was spent before its turn; use a larger --budget, or repeat the command with this run as --output"
 
 
 def plan_only(request: Request, names: Sequence[str]) -> tuple[Plan, float]:
     """Return the plan of a run and its expected seconds, without measuring."""
-    with hosting(request) as host:
+    with open_host(request) as host:
         environment, shapes = ask(host, names)
     plan = make_plan(request, environment, shapes)
     return plan, min(expected_s(plan), request.budget.total_s)
@@ -73,20 +70,21 @@ class BenchmarkRun:
         self._deadline = self._begin + max(total_s - spent_s, RESUMED_LEAST * total_s)
         self._passes_s = 0.0
         self._compile_s = 0.0
+        self._image_s: dict[tuple[str, Device], float] = {}  # the fastest seen of the plain model, by image
 
         # What was seen to hang or to fail is asked for nothing else: by model, and by conditions of a cell.
         self._hung: dict[str, Failure] = {}
         self._failed: set[tuple[object, ...]] = set()
         self._timed = any(_is_timed(record) for record in hooks.completed.values())
 
-    def spent(self) -> TimeSpent:
+    def time_spent(self) -> TimeSpent:
         """Return where the time went until now."""
         return TimeSpent(wall_s=time.monotonic() - self._begin, passes_s=self._passes_s, compile_s=self._compile_s)
 
     def run(self) -> None:
         """Measure round by round until everything is precise or the budget is spent."""
         self._on_progress("starting workers (importing torch)")
-        with hosting(self._request) as host, scratch_folder() as scratch:
+        with open_host(self._request) as host, scratch_folder() as scratch:
             environment = environment_of(host)
             shapes = self._find_models(host)
 
@@ -106,16 +104,18 @@ class BenchmarkRun:
             # Files of outside models that hung while they were looked for.
             for model in tuple(self._hung):
                 self._give_up(context, groups, model)
-            self._rounds(context, groups)
+            self._measure_rounds(context, groups)
 
     def count(self, host: Host, input_size: tuple[int, int] | None) -> None:
         """Count the models only, at (height, width) `input_size` if that is given."""
         environment, shapes = ask(host, self._names)
         plan = make_plan(self._request, environment, shapes)
         if input_size is not None:
-            plan = replace(plan, complexity=tuple(resized(case, input_size) for case in plan.complexity))
+            plan = replace(plan, complexity=tuple(resize_case(case, input_size) for case in plan.complexity))
         with scratch_folder() as scratch:
-            self._beside(RunContext(host=host, plan=plan, environment=environment, scratch=scratch)).urgent(math.inf)
+            self._make_beside(RunContext(host=host, plan=plan, environment=environment, scratch=scratch)).do_urgent(
+                math.inf
+            )
 
     def _find_models(self, host: Host) -> Mapping[str, Shape]:
         """Return the input shapes of outside models; a model whose file hangs or dies is not asked for again."""
@@ -136,15 +136,20 @@ class BenchmarkRun:
         remaining = max(0.0, self._deadline - now)
         self._hooks.on_progress(Progress(text=text, elapsed_s=now - self._begin, remaining_s=remaining))
 
-    def _beside(self, context: RunContext) -> Beside:
+    def _make_beside(self, context: RunContext) -> Beside:
         def on_record(case: Case, started: float, got: Done | Failure) -> None:
             self._on_record(context.environment, case, started, got)
 
-        return Beside(
-            context, done=self._done, broken=self._is_broken, on_record=on_record, on_progress=self._on_progress
+        hooks = RunHooks(
+            done=self._is_done,
+            broken=self._is_broken,
+            image_s=lambda case: self._image_s.get((case.model, case.device)),
+            on_record=on_record,
+            on_progress=self._on_progress,
         )
+        return Beside(context, hooks)
 
-    def _done(self, case: Case) -> bool:
+    def _is_done(self, case: Case) -> bool:
         record = self._hooks.completed.get((case.identity(), 0))
         return record is not None and record.status in _SETTLED[case.task == "accuracy"]
 
@@ -159,71 +164,71 @@ class BenchmarkRun:
 
     def _refuse(self, context: RunContext) -> None:
         for refused in context.plan.refused:
-            if not self._done(refused.case):
+            if not self._is_done(refused.case):
                 failure = Failure(status="unsupported", error=refused.reason)
                 self._on_record(context.environment, refused.case, time.time(), failure)
 
-    def _rounds(self, context: RunContext, groups: Sequence[GroupRounds]) -> None:
+    def _measure_rounds(self, context: RunContext, groups: Sequence[GroupRounds]) -> None:
         """Measure all groups once, then again while there is time, with the jobs in between."""
-        beside = self._beside(context)
-        self._first_round(context, groups)
-        beside.urgent(self._deadline)
+        beside = self._make_beside(context)
+        self._measure_first_round(context, groups)
+        beside.do_urgent(self._deadline)
         for group in groups:
             if group.rounds > 1:  # of an earlier part of the run
                 beside.add_compiled(group.group.cases, resumed=True)
 
         # Until each group has the rounds for a verdict, only jobs that rows need may take time from them.
-        while active := self._unfinished(groups):
-            no_verdict = any(group.fewest < stats.FEWEST_ROUNDS for group in active)
+        while active := self._unfinished_groups(groups):
+            no_verdict = any(group.fewest_rounds < stats.FEWEST_ROUNDS for group in active)
             beside.some(time.monotonic() - self._begin, needed_only=no_verdict)
             self._deadline += beside.lost_s
             beside.lost_s = 0.0
             # A round must leave the time that the jobs still need.
             end = self._deadline - beside.expected_s(needed_only=no_verdict)
             left = end - time.monotonic()
-            chosen = next_of([group for group in active if group.last_s <= left])
+            chosen = next_group([group for group in active if group.last_s <= left])
             if chosen is None:
                 break
             self._measure(context, chosen, end=end, rounds_left=left / sum(one.last_s for one in active))
             if chosen.rounds == 2:  # noqa: PLR2004  # compiled cells join in the second one
                 beside.add_compiled(chosen.group.cases)
-        beside.rest(self._deadline)
+        beside.do_rest(self._deadline)
         for group in groups:
-            self._keep_late(context, group.never_begun)
+            self._record_late(context, group.never_begun_cases)
 
-    def _first_round(self, context: RunContext, groups: Sequence[GroupRounds]) -> None:
+    def _measure_first_round(self, context: RunContext, groups: Sequence[GroupRounds]) -> None:
         latest = self._begin + FIRST_ROUND_MOST * self._request.budget.total_s
         for group in groups:
-            if not group.missing:
+            if not group.has_missing:
                 continue
             # Only the line-up keeps to the deadline itself, because no row is made from it.
-            if time.monotonic() < (self._deadline if group.lines_up else max(latest, self._deadline)):
+            if time.monotonic() < (self._deadline if group.is_lineup else max(latest, self._deadline)):
                 self._measure(context, group, end=self._deadline, rounds_left=0.0)
                 for model in tuple(self._hung):
                     self._give_up(context, groups, model)
                 continue
 
-            self._keep_late(context, group.give_up(Failure(status="not started", error=LATE)))
+            self._record_late(context, group.give_up(Failure(status="not started", error=LATE)))
 
-    def _keep_late(self, context: RunContext, cases: Sequence[Case]) -> None:
+    def _record_late(self, context: RunContext, cases: Sequence[Case]) -> None:
         for case in cases:
             self._on_record(context.environment, case, time.time(), Failure(status="not started", error=LATE))
 
-    def _unfinished(self, groups: Sequence[GroupRounds]) -> list[GroupRounds]:
+    def _unfinished_groups(self, groups: Sequence[GroupRounds]) -> list[GroupRounds]:
         """Return the groups with an interval that is still too wide; all groups together show how rounds scatter."""
         priors = priors_of(groups)
-        return [group for group in groups if not group.finished(priors[group.device])]
+        return [group for group in groups if not group.is_finished(priors[group.device])]
 
     def _measure(self, context: RunContext, group: GroupRounds, *, end: float, rounds_left: float) -> None:
-        number, started = group.rounds, time.time()
+        started = time.time()
         case = group.group.cases[0]
         name = "the models in turns" if case.role == "lineup" else case.model
-        self._on_progress(f"round {number + 1}: {name}, {case.task} batch {case.batch_size}")
+        self._on_progress(f"round {group.rounds + 1}: {name}, {case.task} batch {case.batch_size}")
         for seen in group.measure(deadline=end, rounds_left=rounds_left, on_progress=self._on_progress):
             self._deadline += seen.lost_s
             if seen.failure is not None and seen.case.role == "timed":
                 self._note(seen.case, seen.failure)
-            self._on_record(context.environment, seen.case, started, seen, number=number, group=group)
+            self._on_record(context.environment, seen.case, started, seen, group)
 
     def _note(self, case: Case, failure: Failure) -> None:
         """Remember a failed cell, so that no job fails as it did; if `eager` hangs, the whole model is given up."""
@@ -238,18 +243,23 @@ class BenchmarkRun:
             for case in group.give_up(failure, model):
                 self._on_record(context.environment, case, time.time(), failure)
 
-    def _on_record(  # where, what, since when, with which result, and as part of what
+    def _on_record(
         self,
         environment: Environment,
         case: Case,
         started: float,
         got: HasOutcome | Failure,
-        *,
-        number: int = 0,
         group: GroupRounds | None = None,
     ) -> None:
-        record = as_record(case, environment, got, started=started, number=number)
+        """Make the record of `case` and hand it over; that of a cell belongs to the last round of its `group`."""
+        number = 0 if group is None else group.rounds - 1
+        record = make_record(case, environment, got, started=started, number=number)
         self._passes_s += sum(record.samples("passes_s")) + sum(record.samples("epoch_s"))
+
+        latencies = record.samples("latency_s")
+        if latencies and case.role == "timed" and case.task == "infer" and case.variant.name == REFERENCE:
+            key, image_s = (case.model, case.device), min(latencies) / case.batch_size
+            self._image_s[key] = min(image_s, self._image_s.get(key, math.inf))
 
         compile_s = sum(record.samples("compile_s"))
         self._compile_s += compile_s
@@ -262,35 +272,6 @@ class BenchmarkRun:
 
 def _is_timed(record: Record) -> bool:
     return record.status == "ok" and record.case.role == "timed"
-
-
-def target_of(device: Device) -> float:
-    """Return the relative half-width of intervals at which a group on `device` leaves the rounds."""
-    return stats.WIDTH_CUDA if device == "cuda" else stats.WIDTH_CPU
-
-
-def next_of(groups: Sequence[GroupRounds]) -> GroupRounds | None:
-    """Return the group whose turn it is, or None if there is none.
-
-    First each group gets the rounds that an interval needs. Further rounds go by the inverse square root of a round's
-    cost, which makes the sum of all groups' variances smallest for the time (Neyman 1934, optimum allocation).
-    """
-
-    def turn(group: GroupRounds) -> tuple[bool, float]:
-        weight = LINEUP_WEIGHT if group.lines_up else 1.0
-        return group.fewest >= stats.FEWEST_ROUNDS, group.rounds * math.sqrt(group.last_s) / weight
-
-    return min(groups, key=turn, default=None)
-
-
-def priors_of(groups: Sequence[GroupRounds]) -> Mapping[Device, stats.Prior]:
-    """Return, by device, how much rounds scatter in all comparisons of a run together.
-
-    Line-ups are left out, because ratios between models scatter more over rounds than those between variants.
-    """
-    own = [group for group in groups if not group.lines_up]
-    known = stats.priors_by((group.device, variance) for group in own for variance in group.variances())
-    return {group.device: known.get(group.device, stats.NO_PRIOR) for group in groups}
 
 
 # Statuses after which a resumed run does not measure a case again; a failed case is measured again. For accuracies

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cnnbench.jobs import Job
 from cnnbench.models import MODELS
 from cnnbench.orchestrator.blocks import OnProgress
 from cnnbench.orchestrator.cell import RunningCell
@@ -13,16 +14,16 @@ from cnnbench.record import RecordedWarning
 from cnnbench.spec import Case
 from cnnbench.timing.loop import SampleShape
 from cnnbench.timing.warmup import WARM_CAP_S
-from cnnbench.workers.failures import with_option
-from cnnbench.workers.messages import Built, Failure, Job, Ready, Warm
+from cnnbench.workers.failures import mention_option
+from cnnbench.workers.messages import Built, Failure, Ready, Warm
 
 # Longest wait in seconds for a first call that compiles, if --timeout is shorter: max-autotune takes minutes.
 COMPILE_TIMEOUT_S = 600.0
 
 # Seconds within which an emulated variant must have warmed up (compiling excluded), and the longest warm-up. A variant
 # that takes longer is given up, because it would use up the budget.
-EMULATED_TIMEOUT_S = 5.0
-EMULATED_WARM_S = 2.5
+EMULATED_TIMEOUT_S = 2.0
+EMULATED_WARM_S = 1.0
 
 # Failures of a model's first cell that its other variants would have as well. Running out of memory is not one of them,
 # because another variant may need less.
@@ -74,12 +75,12 @@ def _start_all(
     """Build the models of `cells` at once, because nothing is timed yet; then warm up one after the other."""
     for cell in cells:
         cell.start()
-        cell.at_work().send(
+        cell.current_worker().send(
             Job(
                 case=cell.case,
                 scratch=limits.scratch,
                 memory_limit_bytes=limits.memory_bytes if cell.case.device == "cpu" else None,
-                warm_cap_s=min(limits.warm_cap_s, EMULATED_WARM_S if _emulated(cell, limits) else WARM_CAP_S),
+                warm_cap_s=min(limits.warm_cap_s, EMULATED_WARM_S if _emulation_reason(cell, limits) else WARM_CAP_S),
             )
         )
 
@@ -88,7 +89,7 @@ def _start_all(
     for cell in cells:
         reply = cell.receive(max(0.0, until - time.monotonic()))
         if isinstance(reply, Failure):
-            cell.failure = with_option(reply, cell.case.budget.timeout_s)
+            cell.failure = mention_option(reply, cell.case.budget.timeout_s)
         else:
             assert isinstance(reply, Built)
             cell.warnings += reply.warnings
@@ -101,7 +102,7 @@ def _start_all(
 
 
 def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on_progress: OnProgress) -> None:
-    case, emulated = cell.case, _emulated(cell, limits)
+    case, emulated = cell.case, _emulation_reason(cell, limits)
     compiles = bool(case.variant.compile_mode) and case.role != "control_workload"
     if compiles and cell.first:
         on_progress(f"{case.label()}: compiling (a minute or so)")
@@ -111,7 +112,7 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
     if compiles:
         timeout_s = max(timeout_s, COMPILE_TIMEOUT_S)
 
-    cell.at_work().send(Warm(shape=shape))
+    cell.current_worker().send(Warm(shape=shape))
     reply = cell.receive(timeout_s)
     if isinstance(reply, Ready):
         cell.ready = reply
@@ -126,9 +127,9 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
     if emulated is not None and reply.status == "timeout":
         cell.failure = Failure(status="unsupported", error=f"{emulated}; given up after {timeout_s:.0f} s of warm-up")
     else:
-        cell.failure = with_option(reply, timeout_s)
+        cell.failure = mention_option(reply, timeout_s)
 
 
-def _emulated(cell: RunningCell, limits: WorkerLimits) -> str | None:
+def _emulation_reason(cell: RunningCell, limits: WorkerLimits) -> str | None:
     """Return why the cell is emulated, or None; a cell of another role is emulated if its timed cell is."""
     return limits.emulated.get(replace(cell.case, role="timed"))

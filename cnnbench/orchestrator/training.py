@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from cnnbench import data
+from cnnbench.jobs import Job
 from cnnbench.orchestrator.events import Progress
 from cnnbench.orchestrator.plan import make_plan
 from cnnbench.record import Environment, Record
 from cnnbench.spec import AS_THE_RECIPE, Case, Request, Training, Variant
-from cnnbench.variants import parse_variant, support, with_more
-from cnnbench.workers.calls import as_record, ask, hosting, limit_of, train_case
-from cnnbench.workers.messages import Failure, Job, News
+from cnnbench.variants import extend_variant, parse_variant, support
+from cnnbench.workers.calls import ask, limit_of, make_record, open_host, train_case
+from cnnbench.workers.messages import Failure, News
 
 OnProgress = Callable[[Progress], None]
 
@@ -37,7 +38,7 @@ def train_seeds(
     """
     model = request.sections[0].models[0]
     begin = time.monotonic()
-    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+    with open_host(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, (model,))
         case = make_plan(request, environment, shapes).accuracy[0]
         case = replace(case, variant=_variant(case, request, training, environment))
@@ -48,7 +49,7 @@ def train_seeds(
             seeded = replace(case, seed=request.seed + at)
             if possible.status == "unsupported":
                 refused = Failure(status="unsupported", error=possible.reason)
-                yield as_record(seeded, environment, refused, started=time.time())
+                yield make_record(seeded, environment, refused, started=time.time())
                 continue
 
             job = Job(
@@ -66,17 +67,19 @@ def train_seeds(
             got = train_case(
                 host, job, _progress_of(on_progress, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin)
             )
-            yield as_record(seeded, environment, got, started=started)
+            yield make_record(seeded, environment, got, started=started)
 
 
 def _variant(case: Case, request: Request, training: Training, environment: Environment) -> Variant:
     """Return the variant that was asked for, with the additions of a fast recipe."""
     asked = parse_variant(request.sections[0].variants[0], device=case.device, threads=case.variant.threads)
-    fast = data.fast_of(data.find(case.dataset or "")) if case.recipe == "fast" else None
+    fast = data.fast_recipe_of(data.find(case.dataset or "")) if case.recipe == "fast" else None
     # Cached features are computed once, in fp32, so nothing may be added to the variant.
     if fast is None or fast.cache_features or training.cache_features:
         return asked
-    return with_more(asked, channels_last=fast.channels_last, amp=fast.amp, device=case.device, environment=environment)
+    return extend_variant(
+        asked, channels_last=fast.channels_last, amp=fast.amp, device=case.device, environment=environment
+    )
 
 
 def _progress_of(on_progress: OnProgress, what: str, *, at: int, of: int, begin: float) -> Callable[[News], None]:
@@ -106,7 +109,7 @@ def test_weights(
     With `shift`, the first variant is also tested on images that are moved by up to this many pixels.
     """
     model = request.sections[0].models[0]
-    with hosting(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
+    with open_host(request) as host, tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         environment, shapes = ask(host, (model,))
         case = make_plan(request, environment, shapes).accuracy[0]
         begin = time.monotonic()
@@ -119,7 +122,7 @@ def test_weights(
             found = support(variant, device=case.device, environment=environment)
             if found.status == "unsupported":
                 refused = Failure(status="unsupported", error=found.reason)
-                yield as_record(tested, environment, refused, started=started)
+                yield make_record(tested, environment, refused, started=started)
                 continue
 
             # Moved images take many passes, so only the first variant is tested on them.
@@ -134,4 +137,4 @@ def test_weights(
             got = train_case(
                 host, job, _progress_of(on_progress, f"{model} {variant.name}", at=at, of=len(variants), begin=begin)
             )
-            yield as_record(tested, environment, got, started=started)
+            yield make_record(tested, environment, got, started=started)

@@ -17,11 +17,11 @@ def to_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([plain(getattr(row, name)) for name in COLUMNS] for row in report.rows)
+    writer.writerows([csv_cell(getattr(row, name)) for name in COLUMNS] for row in report.rows)
     return text.getvalue()
 
 
-def plain(value: object) -> str:
+def csv_cell(value: object) -> str:
     """Return `value` as the text of a CSV cell.
 
     An apostrophe in front keeps a spreadsheet from running text as a formula. Only the number of calls after which

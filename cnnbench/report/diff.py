@@ -13,7 +13,7 @@ from tabulate import tabulate
 from cnnbench.analysis.diff import Change, Diff, Side, Value
 from cnnbench.analysis.row import Row
 from cnnbench.quantity import DASH, show_range
-from cnnbench.report.csv import plain
+from cnnbench.report.csv import csv_cell
 from cnnbench.report.markdown import bullets, escape, grid
 from cnnbench.text import number_of, one_line
 
@@ -33,8 +33,8 @@ def banner(diff: Diff) -> tuple[str, ...]:
     unlike = [f"UNLIKE CONDITIONS, allowed by --allow: {one_line(str(condition))}." for condition in diff.allowed]
     return (
         *unlike,
-        "Not measured together: what the machine did meanwhile is in every ratio of times, and no interval covers it. "
-        "For a verdict measure both in one job: cnnbench gate BASE HEAD.",
+        "BASE and HEAD were not measured together, so changes of the machine affect every ratio of times, and no "
+        "interval covers them. For a verdict, measure both in one job: cnnbench gate BASE HEAD.",
     )
 
 
@@ -46,7 +46,7 @@ def _summary(diff: Diff) -> list[str]:
     ]
     for side, alone in (("BASE", diff.only_base), ("HEAD", diff.only_head)):
         if alone:
-            said.append(f"Only in {side}: {'; '.join(map(_named, alone))}.")
+            said.append(f"Only in {side}: {'; '.join(map(_row_label, alone))}.")
     return said
 
 
@@ -54,12 +54,12 @@ def _reading(diff: Diff) -> list[str]:
     if not diff.changes:
         return []
     return [
-        "In brackets 95 % intervals; that of a ratio is the widest that both leave open, so it holds in 90 % of cases "
-        "at least."
+        "Brackets hold 95 % intervals. The interval of a ratio is the widest that both allow, so it holds in at least "
+        "90 % of cases."
     ]
 
 
-def _named(row: Row) -> str:
+def _row_label(row: Row) -> str:
     status = "" if row.status == "ok" else f" ({row.status})"
     return f"{one_line(row.label())}{status}"
 
@@ -120,14 +120,14 @@ def to_csv(diff: Diff) -> str:
     for change in diff.changes:
         values = (change.base, change.head, change.ratio)
         numbers = [number for value in values for number in _numbers(value)]
-        writer.writerow(map(plain, (*_key(change.row), change.quantity, *numbers, change.changed)))
+        writer.writerow(map(csv_cell, (*_key(change.row), change.quantity, *numbers, change.changed)))
 
     # The status of a row that only one run has stands in the first of that run's three cells.
     for side, rows in enumerate((diff.only_base, diff.only_head)):
         for row in rows:
             numbers = [None] * 9
             numbers[3 * side] = row.status
-            writer.writerow(map(plain, (*_key(row), "row", *numbers, True)))
+            writer.writerow(map(csv_cell, (*_key(row), "row", *numbers, True)))
 
     return text.getvalue()
 
@@ -150,15 +150,15 @@ def to_json(diff: Diff) -> str:
         "rows": diff.rows,
         # the key of a row fills the first columns, so `zip` ends before the others
         "changes": [
-            {**dict(zip(COLUMNS, _key(change.row), strict=False)), **_plain(change)} for change in diff.changes
+            {**dict(zip(COLUMNS, _key(change.row), strict=False)), **_change_values(change)} for change in diff.changes
         ],
-        "only_base": [_named(row) for row in diff.only_base],
-        "only_head": [_named(row) for row in diff.only_head],
+        "only_base": [_row_label(row) for row in diff.only_base],
+        "only_head": [_row_label(row) for row in diff.only_head],
     }
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
 
 
-def _plain(change: Change) -> dict[str, object]:
+def _change_values(change: Change) -> dict[str, object]:
     values = {"base": change.base, "head": change.head, "ratio": change.ratio}
     pairs = {name: msgspec.to_builtins(value) for name, value in values.items()}
     return {"quantity": change.quantity, **pairs, "changed": change.changed}

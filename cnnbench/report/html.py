@@ -8,14 +8,14 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from cnnbench.analysis import Report, Row
-from cnnbench.analysis.warnings import by_code
+from cnnbench.analysis.warnings import group_by_code
 from cnnbench.report.about import about, facts
 from cnnbench.report.charts import charts
 from cnnbench.report.column_help import reading
 from cnnbench.report.layers import LAYER_HEADINGS, WHERE_TIME_GOES, layer_lines
 from cnnbench.report.text.lineup import HEADINGS, lineup_cells, sentence_of, title_of
 from cnnbench.report.text.noise import card_lines
-from cnnbench.report.text.table import Table, detail_table, main_table, not_ok
+from cnnbench.report.text.table import Table, detail_table, failed_rows, main_table
 from cnnbench.text import one_line
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def to_html(report: Report) -> str:
             layers=[(table, layer_lines(table)) for table in report.layers],
             layer_headings=LAYER_HEADINGS,
             layers_say=WHERE_TIME_GOES,
-            failed=not_ok(report.rows),
-            warned=by_code(report.warnings),
+            failed=failed_rows(report.rows),
+            warned=group_by_code(report.warnings),
             reading=reading(report),
             facts=facts(report.environment),
             command=one_line(report.command),

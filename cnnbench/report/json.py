@@ -14,14 +14,14 @@ def to_json(report: Report) -> str:
 
     `null` means not measured, and "never" is an infinite number of calls.
     """
-    plain = _with_never(msgspec.to_builtins(report))
+    plain = _replace_infinity(msgspec.to_builtins(report))
     return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
 
 
-def _with_never(value: object) -> object:
+def _replace_infinity(value: object) -> object:
     """Return `value` with the word `NEVER` for infinity, for which JSON has no number."""
     if isinstance(value, dict):
-        return {key: _with_never(one) for key, one in value.items()}
+        return {key: _replace_infinity(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_with_never(one) for one in value]
+        return [_replace_infinity(one) for one in value]
     return NEVER if value == math.inf else value

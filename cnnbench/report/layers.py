@@ -11,9 +11,9 @@ from cnnbench.text import one_line
 LAYER_HEADINGS = ("Layer", "Type", "Output", "Time", "MACs", "Params")
 
 WHERE_TIME_GOES = (
-    "Each layer's own time within a pass of the model as it is written (eager), median over many passes, with its "
-    "share of the pass; a clock in every layer adds some microseconds to each. Multiply-adds and parameters are of one "
-    "image, with their shares of the model's."
+    "Each layer's own time within an eager pass, as the median over many passes, with its share of the pass. A clock "
+    "in every layer adds some microseconds to each. Multiply-adds and parameters are for one image, with their shares "
+    "of the model's total."
 )
 
 
@@ -36,14 +36,14 @@ def layer_lines(table: LayerTable) -> list[LayerLine]:
             # without the batch size, which the heading of the table gives
             shape="x".join(map(str, row.layer.output_shape[1:])),
             bars=(
-                (_both(show(row.seconds, "seconds"), row.time_share), row.time_share),
-                (_both(show(row.layer.macs, "count"), row.macs_share), row.macs_share),
-                (_both(show(row.layer.params, "count"), row.params_share), row.params_share),
+                (_value_with_share(show(row.seconds, "seconds"), row.time_share), row.time_share),
+                (_value_with_share(show(row.layer.macs, "count"), row.macs_share), row.macs_share),
+                (_value_with_share(show(row.layer.params, "count"), row.params_share), row.params_share),
             ),
         )
         for row in table.rows
     ]
 
 
-def _both(value: str, share: float) -> str:
+def _value_with_share(value: str, share: float) -> str:
     return f"{value} ({show(share, 'share')})" if share else value

@@ -10,14 +10,14 @@ from types import MappingProxyType
 from cnnbench.analysis import Report, Row
 from cnnbench.analysis.layers import LayerTable
 from cnnbench.analysis.lineup import Lineup
-from cnnbench.analysis.warnings import Warned, by_code
+from cnnbench.analysis.warnings import Warned, group_by_code
 from cnnbench.report.about import about, facts
 from cnnbench.report.charts import Chart
 from cnnbench.report.column_help import reading
 from cnnbench.report.layers import LAYER_HEADINGS, WHERE_TIME_GOES, layer_lines
 from cnnbench.report.text.lineup import HEADINGS, lineup_cells, sentence_of, title_of
 from cnnbench.report.text.noise import card_lines
-from cnnbench.report.text.table import Table, detail_table, main_table, not_ok
+from cnnbench.report.text.table import Table, detail_table, failed_rows, main_table
 from cnnbench.text import number_of, one_line
 
 # Most sentences above the table; if there are more, those on single models stand below it.
@@ -56,20 +56,20 @@ def to_markdown(report: Report, *, images: Mapping[str, Chart] = MappingProxyTyp
         bullets([sentence for sentence in report.summary if sentence not in below]),
         *_section("Noise", "" if report.noise is None else bullets(card_lines(report.noise))),
         "## Results",
-        _tabled(main_table(report.rows)) or "No rows.",
+        _format_table(main_table(report.rows)) or "No rows.",
         *(_illustration(file, chart) for file, chart in images.items()),
         *_section(f"What differs from {escape(report.reference or 'eager')}", bullets(below)),
         *_section("Where the time goes", _layers(report)),
         *_failures(report.rows),
-        *_section("Warnings", _warnings(by_code(report.warnings))),
+        *_section("Warnings", _warnings(group_by_code(report.warnings))),
         *_section("Notes", bullets(report.notes)),
         *_section("How to read this", bullets(reading(report))),
-        *_section("Details", _tabled(detail_table(report.rows))),
+        *_section("Details", _format_table(detail_table(report.rows))),
         *_section("Machine", _machine(report)),
-        *_section("How to repeat", _fenced(report.command) if report.command.strip() else ""),
+        *_section("How to repeat", _code_block(report.command) if report.command.strip() else ""),
         # long lists that few readers need
-        _folded("Notes on training before top-1 was tested", bullets(report.training)),
-        _folded("Notes on counting parameters and multiply-adds", bullets(report.counting)),
+        _fold("Notes on training before top-1 was tested", bullets(report.training)),
+        _fold("Notes on counting parameters and multiply-adds", bullets(report.counting)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -90,7 +90,7 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", one_line(text)).translate(_ENTITIES)
 
 
-def _raw(text: str) -> str:
+def _escape_html(text: str) -> str:
     """Return `text` as one line that shows its exact characters between HTML tags, where Markdown has no effect."""
     return one_line(text).translate(_ENTITIES)
 
@@ -99,9 +99,9 @@ def _section(heading: str, body: str) -> list[str]:
     return [f"## {heading}", body] if body else []
 
 
-def _folded(heading: str, body: str) -> str:
+def _fold(heading: str, body: str) -> str:
     """Return `body` folded behind `heading`, which opens it; empty if there is no body."""
-    return f"<details>\n<summary>{_raw(heading)}</summary>\n\n{body}\n\n</details>" if body else ""
+    return f"<details>\n<summary>{_escape_html(heading)}</summary>\n\n{body}\n\n</details>" if body else ""
 
 
 def bullets(lines: Sequence[str]) -> str:
@@ -109,19 +109,19 @@ def bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {_LIST_STARTS.sub(_BACKSLASHED, escape(line))}" for line in lines)
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     """Return `text` indented, so that it belongs to the list entry above it."""
     return "\n".join(f"  {line}" if line else "" for line in text.split("\n"))
 
 
-def _fenced(text: str) -> str:
+def _code_block(text: str) -> str:
     """Return `text` as a block of code whose fence is longer than any run of backticks in the text."""
     line = one_line(text)
     fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", line)), default=0))
     return f"{fence}\n{line}\n{fence}"
 
 
-def _tabled(table: Table) -> str:
+def _format_table(table: Table) -> str:
     """Return a table, and above it the values that all its rows share."""
     common = f"In every row: {escape(', '.join(table.common))}." if table.common else ""
     rows = grid(table.headings, table.right, table.cells) if table.headings else ""
@@ -148,13 +148,13 @@ def _layer_table(table: LayerTable) -> str:
         bars = (f"{_BAR * round(BAR_SIGNS * share)} {text}".strip() for text, share in line.bars)
         lines.append([escape(line.name), escape(line.kind), line.shape, *bars])
     heading = f"{table.model} ({table.device}, batch {table.batch_size}). {table.gist()}"
-    return _folded(heading, "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return _fold(heading, "\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:
     lines = [
         f"- {escape(row.label())}: {row.status}. {escape(row.error or 'No reason was recorded.')}"
-        for row in not_ok(rows)
+        for row in failed_rows(rows)
     ]
     return _section("Not measured", "\n".join(lines))
 
@@ -182,10 +182,10 @@ def _warning(warned: Warned) -> str:
         heading, lines = "What was seen in which row", [f"{rows}: {fact}" for fact, rows in shown]
 
     if open_rows:
-        return f"{entry}\n{_indented(bullets(lines))}"
+        return f"{entry}\n{_indent(bullets(lines))}"
 
     # Markdown needs a blank line before and after the HTML of a folded list.
-    return f"{entry}\n\n{_indented(_folded(heading, bullets(lines)))}\n"
+    return f"{entry}\n\n{_indent(_fold(heading, bullets(lines)))}\n"
 
 
 def _shared_words(facts: Sequence[str]) -> str:

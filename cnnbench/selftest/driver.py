@@ -83,7 +83,7 @@ def _figure(task: Task, seed: int, on_progress: OnProgress) -> Figure:
 
     # An experiment that raises is timed as well: its figure says how long it took to fail.
     setting = Setting(form=task.form, load=task.load, seed=seed, on_progress=on_progress)
-    found = _found(task, setting)
+    found = _run_experiment(task, setting)
 
     return Figure(
         id=task.experiment.id,
@@ -95,7 +95,7 @@ def _figure(task: Task, seed: int, on_progress: OnProgress) -> Figure:
     )
 
 
-def _found(task: Task, setting: Setting) -> Found:
+def _run_experiment(task: Task, setting: Setting) -> Found:
     """Return what the experiment found.
 
     If the machine lacks something, the result says what and does not count. An experiment that raises has failed.
@@ -109,13 +109,13 @@ def _found(task: Task, setting: Setting) -> Found:
         return Found(measured=task.experiment.title, holds=None, reason=str(why))
     except Exception as error:  # one experiment that breaks must not cost the figures of the others
         # If closing a worker fails after Ctrl-C, another error comes out, which must not become a figure.
-        if _interrupted(error):
+        if _is_interruption(error):
             raise KeyboardInterrupt from error
         said = str(error) if isinstance(error, CnnbenchError) else f"{type(error).__name__}: {error}"
         return Found(measured=task.experiment.title, bound=task.experiment.holds_if, holds=False, reason=said)
 
 
-def _interrupted(error: BaseException) -> bool:
+def _is_interruption(error: BaseException) -> bool:
     """Return whether `error` was raised while an interruption was handled, for example by closing a worker."""
     before = error.__context__
-    return isinstance(error, KeyboardInterrupt) or (before is not None and _interrupted(before))
+    return isinstance(error, KeyboardInterrupt) or (before is not None and _is_interruption(before))

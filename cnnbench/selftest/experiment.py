@@ -25,7 +25,7 @@ class Setting:
     on_progress: Callable[[str, float], None] = lambda _text, _share: None
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Return whether the experiment has its full length."""
         return self.form == "full"
 

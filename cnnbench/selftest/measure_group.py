@@ -13,7 +13,7 @@ from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.pairing import differences, pairs_by_round
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Case
-from cnnbench.workers.calls import as_record, environment_of, memory_limit, scratch_folder
+from cnnbench.workers.calls import environment_of, make_record, memory_limit, scratch_folder
 from cnnbench.workers.client import start_host
 
 
@@ -30,7 +30,7 @@ class Measuring:
         """Measure one round; `deadline` (monotonic) ends its blocks early."""
         number, started = self.group.rounds, time.time()
         for seen in self.group.measure(deadline=deadline, rounds_left=0.0, on_progress=lambda _: None):
-            record = as_record(seen.case, self._environment, seen, started=started, number=number)
+            record = make_record(seen.case, self._environment, seen, started=started, number=number)
             self.group.add(record)
             if record.status == "ok":
                 self.good[seen.case][number] = record
@@ -42,7 +42,7 @@ class Measuring:
 
 
 @contextmanager
-def measuring(group: Group) -> Iterator[Measuring]:
+def open_measurement(group: Group) -> Iterator[Measuring]:
     """Yield `group` ready to be measured, with its own fork server and the threads of its cases."""
     host = start_host(threads=group.cases[0].variant.threads, compiles=False)
     try:

@@ -72,11 +72,13 @@ def load(path: Path) -> Kept | None:
     except OSError as error:
         raise UsageError(f"Cannot read '{path}': {error.strerror}.") from error
     except msgspec.DecodeError as error:
-        raise UsageError(f"'{path}' holds no figures of a selftest: {error}. Give a new file with --output.") from error
+        raise UsageError(f"'{path}' holds no selftest figures: {error}. Give a new file with --output.") from error
 
     # A file of another version may have the same fields with another meaning.
     if kept.format != FORMAT_VERSION:
-        raise UsageError(f"'{path}' has format {kept.format}, this cnnbench reads {FORMAT_VERSION}. Give a new file.")
+        raise UsageError(
+            f"'{path}' has format {kept.format}, but this cnnbench reads {FORMAT_VERSION}. Give a new file."
+        )
     return kept
 
 
@@ -89,7 +91,7 @@ def check_same(kept: Kept, head: Head, path: Path) -> None:
     for field in fields(head):
         then, now = getattr(kept.head, field.name), getattr(head, field.name)
         if field.name != "date" and then != now:
-            raise UsageError(f"'{path}' has figures with {field.name} {then}, here it is {now}. Give a new file.")
+            raise UsageError(f"'{path}' has figures with {field.name} {then}, but here it is {now}. Give a new file.")
 
 
 def save(path: Path, kept: Kept) -> None:

@@ -36,7 +36,7 @@ BAD_LOW = 0.05
 BAD_HIGH = 0.6
 
 
-def correlated(rng: np.random.Generator, rows: int, length: int, *, memory: float, deviation: float) -> Array:
+def correlated_series(rng: np.random.Generator, rows: int, length: int, *, memory: float, deviation: float) -> Array:
     """Return `rows` stationary AR(1) series with correlation `memory` between neighbours, (rows, length)."""
     from scipy.signal import lfilter
 
@@ -52,7 +52,7 @@ def log_times(rng: np.random.Generator, rows: int, length: int) -> Array:
     jitter = rng.normal(scale=JITTER, size=(rows, length))
     spikes = np.log(rng.uniform(SPIKE_LOW, SPIKE_HIGH, size=(rows, length)))
     spiked = rng.random((rows, length)) < SPIKES
-    drift = correlated(rng, rows, length, memory=DRIFT_MEMORY, deviation=DRIFT)
+    drift = correlated_series(rng, rows, length, memory=DRIFT_MEMORY, deviation=DRIFT)
     return drift + jitter + np.where(spiked, spikes, 0.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnbench.stats import Effect, Prior, between_rounds, compare_rounds, prior_of
+from cnnbench.stats import Effect, Prior, compare_rounds, prior_of, variance_between_rounds
 
 # A comparison: d = ln(base time / variant time) of each block, by round.
 Rounds = Sequence[Sequence[float]]
@@ -12,7 +12,7 @@ Rounds = Sequence[Sequence[float]]
 
 def prior_of_run(comparisons: Sequence[Rounds]) -> Prior:
     """Return what the comparisons of a run say together about how rounds scatter."""
-    found = (between_rounds(rounds) for rounds in comparisons)
+    found = (variance_between_rounds(rounds) for rounds in comparisons)
     return prior_of(variance for variance in found if variance is not None)
 
 

@@ -20,19 +20,19 @@ from cnnbench.stats.order import (
     quantiles,
     spread_of,
     tukey_outliers,
-    wilson,
+    wilson_interval,
 )
-from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, own_prior, prior_of, priors_by
+from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, own_prior, prior_of, priors_by_kind
 from cnnbench.stats.rounds import (
     FEWEST_ROUNDS,
     Effect,
-    apart_of,
-    between_rounds,
-    break_even,
+    aa_difference_of,
+    calls_to_break_even,
     compare_rounds,
     excludes_zero,
+    variance_between_rounds,
 )
-from cnnbench.stats.slowdown import GATE_LEVEL, Slowdown, above, slowdown_of
+from cnnbench.stats.slowdown import GATE_LEVEL, Slowdown, is_above, slowdown_of
 from cnnbench.stats.verdict import Verdict, verdict_of
 
 __all__ = [
@@ -54,12 +54,11 @@ __all__ = [
     "Slowdown",
     "Variance",
     "Verdict",
-    "above",
-    "apart_of",
-    "between_rounds",
-    "break_even",
+    "aa_difference_of",
+    "calls_to_break_even",
     "compare_rounds",
     "excludes_zero",
+    "is_above",
     "is_quiet",
     "median",
     "median_rank",
@@ -68,13 +67,14 @@ __all__ = [
     "p99",
     "prediction_interval",
     "prior_of",
-    "priors_by",
+    "priors_by_kind",
     "quantiles",
     "slowdown_of",
     "spread_of",
     "t_interval",
     "t_quantile",
     "tukey_outliers",
+    "variance_between_rounds",
     "verdict_of",
-    "wilson",
+    "wilson_interval",
 ]

@@ -102,12 +102,12 @@ def _percentile(samples: Sequence[float], percent: int) -> Interval:
     """Return the nearest-rank percentile; `high` is the sample that lies above the true one with 99 % confidence."""
     ordered = sorted(samples)
     rank = -(-len(ordered) * percent // 100)  # the smallest rank with at least `percent` % at or below it
-    spare = _spare(len(ordered), 1 - percent / 100)
+    spare = _spare_count(len(ordered), 1 - percent / 100)
     return Interval(center=ordered[rank - 1], high=ordered[-1 - spare])
 
 
 @lru_cache(maxsize=4096)
-def _spare(n: int, share: float) -> int:
+def _spare_count(n: int, share: float) -> int:
     """Return how many samples may lie above the bound: the largest t with P(Binomial(n, share) <= t) <= 1 %.
 
     The bound x(n-t) is below the percentile only if at most t of n samples are above the percentile. LoadGen's early
@@ -137,7 +137,7 @@ def tukey_outliers(samples: Sequence[float]) -> int:
     return int(np.count_nonzero((values < lower - reach) | (values > upper + reach)))
 
 
-def wilson(correct: int, tested: int) -> Interval:
+def wilson_interval(correct: int, tested: int) -> Interval:
     """Return the share `correct / tested` with the 95 % Wilson score interval.
 
     With p = correct/n and z = 1.96 it is (p + z^2/2n +- z sqrt(p (1-p)/n + z^2/4n^2)) / (1 + z^2/n) (Wilson 1927).

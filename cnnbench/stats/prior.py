@@ -47,12 +47,12 @@ NO_PRIOR = Prior(variance=0.0, degrees=0.0)
 
 
 def prior_of(variances: Iterable[Variance]) -> Prior:
-    """Return the prior for one more variance of a run: the `fitted` one, worth at most `MOST_DEGREES`."""
+    """Return the prior for one more variance of a run: the `fit_prior` one, worth at most `MOST_DEGREES`."""
     known = [one for one in variances if one.degrees > 0 and math.isfinite(one.value)]
     # If the median is 0, at least half of the comparisons do not scatter, which tells nothing about one that does.
     if len(known) < FEWEST_FOR_PRIOR or statistics.median(one.value for one in known) <= 0:
         return NO_PRIOR
-    prior = fitted(known)
+    prior = fit_prior(known)
     return Prior(variance=prior.variance, degrees=min(prior.degrees, MOST_DEGREES))
 
 
@@ -67,7 +67,7 @@ def own_prior(variances: Iterable[Variance], prior: Prior) -> Prior:
     return own if own.degrees > 0 else prior
 
 
-def priors_by(variances: Iterable[tuple[K, Variance | None]]) -> dict[K, Prior]:
+def priors_by_kind(variances: Iterable[tuple[K, Variance | None]]) -> dict[K, Prior]:
     """Return the prior of each kind, such as a device, from its variances; unknown ones (None) are skipped."""
     known: dict[K, list[Variance]] = {}
     for kind, one in variances:
@@ -76,7 +76,7 @@ def priors_by(variances: Iterable[tuple[K, Variance | None]]) -> dict[K, Prior]:
     return {kind: prior_of(found) for kind, found in known.items()}
 
 
-def fitted(variances: Sequence[Variance]) -> Prior:
+def fit_prior(variances: Sequence[Variance]) -> Prior:
     """Return the scaled inverse chi-squared prior that fits `variances` best, by moments of their logarithms.
 
     With z = ln s^2 - psi(d/2) + ln(d/2), the mean of z estimates ln s0^2 - psi(d0/2) + ln(d0/2). The variance of z
@@ -123,7 +123,7 @@ def trigamma_inverse(value: float) -> float:
     return y
 
 
-def moderated(own: Variance, prior: Prior) -> Variance:
+def moderated_variance(own: Variance, prior: Prior) -> Variance:
     """Return (d0 s0^2 + d s^2) / (d0 + d) with d0 + d degrees; a variance far above the prior stays as it is."""
     from scipy.special import chdtri, fdtri
 

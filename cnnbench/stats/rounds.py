@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cnnbench.stats.clusters import t_quantile
 from cnnbench.stats.order import Interval
-from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, moderated
+from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, moderated_variance
 
 # Risk that any interval of a group misses the truth, which is what 95 % intervals leave.
 LEVEL = 0.05
@@ -80,7 +80,7 @@ class _Summary:
     variance: Variance
 
 
-def between_rounds(rounds: Sequence[Sequence[float]]) -> Variance | None:
+def variance_between_rounds(rounds: Sequence[Sequence[float]]) -> Variance | None:
     """Return how the centres of `rounds` scatter; None if fewer than two rounds have blocks."""
     centers = _centers(rounds)
     return _summary(centers).variance if len(centers) > 1 else None
@@ -106,7 +106,7 @@ def compare_rounds(
     degrees = 0.0
 
     if len(centers) >= FEWEST_ROUNDS:
-        variance = moderated(summary.variance, prior)
+        variance = moderated_variance(summary.variance, prior)
         degrees, error = variance.degrees, math.sqrt(variance.value / len(centers))
         # Two-sided, so half of the group's risk is on each side.
         reach = t_quantile(degrees, 1 - LEVEL / (2 * comparisons)) * error + apart
@@ -147,7 +147,7 @@ def _summary(centers: Sequence[float]) -> _Summary:
         return _Summary(center=centers[0], variance=Variance(value=0.0, degrees=0.0))
 
     # The mean uses the near centres alone; the variance counts the others at the bounds.
-    low, high = _within(centers)
+    low, high = _near_bounds(centers)
     near = [center for center in centers if low <= center <= high]
     moved = [min(max(center, low), high) for center in centers]
     kept = len(near)
@@ -155,7 +155,7 @@ def _summary(centers: Sequence[float]) -> _Summary:
     return _Summary(center=statistics.fmean(near), variance=Variance(value=value, degrees=kept - 1.0))
 
 
-def _within(centers: Sequence[float]) -> tuple[float, float]:
+def _near_bounds(centers: Sequence[float]) -> tuple[float, float]:
     """Return the bounds between which centres are not far off; infinite if there are too few to tell."""
     if len(centers) < KEPT_FROM:
         return -math.inf, math.inf
@@ -163,11 +163,11 @@ def _within(centers: Sequence[float]) -> tuple[float, float]:
     distance = statistics.median(abs(center - middle) for center in centers)
     if distance == 0:  # more than half of them are equal, which says nothing about the rest
         return -math.inf, math.inf
-    reach = REACH * MAD_TO_DEVIATION * _small_sample(len(centers)) * distance
+    reach = REACH * MAD_TO_DEVIATION * _small_sample_factor(len(centers)) * distance
     return middle - reach, middle + reach
 
 
-def _small_sample(count: int) -> float:
+def _small_sample_factor(count: int) -> float:
     """Return the factor by which the median distance of few values is too small (roughly Croux and Rousseeuw 1992)."""
     return 1 + (1.2 if count < 10 else 0.8) / count  # noqa: PLR2004
 
@@ -177,7 +177,7 @@ def excludes_zero(effect: Effect) -> bool:
     return effect.low is not None and effect.high is not None and (effect.low > 0 or effect.high < 0)
 
 
-def apart_of(aa_control: Effect | None) -> float:
+def aa_difference_of(aa_control: Effect | None) -> float:
     """Return by how much two equal cells surely differ, in ln: the distance of their interval from 0.
 
     Return 0 if the interval contains 0, or if there is none.
@@ -187,7 +187,7 @@ def apart_of(aa_control: Effect | None) -> float:
     return min(abs(aa_control.low), abs(aa_control.high))
 
 
-def break_even(compile_s: float, saved_s: Interval) -> Interval:
+def calls_to_break_even(compile_s: float, saved_s: Interval) -> Interval:
     """Return after how many calls a compilation has paid for itself: N* = compile_s / saved_s, `inf` for never.
 
     `saved_s` is the time that a call saves, in seconds: eager minus compiled. `low` follows from the largest saving and

@@ -36,6 +36,6 @@ def slowdown_of(effect: Effect, *, comparisons: int = 1) -> Slowdown:
     return Slowdown(center=center, low=math.expm1(-effect.center - reach), high=math.expm1(-effect.center + reach))
 
 
-def above(slowdown: Slowdown, threshold: float) -> bool:
+def is_above(slowdown: Slowdown, threshold: float) -> bool:
     """Return whether a slowdown is surely at least `threshold`, by its lower bound."""
     return slowdown.low is not None and slowdown.low >= threshold

@@ -27,7 +27,7 @@ def keep_to_cores(threads: int) -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """Make torch compute with the calling thread alone, so that it starts no others.
 
     Workers are built side by side on the same cores. Moreover, `start_threads` does not recognise threads that torch

@@ -79,7 +79,7 @@ class SystemWatch:
     def read(self) -> Reading:
         """Return the counters as they stand; this takes about 50 us."""
         ticks = cpu_ticks(self.stat)
-        throttled = [count for group in self.groups if (count := _throttled(group)) is not None]
+        throttled = [count for group in self.groups if (count := _throttle_count(group)) is not None]
         return Reading(
             wall_ns=time.perf_counter_ns(),
             cpu_ns=time.process_time_ns(),
@@ -89,8 +89,8 @@ class SystemWatch:
         )
 
     def seen(self, before: Reading, after: Reading) -> Disturbance:
-        """Return what two readings say about the time in between; see `between`."""
-        return between(before, after, threads=self.threads, cores=self.cores)
+        """Return what two readings say about the time in between; see `disturbance_between`."""
+        return disturbance_between(before, after, threads=self.threads, cores=self.cores)
 
 
 def watch_for(device: Device, threads: int) -> SystemWatch:
@@ -99,12 +99,12 @@ def watch_for(device: Device, threads: int) -> SystemWatch:
         threads=threads,
         cores=all_cores(),
         stat=STAT,
-        groups=tuple(f for g in own_cgroups() if _throttled(f := g / "cpu.stat") is not None),
-        sm_clock=_sm_clock() if device == "cuda" else _no_clock,
+        groups=tuple(f for g in own_cgroups() if _throttle_count(f := g / "cpu.stat") is not None),
+        sm_clock=_sm_clock_reader() if device == "cuda" else _no_clock,
     )
 
 
-def between(before: Reading, after: Reading, *, threads: int, cores: int) -> Disturbance:
+def disturbance_between(before: Reading, after: Reading, *, threads: int, cores: int) -> Disturbance:
     """Return what two readings say about the time in between, for `threads` threads on a machine of `cores` cores.
 
     The kernel counts stolen time in ticks of 10 ms. A sample of 10 ms on two cores therefore sees none of it or half of
@@ -118,18 +118,18 @@ def between(before: Reading, after: Reading, *, threads: int, cores: int) -> Dis
     wall_s = (after.wall_ns - before.wall_ns) * 1e-9
     if wall_s <= 0:
         return Disturbance()
-    stolen = _gained(before.steal_ticks, after.steal_ticks)
+    stolen = _increase(before.steal_ticks, after.steal_ticks)
     # The device may slow down within a sample, so the lower of its two clocks counts.
     clocks = [r.sm_clock_share for r in (before, after) if r.sm_clock_share is not None]
     return Disturbance(
         cpu_share=(after.cpu_ns - before.cpu_ns) * 1e-9 / (wall_s * threads),
         steal_share=None if stolen is None else stolen * TICK_S / (wall_s * cores),
-        throttled=bool(_gained(before.throttled, after.throttled)),
+        throttled=bool(_increase(before.throttled, after.throttled)),
         sm_clock_share=min(clocks, default=None),
     )
 
 
-def disturbed(sample: Sample, *, threads: int, device: Device) -> str | None:
+def rejection_reason(sample: Sample, *, threads: int, device: Device) -> str | None:
     """Return why a sample of `threads` threads is rejected, or None; the counters decide, never the time it took.
 
     With several threads, CPU time is not judged because some of them may have less to do. With a CUDA device it is not
@@ -138,7 +138,7 @@ def disturbed(sample: Sample, *, threads: int, device: Device) -> str | None:
     if sample.steal_share is not None and sample.steal_share > MOST_STEAL:
         return f"the hypervisor gave {100 * sample.steal_share:.1f} % of the cores' time to others"
     if device == "cpu" and threads == 1 and sample.cpu_share is not None and sample.cpu_share < LEAST_CPU:
-        return f"the thread was on a core for {100 * sample.cpu_share:.1f} % of the time only"
+        return f"the thread was on a core for only {100 * sample.cpu_share:.1f} % of the time"
     if sample.throttled:
         return "the control group was throttled at its CPU quota"
     if sample.sm_clock_share is not None and sample.sm_clock_share < LEAST_SM_CLOCK:
@@ -146,11 +146,11 @@ def disturbed(sample: Sample, *, threads: int, device: Device) -> str | None:
     return None
 
 
-def _gained(before: int | None, after: int | None) -> int | None:
+def _increase(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else max(0, after - before)
 
 
-def _throttled(stat: Path) -> int | None:
+def _throttle_count(stat: Path) -> int | None:
     """Return how often a control group was throttled; None for the root group, which does not count it."""
     try:
         lines: Iterable[str] = stat.read_text(encoding="utf-8").splitlines()
@@ -163,7 +163,7 @@ def _no_clock() -> None:
     return None
 
 
-def _sm_clock() -> Callable[[], float | None]:
+def _sm_clock_reader() -> Callable[[], float | None]:
     """Return a function that reads the current CUDA device's SM clock over its highest; it gives None without NVML."""
     import torch
 

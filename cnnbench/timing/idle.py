@@ -32,7 +32,7 @@ def wait_until_idle(tasks: Path = TASKS) -> None:
     if tasks.is_dir():
         _settle(lambda: not others_run(tasks), step_s=IDLE_STEP_S, polls=IDLE_POLLS)
     else:
-        _settle(_spent_little(), step_s=TIME_STEP_S, polls=TIME_POLLS)
+        _settle(_make_quiet_check(), step_s=TIME_STEP_S, polls=TIME_POLLS)
 
 
 def others_run(tasks: Path = TASKS) -> bool:
@@ -61,7 +61,7 @@ def _state(stat: Path) -> str:
         return ""
 
 
-def _spent_little() -> Callable[[], bool]:
+def _make_quiet_check() -> Callable[[], bool]:
     """Return a function that tells whether little CPU time was spent since its last call; the first call says no."""
     last = float("-inf")
 

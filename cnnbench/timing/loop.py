@@ -155,7 +155,7 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Disturbance
         clock.synchronize()
         rewarmed = clock.now_ns()
         timed = work.timed(lead + shape.readings, shape.group, clock)
-        # The device should be idle by now, so this wait should take no time; `unsynchronised` judges it.
+        # The device should be idle by now, so this wait should take no time; `is_unsynchronised` judges it.
         last = clock.now_ns()
         clock.synchronize()
         tail = clock.now_ns() - last
@@ -177,7 +177,7 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Disturbance
         sample_s=sum(readings_ns) * 1e-9,
         rewarm_s=(rewarmed - begin + lead_ns) * 1e-9,
         tail_s=tail * 1e-9,
-        iterations_s=tuple(evenly(each, KEPT_ITERATIONS)) if shape.group == 1 else (),
+        iterations_s=tuple(pick_evenly(each, KEPT_ITERATIONS)) if shape.group == 1 else (),
         phases_s=tuple(statistics.median(phase) * 1e-9 for phase in phases),
         lower_decile_s=statistics.quantiles(each, n=10)[0] if len(each) >= DECILE_FROM else None,
         lower_quartile_s=statistics.quantiles(each, n=4)[0] if len(each) >= QUARTILE_FROM else None,
@@ -200,12 +200,12 @@ def _device_s(work: Work, clock: Clock, *, host_s: float) -> float | None:
     return None
 
 
-def evenly(values: Sequence[float], most: int) -> Sequence[float]:
+def pick_evenly(values: Sequence[float], most: int) -> Sequence[float]:
     """Return at most `most` of `values`, evenly spaced, starting with the first."""
     step = max(1, math.ceil(len(values) / most))
     return values[::step]
 
 
-def unsynchronised(sample: Sample) -> bool:
+def is_unsynchronised(sample: Sample) -> bool:
     """Return whether the device was still busy after the sample's last reading."""
     return sample.tail_s > max(UNSYNCHRONISED_SHARE * sample.latency_s, UNSYNCHRONISED_S)

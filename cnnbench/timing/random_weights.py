@@ -14,7 +14,7 @@ BLOCK = 1 << 18
 
 
 @contextmanager
-def quick_weights() -> Iterator[None]:
+def use_quick_weights() -> Iterator[None]:
     """Fill large tensors on the CPU with repetitions of one block wherever `normal_` or `uniform_` would draw numbers.
 
     All initialisers of `torch.nn.init` that draw numbers use these two methods. `torch.randn` and similar functions
@@ -30,7 +30,7 @@ def quick_weights() -> Iterator[None]:
 
     usual = {name: getattr(torch.Tensor, name) for name in ("normal_", "uniform_")}
     for name, draw in usual.items():
-        setattr(torch.Tensor, name, _repeating(draw))
+        setattr(torch.Tensor, name, _repeating_draw(draw))
     try:
         yield
     finally:
@@ -38,7 +38,7 @@ def quick_weights() -> Iterator[None]:
             setattr(torch.Tensor, name, draw)
 
 
-def _repeating(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _repeating_draw(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return a tensor method that does the same as `draw`, but draws only one block for a large tensor."""
 
     def fill(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # whatever `draw` takes

@@ -74,7 +74,7 @@ def warm_up(work: Work, clock: Clock, *, first_s: float, cap_s: float = WARM_CAP
         # The median of a window sets the number of calls in the next one.
         windows.append(_window(work, clock, iteration_s, window_s=window_s, least_calls=least_calls))
         spent, iteration_s = spent + windows[-1].spent_s, windows[-1].median_s
-        enough = _settled(windows) if settle else _falls_no_more(first_s, windows)
+        enough = _is_settled(windows) if settle else _falls_no_more(first_s, windows)
         if (enough and spent >= least_s) or spent >= cap_s:
             return WarmUp(iteration_s=iteration_s, spent_s=spent)
 
@@ -116,7 +116,7 @@ def _falls_no_more(first_s: float, windows: Sequence[_Window]) -> bool:
     return 2 + len(windows) >= WARM_CALLS and windows[-1].median_s >= (1 - WARM_FALLS) * fastest_s
 
 
-def _settled(windows: Sequence[_Window]) -> bool:
+def _is_settled(windows: Sequence[_Window]) -> bool:
     """Return whether the last windows agree, and their medians neither all fall nor all rise."""
     if len(windows) < SETTLE_WINDOWS:
         return False

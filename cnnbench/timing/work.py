@@ -107,7 +107,7 @@ class TrainingSteps:
 
         # Waiting costs nothing on a CPU, so a reading is the sum of the phases of its step.
         if not clock.asynchronous and group == 1:
-            phases = [self._phased(clock) for _ in range(readings)]
+            phases = [self._time_phases(clock) for _ in range(readings)]
             return Timed(readings_ns=tuple(sum(p) for p in phases), phases_ns=tuple(zip(*phases, strict=True)))
 
         # On a device, and in groups of short steps, an extra step gives each phase one time.
@@ -117,9 +117,9 @@ class TrainingSteps:
             self.repeat(group)
             wait()
             times.append(now() - start)
-        return Timed(readings_ns=tuple(times), phases_ns=tuple((ns,) for ns in self._phased(clock)))
+        return Timed(readings_ns=tuple(times), phases_ns=tuple((ns,) for ns in self._time_phases(clock)))
 
-    def _phased(self, clock: Clock) -> tuple[int, int, int]:
+    def _time_phases(self, clock: Clock) -> tuple[int, int, int]:
         now, wait = clock.now_ns, clock.synchronize
         images = next(self._inputs)
 

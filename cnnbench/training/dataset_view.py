@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from cnnbench import data
 from cnnbench.data.batches import Augmentation, Splits, View, splits_of, view_for
-from cnnbench.data.dataset import DatasetSpec, OnProgress, Read, no_progress
+from cnnbench.data.dataset import DatasetSpec, OnProgress, Read, ignore_progress
 from cnnbench.data.mnist import SAME_NOTE
 from cnnbench.models import MODELS
 from cnnbench.spec import ModelSpec, Recipe
 from cnnbench.training.recipes import recipe_of
 
-HALVES_NOTE = "The first half of the test images validates, the second half tests, as in the tutorial."
+HALVES_NOTE = "Validation uses the first half of the test images, and testing the second half, as in the tutorial."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,13 +37,13 @@ def view_of(spec: ModelSpec, dataset: DatasetSpec) -> View:
     return view_for(shape, dataset.shape, recipe.mean, recipe.std)
 
 
-def wanted(
+def load_dataset(
     spec: ModelSpec,
     dataset: DatasetSpec,
     *,
     data_dir: str | None,
     recipe: Recipe | None = None,
-    on_progress: OnProgress = no_progress,
+    on_progress: OnProgress = ignore_progress,
 ) -> Wanted:
     """Return the dataset for the model of `spec`, found in `data_dir` or where `data.places` says.
 

@@ -67,12 +67,11 @@ def main_logits(output: object) -> Tensor:
         logits = logits[0]
     if not isinstance(logits, Tensor):
         raise UnsupportedError(
-            f"The model returns {type(output).__name__}; needed are a tensor, or a tuple that holds one as `logits` "
-            "or first."
+            f"The model returns {type(output).__name__}, not a tensor or a tuple that holds one as `logits` or first."
         )
     if logits.ndim != _LOGITS_DIMENSIONS:
         shape = "x".join(map(str, logits.shape))
-        raise UnsupportedError(f"The model's output has the shape {shape}; a classifier's is images x classes.")
+        raise UnsupportedError(f"The model's output has the shape {shape}, but a classifier's is images x classes.")
     return logits
 
 

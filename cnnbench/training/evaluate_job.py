@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench import data
-from cnnbench.data.batches import Split, View, adapt, shifted
+from cnnbench.data.batches import Split, View, adapt, shift_images
+from cnnbench.jobs import Assignment
 from cnnbench.quantity import DIRECTIONS
 from cnnbench.record import Measurement, Outcome
-from cnnbench.runners import Assignment
-from cnnbench.training.dataset_view import wanted
+from cnnbench.training.dataset_view import load_dataset
 from cnnbench.training.evaluate import Scores, main_logits, score
 from cnnbench.training.recipes import recipe_for
 from cnnbench.variants import Prepared, prepare
@@ -43,14 +43,18 @@ def measure_scores(assignment: Assignment) -> Outcome:
     Raises:
         UnsupportedError: the images do not fit the model.
     """
-    case, spec, part = assignment.case, assignment.spec, assignment.part or "test"
+    case, spec, part = assignment.case, assignment.spec, assignment.job.part or "test"
     prepared = prepare(assignment.build(), case.variant, case.device)
     dataset = data.find(case.dataset or "")
     on_progress = assignment.on_message
     recipe = recipe_for(spec, dataset, case.recipe)
     # Reading has no share in the progress of the case, so its messages report 0.
-    shown = wanted(
-        spec, dataset, data_dir=assignment.data_dir, recipe=recipe, on_progress=lambda text, _: on_progress(text, 0.0)
+    shown = load_dataset(
+        spec,
+        dataset,
+        data_dir=assignment.job.data_dir,
+        recipe=recipe,
+        on_progress=lambda text, _: on_progress(text, 0.0),
     )
     split: Split = getattr(shown.splits, part)
     model = _Under(prepared)
@@ -61,8 +65,8 @@ def measure_scores(assignment: Assignment) -> Outcome:
         )
         found = _quantities(scores)
         # Stored images are shifted before the view resizes them, so one pixel is one of the dataset's.
-        if assignment.shift:
-            found["shift_correct"] = _moved(model, split, shown.view, assignment)
+        if assignment.job.shift:
+            found["shift_correct"] = _score_moved(model, split, shown.view, assignment)
 
     measurements = tuple(Measurement(quantity=quantity, samples=samples) for quantity, samples in found.items())
     return Outcome(measurements=measurements, notes=(f"Tested on the {part} images of {dataset.name}.", *shown.notes))
@@ -88,13 +92,13 @@ def _quantities(scores: Scores) -> dict[str, tuple[float, ...]]:
     return found
 
 
-def _moved(model: nn.Module, split: Split, view: View, assignment: Assignment) -> tuple[float, ...]:
+def _score_moved(model: nn.Module, split: Split, view: View, assignment: Assignment) -> tuple[float, ...]:
     """Return the number of right images for each direction and number of pixels."""
     found: list[float] = []
     for at, (right, down) in enumerate(STEPS[name] for name in DIRECTIONS):
-        for pixels in range(1, assignment.shift + 1):
-            share = (at + pixels / (assignment.shift + 1)) / len(DIRECTIONS)
+        for pixels in range(1, assignment.job.shift + 1):
+            share = (at + pixels / (assignment.job.shift + 1)) / len(DIRECTIONS)
             assignment.on_message(f"moved by {pixels} pixels", share)
-            moved = shifted(split, right=right * pixels, down=down * pixels)
+            moved = shift_images(split, right=right * pixels, down=down * pixels)
             found.append(float(score(model, adapt(moved, view, assignment.case.device)).correct))
     return tuple(found)

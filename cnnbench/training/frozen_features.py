@@ -15,7 +15,7 @@ from cnnbench.training.loop import StoppedError
 OnMessage = Callable[[str, float], None]
 
 
-LEAVE_OUT = "Leave --cache-features out."
+LEAVE_OUT = "Leave out --cache-features."
 
 
 def head_of(model: nn.Module, advice: str = LEAVE_OUT) -> nn.Module:
@@ -28,7 +28,7 @@ def head_of(model: nn.Module, advice: str = LEAVE_OUT) -> nn.Module:
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     if not children or not trained or not trained <= {id(p) for p in children[-1].parameters()}:
         raise UsageError(
-            "Features can be computed once only where all layers but the head are frozen, as in "
+            "--cache-features works only if all layers except the head are frozen, as in "
             f"mobilenet_v2_transfer. {advice}"
         )
     return children[-1]
@@ -57,7 +57,7 @@ def features_of(
     # Validation and test images are the same in some tutorials, so features are kept by the images' tensor.
     done: dict[int, Split] = {}
 
-    def once(split: Split, name: str) -> Split:
+    def compute_once(split: Split, name: str) -> Split:
         """Return the features of a part; compute them once for parts with the same images."""
         at = id(split.images_NCHW)
         if at not in done:
@@ -67,9 +67,9 @@ def features_of(
         return done[at]
 
     return Splits(
-        train=once(splits.train, "training"),
-        val=once(splits.val, "validation"),
-        test=once(splits.test, "test") if test else splits.test,
+        train=compute_once(splits.train, "training"),
+        val=compute_once(splits.val, "validation"),
+        test=compute_once(splits.test, "test") if test else splits.test,
     )
 
 
@@ -80,7 +80,7 @@ def _features(
 
     def take(_: nn.Module, given: tuple[object, ...]) -> None:
         if len(given) != 1 or not isinstance(given[0], Tensor):
-            raise UsageError("Features can be computed once only where the head is given one tensor.")
+            raise UsageError("--cache-features works only if the head takes exactly one tensor.")
         taken.append(given[0])
 
     # The hook takes the input of the head from a normal pass, so no model must offer its features itself.
@@ -101,7 +101,7 @@ def _features(
                 at += len(images)
                 on_message(f"{100 * at // len(split)} %")
                 if stop():
-                    raise StoppedError("Stopped while features were computed: going on computes them anew.")
+                    raise StoppedError("Stopped while features were computed. Resuming computes them again.")
     finally:
         hook.remove()
 
@@ -116,6 +116,5 @@ def _check_all_is_head(head: nn.Module, taken: list[Tensor], scores: Tensor) -> 
         if alone.shape == scores.shape and torch.allclose(alone, scores, rtol=1e-4, atol=1e-5):
             return
     raise UsageError(
-        "Features can be computed once only where the model's scores are those of its last layer, called once. "
-        f"{LEAVE_OUT}"
+        f"--cache-features works only if the model returns the output of its last layer, called once. {LEAVE_OUT}"
     )

@@ -12,14 +12,14 @@ from torch import nn
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data
 from cnnbench.checkpoint import CheckpointInfo
-from cnnbench.data.batches import Split, Splits, adapted
+from cnnbench.data.batches import Split, Splits, adapt_splits
 from cnnbench.data.dataset import DatasetSpec
+from cnnbench.jobs import Assignment
 from cnnbench.models.convolutions import kept_kernels
 from cnnbench.quantity import BY_EPOCH, BY_STEP
 from cnnbench.record import Measurement, Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import FEATURES_ALONE, ModelSpec, Recipe, UnsupportedError, UsageError
-from cnnbench.training.dataset_view import augmentation_of, view_of, wanted
+from cnnbench.training.dataset_view import augmentation_of, load_dataset, view_of
 from cnnbench.training.distributed import ProcessGroup, join
 from cnnbench.training.evaluate import Scores, score
 from cnnbench.training.evaluate_job import measure_scores
@@ -27,13 +27,13 @@ from cnnbench.training.frozen_features import LEAVE_OUT, features_of, head_of
 from cnnbench.training.loop import fit_phases
 from cnnbench.training.metadata import TrainingMetadata
 from cnnbench.training.pool_before_relu import pool_first
-from cnnbench.training.recipes import changed, recipe_for
+from cnnbench.training.recipes import change_recipe, recipe_for
 from cnnbench.training.resume import FileKeeper
 from cnnbench.training.state import EpochSeen, FitResult, Phase
-from cnnbench.training.time_limit import check_fits, first_batch, forward
+from cnnbench.training.time_limit import check_fits, check_not_hopeless, first_batch, forward
 from cnnbench.variants import REFERENCE, Prepared, prepare
 
-FAST_IS_FOR_HEADS = "The fast recipe of this dataset does that: take --recipe tutorial."
+FAST_IS_FOR_HEADS = "The fast recipe of this dataset does that. Use --recipe tutorial."
 
 
 def measure_accuracy(
@@ -55,13 +55,12 @@ def measure_accuracy(
         UnsupportedError: the images do not fit the model, it has too few outputs, or it would exceed the limit.
         DivergedError: the loss became infinite or NaN.
         MissingError: the dataset is not there.
-        UsageError: a file of it is damaged, the checkpoint cannot be written, every parameter is frozen, the dataset
-            has no fast recipe, or features are to be computed once where that cannot be.
+        UsageError: a file of it is damaged, the checkpoint cannot be written, or the recipe does not suit the model.
     """
-    case, clock, log_every = assignment.case, assignment.clock, assignment.training.log_every
+    case, clock, log_every = assignment.case, assignment.clock, assignment.job.training.log_every
     check_suits(assignment.spec, dataset)
     recipe = _recipe(assignment, dataset, prepared, team)
-    splits, notes = _data(assignment, dataset, recipe)
+    splits, notes = _load_data(assignment, dataset, recipe)
     model.to(case.device)
     _check_outputs(width := _width(model, splits.val), dataset)
     account = TrainingMetadata(
@@ -76,14 +75,15 @@ def measure_accuracy(
         notes=notes,
     )
 
-    if assignment.limit_s is not None:
-        check_fits(model, splits, recipe, limit_s=assignment.limit_s, clock=clock)
+    if assignment.job.limit_s is not None:
+        check_fits(model, splits, recipe, limit_s=assignment.job.limit_s, clock=clock)
 
     leads = team is None or team.rank == 0
     keeper = account.keeper(assignment, model, writes=leads)
-    begun = 1 if keeper is None else keeper.epoch_kept()  # rejects a damaged file before features are computed
+    begun = 1 if keeper is None else keeper.kept_epoch()  # rejects a damaged file before features are computed
     start = clock.now_ns()
-    phases = _phases(assignment, model, splits, recipe, prepared, begun=begun)
+    whole = Phase(model=model, splits=splits, recipe=recipe, epochs=recipe.epochs, prepared=prepared)
+    phases = _phases(assignment, whole, begun=begun)
     clock.synchronize()
     features_s = (clock.now_ns() - start) / 1e9 if recipe.cache_features else None
     fitted = fit_phases(
@@ -92,39 +92,39 @@ def measure_accuracy(
     if not leads:
         return Outcome()  # the first process tests and reports
 
-    scores = _tested(phases[-1], seed=case.seed)
+    scores = _score_test(phases[-1], seed=case.seed)
     _save(assignment, model, keeper, account.info(classes=width, top1=scores.top1))
     measured = (*_measurements(fitted, scores, account.images, features_s), *_kernels(fitted, phases[-1].model))
-    return Outcome(measurements=measured, notes=account.told())
+    return Outcome(measurements=measured, notes=account.result_notes())
 
 
 def _save(assignment: Assignment, model: nn.Module, keeper: FileKeeper | None, info: CheckpointInfo) -> None:
     """Write the trained weights if a checkpoint is requested, and delete the training in progress beside it."""
-    if assignment.checkpoint is None or keeper is None:
+    if assignment.job.checkpoint is None or keeper is None:
         return
-    checkpoints.save(Path(assignment.checkpoint), model, info)
+    checkpoints.save(Path(assignment.job.checkpoint), model, info)
     # A run that was asked to stop does not report this result; a resumed one then needs the state to test again.
     if not assignment.stop():
         keeper.forget()
 
 
-def _tested(phase: Phase, *, seed: int) -> Scores:
+def _score_test(phase: Phase, *, seed: int) -> Scores:
     augment_rng = torch.Generator().manual_seed(seed) if phase.recipe.augments_all else None
     return score(phase.model, phase.splits.test, augment_rng=augment_rng)
 
 
-def _data(assignment: Assignment, dataset: DatasetSpec, recipe: Recipe) -> tuple[Splits, tuple[str, ...]]:
+def _load_data(assignment: Assignment, dataset: DatasetSpec, recipe: Recipe) -> tuple[Splits, tuple[str, ...]]:
     """Return the dataset as the model sees it, and the notes about it."""
-    found = wanted(
+    found = load_dataset(
         assignment.spec,
         dataset,
-        data_dir=assignment.data_dir,
+        data_dir=assignment.job.data_dir,
         recipe=recipe,
         on_progress=lambda text, _: assignment.on_message(text, 0.0),
     )
     # Moves the images to the device, so that no training step copies them from the host.
     augmentation, device = augmentation_of(recipe, dataset), assignment.case.device
-    splits = adapted(found.splits, found.view, device, augmentation, augments_all=recipe.augments_all)
+    splits = adapt_splits(found.splits, found.view, device, augmentation, augments_all=recipe.augments_all)
     return splits, found.notes
 
 
@@ -132,46 +132,41 @@ def _recipe(
     assignment: Assignment, dataset: DatasetSpec, prepared: Prepared | None, team: ProcessGroup | None
 ) -> Recipe:
     own = recipe_for(assignment.spec, dataset, assignment.case.recipe)
-    recipe = changed(own, assignment.training, dataset, fast=assignment.case.recipe == "fast")
+    recipe = change_recipe(own, assignment.job.training, dataset, fast=assignment.case.recipe == "fast")
     if recipe.cache_features and (prepared is not None or team is not None):
         raise UsageError(FEATURES_ALONE)
     return recipe
 
 
-def _phases(
-    assignment: Assignment,
-    model: nn.Module,
-    splits: Splits,
-    recipe: Recipe,
-    prepared: Prepared | None,
-    *,
-    begun: int,
-) -> tuple[Phase, ...]:
+def _phases(assignment: Assignment, whole: Phase, *, begun: int) -> tuple[Phase, ...]:
     """Return the phases of the training: the model, or its head on features; then all layers, if requested.
 
-    `begun` is the epoch in which the training is. If this epoch already trains all layers, features are not computed
-    again.
+    `whole` trains the model on images. `begun` is the epoch in which the training is. If this epoch already trains all
+    layers, features are not computed again.
     """
+    model, splits, recipe, first = whole.model, whole.splits, whole.recipe, whole
     if recipe.cache_features:
-        advice = FAST_IS_FOR_HEADS if not assignment.training.cache_features else LEAVE_OUT
+        advice = FAST_IS_FOR_HEADS if not assignment.job.training.cache_features else LEAVE_OUT
         head, on = head_of(model, advice), splits
         if begun <= recipe.epochs:
             # The last phase is the one that is tested, and a phase with all layers is tested on images.
             last = not recipe.unfrozen_epochs
             on = features_of(model, splits, assignment.on_message, stop=assignment.stop, test=last)
-        first = Phase(model=head, splits=on, recipe=recipe, epochs=recipe.epochs)
-    else:
-        first = Phase(model=model, splits=splits, recipe=recipe, epochs=recipe.epochs, prepared=prepared)
+        first = replace(whole, model=head, splits=on)
 
     if not recipe.unfrozen_epochs:
         return (first,)
 
     # All layers are trained on the images again, usually at a lower rate than the head's.
     slower = replace(recipe, learning_rate=recipe.unfrozen_rate or recipe.learning_rate)
-    after = Phase(
-        model=model, splits=splits, recipe=slower, epochs=recipe.unfrozen_epochs, prepared=prepared, unfreeze=True
-    )
-    return first, after
+    return first, replace(whole, recipe=slower, epochs=recipe.unfrozen_epochs, unfreeze=True)
+
+
+def _check_not_hopeless(assignment: Assignment, dataset: DatasetSpec) -> None:
+    """Refuse a training that the model's latency rules out, as it was timed in this run."""
+    if assignment.job.limit_s is not None and assignment.job.image_s is not None and dataset.counts is not None:
+        recipe = _recipe(assignment, dataset, None, None)
+        check_not_hopeless(assignment.job.image_s, dataset.counts.train, recipe, limit_s=assignment.job.limit_s)
 
 
 def _width(model: nn.Module, split: Split) -> int:
@@ -192,7 +187,7 @@ def check_suits(spec: ModelSpec, dataset: DatasetSpec) -> None:
 def _check_outputs(outputs: int | None, dataset: DatasetSpec) -> None:
     if outputs is not None and outputs < dataset.classes:
         raise UnsupportedError(
-            f"The model's output is {outputs} wide, and {dataset.name} has {dataset.classes} classes."
+            f"The model's output is {outputs} wide, but {dataset.name} has {dataset.classes} classes."
         )
 
 
@@ -210,7 +205,7 @@ def _measurements(fitted: FitResult, scores: Scores, trained: int, features_s: f
         Measurement(quantity="correct", samples=(float(scores.correct),)),
         Measurement(quantity="tested", samples=(float(scores.tested),)),
         Measurement(quantity="top1", samples=(scores.top1,)),
-        *(Measurement(quantity=quantity, samples=fitted.by_epoch(quantity)) for quantity in BY_EPOCH),
+        *(Measurement(quantity=quantity, samples=fitted.values_by_epoch(quantity)) for quantity in BY_EPOCH),
         *once,
         *steps,
     )
@@ -231,7 +226,7 @@ def _kernels(fitted: FitResult, model: nn.Module) -> tuple[Measurement, ...]:
 
 def run(assignment: Assignment) -> Outcome:
     """Train and test the assignment's model, or only test it if the assignment names a part of the dataset."""
-    if assignment.part is not None:
+    if assignment.job.part is not None:
         return measure_scores(assignment)
     case = assignment.case
 
@@ -246,7 +241,9 @@ def run(assignment: Assignment) -> Outcome:
         assignment.on_message(text, seen.epoch / seen.epochs, True)  # noqa: FBT003 - lasting
 
     dataset = data.find(case.dataset or "")
-    check_suits(assignment.spec, dataset)  # before a large model is built for nothing
+    # Before a large model is built, and a dataset read, for nothing.
+    check_suits(assignment.spec, dataset)
+    _check_not_hopeless(assignment, dataset)
     prepared = prepare(assignment.build(), case.variant, case.device)
 
     # Under the reference variant, the model is trained as it is, without `prepared`.

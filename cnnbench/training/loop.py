@@ -7,17 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnbench.clock import Clock
-from cnnbench.data.batches import Splits, batches
+from cnnbench.data.batches import batches
 from cnnbench.models.convolutions import kept_kernels
-from cnnbench.spec import CnnbenchError, Recipe
+from cnnbench.spec import CnnbenchError
 from cnnbench.training.distributed import ProcessGroup
 from cnnbench.training.evaluate import score
 from cnnbench.training.state import EpochSeen, EpochTotals, FitResult, Phase, StepSeen, TrainingState
 from cnnbench.training.step import training_mode
-from cnnbench.variants import Prepared
 
 # Steps between two checks of the losses; each check waits for the device.
 CHECK_EVERY = 50
@@ -45,24 +44,6 @@ class Checkpointer(Protocol):
 
     def stop(self) -> bool:
         """Return whether the training shall stop."""
-
-
-def fit(  # noqa: PLR0913 - what is trained, on what, by whose clock, and who hears and keeps it
-    model: nn.Module,
-    splits: Splits,
-    recipe: Recipe,
-    *,
-    epochs: int,
-    seed: int,
-    clock: Clock,
-    on_epoch: Callable[[EpochSeen], None] | None = None,
-    keeper: Checkpointer | None = None,
-    prepared: Prepared | None = None,
-    team: ProcessGroup | None = None,
-) -> FitResult:
-    """Train `model` from its current weights, for `epochs` over `splits.train`, as a single phase of `fit_phases`."""
-    phase = Phase(model=model, splits=splits, recipe=recipe, epochs=epochs, prepared=prepared)
-    return fit_phases((phase,), seed=seed, clock=clock, on_epoch=on_epoch, keeper=keeper, team=team)
 
 
 def fit_phases(
@@ -99,20 +80,20 @@ def fit_phases(
 
     epochs = fitting.epochs
     while fitting.epoch <= epochs:
-        _to_training(fitting)
+        _enter_training_mode(fitting)
         # Timed: shuffling, making batches, steps, reading losses. Not timed: changing modes, validation, saving.
         clock.synchronize()
-        stopped = _epoch(fitting, clock, keeper, log_every)
+        stopped = _run_epoch(fitting, clock, keeper, log_every)
         if stopped and keeper is not None:
             keeper.save(fitting)
             raise StoppedError(f"Stopped in epoch {fitting.epoch} of {epochs} after step {fitting.sums.steps}.")
         if keeper is not None:
             keeper.save(fitting)  # validation may take long, and may be interrupted
 
-        validated = _validated(fitting)
+        validated = _validate(fitting)
         if log_every and fitting.sums.interval_images:
             _record_steps(fitting, validated)
-        fitting.seen.append(_seen(fitting, validated))
+        fitting.seen.append(_epoch_summary(fitting, validated))
         fitting.sums = EpochTotals()
         # A resumed epoch must shuffle its images again from this state.
         fitting.shuffle_state = None if fitting.shuffle_rng is None else fitting.shuffle_rng.get_state()
@@ -126,14 +107,14 @@ def fit_phases(
     return FitResult(epochs=tuple(fitting.seen), steps=tuple(fitting.seen_by_step))
 
 
-def _to_training(fitting: TrainingState) -> None:
+def _enter_training_mode(fitting: TrainingState) -> None:
     if fitting.phase.recipe.frozen_statistics_move:
         fitting.phase.model.train()
     else:
         training_mode(fitting.phase.model)
 
 
-def _validated(fitting: TrainingState) -> tuple[float, float]:
+def _validate(fitting: TrainingState) -> tuple[float, float]:
     """Return mean loss and share of right predictions on the validation images; zeros if another process validates."""
     if fitting.team is not None and fitting.team.rank > 0:
         return 0.0, 0.0
@@ -169,7 +150,7 @@ def _loss_scale(fitting: TrainingState) -> float:
     return 1 / recipe.batch_size if recipe.divides_losses else 1.0
 
 
-def _seen(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
+def _epoch_summary(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
     sums = fitting.sums
     loss, top1 = validated
     spent_s = max(sums.spent_s, 1e-9)  # avoids a division by zero with a clock that stands still
@@ -194,7 +175,7 @@ def _seen(fitting: TrainingState, validated: tuple[float, float]) -> EpochSeen:
 _Step = tuple[Tensor, Tensor, int]
 
 
-def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, log_every: int) -> bool:
+def _run_epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, log_every: int) -> bool:
     """Do the remaining steps of an epoch; return whether the keeper stopped it.
 
     Only the checks of the losses wait for the device. Validation within an epoch is not timed.
@@ -230,8 +211,8 @@ def _epoch(fitting: TrainingState, clock: Clock, keeper: Checkpointer | None, lo
             # Both waits keep the time of the validation apart from that of the steps.
             clock.synchronize()
             paused = clock.now_ns()
-            _record_steps(fitting, _validated(fitting))
-            _to_training(fitting)
+            _record_steps(fitting, _validate(fitting))
+            _enter_training_mode(fitting)
             clock.synchronize()
             before = clock.now_ns()
             paused_ns += before - paused

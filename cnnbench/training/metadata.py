@@ -13,7 +13,7 @@ from cnnbench import checkpoint as checkpoints
 from cnnbench._version import __version__
 from cnnbench.data.batches import Augmentation
 from cnnbench.data.dataset import DatasetSpec
-from cnnbench.runners import Assignment
+from cnnbench.jobs import Assignment
 from cnnbench.spec import Case, ModelSpec, Recipe
 from cnnbench.training.dataset_view import augmentation_of
 from cnnbench.training.resume import FileKeeper, Identity, state_path
@@ -41,12 +41,12 @@ class TrainingMetadata:
         return self.recipe.epochs + self.recipe.unfrozen_epochs
 
     @property
-    def _fixed(self) -> bool:
+    def _has_fixed_epochs(self) -> bool:
         return self.recipe.one_cycle or bool(self.recipe.unfrozen_epochs)
 
     def keeper(self, assignment: Assignment, model: nn.Module, *, writes: bool) -> FileKeeper | None:
         """Return the keeper of the training of `model` beside its checkpoint, None without a checkpoint."""
-        if assignment.checkpoint is None:
+        if assignment.job.checkpoint is None:
             return None
 
         identity = Identity(
@@ -54,9 +54,9 @@ class TrainingMetadata:
             dataset=self.dataset.name,
             data=(f"{self.images} images", *self.notes),
             # With a constant rate, more epochs only continue the training, so their number may differ.
-            recipe=self.recipe if self._fixed else replace(self.recipe, epochs=0),
+            recipe=self.recipe if self._has_fixed_epochs else replace(self.recipe, epochs=0),
             variant=self.variant,
-            log_every=assignment.training.log_every,
+            log_every=assignment.job.training.log_every,
             device=self.case.device,
             processes=self.processes,
             deterministic=torch.are_deterministic_algorithms_enabled(),
@@ -67,10 +67,10 @@ class TrainingMetadata:
             frozen_weights=_checksum(model) if self.recipe.cache_features else "",
         )
         return FileKeeper(
-            state_path(Path(assignment.checkpoint)),
+            state_path(Path(assignment.job.checkpoint)),
             identity,
             epochs=self.epochs,
-            resume=assignment.resume,
+            resume=assignment.job.resume,
             stop=assignment.stop,
             writes=writes,
         )
@@ -92,7 +92,7 @@ class TrainingMetadata:
             torch=str(torch.__version__),
         )
 
-    def told(self) -> tuple[str, ...]:
+    def result_notes(self) -> tuple[str, ...]:
         """Return the notes beside the result: how the model was trained, and those of the dataset."""
         return self.sentence(), *self.notes
 
@@ -108,7 +108,7 @@ class TrainingMetadata:
             rounds_text(recipe.epochs),
             "shuffled" if recipe.shuffled else "in stored order",
             "normalised" if recipe.mean else "not normalised",
-            self._augmented(),
+            self._augmentation_text(),
             "on features computed once" if recipe.cache_features else "",
             "pooling before ReLU, which is the same function" if self.pooled else "",
             "batch statistics of frozen layers moving"
@@ -123,14 +123,14 @@ class TrainingMetadata:
         under = "" if self.variant == REFERENCE else f", under {self.variant}"
         under += f", by {self.processes} processes" if self.processes > 1 else ""
         under += ", by deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""
-        on = f"Trained on {self.images} images of {self.dataset.name} by {self._whose()}"
+        on = f"Trained on {self.images} images of {self.dataset.name} by {self._recipe_text()}"
         return f"{on}: {', '.join(filter(None, parts))}{under}."
 
-    def _augmented(self) -> str:
+    def _augmentation_text(self) -> str:
         augmentation = augmentation_of(self.recipe, self.dataset)
         return _words(augmentation) + (", validation and test too" * bool(augmentation and self.recipe.augments_all))
 
-    def _whose(self) -> str:
+    def _recipe_text(self) -> str:
         if self.case.recipe == "fast":
             return "the dataset's fast recipe"
         if self.spec.recipe is None:

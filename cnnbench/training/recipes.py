@@ -33,10 +33,10 @@ def recipe_for(spec: ModelSpec, dataset: DatasetSpec, name: RecipeName) -> Recip
         return spec.printed_recipe or own
     if name == "tutorial":
         return own
-    return replace(own, **asdict(data.fast_of(dataset)))
+    return replace(own, **asdict(data.fast_recipe_of(dataset)))
 
 
-def changed(recipe: Recipe, training: Training, dataset: DatasetSpec, *, fast: bool) -> Recipe:
+def change_recipe(recipe: Recipe, training: Training, dataset: DatasetSpec, *, fast: bool) -> Recipe:
     """Return `recipe` with the user's changes, and with the dataset's number of epochs if the user gives none.
 
     Raises:
@@ -46,7 +46,7 @@ def changed(recipe: Recipe, training: Training, dataset: DatasetSpec, *, fast: b
     own = recipe.epochs if fast else epochs_for(recipe, dataset)
     unfrozen = recipe.unfrozen_epochs if training.unfrozen_epochs is None else training.unfrozen_epochs
     if training.unfrozen_rate is not None and not unfrozen:
-        raise UsageError("--unfrozen-lr is the rate of epochs with all layers. Say how many with --unfreeze.")
+        raise UsageError("--unfrozen-lr is the learning rate of later epochs. Set their number with --unfreeze.")
 
     # The user's rate comes before the recipe's, and that before a share of the head's rate.
     rate = training.unfrozen_rate or recipe.unfrozen_rate or recipe.learning_rate * UNFROZEN_SHARE

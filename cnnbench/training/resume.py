@@ -81,13 +81,13 @@ class FileKeeper:
         self._resume = resume
         self.stop = stop
 
-    def epoch_kept(self) -> int:
+    def kept_epoch(self) -> int:
         """Return the epoch in which the training would resume, 1 if it begins anew.
 
         Raises:
             UsageError: the file is damaged, of another training, or beyond the requested epochs.
         """
-        kept = self._kept()
+        kept = self._load_kept()
         return 1 if kept is None else kept.epoch
 
     def restore(self, fitting: TrainingState) -> None:
@@ -96,20 +96,20 @@ class FileKeeper:
         Raises:
             UsageError: the file is damaged, of another training, or beyond the requested epochs.
         """
-        kept = self._kept()
+        kept = self._load_kept()
         if kept is None:
             return
         try:
             tensors = load_file(self._path)
         except (OSError, SafetensorError) as error:
-            raise self._damaged(error) from error
+            raise self._damage_error(error) from error
 
         # The phase of the epoch comes first, because it creates the model's optimiser that the tensors go into.
         fitting.go_to(kept.epoch)
         _put_back(fitting, tensors)
         fitting.sums, fitting.seen, fitting.seen_by_step = kept.sums, list(kept.seen), list(kept.by_step)
 
-    def _kept(self) -> _Kept | None:
+    def _load_kept(self) -> _Kept | None:
         """Return the metadata of the file after a check, None if there is nothing to resume."""
         if not self._resume or not self._path.is_file():
             return None
@@ -119,20 +119,20 @@ class FileKeeper:
                 held = (opened.metadata() or {}).get(_KEY, "")
             kept = msgspec.json.decode(held, type=_Kept)
         except (OSError, SafetensorError, msgspec.MsgspecError) as error:
-            raise self._damaged(error) from error
+            raise self._damage_error(error) from error
 
         self._check(kept.identity)
         # Before its first step, an epoch has only been prepared, so the one before it is the last that was run.
         if kept.epoch - (0 if kept.sums.steps else 1) > self._epochs:
             raise UsageError(
-                f"The training in {self._path} is in epoch {kept.epoch} already, and {self._epochs} are asked for. "
-                "Give at least as many epochs as it was begun with, or start without --resume."
+                f"The training in {self._path} is already in epoch {kept.epoch}, but --epochs is {self._epochs}. "
+                "Use at least the original number of epochs, or start without --resume."
             )
 
         return kept
 
-    def _damaged(self, error: Exception) -> UsageError:
-        return UsageError(f"{self._path} is no training to go on with: {error}. Start without --resume.")
+    def _damage_error(self, error: Exception) -> UsageError:
+        return UsageError(f"{self._path} is not a training that can be resumed: {error}. Start without --resume.")
 
     def _check(self, then: Identity) -> None:
         for field in fields(then):
@@ -140,8 +140,8 @@ class FileKeeper:
             if was != now:
                 name, was, now = _difference(field.name, was, now)
                 raise UsageError(
-                    f"The training in {self._path} was begun with another {name}: {was} and not {now}. "
-                    "Give what it was begun with, or start without --resume."
+                    f"The training in {self._path} was started with another {name}: {was}, not {now}. "
+                    "Use the original value, or start without --resume."
                 )
 
     def save(self, fitting: TrainingState) -> None:
@@ -162,9 +162,9 @@ class FileKeeper:
         )
         # Both parts go into one file, so that they always belong to the same step.
         try:
-            write_tensors(self._path, _taken(fitting), {_KEY: msgspec.json.encode(kept).decode()})
+            write_tensors(self._path, _state_tensors(fitting), {_KEY: msgspec.json.encode(kept).decode()})
         except (OSError, SafetensorError) as error:
-            raise CnnbenchError(f"Training in progress cannot be kept in {self._path}: {error}.") from error
+            raise CnnbenchError(f"Training in progress cannot be saved in {self._path}: {error}.") from error
 
     def forget(self) -> None:
         """Delete the file because the training has ended."""
@@ -180,7 +180,7 @@ def _difference(name: str, was: object, now: object) -> tuple[str, object, objec
     return name, was, now
 
 
-def _taken(fitting: TrainingState) -> dict[str, Tensor]:
+def _state_tensors(fitting: TrainingState) -> dict[str, Tensor]:
     """Return all tensors that the rest of the training depends on, by name."""
     trainer = fitting.trainer
     found = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}

@@ -61,7 +61,7 @@ class FitResult:
     epochs: tuple[EpochSeen, ...]
     steps: tuple[StepSeen, ...] = ()
 
-    def by_epoch(self, quantity: str) -> tuple[float, ...]:
+    def values_by_epoch(self, quantity: str) -> tuple[float, ...]:
         """Return the values of one field of `EpochSeen`, one per epoch."""
         return tuple(float(getattr(seen, quantity)) for seen in self.epochs)
 
@@ -137,7 +137,7 @@ class TrainingState:
     def go_to(self, epoch: int) -> None:
         """Enter `epoch`, in the phase that it belongs to."""
         self.epoch = epoch
-        phase = next((p for p, first in self._starts() if epoch < first + p.epochs), self._phases[-1])
+        phase = next((p for p, first in self._phase_starts() if epoch < first + p.epochs), self._phases[-1])
         if phase is not self.phase:
             # Unfreezing comes before the new optimiser, which gets only parameters that require a gradient.
             self.phase = phase
@@ -151,7 +151,7 @@ class TrainingState:
         if recipe.one_cycle:
             # Each phase has a cycle of its own, so steps count from its first epoch.
             steps = batch_count(len(self.phase.splits.train), recipe.batch_size, keep_single=False)
-            first = next(first for phase, first in self._starts() if phase is self.phase)
+            first = next(first for phase, first in self._phase_starts() if phase is self.phase)
             done = (self.epoch - first) * steps + step
             self.trainer.set_rate(recipe.learning_rate * one_cycle(done, self.phase.epochs * steps))
 
@@ -159,7 +159,7 @@ class TrainingState:
         phase = self.phase
         return Trainer(phase.model, phase.recipe, phase.prepared, self.team)
 
-    def _starts(self) -> list[tuple[Phase, int]]:
+    def _phase_starts(self) -> list[tuple[Phase, int]]:
         """Return every phase with its first epoch."""
         before = accumulate((phase.epochs for phase in self._phases), initial=1)
         return list(zip(self._phases, before, strict=False))

@@ -48,11 +48,8 @@ def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: flo
     image, _ = first_batch(splits.train, 1)
     forward(model, image)  # the first calls are slow: code is read from the disk, kernels are chosen
 
-    # How often all training images pass the whole model.
-    passes = recipe.unfrozen_epochs + (1 if recipe.cache_features else recipe.epochs)
-    rough_s = _seconds(clock, lambda: forward(model, image)) * len(splits.train) * passes
-    if rough_s > HOPELESS * limit_s:
-        raise _too_long(rough_s * (1.0 if recipe.cache_features else _STEP_PER_FORWARD), epochs, limit_s)
+    image_s = _seconds(clock, lambda: forward(model, image))
+    check_not_hopeless(image_s, len(splits.train), recipe, limit_s=limit_s)
 
     # The steps below change weights, statistics and gradients, and unfreezing changes flags. All are put back.
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
@@ -74,7 +71,21 @@ def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: flo
         model.zero_grad()
 
     if predicted_s > limit_s:
-        raise _too_long(predicted_s, epochs, limit_s)
+        raise _too_long_error(predicted_s, epochs, limit_s)
+
+
+def check_not_hopeless(image_s: float, images: int, recipe: Recipe, *, limit_s: float) -> None:
+    """Refuse the recipe's training on `images` images if a forward pass of one, which takes `image_s`, rules it out.
+
+    Raises:
+        UnsupportedError: it would take far longer than `limit_s`; the message says about how long.
+    """
+    # How often all training images pass the whole model.
+    passes = recipe.unfrozen_epochs + (1 if recipe.cache_features else recipe.epochs)
+    rough_s = image_s * images * passes
+    if rough_s > HOPELESS * limit_s:
+        predicted_s = rough_s * (1.0 if recipe.cache_features else _STEP_PER_FORWARD)
+        raise _too_long_error(predicted_s, recipe.epochs + recipe.unfrozen_epochs, limit_s)
 
 
 def _epoch_s(model: nn.Module, splits: Splits, recipe: Recipe, hopeless_s: float, clock: Clock) -> float:
@@ -131,10 +142,10 @@ def forward(model: nn.Module, images: Tensor) -> Tensor:
         return main_logits(model(images))
 
 
-def _too_long(predicted_s: float, epochs: int, limit_s: float) -> UnsupportedError:
+def _too_long_error(predicted_s: float, epochs: int, limit_s: float) -> UnsupportedError:
     return UnsupportedError(
         f"Training {rounds_text(epochs)} would take about {_duration(predicted_s)}, "
-        f"its share of the budget is {_duration(limit_s)}."
+        f"but its share of the budget is {_duration(limit_s)}."
     )
 
 

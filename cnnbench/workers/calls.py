@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from cnnbench import machine
+from cnnbench.jobs import Job
 from cnnbench.machine import threads_of
 from cnnbench.models import MODELS
 from cnnbench.models.outside import FILE_INPUT_SHAPE
 from cnnbench.record import Environment, Outcome, Record
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, UsageError
 from cnnbench.workers.client import Host, Worker, start_host
-from cnnbench.workers.failures import with_option
-from cnnbench.workers.messages import STOPPED, Answer, Done, Failure, Job, Known, News, Question, Stop
+from cnnbench.workers.failures import mention_option
+from cnnbench.workers.messages import STOPPED, Answer, Done, Failure, Known, News, Question, Stop
 
 # Share of the free memory that one worker may take. A single hungry worker then fails before the kernel must choose a
 # victim. If several are hungry at once, the kernel chooses, and takes a worker first.
@@ -45,7 +46,7 @@ class HasOutcome(Protocol):
 
 
 @contextmanager
-def hosting(request: Request, python: str | None = None) -> Iterator[Host]:
+def open_host(request: Request, python: str | None = None) -> Iterator[Host]:
     """Yield a host for workers of the interpreter `python` (None: this one), and end it with all its workers."""
     # "all" stands for every variant, so compiled ones are among them.
     variants = (request.reference or "", *(v for section in request.sections for v in section.variants))
@@ -82,7 +83,7 @@ def environment_of(host: Host) -> Environment:
     """
     reply = _answer(host, ())
     if isinstance(reply, Failure):
-        raise CnnbenchError(f"A worker cannot tell what this machine is: {reply.error}")
+        raise CnnbenchError(f"A worker cannot describe this machine: {reply.error}")
     return reply.environment
 
 
@@ -93,7 +94,7 @@ def find(host: Host, name: str, timeout_s: float = _ASK_S) -> Known:
     """
     reply = _answer(host, (name,), timeout_s)
     if isinstance(reply, Failure):
-        return Known(model=name, input_shape=FILE_INPUT_SHAPE, failure=with_option(reply, timeout_s))
+        return Known(model=name, input_shape=FILE_INPUT_SHAPE, failure=mention_option(reply, timeout_s))
     return next(known for known in reply.models if known.model == name)
 
 
@@ -161,7 +162,7 @@ def train_case(host: Host, job: Job, on_message: Callable[[News], None]) -> Done
             last = reply_of(worker, STOP_S)
             # A worker that does not answer in time is validating. It saved its last epoch before that.
             if isinstance(last, Failure) and last.status != "timeout" and not last.error.startswith(STOPPED):
-                said = f"Interrupted, and how far the training was could not be kept: {last.error}"
+                said = f"Interrupted, and the training in progress could not be saved: {last.error}"
                 raise CnnbenchError(said) from None
         raise
 
@@ -182,12 +183,12 @@ def limit_of(case: Case) -> int | None:
     return memory_limit() if case.device == "cpu" else None
 
 
-def as_record(
+def make_record(
     case: Case, environment: Environment, got: HasOutcome | Failure, *, started: float, number: int = 0
 ) -> Record:
     """Return the record of what `case` gave in round `number`, from `started` (seconds since 1970) to now."""
     # An outcome with NaN or infinity is dropped; one that comes with a failure is what was seen until then.
-    wrong = None if isinstance(got, Failure) else _no_number(got.outcome)
+    wrong = None if isinstance(got, Failure) else _nan_failure(got.outcome)
     outcome = Outcome() if isinstance(got, Failure) or wrong else got.outcome
     failure = got if isinstance(got, Failure) else wrong or got.failure
 
@@ -206,7 +207,7 @@ def as_record(
     )
 
 
-def _no_number(outcome: Outcome) -> Failure | None:
+def _nan_failure(outcome: Outcome) -> Failure | None:
     """Return a failure if the outcome holds NaN or infinity, which no record can hold, otherwise None."""
     wrong = [m.quantity for m in outcome.measurements if not all(map(math.isfinite, m.samples))]
     return Failure(status="invalid", error=f"{wrong[0]} is not a number") if wrong else None
@@ -222,8 +223,8 @@ def check_environment(records: Iterable[Record], environment: Environment, threa
         # Threads belong to the variant of a case, so the environment does not hold them.
         if record.case.variant.threads != threads:
             raise UsageError(
-                f"This run began with {record.case.variant.threads} threads a cell, now it is {threads}. "
-                "Give the same --threads, or a new folder with --output."
+                f"This run began with {record.case.variant.threads} threads per cell, but now it has {threads}. "
+                "Use the same --threads, or a new folder with --output."
             )
 
         for field in dataclasses.fields(environment):

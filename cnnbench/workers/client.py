@@ -77,7 +77,7 @@ class Worker:
                 return Failure(status="timeout", error=f"no answer within {timeout_s:g} s")
             reply: Reply = self._connection.recv()
         except (EOFError, OSError):
-            return self._died()
+            return self._describe_death()
         if isinstance(reply, Failure):
             self.close()
         return reply
@@ -98,7 +98,7 @@ class Worker:
         said = [line.strip() for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
         return f": {said[-1]}" if said else ""
 
-    def _died(self) -> Failure:
+    def _describe_death(self) -> Failure:
         last = self._last_words()
         status = self.close()
         if status is None:
@@ -129,7 +129,7 @@ class ForkHost:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
         self._python = python
         # Another interpreter finds this package, and nothing else of this environment, through PYTHONPATH.
-        self._code = None if python is None else _this_code()
+        self._code = None if python is None else _code_folder()
         apart = {} if self._code is None else {"PYTHONPATH": self._code.name}
         interpreter = [sys.executable] if python is None else [python, "-P"]  # -P: not from the current folder
         command = [*interpreter, "-m", "cnnbench.workers.forkserver", str(theirs.fileno()), *modules]
@@ -233,7 +233,7 @@ class SpawnHost:
     def __init__(self, *, threads: int, modules: Sequence[str] = PRELOADED, python: str | None = None) -> None:
         del modules  # a fresh interpreter imports what it needs
         if python is not None:
-            raise UsageError("Workers of another interpreter can be had on Linux only.")
+            raise UsageError("Workers with another interpreter are available only on Linux.")
         os.environ.update(worker_environment(threads))
         self._context = multiprocessing.get_context("spawn")
 
@@ -278,7 +278,7 @@ def start_host(*, threads: int, compiles: bool, python: str | None = None) -> Ho
     return kind(threads=threads, modules=modules, python=python)
 
 
-def _this_code() -> tempfile.TemporaryDirectory[str]:
+def _code_folder() -> tempfile.TemporaryDirectory[str]:
     """Return a folder that holds this package alone, so that another environment keeps its own packages."""
     folder = tempfile.TemporaryDirectory(prefix="cnnbench-code-")  # lives as long as the server
     (Path(folder.name) / "cnnbench").symlink_to(Path(__file__).resolve().parent.parent)

@@ -43,7 +43,7 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}{where}"
 
 
-def with_option(failure: Failure, waited_s: float) -> Failure:
+def mention_option(failure: Failure, waited_s: float) -> Failure:
     """Return `failure`; the text of a timeout names the seconds that the worker had, and the option for more."""
     if failure.status != "timeout":
         return failure

@@ -3,45 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from cnnbench.jobs import Job
 from cnnbench.record import Environment, Outcome, RecordedWarning, Status
-from cnnbench.spec import AS_THE_RECIPE, Case, Shape, Training
+from cnnbench.spec import Shape
 from cnnbench.timing.loop import Sample, SampleShape
-from cnnbench.visuals import VisualRequest
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """To a worker, first: what to do in this process, and under which limits.
-
-    `scratch`: a folder for compile caches. `memory_limit_bytes`: the most private memory (None: no limit).
-    `warm_cap_s` ends a warm-up that does not settle. `data_dir`: a folder to search for datasets.
-
-    For training: `training` is what it changes in the recipe, `limit_s` its time limit (None: no limit), and
-    `checkpoint` its file (None: no file). `resume`: continue the training in progress that lies beside the checkpoint.
-    `deterministic`: use algorithms that give the same bits again. With `part` the weights are tested on that part of
-    the dataset and not trained. With `shift` they are tested on images moved by up to that many pixels, too.
-
-    `images`: files to predict the `top` classes of. `look`: what to show of the model.
-    """
-
-    case: Case
-    scratch: str
-    memory_limit_bytes: int | None = None
-    training: Training = AS_THE_RECIPE
-    limit_s: float | None = None
-    checkpoint: str | None = None
-    part: Literal["train", "val", "test"] | None = None
-    data_dir: str | None = None
-    resume: bool = False
-    deterministic: bool = False
-    shift: int = 0
-    images: tuple[str, ...] = ()
-    top: int = 1
-    look: VisualRequest | None = None
-    warm_cap_s: float = 30.0
-
 
 # Start of the error text of a training that was told to stop and has saved its progress.
 STOPPED = "Stopped "

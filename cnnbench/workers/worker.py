@@ -13,36 +13,23 @@ from typing import TYPE_CHECKING
 
 from cnnbench import models
 from cnnbench.clock import Clock, clock_for
+from cnnbench.jobs import Assignment, Job
 from cnnbench.models.other_tree import AbsentError
-from cnnbench.models.stack import under
+from cnnbench.models.stack import replace_head
 from cnnbench.models.weights import load_weights
 from cnnbench.record import Outcome
-from cnnbench.runners import Assignment, runner_for
+from cnnbench.runners import runner_for
 from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec
-from cnnbench.timing.affinity import keep_to_cores, one_thread, pin, start_threads
+from cnnbench.timing.affinity import keep_to_cores, pin, start_threads, use_one_thread
 from cnnbench.timing.disturbance import watch_for
 from cnnbench.timing.heap import keep_freed_memory, limit_memory, randomise_heap, release_memory_limit
 from cnnbench.timing.idle import wait_until_idle
-from cnnbench.timing.loop import reading_cost_s, shape_sample, take_sample, unsynchronised
-from cnnbench.timing.random_weights import quick_weights
+from cnnbench.timing.loop import is_unsynchronised, reading_cost_s, shape_sample, take_sample
+from cnnbench.timing.random_weights import use_quick_weights
 from cnnbench.timing.warmup import warm_up
 from cnnbench.variants import Prepared, prepare
 from cnnbench.workers.failures import describe
-from cnnbench.workers.messages import (
-    Answer,
-    Built,
-    Done,
-    Job,
-    Known,
-    News,
-    Question,
-    Ready,
-    Take,
-    Taken,
-    Tried,
-    Try,
-    Warm,
-)
+from cnnbench.workers.messages import Answer, Built, Done, Known, News, Question, Ready, Take, Taken, Tried, Try, Warm
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,12 +66,12 @@ def _serve(connection: Connection) -> None:
             del held  # only now: the blocks must stay where they are while the model is there
         case "fixed":
             keep_to_cores(asked.variant.threads)
-            with one_thread():
+            with use_one_thread():
                 timed_work = runner.load()(asked)
             connection.send(Built())
             _sample(connection, request, timed_work)
         case "whole":
-            connection.send(Done(outcome=_whole(connection, request)))
+            connection.send(Done(outcome=_run_whole(connection, request)))
         case "machine":
             connection.send(Done(outcome=runner.load()(asked, clock_for(asked.device))))
 
@@ -99,7 +86,7 @@ def _fix(job: Job) -> None:
     threads = job.case.variant.threads
     torch.set_num_threads(threads)
     if torch.get_num_threads() != threads:
-        raise CnnbenchError(f"Asked for {threads} threads, torch runs {torch.get_num_threads()}.")
+        raise CnnbenchError(f"torch was asked for {threads} threads, but runs {torch.get_num_threads()}.")
     # Where memory is measured, freed memory must go back to the system.
     if job.case.role != "memory" and not job.case.variant.default_malloc:
         keep_freed_memory()
@@ -122,10 +109,10 @@ def _cache_name(case: Case) -> str:
 def _answer(question: Question) -> Answer:
     from cnnbench.inspection.environment import probe
 
-    return Answer(environment=probe(), models=tuple(_known(name) for name in question.models))
+    return Answer(environment=probe(), models=tuple(_look_up_model(name) for name in question.models))
 
 
-def _known(name: str) -> Known:
+def _look_up_model(name: str) -> Known:
     try:
         return Known(model=name, input_shape=models.find_model(name).input_shape)
     except CnnbenchError as error:
@@ -133,28 +120,18 @@ def _known(name: str) -> Known:
         return Known(model=name, error=str(error), exit_code=error.exit_code, absent=absent)
 
 
-def _whole(connection: Connection, job: Job) -> Outcome:
+def _run_whole(connection: Connection, job: Job) -> Outcome:
     """Return the outcome of a job that is one piece of work."""
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
 
     outcome: Outcome = runner_for(case).load()(
         Assignment(
+            job=job,
             spec=spec,
-            case=case,
-            build=lambda: (_built_quickly if _only_cost(case) else build)(spec, case),
+            build=lambda: (_build_quickly if _needs_only_cost(case) else build)(spec, case),
             clock=clock_for(case.device),
             on_message=lambda text, done, lasting=False: connection.send(News(text=text, done=done, lasting=lasting)),
-            training=job.training,
-            limit_s=job.limit_s,
-            checkpoint=job.checkpoint,
-            part=job.part,
-            data_dir=job.data_dir,
-            resume=job.resume,
-            shift=job.shift,
-            images=job.images,
-            top=job.top,
-            look=job.look,
             stop=connection.poll,  # the coordinator sends nothing but Stop to a worker that trains
         )
     )
@@ -166,26 +143,26 @@ def build(spec: ModelSpec, case: Case) -> nn.Module:
     made = spec.printed_build if case.recipe == "as-published" and spec.printed_build is not None else spec.build
     model = made()
     if case.task == "accuracy" and spec.features_of is not None:
-        model = under(models.find_model(spec.features_of).build(), model)
+        model = replace_head(models.find_model(spec.features_of).build(), model)
     load_weights(model, spec, case.weights)
     return model
 
 
-def _built_quickly(spec: ModelSpec, case: Case) -> nn.Module:
+def _build_quickly(spec: ModelSpec, case: Case) -> nn.Module:
     """Return the model for a job that needs no particular weights, because it learns and recognises nothing."""
-    with quick_weights() if case.weights == "none" else nullcontext():
+    with use_quick_weights() if case.weights == "none" else nullcontext():
         return build(spec, case)
 
 
-def _only_cost(case: Case) -> bool:
+def _needs_only_cost(case: Case) -> bool:
     return case.task == "complexity" or case.role in ("memory", "layers", "numerics")
 
 
 def _serve_samples(connection: Connection, job: Job) -> None:
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
-    with one_thread():
-        prepared = prepare(_built_quickly(spec, case), case.variant, case.device)
+    with use_one_thread():
+        prepared = prepare(_build_quickly(spec, case), case.variant, case.device)
         timed_work = runner_for(case).load()(spec, case, prepared)  # and its inputs: nothing is built beside samples
     connection.send(Built(notes=_notes(case, prepared)))
     with _mode(case, prepared):
@@ -215,24 +192,23 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
     # Each answer waits until this process is idle, because the next worker's sample then begins.
     while True:
         assert isinstance(connection.recv(), Take)
-        with _as_compiled(case):
+        with _compile_guard(case):
             sample = take_sample(timed_work, ready.shape, clock, watch)
-        if clock.asynchronous and unsynchronised(sample):
+        if clock.asynchronous and is_unsynchronised(sample):
             raise InvalidError(
-                f"the device was still busy {sample.tail_s * 1e3:.1f} ms after the last reading: "
-                "the passes were not waited for"
+                f"the clock did not wait for the device, still busy {sample.tail_s * 1e3:.1f} ms after the last reading"
             )
         wait_until_idle()
         connection.send(Taken(sample=sample))
 
 
-def _as_compiled(case: Case) -> AbstractContextManager[object]:
+def _compile_guard(case: Case) -> AbstractContextManager[object]:
     """Return the context to take a sample in; it refuses one that holds compile time or other code than the rest."""
     if not case.variant.compile_mode or case.role == "control_workload":
         return nullcontext()
-    from cnnbench.inspection.compile_stats import no_recompiles
+    from cnnbench.inspection.compile_stats import forbid_recompiles
 
-    return no_recompiles()
+    return forbid_recompiles()
 
 
 @contextmanager

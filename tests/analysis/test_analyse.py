@@ -12,7 +12,7 @@ from cnnbench.record import Measurement, Record, Run
 from cnnbench.report import WRITERS
 from cnnbench.report.text.table import html_table
 from cnnbench.spec import UsageError, Variant
-from cnnbench.stats import wilson
+from cnnbench.stats import wilson_interval
 from tests.factories import (
     AMP,
     COMPILE,
@@ -59,7 +59,7 @@ def test_a_row_holds_all_that_is_known() -> None:
             once("compile_s", 9.0),
         ),
     )
-    share = wilson(3, 4)
+    share = wilson_interval(3, 4)
     assert rows["a channels_last cpu infer batch 2"] == Row(
         model="a",
         variant="channels_last",
@@ -106,7 +106,7 @@ def test_percentiles_need_enough_passes() -> None:
         row.model: (row.latency_p95_s is None, row.latency_p99_s is None) for row in analyse([few, some, many]).rows
     }
     assert found == {"a": (True, True), "b": (False, True), "c": (False, False)}
-    note = "A p95 needs 130 timed passes and a p99 662; with fewer none is shown."
+    note = "A p95 is shown from 130 timed passes on, and a p99 from 662 on."
     assert analyse([few]).notes == (note,)
     assert analyse([many]).notes == ()
 
@@ -197,7 +197,7 @@ def test_rows_that_are_not_ok_are_counted(broken: int, fine: int, sentence: str)
     assert analyse(items).summary[-1] == sentence
 
 
-def test_a_note_that_holds_for_several_is_said_once_with_their_names() -> None:
+def test_shared_note_appears_once_naming_all_models() -> None:
     def cannot(model: str, error: str) -> Record:
         return record(case(model, task="accuracy", dataset="d"), status="unsupported", error=error)
 
@@ -213,7 +213,7 @@ def test_a_note_that_holds_for_several_is_said_once_with_their_names() -> None:
         ]
     )
     assert report.notes == (
-        "A p95 needs 130 timed passes and a p99 662; with fewer none is shown.",
+        "A p95 is shown from 130 timed passes on, and a p99 from 662 on.",
         "a, c and d have no accuracy on d (unsupported): 2 wide",
         "b has no accuracy on d (unsupported): too slow",
         "a eager cpu infer batch 1 and b eager cpu infer batch 1: It spun.",
@@ -245,7 +245,7 @@ def test_limits_hide_rows_and_name_the_best_that_fits() -> None:
         "c eager cpu infer batch 1",
     ]
     limits = "latency at most 10.0 ms and at most 5,000,000 parameters"
-    assert report.notes[0] == f"2 of 5 rows are hidden: asked was {limits}."
+    assert report.notes[0] == f"2 of 5 rows are hidden by the limits: {limits}."
     assert report.summary[0] == (
         f"Best that fits {limits}: c eager cpu infer batch 1, top-1 90.0 % (82.6-94.5), 9.04 ms."
     )
@@ -337,7 +337,8 @@ def test_unlike_threads_are_refused() -> None:
         analyse([record(case("a"), *timed(SIX)), record(case("b", Variant(name="eager", threads=2)), *timed(SIX))])
     assert str(caught.value) == (
         "Cells with different threads cannot be compared: threads is 1 in a eager cpu infer batch 1 and 2 in "
-        "b eager cpu infer batch 1. Report each run on its own, or measure both again with one `--threads`."
+        "b eager cpu infer batch 1. Report each run on its own, or measure both again with the same "
+        "`--threads`."
     )
 
 

@@ -26,7 +26,7 @@ from tests.factories import (
 )
 
 
-def test_a_variant_whose_scores_are_wrong_has_no_speed_up_and_is_never_the_best() -> None:
+def test_variant_with_wrong_scores_gets_no_speedup_or_best() -> None:
     wrong = case("a", BF16)
     report = analyse(
         [
@@ -43,14 +43,14 @@ def test_a_variant_whose_scores_are_wrong_has_no_speed_up_and_is_never_the_best(
     warning = RecordedWarning(
         code="numerics_failed",
         fact="its largest relative error against fp64 is 0.25, and 0.024 is allowed",
-        advice="Its speed-up is not shown: a model that computes something else is not a faster one.",
+        advice="Its speed-up is not shown, because its outputs failed the numerical check.",
     )
     assert report.warnings == (RowWarning(row="a bf16 cpu infer batch 1", warning=warning),)
     (best,) = report.summary
     assert best.startswith("Best that fits latency at most 10.0 s: a eager cpu infer batch 1, 1.0")
 
 
-def test_a_variant_in_the_wrong_layout_has_no_speed_up_even_for_training() -> None:
+def test_training_variant_in_wrong_layout_gets_no_speedup() -> None:
     what = case("a", LAST, task="train")
     checked = record(beside(what, "numerics"), status="invalid", error="the input has the strides (1, 2)")
     report = analyse([*in_rounds(case("a", task="train"), 1.0), *in_rounds(what, 0.5), checked])
@@ -61,7 +61,7 @@ def test_a_variant_in_the_wrong_layout_has_no_speed_up_even_for_training() -> No
     assert not any("numerical check" in note for note in report.notes)
 
 
-def test_nothing_is_compared_with_a_reference_whose_scores_are_wrong() -> None:
+def test_reference_with_wrong_scores_gives_no_speedups() -> None:
     items = [*in_rounds(case("a"), 1.0), *in_rounds(case("a", LAST), 0.5)]
     report = analyse([*items, record(beside(case("a"), "numerics"), *numerics(1.0, 0.5))])
     assert [row.speedup for row in report.rows] == [None, None]
@@ -82,8 +82,8 @@ def test_more_speed_than_the_machine_has_is_invalid() -> None:
     assert (eager.status, eager.bound_by) == ("ok", "compute")
     assert (last.status, last.latency_s, last.speedup, last.peak_flops_utilisation) == ("invalid", None, None, None)
     assert last.error == (
-        "It would be 1.11 times the machine's peak: 111 G/s floating-point operations where at most 100 G/s were "
-        "measured. Either it does not compute what was counted, or the device was not waited for."
+        "It would be 1.11 times the machine's peak: 111 G/s floating-point operations, but at most 100 G/s were "
+        "measured. Either it does not compute what was counted, or the clock did not wait for the device."
     )
     found = cell_status(items)
     assert (found[case("a", LAST).key()], found[case("a").key()]) == ("invalid", "ok")
@@ -116,7 +116,7 @@ def test_the_status_of_a_cell_is_that_of_its_row() -> None:
     ]
 
 
-def test_what_was_measured_beside_the_cells_makes_no_row_and_is_no_cell() -> None:
+def test_side_measurements_make_no_row_and_no_cell() -> None:
     one = case("a")
     items = [
         *in_rounds(one, 0.01),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from cnnbench.analysis.curves import Curve, by_epoch, by_step, moved, trained
+from cnnbench.analysis.curves import Curve, epoch_curves, moved, step_curves, trainings_by_name
 from cnnbench.record import Measurement, Record
 from tests.factories import LAST, case, once, record
 
@@ -24,9 +24,9 @@ def training(losses: tuple[float, ...], *, model: str = "lenet", seed: int = 0, 
 
 
 def test_seeds_are_a_mean_with_their_range_as_far_as_all_go() -> None:
-    groups = trained([training((0.5, 0.25)), training((0.25, 0.125, 0.0), seed=1)])
+    groups = trainings_by_name([training((0.5, 0.25)), training((0.25, 0.125, 0.0), seed=1)])
     assert list(groups) == ["lenet"]
-    train, val = by_epoch(groups, "loss")
+    train, val = epoch_curves(groups, "loss")
     assert train == Curve(
         name="lenet",
         part="training",
@@ -42,24 +42,24 @@ def test_seeds_are_a_mean_with_their_range_as_far_as_all_go() -> None:
 def test_networks_and_ways_that_differ_are_named() -> None:
     other = training((0.5,))
     other = replace(other, case=replace(other.case, variant=LAST))
-    assert list(trained([training((0.5,)), other])) == ["eager", "channels_last"]
-    assert list(trained([training((0.5,)), training((0.5,), model="mlp")])) == ["lenet", "mlp"]
-    both = trained([training((0.5,)), other, training((0.5,), model="mlp")])
+    assert list(trainings_by_name([training((0.5,)), other])) == ["eager", "channels_last"]
+    assert list(trainings_by_name([training((0.5,)), training((0.5,), model="mlp")])) == ["lenet", "mlp"]
+    both = trainings_by_name([training((0.5,)), other, training((0.5,), model="mlp")])
     assert list(both) == ["lenet eager", "lenet channels_last", "mlp eager"]
 
 
 def test_what_failed_or_is_no_training_has_no_curve() -> None:
     failed = replace(training((0.5,)), status="failed", error="diverged")
-    assert trained([failed, record(case("lenet"), once("latency_s", 1.0))]) == {}
+    assert trainings_by_name([failed, record(case("lenet"), once("latency_s", 1.0))]) == {}
 
 
 def test_curves_by_step_have_the_steps() -> None:
-    groups = trained([training((0.5,), steps=True)])
-    assert [(c.part, c.xs, c.middle) for c in by_step(groups, "top1")] == [
+    groups = trainings_by_name([training((0.5,), steps=True)])
+    assert [(c.part, c.xs, c.middle) for c in step_curves(groups, "top1")] == [
         ("training", (50.0, 100.0), (0.25, 0.75)),
         ("validation", (50.0, 100.0), (0.5, 0.875)),
     ]
-    assert by_step(trained([training((0.5,))]), "top1") == ()
+    assert step_curves(trainings_by_name([training((0.5,))]), "top1") == ()
 
 
 def test_moved_pictures_begin_with_those_that_are_not() -> None:

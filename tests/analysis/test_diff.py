@@ -63,7 +63,7 @@ def test_everything_shows_what_has_not_changed_too() -> None:
     assert numbers(only(found).ratio) == pytest.approx([1.0, 0.992, 1.008], abs=2e-3)
 
 
-def test_a_latency_changed_where_the_intervals_leave_no_other_way() -> None:
+def test_latency_changes_only_if_intervals_exclude_equality() -> None:
     change = only(of(in_rounds(NET, 0.01), in_rounds(NET, 0.011)))
     assert (change.quantity, change.changed) == ("latency_s", True)
     center, low, high = numbers(change.base)
@@ -168,7 +168,7 @@ def test_of_several_inputs_those_that_are_alike_belong_together() -> None:
 
 NEWER = replace(MACHINE, torch="2.12.0", cores=4)
 UNLIKE = "BASE and HEAD were measured under unlike conditions: "
-ALIKE = "Measure both alike, or lay them side by side all the same with --allow "
+ALIKE = "Measure both under the same conditions, or compare them anyway with --allow "
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_unlike_conditions_are_refused_by_name(head: Record, said: str) -> None:
     assert str(caught.value) == UNLIKE + said.format(alike=ALIKE)
 
 
-def test_accuracies_on_other_data_or_by_another_recipe_are_refused() -> None:
+def test_diff_refuses_accuracies_on_other_data_or_recipe() -> None:
     fast = judged("net", 90, 100, dataset="digits")
     with pytest.raises(UsageError) as caught:
         of([judged("net", 90, 100)], [replace(fast, case=replace(fast.case, recipe="fast"))])

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cnnbench.analysis import Report, Row, analyse
-from cnnbench.analysis.effects import asked_or_default
+from cnnbench.analysis.effects import choose_delta
 from cnnbench.record import Record
 from cnnbench.spec import Device
 from cnnbench.stats import verdict_of
@@ -95,7 +95,7 @@ def test_wrong_scores_are_not_compared() -> None:
 def test_what_counts_depends_on_the_machine(
     asked: float | None, device: Device, spread: float | None, expected: float
 ) -> None:
-    assert asked_or_default(asked, device, spread) == expected
+    assert choose_delta(asked, device, spread) == expected
 
 
 def test_sentences_say_what_kept_a_verdict() -> None:

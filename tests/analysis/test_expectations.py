@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from cnnbench.analysis.expectations import Difference, Observed, accepted, differences, seen_of
+from cnnbench.analysis.expectations import Difference, Observed, differences, merge_expectation, observation_of
 from cnnbench.expectations import Compiled, Expectation, Trained
 from cnnbench.record import Layer, Record
 from tests.factories import COMPILE, LAYERS, a_layer, an_expectation, case, counted, once, record
@@ -35,7 +35,7 @@ def trained(correct: int) -> Record:
 
 
 def seen(*records: Record) -> Observed:
-    return seen_of("net", records, seed=5, epochs=3)
+    return observation_of("net", records, seed=5, epochs=3)
 
 
 def found(*, layers: Sequence[Layer] = LAYERS, params: int = 400) -> Observed:
@@ -59,7 +59,7 @@ def test_what_was_not_looked_at_does_not_differ() -> None:
     assert differences(DEEP, seen(counts())) == ()
 
 
-def test_a_machine_that_cannot_compile_says_so_and_differs_in_nothing() -> None:
+def test_uncompilable_machine_reports_reason_without_difference() -> None:
     refused = record(case("net", COMPILE, role="numerics"), status="unsupported", error="install g++")
     assert seen(counts(), refused) == Observed(model="net", found=an_expectation(), impossible="install g++")
     assert differences(DEEP, seen(counts(), refused)) == ()
@@ -199,19 +199,19 @@ def test_only_names_that_changed_are_told() -> None:
     assert layers(STACK, now) == [("act", "name", "1", "act"), ("head", "name", "3", "head")]
 
 
-def test_what_is_accepted_is_what_was_found_and_what_was_not_looked_at() -> None:
+def test_accepting_takes_found_values_and_keeps_unchecked_parts() -> None:
     counts_only = an_expectation(params=500)
-    assert accepted(None, DEEP) is DEEP
-    assert accepted(DEEP, counts_only) == msgspec.structs.replace(DEEP, params=500)
+    assert merge_expectation(None, DEEP) is DEEP
+    assert merge_expectation(DEEP, counts_only) == msgspec.structs.replace(DEEP, params=500)
     better = msgspec.structs.replace(DEEP, trained=msgspec.structs.replace(TRAINED, correct=350))
-    assert accepted(DEEP, better) == better
+    assert merge_expectation(DEEP, better) == better
     other = msgspec.structs.replace(DEEP, compiled=Compiled(graphs=2, graph_breaks=1, recompiles=0))
-    assert accepted(DEEP, other) == other
+    assert merge_expectation(DEEP, other) == other
 
 
 def test_a_training_as_good_as_expected_changes_no_file() -> None:
     near = msgspec.structs.replace(DEEP, trained=msgspec.structs.replace(TRAINED, correct=341))
-    assert accepted(DEEP, near) == DEEP
+    assert merge_expectation(DEEP, near) == DEEP
 
 
 def test_differences_are_plain_values() -> None:

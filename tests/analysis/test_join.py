@@ -31,13 +31,13 @@ def test_an_accuracy_that_cannot_be_had_is_a_note() -> None:
         (judged("a", 1, 2, weights="a.safetensors"), "3x224x224"),
     ],
 )
-def test_an_accuracy_of_other_weights_or_pictures_has_a_row_of_its_own(other: Record, label: str) -> None:
+def test_accuracy_of_other_weights_or_shape_gets_own_row(other: Record, label: str) -> None:
     timed_row, own = analyse([record(case("a"), *timed(SIX)), other]).rows
     assert (timed_row.task, timed_row.top1, timed_row.top1_low, timed_row.dataset) == ("infer", None, None, None)
     assert (own.task, own.input_shape, own.top1, own.latency_s) == (None, label, 0.5, None)
 
 
-def test_an_accuracy_belongs_to_the_rows_of_its_weights_and_pictures() -> None:
+def test_accuracy_joins_rows_with_same_weights_and_shape() -> None:
     rows = analyse(
         [
             record(case("a"), *timed(SIX)),
@@ -61,7 +61,7 @@ def test_counts_belong_to_their_input_shape() -> None:
     assert (row.params, row.macs) == (None, None)
 
 
-def test_the_variant_that_was_tested_is_named_where_others_repeat_its_value() -> None:
+def test_tested_names_variant_when_other_rows_share_accuracy() -> None:
     eager, last = record(case("a"), *timed(SIX)), record(case("a", LAST), *timed(SIX))
     assert analyse([eager, last, judged("a", 1, 2)]).tested == ("eager",)
     assert analyse([eager, judged("a", 1, 2)]).tested == ()

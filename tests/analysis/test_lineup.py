@@ -44,7 +44,7 @@ def test_intervals_rest_on_how_all_pairs_of_models_scatter() -> None:
     def scatter(one: str, other: str) -> list[list[float]]:
         return [[math.log(a / b)] for a, b in zip(logs[one], logs[other], strict=True)]
 
-    pairs = [stats.between_rounds(scatter(*pair)) for pair in itertools.combinations(logs, 2)]
+    pairs = [stats.variance_between_rounds(scatter(*pair)) for pair in itertools.combinations(logs, 2)]
     prior = stats.prior_of(variance for variance in pairs if variance is not None)
     effect = stats.compare_rounds(scatter("slow", "quick"), prior, comparisons=3)
     assert effect is not None

@@ -67,7 +67,7 @@ def verdicts(rows: list[Reproduced]) -> dict[str, tuple[str | None, str]]:
     return {row.quantity: (row.measured, row.verdict) for row in rows}
 
 
-def test_figures_of_the_network_are_compared_in_their_printed_digits() -> None:
+def test_network_figures_are_compared_in_printed_digits() -> None:
     figures = (
         *printed(params=122, trainable_params=10, non_trainable_params=112, mult_adds_m=0.19),
         *printed(input_mb=0.01, forward_mb=0.04, params_mb=0.00, total_mb=0.06),
@@ -119,7 +119,7 @@ def test_figures_of_training_must_lie_where_one_more_would() -> None:
     assert first.note == "3 seeds on 1,234 images; JPEG."
 
 
-def test_a_loss_that_the_page_divides_twice_is_compared_as_the_page_has_it() -> None:
+def test_twice_divided_loss_is_compared_as_page_prints_it() -> None:
     figure = printed("divided by the batch once too often", train_loss=(0.05, 0.025))
     rows = only(figure, trained(0), trained(1), trained(2))
     assert verdicts(rows) == {
@@ -134,12 +134,12 @@ def test_the_test_s_accuracy_is_the_last_one() -> None:
     assert (row.quantity, row.printed, row.measured, row.verdict) == ("test_top1", "0.9896", "0.98500", "reproduced")
 
 
-def test_a_figure_of_the_first_epoch_alone_is_compared_with_the_first() -> None:
+def test_first_epoch_figure_is_compared_with_first_epoch() -> None:
     (row,) = only(printed("first epoch only", train_top1=0.8), trained(0), trained(1))
     assert (row.quantity, row.measured, row.verdict) == ("train_top1 epoch 1", "0.8000", "reproduced")
 
 
-def test_figures_of_the_head_and_of_all_layers_are_those_of_their_last_epochs() -> None:
+def test_head_and_unfrozen_figures_use_their_last_epochs() -> None:
     figures = printed(val_top1=0.6, val_top1_unfrozen=0.7, test_top1=0.9)
     asked = replace(spec(*figures), recipe=replace(RECIPE, epochs=1, unfrozen_epochs=1, unfrozen_rate=0.001))
     assert verdicts(reproduce([asked], [trained(0), trained(1)], {})) == {
@@ -149,7 +149,7 @@ def test_figures_of_the_head_and_of_all_layers_are_those_of_their_last_epochs() 
     }
 
 
-def test_what_the_page_calls_validation_is_compared_with_held_out_pictures() -> None:
+def test_figure_called_validation_uses_held_out_pictures() -> None:
     note = "called validation on the page, but on the training images"
     (row,) = only(printed(note, train_top1=0.98245), trained(0), trained(1))
     assert (row.quantity, row.printed, row.measured, row.verdict) == ("train_top1", "0.98245", "0.700000", "differs")
@@ -161,7 +161,7 @@ def test_one_seed_is_shown_and_gives_no_verdict() -> None:
     assert (row.measured, row.verdict, row.note) == (
         "0.9000",
         "not run",
-        "one seed gives no interval: take --seeds 3",
+        "one seed gives no interval: use --seeds 3",
     )
 
 
@@ -178,7 +178,7 @@ def test_one_seed_is_shown_and_gives_no_verdict() -> None:
 )
 def test_only_whole_trainings_on_the_recipe_s_dataset_count(other: Record) -> None:
     (row,) = only(printed(test_top1=0.9), trained(0), other)
-    assert row.note == "one seed gives no interval: take --seeds 3"
+    assert row.note == "one seed gives no interval: use --seeds 3"
 
 
 def test_what_was_not_measured_says_why() -> None:

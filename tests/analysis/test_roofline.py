@@ -52,7 +52,7 @@ def test_a_cell_that_computing_binds() -> None:
     assert found.flops_per_byte == pytest.approx(2e9 / moved)
 
 
-def test_a_cell_that_memory_binds_is_held_against_what_memory_allows() -> None:
+def test_memory_bound_cell_is_held_against_memory_limit() -> None:
     wide = replace(COST, weight_bytes=794e6)  # 800 MB, 80 ms
     assert brief(roofline(CASE, 0.16, wide, MOST)) == (12.5e9, 0.5, 0.125, "memory")
 
@@ -70,7 +70,7 @@ def test_calls_of_eager_do_not_bind_what_is_compiled() -> None:
         assert found.bound_by == "compute"
 
 
-def test_a_batch_computes_and_moves_more_but_has_the_same_weights_and_calls() -> None:
+def test_batch_scales_macs_and_activations_but_not_weights() -> None:
     small = Cost(macs=1e6, weight_bytes=40e6, activation_bytes=0.5e6, input_bytes=1e6, operator_calls=0)
     found = roofline(replace(CASE, batch_size=10), 0.012, small, MOST)
     assert found is not None
@@ -105,7 +105,7 @@ def test_tensors_of_16_bits_are_half_as_large() -> None:
     assert (full.share, half.share) == (0.5, 0.25)
 
 
-def test_a_convolution_that_is_faster_than_a_product_is_the_peak_in_fp32_only() -> None:
+def test_faster_convolution_sets_peak_for_fp32_and_tf32_only() -> None:
     quick = replace(MOST, conv_flop_per_s=500e9)
     peaks = [quick.peak(p) for p in ("fp32", "tf32", "bf16", "amp_fp16")]
     assert peaks == [500e9, 500e9, 200e9, 800e9]
@@ -151,7 +151,7 @@ def test_more_than_the_machine_can_do_is_impossible(of_peak: float, *, expected:
         of_peak=of_peak,
         bound_by="compute",
     )
-    assert found.impossible is expected
+    assert found.is_impossible is expected
 
 
 def test_ceilings_are_read_from_their_record() -> None:

@@ -111,7 +111,7 @@ def test_a_row_is_marked_from_a_fifth_voided_samples_on(rejected: int, warned: b
     )
     steal = Measurement(quantity="steal_share", samples=(0.0,) * 12, blocks=tuple(range(12)))
     found = [w.warning for w in analyse([record(NET, samples, steal)]).warnings]
-    fact = "3 of 12 samples were rejected, because the system gave the cores to others meanwhile"
+    fact = "3 of 12 samples were rejected, because the system gave the cores to other processes"
     assert found == ([RecordedWarning(code="disturbed", fact=fact, advice=DISTURBED)] if warned else [])
 
 

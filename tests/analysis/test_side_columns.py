@@ -58,7 +58,7 @@ def test_break_even_is_compile_time_over_what_a_call_saves(
     assert shown(row, "Break-even") == text
 
 
-def test_what_compiling_pays_is_against_the_same_network_whatever_the_reference() -> None:
+def test_compile_break_even_uses_same_network_not_reference() -> None:
     rows = analyse(
         [
             record(case("b"), *timed([9.0] * 6)),
@@ -152,7 +152,7 @@ def test_the_launch_bound_share_is_what_the_device_did_not_work(device_s: float,
     assert (detail.device_s, detail.launch_bound_share) == (device_s, share)
 
 
-def test_outliers_are_counted_and_kept_and_voided_samples_are_not() -> None:
+def test_outliers_are_counted_and_kept_but_voided_are_dropped() -> None:
     latency, sample = timed([1.0, 1.01, 0.99, 1.0, 1.02, 0.99, 1.0, 1.01, 9.0, 9.0])
     rejected = Measurement(quantity="latency_s", samples=latency.samples, blocks=latency.blocks, rejected=(9,))
     steal = Measurement(quantity="steal_share", samples=(0.0,) * 9 + (0.5,), blocks=latency.blocks)

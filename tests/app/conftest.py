@@ -21,7 +21,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Act], None]:
             def run(self) -> None:
                 act(self.hooks)
 
-            def spent(self) -> TimeSpent:
+            def time_spent(self) -> TimeSpent:
                 return TimeSpent(wall_s=4.0, passes_s=3.0, compile_s=0.0)
 
         monkeypatch.setattr("cnnbench.app.session.BenchmarkRun", Pretended)

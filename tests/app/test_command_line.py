@@ -25,7 +25,7 @@ def test_the_program_is_named_as_it_was_started(
     assert " ".join(program(argv, orig_argv)) == expected
 
 
-def test_commands_are_quoted_and_the_recorded_one_is_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_quoted_and_recorded_without_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [INSIDE, "run", "my plan.toml"])
     monkeypatch.setattr("sys.orig_argv", ["my python", "-m", "cnnbench", "run", "my plan.toml"])
     assert recorded_command() == "cnnbench run 'my plan.toml'"

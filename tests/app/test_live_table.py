@@ -36,7 +36,7 @@ class Clock:
 
 
 def test_before_anything_is_timed_the_table_is_empty() -> None:
-    table = LiveTable([run(), counted("a", params=5, macs=10)]).refreshed()
+    table = LiveTable([run(), counted("a", params=5, macs=10)]).next_table()
     assert table is not None
     assert table.cells == ()
 
@@ -46,7 +46,7 @@ def test_rows_get_their_verdicts_as_rounds_come() -> None:
     for number in range(3):
         for one in CELLS:
             live.add(replace(one, round=number))
-    table = live.refreshed()
+    table = live.next_table()
     assert table is not None
     at = table.headings.index("Verdict")
     assert [(row[1], row[at]) for row in table.cells] == [("eager", "-"), ("channels_last", "FASTER")]
@@ -55,12 +55,12 @@ def test_rows_get_their_verdicts_as_rounds_come() -> None:
 def test_the_table_is_made_anew_a_second_later_at_the_earliest() -> None:
     clock = Clock()
     live = LiveTable([run(), *CELLS], clock)
-    assert live.refreshed() is not None
-    assert live.refreshed() is None  # nothing is new
+    assert live.next_table() is not None
+    assert live.next_table() is None  # nothing is new
     live.add(replace(CELLS[0], round=1))
-    assert live.refreshed() is None
+    assert live.next_table() is None
     clock.now += 1.0
-    assert live.refreshed() is not None
+    assert live.next_table() is not None
 
 
 class Slow(Clock):
@@ -79,23 +79,23 @@ class Slow(Clock):
 def test_a_table_that_takes_long_takes_a_fiftieth(waits_s: float, *, shown: bool) -> None:
     clock = Slow(0.5)  # which is how long the table takes then: 25 s of waiting
     live = LiveTable([run(), *CELLS], clock)
-    assert live.refreshed() is not None
+    assert live.next_table() is not None
     live.add(replace(CELLS[0], round=1))
     clock.now += waits_s
-    assert (live.refreshed() is not None) is shown
+    assert (live.next_table() is not None) is shown
 
 
 def test_what_came_while_it_was_too_early_is_shown_later() -> None:
     clock = Clock()
     live = LiveTable([run()], clock)
-    live.refreshed()
+    live.next_table()
     live.add(CELLS[0])
-    assert live.refreshed() is None
+    assert live.next_table() is None
     clock.now += 1.0
-    table = live.refreshed()
+    table = live.next_table()
     assert table is not None
     assert [row[:2] for row in table.cells] == [("a", "eager")]
-    assert live.refreshed() is None
+    assert live.next_table() is None
 
 
 class Terminal:
@@ -117,7 +117,7 @@ class Terminal:
         self.tables.append(table)
 
 
-def test_a_run_on_a_terminal_shows_the_table_and_no_line_for_what_stands_there(
+def test_terminal_run_shows_table_and_prints_only_failures(
     tmp_path: Path, pretend: Pretend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = Terminal()

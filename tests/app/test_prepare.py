@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cnnbench import api
-from cnnbench.app.prepare import Options, canonical, check, show_dry_run, tell_cut_threads
+from cnnbench.app.prepare import Options, canonical_request, check, show_dry_run, tell_cut_threads
 from cnnbench.cli.commands import compare
 from cnnbench.cli.main import exit_code
 from cnnbench.orchestrator.plan import Group, Plan, Refused
@@ -101,8 +101,10 @@ def test_a_dry_run_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_reference_is_spelt_as_in_records() -> None:
-    assert canonical(replace(REQUEST, reference="a/compile+channels_last")).reference == "a/channels_last+compile"
-    assert canonical(REQUEST) == REQUEST
+    assert (
+        canonical_request(replace(REQUEST, reference="a/compile+channels_last")).reference == "a/channels_last+compile"
+    )
+    assert canonical_request(REQUEST) == REQUEST
 
 
 @pytest.mark.parametrize("line", ["compare lenet --dry-run", "run full --dry-run", "run full"])
@@ -200,7 +202,7 @@ def test_the_api_refuses_a_short_budget_too() -> None:
     assert str(caught.value) == TOO_SHORT
 
 
-NO_FOLDER = "Give a folder: records.jsonl and the reports are written into it."
+NO_FOLDER = "Give a folder for the records and reports."
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ NO_FOLDER = "Give a folder: records.jsonl and the reports are written into it."
     [
         ("taken", "'{}/taken' is a file"),
         ("taken/in/it", "'{}/taken' is a file"),
-        ("x.jsonl", "that is the name of a record file"),
+        ("x.jsonl", "it has the name of a record file"),
     ],
 )
 def test_an_output_that_can_be_no_folder_is_refused(output: str, why: str, tmp_path: Path) -> None:
@@ -216,13 +218,13 @@ def test_an_output_that_can_be_no_folder_is_refused(output: str, why: str, tmp_p
     request = replace(REQUEST, sections=())
     with pytest.raises(UsageError) as caught:
         check(request, Options(command="", output=tmp_path / output))
-    assert str(caught.value) == f"Output '{tmp_path / output}': {why.format(tmp_path)}. {NO_FOLDER}"
+    assert str(caught.value) == f"Output '{tmp_path / output}' cannot be a folder: {why.format(tmp_path)}. {NO_FOLDER}"
     check(request, Options(command="", output=tmp_path / "new" / "one"))
 
 
 @pytest.mark.parametrize(
     ("threads", "said"),
-    [(None, ""), (2, ""), (3, "Note: 3 threads are cut to 2, which is what can be used here.\n")],
+    [(None, ""), (2, ""), (3, "Note: using 2 threads instead of 3, because only 2 can be used here.\n")],
 )
 def test_threads_that_are_cut_are_told(
     threads: int | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -238,7 +240,7 @@ def test_a_command_tells_that_threads_are_cut(
 ) -> None:
     monkeypatch.setattr("cnnbench.machine.default_threads", lambda: 2)
     assert exit_code(["compare", "lenet", "--threads", "9", "--dry-run"]) == 0
-    assert capsys.readouterr().err == "Note: 9 threads are cut to 2, which is what can be used here.\n"
+    assert capsys.readouterr().err == "Note: using 2 threads instead of 9, because only 2 can be used here.\n"
 
 
 def test_the_formats_are_those_that_have_a_writer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from tests.factories import AMP, COMPILE, LAST, beside, case, counted, judged, o
 TWO = record(case("a", LAST), *timed([0.5]))
 
 
-def test_the_models_of_a_request_are_named_once_and_the_reference_last() -> None:
+def test_names_of_lists_each_model_once_and_reference_last() -> None:
     sections = (Section(models=("b", "a")), Section(models=("a", "c")))
     assert names_of(replace(REQUEST, sections=sections)) == ("b", "a", "c")
     assert names_of(replace(REQUEST, sections=sections, reference="d/amp")) == ("b", "a", "c", "d")
@@ -107,7 +107,7 @@ def test_a_run_that_breaks_keeps_and_reports_what_was_measured(tmp_path: Path, p
     assert (tmp_path / "report.csv").read_text() == WRITERS["csv"].write(analyse(items))
 
 
-def test_a_disk_that_is_full_at_the_end_is_an_error_with_what_was_measured(
+def test_full_disk_at_end_gives_error_and_keeps_report(
     tmp_path: Path, pretend: Pretend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = CnnbenchError("Cannot write.")
@@ -125,7 +125,7 @@ def test_a_disk_that_is_full_at_the_end_is_an_error_with_what_was_measured(
     assert measured == Measured(report=report, folder=tmp_path, error=error, ok=True)
 
 
-def test_reports_that_cannot_be_written_are_an_error_with_the_report(tmp_path: Path, pretend: Pretend) -> None:
+def test_unwritable_report_file_gives_error_and_keeps_report(tmp_path: Path, pretend: Pretend) -> None:
     (tmp_path / "report.md").mkdir()
     pretend(recording(ONE))
     measured = measure(REQUEST, Options(command="cnnbench compare a", output=tmp_path))
@@ -289,7 +289,7 @@ def test_a_run_is_fine_when_every_cell_asked_for_is(
     assert (measured.ok, measured.interrupted) == (ok, False)
 
 
-def test_a_plan_s_networks_need_not_learn_even_with_variants_of_the_user(tmp_path: Path, pretend: Pretend) -> None:
+def test_lenient_plan_accepts_unsupported_accuracy_only(tmp_path: Path, pretend: Pretend) -> None:
     options = Options(command="cnnbench run p --variants eager", output=tmp_path, lenient_accuracy=True)
     small = replace(judged("a", 1, 2), status="unsupported", measurements=(), error="3 channels.")
     pretend(recording(ONE, small))

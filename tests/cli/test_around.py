@@ -55,7 +55,7 @@ def test_a_folder_with_blanks_is_quoted() -> None:
 
 @pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])
 @pytest.mark.parametrize("name", list(WRITERS))
-def test_the_result_goes_to_standard_output_and_its_place_to_standard_error(
+def test_result_goes_to_stdout_and_its_place_to_stderr(
     *,
     ok: bool,
     code: int,
@@ -75,7 +75,7 @@ def test_an_interrupted_run_ends_in_the_command_that_resumes_it(capsys: pytest.C
     assert conclude(measured, Options(command="cnnbench compare a"), "table", print) == 130
     assert capsys.readouterr() == (
         "",
-        "Interrupted. What was measured is kept. Go on with:\n  cnnbench compare a --output results/x\n",
+        "Interrupted. What was measured is kept. Continue with:\n  cnnbench compare a --output results/x\n",
     )
 
 
@@ -85,7 +85,7 @@ def test_the_command_that_resumes_is_the_one_that_was_typed() -> None:
 
 
 BROKE, WRONG = CnnbenchError("It broke."), UsageError("Refused.")
-GO_ON = "Go on with:\n  cnnbench compare a --output results/x\n"
+GO_ON = "Continue with:\n  cnnbench compare a --output results/x\n"
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_the_api_s_command_holds_what_is_no_default(tmp_path: Path, pretend: Pre
 @pytest.mark.parametrize(
     ("models", "more", "said"),
     [
-        ("lenet", {}, "'lenet' is a string where models must be a list. Write ['lenet']."),
-        (["lenet"], {"variants": "eager"}, "'eager' is a string where variants must be a list. Write ['eager']."),
+        ("lenet", {}, "models must be a list, not the string 'lenet'. Write ['lenet']."),
+        (["lenet"], {"variants": "eager"}, "variants must be a list, not the string 'eager'. Write ['eager']."),
     ],
 )
 def test_the_api_asks_for_lists(models: Any, more: dict[str, Any], said: str) -> None:

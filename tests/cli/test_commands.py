@@ -91,7 +91,7 @@ FORMS = "A model is a built-in, one from a plugin, torchvision:NAME, timm:NAME o
         ),
         (
             "compare lenet --variants eagr",
-            "Unknown variant 'eagr'. Did you mean eager? Variants can be added up: channels_last+compile.",
+            "Unknown variant 'eagr'. Did you mean eager? Variants can be combined: channels_last+compile.",
         ),
         (
             "compare lenet --sort latency",
@@ -100,30 +100,30 @@ FORMS = "A model is a built-in, one from a plugin, torchvision:NAME, timm:NAME o
         (
             "compare lenet --accuracy digit",
             "Unknown dataset 'digit'. Did you mean digits? "
-            "A folder with a folder of images for each class: folder:PATH.",
+            "Or use folder:PATH, with one folder of images for each class.",
         ),
         (
             "train lenet --dataset digit",
             "Unknown dataset 'digit'. Did you mean digits? "
-            "A folder with a folder of images for each class: folder:PATH.",
+            "Or use folder:PATH, with one folder of images for each class.",
         ),
-        ("run quik", "Unknown plan 'quik'. Did you mean quick? A plan file's path may be given as well."),
+        ("run quik", "Unknown plan 'quik'. Did you mean quick? You can also give the path of a plan file."),
         (
             "compare lenet --weights gone.pt",
-            "Weights 'gone.pt': no such file. Take none, default, or the path of a file.",
+            "There is no weight file 'gone.pt'. Give 'none', 'default' or the path of a file.",
         ),
         (
             "train lenet --weights gone.pt",
-            "Weights 'gone.pt': no such file. Take none, default, or the path of a file.",
+            "There is no weight file 'gone.pt'. Give 'none', 'default' or the path of a file.",
         ),
         (
             "compare lenet --output x.jsonl",
-            "Output 'x.jsonl': that is the name of a record file. Give a folder: records.jsonl and the reports are "
-            "written into it.",
+            "Output 'x.jsonl' cannot be a folder: it has the name of a record file. Give a folder for the records and "
+            "reports.",
         ),
         (
             "compare lenet --reference lenet/eagr",
-            "Unknown variant 'eagr'. Did you mean eager? Variants can be added up: channels_last+compile.",
+            "Unknown variant 'eagr'. Did you mean eager? Variants can be combined: channels_last+compile.",
         ),
         (
             "run full --sort latency_z",
@@ -175,12 +175,12 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "compare lenet --batch-size 0",
             "compare [OPTIONS] MODEL...",
-            "Invalid value for '--batch-size': '0' is not a list of whole numbers from 1 on. Write it like 1,8.",
+            "Invalid value for '--batch-size': '0' is not a list of positive whole numbers. Write it like 1,8.",
         ),
         (
             "compare lenet --task test",
             "compare [OPTIONS] MODEL...",
-            "Invalid value for '--task': 'test': take one or more of infer, train.",
+            "Invalid value for '--task': 'test' is not valid. Use one or more of infer, train.",
         ),
         (
             "list model",
@@ -191,7 +191,7 @@ def test_a_wrong_name_is_answered_with_close_ones(
         (
             "report run --format cvs",
             "report [OPTIONS] RUN...",
-            "Invalid value for '--format': 'cvs': take one or more of table, markdown, html, csv, json.",
+            "Invalid value for '--format': 'cvs' is not valid. Use one or more of table, markdown, html, csv, json.",
         ),
     ],
 )

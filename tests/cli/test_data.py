@@ -60,7 +60,7 @@ def test_what_a_dataset_holds_is_told(
     assert "[0:00" in errors  # progress
 
 
-def test_a_file_that_is_not_as_published_is_marked_and_nothing_is_read(
+def test_verify_marks_altered_file_and_reads_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_mnist(tmp_path / "d" / "MNIST", monkeypatch)
@@ -69,7 +69,8 @@ def test_a_file_that_is_not_as_published_is_marked_and_nothing_is_read(
     assert code == 1
     assert [line.split()[-1] for line in out.splitlines()[5:9]] == ["yes", "yes", "NO", "yes"]
     assert out.endswith(
-        "\nIt was not read: a file is damaged, or another one.\nDelete it and run 'cnnbench data fetch mnist'.\n"
+        "\nThe dataset was not read, because a file is damaged or is not the published one.\n"
+        "Delete that file and run 'cnnbench data fetch mnist'.\n"
     )
 
 
@@ -105,9 +106,9 @@ def test_corrupt_pictures_are_named_and_stay(tmp_path: Path, capsys: pytest.Capt
         (
             "data import digits .",
             2,
-            "Error: 'digits' cannot be imported: it needs no files, or is named by its folder.",
+            "Error: 'digits' cannot be imported: it needs no files, or its name is its folder. Use it as it is.",
         ),
-        ("data import mnist nowhere", 2, "Error: There is no folder 'nowhere'. Give the one that holds the four files"),
+        ("data import mnist nowhere", 2, "Error: There is no folder 'nowhere'. Give the folder that holds the four"),
         ("data import mnist .", 2, "Error: '.' does not hold the four files of MNIST"),
         ("train lenet --dataset cifar10", 3, "Error: Dataset 'cifar10' is not in data"),
         ("compare lenet --accuracy mnist --data-dir nowhere", 2, "Error: There is no data folder 'nowhere'."),
@@ -133,5 +134,5 @@ def test_files_are_imported_after_they_were_read(
     path.write_bytes(path.read_bytes()[:-3])
     code, _, errors = call(f"data import mnist {tmp_path / 'd'} --data-dir other", capsys)
     assert code == 2
-    assert f"Error: {path} is damaged or another file" in errors
+    assert f"Error: {path} is damaged or not the published file" in errors
     assert not Path("other").exists()

@@ -180,11 +180,11 @@ def test_the_doctor_shows_machine_and_variants(capsys: pytest.CaptureFixture[str
     assert exit_code(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "machine"
-    assert "processor          Example CPU @ 2.0 GHz, instructions AVX2" in lines
-    assert "CPU quota          1.5 cores" in lines
-    assert "memory             8.00 GiB" in lines
-    assert "CUDA device        none that torch sees" in lines
-    assert "C++ compiler       g++ 13.2.0" in lines
+    assert "processor         Example CPU @ 2.0 GHz, instructions AVX2" in lines
+    assert "CPU quota         1.5 cores" in lines
+    assert "memory            8.00 GiB" in lines
+    assert "CUDA device       none visible to torch" in lines
+    assert "C++ compiler      g++ 13.2.0" in lines
     assert exit_code(["doctor", "--format", "json"]) == 0
     known = json.loads(capsys.readouterr().out)
     assert tuple(known) == (
@@ -206,14 +206,14 @@ def test_the_doctor_shows_what_the_machine_can_do_and_its_noise(
     assert exit_code(["doctor"]) == 0
     assert parts(capsys) == [
         table(
-            "at most, cpu, 2 threads",
-            "-------------------------  ------------",
-            "matrix product fp32        187 GFLOP/s",
-            "matrix product bf16        409 GFLOP/s",
-            "3x3 convolution fp32       2.25 TFLOP/s",
-            "memory copy                24.6 GB/s",
-            "memory triad               21.5 GB/s",
-            "one call                   1.05 us",
+            "ceilings, cpu, 2 threads",
+            "--------------------------  ------------",
+            "matrix product fp32         187 GFLOP/s",
+            "matrix product bf16         409 GFLOP/s",
+            "3x3 convolution fp32        2.25 TFLOP/s",
+            "memory copy                 24.6 GB/s",
+            "memory triad                21.5 GB/s",
+            "one call                    1.05 us",
         ),
         table(
             "noise now",
@@ -228,15 +228,15 @@ def test_the_doctor_shows_what_the_machine_can_do_and_its_noise(
     ]
 
 
-def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
+def test_doctor_explains_missing_or_untrusted_numbers(
     examined: list[Examined], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code(["doctor", "--quick"]) == 0
     assert parts(capsys) == [
         table(
-            "at most, cpu, 1 thread",
-            "------------------------  ---------------------------------------------",
-            "not measured              'cnnbench doctor' without --quick measures it",
+            "ceilings, cpu, 1 thread",
+            "-------------------------  -------------------------------------",
+            "not measured               run 'cnnbench doctor' without --quick",
             "",
         )
     ]
@@ -244,9 +244,9 @@ def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
     assert exit_code(["doctor", "--device", "cuda"]) == 0
     assert parts(capsys) == [
         table(
-            "at most, cuda, 2 threads",
-            "--------------------------  ----------",
-            "not measured                No memory.",
+            "ceilings, cuda, 2 threads",
+            "---------------------------  ----------",
+            "not measured                 No memory.",
         ),
         table("noise now", "------------  ----------", "not measured  No memory.", ""),
     ]
@@ -260,10 +260,10 @@ def test_the_doctor_says_why_it_shows_no_numbers_or_not_to_trust_them(
     assert exit_code(["doctor"]) == 0
     assert parts(capsys) == [
         table(
-            "at most, cpu, 2 threads",
-            "-------------------------  -----------------------------------------",
-            "matrix product fp32        187 GFLOP/s",
-            "measured                   earlier, on the same machine and versions",
+            "ceilings, cpu, 2 threads",
+            "--------------------------  -----------------------------------------",
+            "matrix product fp32         187 GFLOP/s",
+            "measured                    earlier, on the same machine and versions",
             "Busy.",
             "Wait.",
         ),
@@ -306,7 +306,7 @@ def test_the_doctor_tells_ceilings_and_noise_in_json(
 
 
 @pytest.mark.parametrize(("asked", "given"), [((), 3), (("--threads", "2"), 2), (("--threads", "8"), 3)])
-def test_the_doctor_measures_with_the_threads_asked_for_if_it_has_them(
+def test_doctor_uses_requested_threads_up_to_available(
     asked: tuple[str, ...], given: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[object] = []
@@ -348,7 +348,7 @@ def test_the_doctor_searches_the_largest_batch(
         (99.0, 5, [1, 2, 4, 8, 6, 5], Largest(batch_size=5, failed_at=6, reason="Full.")),
     ],
 )
-def test_the_search_has_its_time_from_the_first_trial_and_makes_that_one(
+def test_search_time_excludes_startup_and_allows_one_trial(
     seconds: float, fits: int, tried: list[int], expected: Largest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -365,7 +365,7 @@ def test_the_search_has_its_time_from_the_first_trial_and_makes_that_one(
         return Failure(status="oom", error="Full.") if case.batch_size > fits else None
 
     monkeypatch.setattr("cnnbench.orchestrator.questions.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("cnnbench.orchestrator.questions.hosting", slowly)
+    monkeypatch.setattr("cnnbench.orchestrator.questions.open_host", slowly)
     monkeypatch.setattr("cnnbench.orchestrator.questions.ask", lambda host, names: (MACHINE, {}))
     monkeypatch.setattr("cnnbench.orchestrator.questions._try", trial)
     found = largest_batch("lenet", "cpu", limit=1024, seconds=seconds, on_progress=lambda text: None)

@@ -36,16 +36,16 @@ def test_two_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.splitlines() == [
         "BASE: a, Benchmark, 2026-01-02 03:04:05 UTC",
         "HEAD: b/records.jsonl, Benchmark, 2026-01-02 03:04:05 UTC",
-        "Not measured together: what the machine did meanwhile is in every ratio of times, and no interval covers it. "
-        "For a verdict measure both in one job: cnnbench gate BASE HEAD.",
+        "BASE and HEAD were not measured together, so changes of the machine affect every ratio of times, and no "
+        "interval covers them. For a verdict, measure both in one job: cnnbench gate BASE HEAD.",
         "",
         "Row                          Quantity                   BASE                 HEAD           HEAD / BASE",
         "---------------------------  ----------  -------------------  -------------------  --------------------",
         "net eager cpu infer batch 1  latency_s   10.1 ms (10.0-10.1)  20.1 ms (20.0-20.2)  2.000x (1.984-2.016)",
         "",
         "1 change; 1 row is in both.",
-        "In brackets 95 % intervals; that of a ratio is the widest that both leave open, so it holds in 90 % of cases "
-        "at least.",
+        "Brackets hold 95 % intervals. The interval of a ratio is the widest that both allow, so it holds in at least "
+        "90 % of cases.",
     ]
 
 
@@ -65,7 +65,7 @@ def test_unlike_conditions_are_refused_until_they_are_allowed(capsys: pytest.Cap
     assert capsys.readouterr() == (
         "",
         "Error: BASE and HEAD were measured under unlike conditions: torch is '2.11.0' and '2.12.0'; cores is 2 and 4. "
-        "Measure both alike, or lay them side by side all the same with --allow torch,cores.\n",
+        "Measure both under the same conditions, or compare them anyway with --allow torch,cores.\n",
     )
     assert exit_code(["diff", "a", "b", "--allow", "torch"]) == 2
     assert "torch is" not in capsys.readouterr().err

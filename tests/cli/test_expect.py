@@ -114,9 +114,9 @@ def test_a_difference_fails_and_is_named(world: World, cli: Cli) -> None:
         "lenet    -        correct            340      330",
         "mlp      -        params             400    1,401",
         "",
-        "2 differences in 2 of 2 models, torch 2.15. Right test images may differ by 2.",
+        "2 differences in 2 of 2 models, torch 2.15. The number of correct test images may differ by 2.",
     ]
-    assert err == "Where that is meant, accept it with:\n  cnnbench expect lenet mlp --accept\n"
+    assert err == "If this is intended, accept it with:\n  cnnbench expect lenet mlp --accept\n"
     code, out, _ = cli("expect --format json")
     assert (code, json.loads(out)[1]) == (
         1,
@@ -153,30 +153,30 @@ def test_where_nothing_compiles_that_is_said_and_no_difference(world: World, cli
     )
 
 
-def test_another_torch_is_answered_with_the_command_that_makes_its_file(world: World, cli: Cli) -> None:
+def test_expect_for_other_torch_prints_command_to_make_file(world: World, cli: Cli) -> None:
     save(Path("bench/expected/torch-2.14.toml"), "2.14", {"lenet": PLAIN})
     assert cli("expect") == (
         3,
         "",
-        "Error: There are no expectations for torch 2.15: no 'bench/expected/torch-2.15.toml' with entries. Where the "
-        "models are as they should be, make it with:\n  cnnbench expect --accept\n",
+        "Error: There are no expectations for torch 2.15: 'bench/expected/torch-2.15.toml' does not exist or has no "
+        "entries. If the models are correct, create it with:\n  cnnbench expect --accept\n",
     )
     assert cli("expect --file bench/expected/torch-2.14.toml") == (
         3,
         "",
-        "Error: 'bench/expected/torch-2.14.toml' is for torch 2.14, and 2.15 is installed. Give another --file, or a "
-        "folder, which holds one file for each torch: cnnbench expect --file bench/expected --accept\n",
+        "Error: 'bench/expected/torch-2.14.toml' is for torch 2.14, but torch 2.15 is installed. Use another --file, "
+        "or a folder with one file for each torch: cnnbench expect --file bench/expected --accept\n",
     )
     assert world.asked == []
 
 
-def test_a_network_without_entry_is_answered_with_the_command_that_adds_it(world: World, cli: Cli) -> None:
+def test_expect_without_entry_prints_command_to_add_it(world: World, cli: Cli) -> None:
     save(Path("mine/torch-2.15.toml"), "2.15", {"lenet": PLAIN})
     assert cli("expect lenet mlp perceptron --file mine") == (
         3,
         "",
-        "Error: 'mine/torch-2.15.toml' expects nothing of mlp and perceptron. Where that is as it should be, add it "
-        "with:\n  cnnbench expect mlp perceptron --file mine --accept\n",
+        "Error: 'mine/torch-2.15.toml' has no entry for mlp and perceptron. If the current counts are correct, add "
+        "them with:\n  cnnbench expect mlp perceptron --file mine --accept\n",
     )
     assert world.asked == []
 
@@ -217,7 +217,7 @@ def test_a_new_torch_gets_what_the_newest_other_one_has(world: World, cli: Cli) 
     assert load(Path("mine/torch-2.15.toml")) == ("2.15", {"mlp": DEEP, "net.py:make": own})
 
 
-def test_accepting_writes_the_chosen_entry_and_prints_what_changed(world: World, cli: Cli) -> None:
+def test_accepting_writes_chosen_entry_and_prints_changes(world: World, cli: Cli) -> None:
     save(FILE, "2.15", {"lenet": DEEP, "mlp": PLAIN})
     before = FILE.read_text(encoding="utf-8")
     world.params = {"lenet": 401, "mlp": 402}
@@ -271,7 +271,7 @@ def test_a_training_may_be_made_longer(world: World, cli: Cli) -> None:
     assert world.asked[1].epochs == 10
 
 
-def test_a_network_of_the_user_s_is_expected_with_its_input_and_parts(world: World, cli: Cli) -> None:
+def test_user_network_is_expected_with_its_input_and_parts(world: World, cli: Cli) -> None:
     Path("net.py").write_text("def make(): ...\n", encoding="utf-8")
     line = "expect ./net.py:make --input-shape 3x8x8 --with trained,compiled --file mine.toml --accept"
     assert cli(line)[0] == 0
@@ -291,21 +291,21 @@ def test_a_network_of_the_user_s_is_expected_with_its_input_and_parts(world: Wor
     ("line", "said"),
     [
         ("expect lenett", "Unknown model 'lenett'. Did you mean lenet? "),
-        ("expect lenet --with compiled", "--with says what to expect from now on: give it with --accept."),
-        ("expect lenet --epochs 2", "--epochs says what to expect from now on: give it with --accept."),
-        ("expect lenet --accept --epochs 2", "--epochs says how long to train: give it with --with trained."),
-        ("expect lenet --input-shape 3x8x8", "--input-shape says what to expect from now on: give it with --accept."),
+        ("expect lenet --with compiled", "--with changes what is expected. Use it with --accept."),
+        ("expect lenet --epochs 2", "--epochs changes what is expected. Use it with --accept."),
+        ("expect lenet --accept --epochs 2", "--epochs sets the length of a training. Use it with --with trained."),
+        ("expect lenet --input-shape 3x8x8", "--input-shape changes what is expected. Use it with --accept."),
         (
             "expect lenet --accept --counts-only --with trained",
-            "--counts-only leaves out what --with asks for (trained): give one of them.",
+            "--counts-only leaves out what --with asks for (trained). Use only one of them.",
         ),
         (
             "expect lenet --accept --input-shape 3x8x8",
-            "--input-shape is for models of yours, which are to be named; a built-in has its own input.",
+            "--input-shape is only for your own models, because a built-in has its own. Name your models.",
         ),
         (
             "expect --accept --input-shape 3x8x8",
-            "--input-shape is for models of yours, which are to be named; a built-in has its own input.",
+            "--input-shape is only for your own models, because a built-in has its own. Name your models.",
         ),
     ],
 )

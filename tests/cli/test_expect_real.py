@@ -39,7 +39,7 @@ def small():
 LINE = "expect net.py:small --file expected"
 
 
-def test_one_convolution_more_is_found_with_its_layer_macs_and_parameters(tmp_path: Path) -> None:
+def test_added_convolution_is_found_with_layer_macs_and_params(tmp_path: Path) -> None:
     net = tmp_path / "net.py"
     net.write_text(MODEL, encoding="utf-8")
     made = run(f"{LINE} --input-shape 1x8x8 --with trained --accept --format csv", tmp_path)

@@ -46,7 +46,7 @@ TIME = "is not a time above zero. Write it like 20ms, 90s, 8m30s or 1h."
 NUMBER = "is not a number. Write it like 3504872, 500k or 5M."
 A_SHAPE = "is not a shape. Write channels x height x width, like 3x32x32."
 A_SIZE = "is not a size. Write it like 224 or 224x224."
-SOME_NUMBERS = "is not a list of whole numbers from 1 on. Write it like 1,8."
+SOME_NUMBERS = "is not a list of positive whole numbers. Write it like 1,8."
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_a_wrong_value_says_how_to_write_it(kind: click.ParamType[object], given
 def test_words_must_be_among_the_choices(given: str) -> None:
     with pytest.raises(click.BadParameter) as caught:
         TASKS.convert(given, None, None)
-    assert caught.value.message == f"'{given}': take one or more of infer, train."
+    assert caught.value.message == f"'{given}' is not valid. Use one or more of infer, train."
 
 
 def test_no_words_are_wrong_without_choices_too() -> None:
     with pytest.raises(click.BadParameter) as caught:
         Words().convert(" , ", None, None)
-    assert caught.value.message == "' , ': name at least one."
+    assert caught.value.message == "' , ' is not valid. Name at least one."

@@ -60,11 +60,11 @@ def test_classes_are_shown_by_picture(files: list[tuple[object, ...]], capsys: p
         (
             "predict lenet a.jpg",
             2,
-            "Error: Without weights 'lenet' knows nothing. Give --weights default, or a file.\n",
+            "Error: 'lenet' needs trained weights. Use --weights default or --weights FILE.\n",
         ),
         ("predict lenett a.jpg --weights w.pth", 2, "Error: Unknown model 'lenett'. Did you mean lenet"),
         ("predict lenet none.jpg --weights w.pth", 2, "Error: There is no file none.jpg.\n"),
-        ("predict lenet a.jpg --weights gone.pth", 2, "Error: Weights 'gone.pth': no such file. Take default, or"),
+        ("predict lenet a.jpg --weights gone.pth", 2, "Error: There is no weight file 'gone.pth'. Give 'default'"),
         ("predict gone.safetensors a.jpg", 2, "Error: There is no checkpoint file gone.safetensors.\n"),
         ("predict lenet a.jpg --weights bad.pth", 1, "Error: b.jpg is no image\n"),
     ],

@@ -20,16 +20,16 @@ from tests.factories import case, counted, once, record
 
 
 def test_names_are_tutorials_or_models() -> None:
-    assert [spec.name for spec in module.chosen(["runoob"])] == ["simple_cnn"]
-    assert [spec.name for spec in module.chosen(["lenet", "runoob", "lenet"])] == ["lenet", "simple_cnn"]
-    everything = module.chosen([])
+    assert [spec.name for spec in module.select_models(["runoob"])] == ["simple_cnn"]
+    assert [spec.name for spec in module.select_models(["lenet", "runoob", "lenet"])] == ["lenet", "simple_cnn"]
+    everything = module.select_models([])
     assert {spec.name for spec in everything} == {name for name, spec in MODELS.items() if spec.printed}
     with pytest.raises(UsageError, match=r"^Unknown tutorial or model 'mslern'\. Did you mean mslearn"):
-        module.chosen(["mslern"])
+        module.select_models(["mslern"])
     with pytest.raises(
-        UsageError, match=r"^No figures are printed of cifar-cnn, tudui: there is nothing to reproduce\.$"
+        UsageError, match=r"^The tutorials print no figures for cifar-cnn, tudui, so nothing can be reproduced\.$"
     ):
-        module.chosen(["cifar-cnn", "tudui"])
+        module.select_models(["cifar-cnn", "tudui"])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_is_done_is_not_done_again(world: dict[str, list[object]], capsys: 
 
 
 @pytest.mark.parametrize("other", ["fast", "short"])
-def test_a_training_that_does_not_follow_the_page_does_not_count_as_done(
+def test_fast_or_short_training_does_not_count_as_done(
     world: dict[str, list[object]], capsys: pytest.CaptureFixture[str], other: str
 ) -> None:
     made = replace(
@@ -142,13 +142,13 @@ def test_without_data_it_says_what_is_missing(
 @pytest.mark.parametrize("given", ["w.pth", "mobilenet_v2=gone.pth"])
 def test_weights_are_named_with_their_network(given: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        module.published([given])
+        module.published_weights([given])
     assert str(caught.value) == (
-        f"--weights '{given}': write NETWORK=FILE with a file that is there: mobilenet_v2=w.pth."
+        f"--weights '{given}': write NETWORK=FILE with an existing file, like mobilenet_v2=w.pth."
     )
 
 
-def test_a_transfer_network_is_trained_where_its_weights_are_given(
+def test_transfer_network_trains_with_given_weights(
     world: dict[str, list[object]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("w.pth").write_text("x")
@@ -187,11 +187,11 @@ def test_an_interruption_shows_what_there_is_and_how_to_go_on(
     monkeypatch.setattr("sys.argv", ["cnnbench", "reproduce", "simple_cnn", "--data-dir", "."])
     assert exit_code(["reproduce", "simple_cnn", "--data-dir", ".", "--format", "csv", "-o", "out"]) == 130
     out, errors = capsys.readouterr()
-    assert {row["note"] for row in rows_of(out)} == {"one seed gives no interval: take --seeds 3"}
-    assert errors.endswith("Interrupted. Go on with:\n  cnnbench reproduce simple_cnn --data-dir .\n")
+    assert {row["note"] for row in rows_of(out)} == {"one seed gives no interval: use --seeds 3"}
+    assert errors.endswith("Interrupted. Continue with:\n  cnnbench reproduce simple_cnn --data-dir .\n")
 
 
-def test_a_training_that_fails_is_told_with_its_reason_and_by_the_exit_code(
+def test_failed_training_gives_reason_and_exit_code_one(
     world: dict[str, list[object]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def failing(request: Request, **_: object) -> Iterator[Record]:

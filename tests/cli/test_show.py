@@ -101,17 +101,17 @@ def test_a_checkpoint_says_which_network_and_dataset(asked: Asked, trained: Path
     [
         (["kernels"], "Name a model or a checkpoint: cnnbench show kernels lenet-seed0.safetensors."),
         (["kernels", "lenett"], "Unknown model 'lenett'. Did you mean lenet?"),
-        (["kernels", "lenet", "-o", "a.gif"], "'a.gif': write an image to a file that ends in .png or .svg."),
+        (["kernels", "lenet", "-o", "a.gif"], "'a.gif' is not an image file. Use a name that ends in .png or .svg."),
         (["features", "lenet", "--image", "no.jpg"], "There is no image file no.jpg."),
-        (["features", "lenet", "--move", "a"], "--move 'a': write pixels to the right and down, like 4,0 or -2,3."),
-        (["features", "lenet", "--weights", "w"], "Weights 'w': no such file. Take default, or the path of a file."),
+        (["features", "lenet", "--move", "a"], "--move 'a' is not RIGHT,DOWN in pixels. Write it like 4,0 or -2,3."),
+        (["features", "lenet", "--weights", "w"], "There is no weight file 'w'. Give 'default' or the path of a file."),
         (["predictions", "lenet"], "Predictions need a checkpoint of 'cnnbench train', or --weights and --dataset."),
         (["confusion", "lenet"], "This needs a checkpoint of 'cnnbench train'"),
         (
             ["shift", "lenet", "--checkpoint", "one_conv-seed0.safetensors"],
-            "holds weights of one_conv and not of lenet",
+            "holds weights of one_conv, not of lenet",
         ),
-        (["curves", "nowhere"], "There is no run 'nowhere'. Name the folder of a 'cnnbench train', or its records"),
+        (["curves", "nowhere"], "There is no run 'nowhere'. Give the folder of a 'cnnbench train' run, or its records"),
         (["samples", "mnits"], "Unknown dataset 'mnits'. Did you mean mnist?"),
     ],
 )
@@ -161,7 +161,7 @@ def test_a_run_without_what_is_shown_says_how_to_get_it(capsys: pytest.CaptureFi
     assert exit_code(["show", "kernels", "runs/one"]) == 2
     assert capsys.readouterr().err == (
         "Error: runs/one has no records within epochs. Train with 'cnnbench train MODEL --log-every 50'.\n"
-        "Error: runs/one kept no kernels. Train a model with convolutions by 'cnnbench train --log-every 50'.\n"
+        "Error: runs/one has no kernels. Train a model with convolutions and 'cnnbench train --log-every 50'.\n"
     )
 
 

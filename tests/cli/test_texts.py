@@ -153,7 +153,7 @@ def test_a_terminal_gets_a_bar_and_lines_as_they_are(
     assert "[red]it stays[/red]\n" in err
 
 
-def test_a_table_shows_its_last_rows_above_the_bar_and_the_next_one_takes_its_place(
+def test_live_table_shows_last_rows_and_replaces_previous(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -283,7 +283,7 @@ def test_moved_pictures_are_a_table_of_their_own() -> None:
     moved = scores(shift=(90.0, 80.0, 70.0, 60.0, 50.0, 40.0, 30.0, 20.0))
     assert evaluate._text([moved], "table").endswith(
         table(
-            "With all images moved by so many pixels:",
+            "Accuracy with all images moved by this many pixels:",
             "  pixels  right    left    down    up",
             "--------  -------  ------  ------  ------",
             "       1  90.0 %   70.0 %  50.0 %  30.0 %",
@@ -370,7 +370,7 @@ def test_trainings_in_csv() -> None:
     )
 
 
-def test_curves_have_a_row_for_each_epoch_and_nothing_where_an_earlier_version_kept_less() -> None:
+def test_curves_have_row_per_epoch_and_blanks_for_missing() -> None:
     assert shown.curves_text([trained(0, 90), BROKEN, trained(3, 80)]) == table(
         "seed,epoch,train_loss,train_top1,val_loss,val_top1,epoch_s,train_img_per_s,data_share,learning_rate",
         "0,1,1.5,,,0.5,0.25,,,",

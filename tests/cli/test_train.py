@@ -58,7 +58,7 @@ CURVES = "seed,epoch,train_loss,train_top1,val_loss,val_top1,epoch_s,train_img_p
 SEED_LINE = "         ok  lenet eager cpu accuracy batch 1  top-1 90.0 %\n"
 PLACE = "Records, curves and checkpoints: results/mine\n"
 RESUME = (
-    "Go on with:\n  cnnbench train lenet --epochs 2 --timeout 90s --format csv "
+    "Continue with:\n  cnnbench train lenet --epochs 2 --timeout 90s --format csv "
     "--seed 6 --seeds 2 --resume -o results/mine\n"
 )
 
@@ -66,11 +66,11 @@ RESUME = (
 @pytest.mark.parametrize(
     ("ended", "code", "said"),
     [
-        (KeyboardInterrupt(), 130, "Interrupted. Finished seeds are kept, and how far the one in progress is.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. Finished seeds and the training in progress are kept.\n"),
         (CnnbenchError("It broke."), 1, "Error: It broke.\n"),
     ],
 )
-def test_what_ends_trainings_early_is_followed_by_the_command_for_the_rest(
+def test_stopped_training_prints_command_for_remaining_seeds(
     ended: BaseException,
     code: int,
     said: str,
@@ -97,8 +97,8 @@ def test_an_interruption_before_the_first_seed_names_all(
     assert call("train lenet --output mine", monkeypatch) == 130
     assert capsys.readouterr() == (
         "",
-        "Interrupted. Finished seeds are kept, and how far the one in progress is.\n"
-        "Go on with:\n  cnnbench train lenet --seed 0 --seeds 1 --resume -o mine\n",
+        "Interrupted. Finished seeds and the training in progress are kept.\n"
+        "Continue with:\n  cnnbench train lenet --seed 0 --seeds 1 --resume -o mine\n",
     )
 
 
@@ -114,7 +114,7 @@ def test_a_training_is_the_latest_run_and_keeps_its_command(
     assert started.command == "cnnbench train lenet --seed 1 -o results/two"
 
 
-def test_curves_that_cannot_be_written_are_an_error_and_the_records_stay(
+def test_unwritable_curves_give_error_and_keep_records(
     pretend_after: Pretend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretend_after(1, None)
@@ -127,7 +127,7 @@ def test_curves_that_cannot_be_written_are_an_error_and_the_records_stay(
     assert len(Store(Path("mine")).load().records) == 1
 
 
-def test_options_that_change_the_recipe_are_passed_on_and_named_in_the_command_that_goes_on(
+def test_recipe_options_are_passed_on_and_named_in_resume_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[tuple[str, object]] = []
@@ -143,7 +143,7 @@ def test_options_that_change_the_recipe_are_passed_on_and_named_in_the_command_t
     changed = Training(unfrozen_epochs=2, unfrozen_rate=0.001, cache_features=True, log_every=50)
     assert asked == [("as-published", changed)]
     assert capsys.readouterr().err.endswith(
-        f"Go on with:\n  cnnbench train lenet {options} --deterministic --seed 0 --seeds 1 --resume -o mine\n"
+        f"Continue with:\n  cnnbench train lenet {options} --deterministic --seed 0 --seeds 1 --resume -o mine\n"
     )
     assert call("train lenet -o mine", monkeypatch) == 130
     assert asked[1] == ("tutorial", Training())

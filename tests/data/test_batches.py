@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from cnnbench.data import batches as module
-from cnnbench.data.batches import Augmentation, Split, Splits, View, adapted, batch_count, batches, view_for
+from cnnbench.data.batches import Augmentation, Split, Splits, View, adapt_splits, batch_count, batches, view_for
 from cnnbench.spec import UnsupportedError, UsageError
 
 
@@ -51,13 +51,13 @@ def test_normalising_is_per_channel() -> None:
 def test_an_input_that_is_no_picture_is_refused(shape: tuple[int, ...], text: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         view_for(shape, (1, 8, 8), (), ())
-    assert str(caught.value) == f"The model's input {text} is no image: an image has 1 or 3 channels."
+    assert str(caught.value) == f"The model's input {text} is not an image, because an image has 1 or 3 channels."
 
 
 def test_colour_does_not_fit_a_grey_network() -> None:
     with pytest.raises(UnsupportedError) as caught:
         view_for((1, 28, 28), (3, 32, 32), (), ())
-    assert str(caught.value) == "The model's input 1x28x28 is grey, and the dataset's images are in colour."
+    assert str(caught.value) == "The model's input 1x28x28 is grey, but the dataset's images are in colour."
 
 
 def test_means_must_fit_the_channels() -> None:
@@ -68,12 +68,12 @@ def test_means_must_fit_the_channels() -> None:
     )
 
 
-def test_small_splits_are_adapted_at_once_and_large_ones_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_splits_adapt_at_once_and_large_ones_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     view = View(input_shape=(3, 5, 7), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
     raw = Splits(train=numbered(6), val=numbered(3), test=numbered(2))
-    held = adapted(raw, view, "cpu")
+    held = adapt_splits(raw, view, "cpu")
     monkeypatch.setattr(module, "HELD_BYTES", 3 * 3 * 5 * 7 * 4)
-    mixed = adapted(raw, view, "cpu")
+    mixed = adapt_splits(raw, view, "cpu")
     assert (held.train.view, mixed.train.view, mixed.val.view, mixed.test.view) == (None, view, None, None)
     assert mixed.train.images_NCHW.shape == (6, 1, 2, 2)
 
@@ -122,21 +122,21 @@ def bytes_of(count: int, side: int = 6) -> Split:
     return Split(images_NCHW=images, labels_N=torch.arange(count), classes=count)
 
 
-def test_bytes_of_the_right_size_stay_bytes_and_are_normalised_by_batch() -> None:
+def test_right_sized_bytes_stay_bytes_and_normalise_by_batch() -> None:
     raw = Splits(train=bytes_of(6), val=bytes_of(3), test=bytes_of(2))
     view = View(input_shape=(3, 6, 6), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
-    held = adapted(raw, view, "cpu")
+    held = adapt_splits(raw, view, "cpu")
     assert held.train.images_NCHW is raw.train.images_NCHW
     images = next(batches(held.train, 4))[0]
     plain = raw.train.images_NCHW[:4].to(torch.float32) / 255
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (view.mean, view.std))
     assert torch.equal(images, (plain - mean) / std)
-    assert adapted(raw, View(input_shape=(3, 8, 8)), "cpu").train.view is None
+    assert adapt_splits(raw, View(input_shape=(3, 8, 8)), "cpu").train.view is None
 
 
 @pytest.mark.parametrize("split", [bytes_of(6), numbered(6)], ids=["bytes", "floats"])
 @pytest.mark.parametrize("seed", [None, 1])
-def test_what_a_network_does_to_a_batch_does_not_reach_the_pictures(split: Split, seed: int | None) -> None:
+def test_changing_batch_in_place_leaves_pictures_alone(split: Split, seed: int | None) -> None:
     before = split.images_NCHW.clone()
     shuffle_rng = None if seed is None else torch.Generator().manual_seed(seed)
     for images, _ in batches(split, 4, shuffle_rng=shuffle_rng):
@@ -163,7 +163,7 @@ def test_flipping_mirrors_about_half() -> None:
 
 def test_augmentation_follows_its_seed_and_is_for_training_only() -> None:
     raw = Splits(train=bytes_of(9), val=bytes_of(3), test=bytes_of(2))
-    split = adapted(raw, View(input_shape=(3, 6, 6)), "cpu", Augmentation(flip=True, padding=2)).train
+    split = adapt_splits(raw, View(input_shape=(3, 6, 6)), "cpu", Augmentation(flip=True, padding=2)).train
 
     def seen(seed: int | None) -> list[Tensor]:
         augment_rng = None if seed is None else torch.Generator().manual_seed(seed)

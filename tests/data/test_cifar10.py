@@ -12,7 +12,7 @@ import pytest
 
 from cnnbench.data import cifar10
 from cnnbench.data.cifar10 import SPEC
-from cnnbench.data.dataset import Counts, Read, no_progress
+from cnnbench.data.dataset import Counts, Read, ignore_progress
 from cnnbench.data.unpickle import load_pickle
 from cnnbench.spec import UsageError
 from tests.data.files import cifar_batches, image, pickled, put_archive, put_batches
@@ -21,7 +21,7 @@ from tests.data.files import cifar_batches, image, pickled, put_archive, put_bat
 def read(place: Path) -> Read:
     source = SPEC.look((place,))
     assert source is not None
-    return SPEC.read(source, SPEC.shape, no_progress)
+    return SPEC.read(source, SPEC.shape, ignore_progress)
 
 
 def check_whole(found: Read) -> None:
@@ -61,7 +61,7 @@ def test_an_archive_that_reaches_outside_its_folder_is_refused(tmp_path: Path, m
 
 def test_an_archive_with_another_checksum_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_archive(tmp_path / cifar10.ARCHIVE, monkeypatch, {"../x": b"bad"}, known=False)
-    with pytest.raises(UsageError, match="is damaged or another file: its md5 is"):
+    with pytest.raises(UsageError, match="is damaged or not the published file: its md5 is"):
         read(tmp_path)
 
 
@@ -98,13 +98,13 @@ class Evil:
         return os.system, (f"touch {self.marker}",)
 
 
-def test_a_pickle_that_would_run_a_command_is_refused_and_nothing_runs(tmp_path: Path) -> None:
+def test_pickle_with_command_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     with pytest.raises(UsageError) as caught:
         load_pickle(pickle.dumps({b"data": Evil(marker)}, protocol=4), "batch")
     assert str(caught.value) == (
-        "batch is refused: it names posix.system, and a dataset's pickle holds arrays, lists, strings and numbers "
-        "only. Nothing of it was run."
+        "batch is refused: it refers to posix.system, but a dataset's pickle may hold only arrays, lists, strings and "
+        "numbers. No code in it was run."
     )
     assert not marker.exists()
     pickle.loads(pickle.dumps(Evil(marker)))  # the same one does run elsewhere, so the test can fail
@@ -131,17 +131,17 @@ def test_a_damaged_pickle_says_so() -> None:
 @pytest.mark.parametrize(
     ("held", "said"),
     [
-        ({b"data": [1, 2]}, "holds no 'data' and 'labels' as a batch of CIFAR-10 does."),
-        ([1], "holds no 'data' and 'labels' as a batch of CIFAR-10 does."),
+        ({b"data": [1, 2]}, "is not a batch of CIFAR-10, because it lacks valid 'data' or 'labels'."),
+        ([1], "is not a batch of CIFAR-10, because it lacks valid 'data' or 'labels'."),
         (
             {b"data": np.zeros((2, 5), dtype=np.uint8), b"labels": [1, 2]},
-            "holds no array of bytes with 3,072 for each of its 2 labels.",
+            "does not hold an array with 3,072 bytes for each of its 2 labels.",
         ),
     ],
 )
 def test_a_pickle_of_something_else_is_refused(held: object, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        cifar10._batch(pickle.dumps(held, protocol=4), "batch")
+        cifar10._read_batch(pickle.dumps(held, protocol=4), "batch")
     assert str(caught.value) == f"batch {said}"
 
 
@@ -174,9 +174,7 @@ def test_jpeg_archives_are_read_and_named_as_what_they_are(tmp_path: Path, monke
     assert "JPEG-compressed CIFAR-10" in found.notes[1]
 
 
-def test_real_cifar_is_taken_before_jpeg_and_the_first_place_before_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_cifar_beats_jpeg_and_first_place_beats_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_jpeg(tmp_path / "one" / "cifar-10-jpeg", monkeypatch)
     put_jpeg(tmp_path / "two" / "cifar-10-jpeg", monkeypatch)
     put_batches(tmp_path / "two", monkeypatch)
@@ -193,8 +191,8 @@ def test_real_cifar_is_taken_before_jpeg_and_the_first_place_before_both(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"labels": np.array([0, 1, 10])}, "label 2 is 10, and there are 10 classes, 0 to 9."),
-        ({"offsets": np.array([0, 5, 3, 9])}, "the offsets do not divide the"),
+        ({"labels": np.array([0, 1, 10])}, "label 2 is 10, but the 10 classes are 0 to 9."),
+        ({"offsets": np.array([0, 5, 3, 9])}, "the offsets do not match the"),
         ({"offsets": np.array([0, 5])}, "does not hold bytes, 4 offsets and 3 labels, as whole numbers."),
         ({"labels": np.array([{}, 1, 2], dtype=object)}, "Object arrays cannot be loaded when allow_pickle=False"),
     ],

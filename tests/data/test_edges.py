@@ -8,12 +8,12 @@ STEP = np.array([[[0, 0, 1, 1]] * 4], dtype=np.float32)
 """An image that is dark on the left and bright on the right."""
 
 
-def test_a_step_to_the_right_is_a_vertical_edge_and_no_horizontal_one() -> None:
+def test_step_to_right_is_vertical_edge_only() -> None:
     assert vertical_edges(STEP).tolist() == [[[3.0, 3.0], [3.0, 3.0]]]
     assert horizontal_edges(STEP).tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
 
 
-def test_a_step_down_is_a_horizontal_edge_and_its_sign_says_which_way() -> None:
+def test_step_down_is_horizontal_edge_signed_by_direction() -> None:
     down = STEP.swapaxes(1, 2)
     assert horizontal_edges(down).tolist() == [[[3.0, 3.0], [3.0, 3.0]]]
     assert horizontal_edges(down[:, ::-1]).tolist() == [[[-3.0, -3.0], [-3.0, -3.0]]]

@@ -16,8 +16,8 @@ from torchvision import transforms
 from cnnbench import data
 from cnnbench.data import cats_dogs
 from cnnbench.data import image_folder as photographs
-from cnnbench.data.batches import Augmentation, View, adapted, batches, splits_of
-from cnnbench.data.dataset import File, LeftOut, Read, Source, no_progress
+from cnnbench.data.batches import Augmentation, View, adapt_splits, batches, splits_of
+from cnnbench.data.dataset import File, LeftOut, Read, Source, ignore_progress
 from cnnbench.data.decode import decode, decode_all
 from cnnbench.data.image_folder import entries, read_images
 from cnnbench.spec import CnnbenchError, UsageError
@@ -29,7 +29,7 @@ CLASSES = ("Cat", "Dog")
 
 def read(root: Path, cache: Path, shape: tuple[int, int, int] = (3, 16, 16), told: list[float] | None = None) -> Read:
     source = Source(form="a folder", files=(File(path=root),))
-    on_progress = no_progress if told is None else (lambda _, share: told.append(share))
+    on_progress = ignore_progress if told is None else (lambda _, share: told.append(share))
     return read_images("pets", source, CLASSES, shape, on_progress, top="PetImages", cache=cache)
 
 
@@ -39,7 +39,7 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path / "PetImages"
 
 
-def test_pictures_have_the_colour_of_their_class_and_a_fifth_is_held_out(pets: Path, tmp_path: Path) -> None:
+def test_pictures_match_their_class_and_fifth_is_held_out(pets: Path, tmp_path: Path) -> None:
     found = read(pets, tmp_path / "cache")
     assert (len(found.train), len(found.test), found.val is found.test) == (16, 4, True)
     assert found.train.images_NCHW.shape == (16, 3, 16, 16)
@@ -65,7 +65,7 @@ def test_a_zip_gives_the_same_as_the_folder(pets: Path, tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.parent.iterdir()} == before
 
 
-def test_what_cannot_be_decoded_is_left_out_by_name_and_never_deleted(pets: Path, tmp_path: Path) -> None:
+def test_undecodable_files_are_left_out_by_name_and_kept(pets: Path, tmp_path: Path) -> None:
     bad = {
         "Cat/20.jpg": b"",
         "Dog/21.jpg": b"no image",
@@ -113,13 +113,13 @@ def test_the_cache_cannot_be_written_into_and_batches_are_copies(pets: Path, tmp
     found = read(pets, tmp_path / "cache")
     assert not found.train.images_NCHW.flags.writeable
     before = found.train.images_NCHW.copy()
-    splits = adapted(splits_of(found, 2), View(input_shape=(3, 16, 16)), "cpu", Augmentation(flip=True))
+    splits = adapt_splits(splits_of(found, 2), View(input_shape=(3, 16, 16)), "cpu", Augmentation(flip=True))
     for images, _ in batches(splits.train, 4, augment_rng=torch.Generator().manual_seed(0)):
         images.fill_(7)
     assert (read(pets, tmp_path / "cache").train.images_NCHW == before).all()
 
 
-def test_what_a_killed_process_left_is_removed_and_what_another_is_writing_stays(pets: Path, tmp_path: Path) -> None:
+def test_dead_leftovers_are_removed_but_live_writers_stay(pets: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for owner in ("999999999", str(os.getpid()), str(os.getppid())):
         (cache / f".part-{owner}-x").mkdir(parents=True)
@@ -127,9 +127,7 @@ def test_what_a_killed_process_left_is_removed_and_what_another_is_writing_stays
     assert [path.name for path in cache.glob(".part-*")] == [f".part-{os.getppid()}-x"]
 
 
-def test_a_file_that_cannot_be_read_and_a_folder_named_like_a_picture_cost_nothing_else(
-    pets: Path, tmp_path: Path
-) -> None:
+def test_broken_link_and_folder_named_jpg_cost_nothing_else(pets: Path, tmp_path: Path) -> None:
     (pets / "Cat" / "folder.jpg").mkdir()
     (pets / "Cat" / "gone.jpg").symlink_to(tmp_path / "nowhere")
     found = read(pets, tmp_path / "cache")
@@ -162,12 +160,12 @@ def test_a_class_without_enough_pictures_is_refused(pets: Path, tmp_path: Path) 
     with pytest.raises(UsageError) as caught:
         read(pets, tmp_path / "cache")
     assert str(caught.value) == (
-        f"{pets} holds too few images that can be read of Dog: one of 5 is held out as a test, so a class needs 5 at "
-        "least."
+        f"{pets} holds too few readable images of Dog. One in 5 images is held out for testing, so a class needs at "
+        "least 5."
     )
 
 
-def test_the_fifth_that_is_held_out_goes_by_number_and_the_order_never_changes() -> None:
+def test_held_out_fifth_goes_by_number_in_fixed_order() -> None:
     names = [f"{name}/{k}.jpg" for name in CLASSES for k in range(12)]
     found = entries(names[::-1], CLASSES)
     assert {entry.name for entry in found if entry.test} == {f"{c}/{k}.jpg" for c in CLASSES for k in (4, 9)}
@@ -208,7 +206,7 @@ def test_a_damaged_zip_says_so(tmp_path: Path) -> None:
     path = tmp_path / "kagglecatsanddogs_5340.zip"
     path.write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(
-        UsageError, match=f"^{path} is damaged: File is not a zip file\\. Delete it and fetch it anew\\.$"
+        UsageError, match=f"^{path} is damaged: File is not a zip file\\. Delete it and fetch it again\\.$"
     ):
         read(path, tmp_path / "cache")
 
@@ -227,8 +225,8 @@ def test_a_folder_of_one_s_own_is_a_dataset(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ((), "there is none"),
-        (("one",), "there is only 'one'"),
+        ((), "none"),
+        (("one",), "only 'one'"),
     ],
 )
 def test_a_folder_with_fewer_than_two_classes_is_refused(tmp_path: Path, made: tuple[str, ...], said: str) -> None:
@@ -237,7 +235,8 @@ def test_a_folder_with_fewer_than_two_classes_is_refused(tmp_path: Path, made: t
     with pytest.raises(UsageError) as caught:
         data.find(f"folder:{tmp_path}")
     assert str(caught.value) == (
-        f"Dataset 'folder:{tmp_path}': the folder must hold a folder of images for each of two classes or more, {said}."
+        f"Dataset 'folder:{tmp_path}': the folder must hold one folder of images for each of at least two classes, "
+        f"but holds {said}."
     )
 
 
@@ -245,6 +244,6 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         data.find(f"folder:{tmp_path / 'none'}")
     assert str(caught.value) == (
-        f"Dataset 'folder:{tmp_path / 'none'}': there is no folder '{tmp_path / 'none'}'. Give one that holds a folder "
-        "for each class."
+        f"Dataset 'folder:{tmp_path / 'none'}': there is no folder '{tmp_path / 'none'}'. Give one with a folder for "
+        "each class."
     )

@@ -13,7 +13,7 @@ from cnnbench import data
 from cnnbench.data import locations as finding
 from cnnbench.data import mnist
 from cnnbench.data.check import Checked, inspect
-from cnnbench.data.dataset import no_progress
+from cnnbench.data.dataset import ignore_progress
 from cnnbench.data.fetch import fetch, take_over
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from tests.data.files import FILES, put_mnist, put_pictures
@@ -104,7 +104,7 @@ def test_a_zip_that_was_cut_short_is_not_taken(tmp_path: Path, monkeypatch: pyte
         (Path(root) / filename).write_bytes(b"PK\x03\x04 the rest is missing")
 
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", cut)
-    with pytest.raises(MissingError, match=r"could not be downloaded \(.*: the file that came is no whole zip\)"):
+    with pytest.raises(MissingError, match=r"could not be downloaded \(.*: the downloaded zip is incomplete\)"):
         fetch(data.find("cats_dogs"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -131,8 +131,8 @@ def test_files_are_taken_over_to_where_they_are_looked_for(tmp_path: Path, monke
     assert [path.parent for path in copies] == [tmp_path / "data" / "MNIST" / "raw"] * 4
     again = mnist.SPEC.look((tmp_path / "data",))
     assert again is not None
-    assert (mnist.SPEC.read(again, (1, 28, 28), no_progress).train.images_NCHW.shape) == (6, 1, 28, 28)
-    with pytest.raises(UsageError, match=r"is there already\. Move it away, or name another folder with --data-dir\.$"):
+    assert (mnist.SPEC.read(again, (1, 28, 28), ignore_progress).train.images_NCHW.shape) == (6, 1, 28, 28)
+    with pytest.raises(UsageError, match=r"already exists\. Move it away, or use another --data-dir\.$"):
         take_over(source, tmp_path / "data")
 
 
@@ -152,7 +152,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.Monkey
     contents = put_mnist(tmp_path, monkeypatch)
     source = mnist.SPEC.look((tmp_path,))
     assert source is not None
-    facts = inspect(mnist.SPEC, source, no_progress)
+    facts = inspect(mnist.SPEC, source, ignore_progress)
     assert facts.files == tuple(
         Checked(path=tmp_path / f"{name}.gz", md5=mnist.MNIST.gzipped[at], as_published=True)
         for at, name in enumerate(FILES)
@@ -167,7 +167,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.Monkey
     assert facts.parts[0].by_class == tuple(labels.count(k) for k in range(10))
 
 
-def test_made_up_pictures_are_the_same_every_time_and_can_be_told_apart() -> None:
+def test_synthetic_pictures_are_repeatable_and_separable() -> None:
     spec = data.find("synthetic")
     one, other = data.read(spec, (3, 32, 32)), data.read(spec, (3, 32, 32))
     assert (one.train.images_NCHW == other.train.images_NCHW).all()

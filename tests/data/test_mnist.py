@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnnbench.data import mnist
-from cnnbench.data.dataset import Read, no_progress
+from cnnbench.data.dataset import Read, ignore_progress
 from cnnbench.data.idx import read_idx
 from cnnbench.data.mnist import FASHION_SPEC, SPEC
 from cnnbench.spec import UsageError
@@ -19,7 +19,7 @@ from tests.data.files import FILES, SMALL, idx, md5, mnist_contents, put_mnist
 def read(place: Path) -> Read:
     source = SPEC.look((place,))
     assert source is not None
-    return SPEC.read(source, SPEC.shape, no_progress)
+    return SPEC.read(source, SPEC.shape, ignore_progress)
 
 
 @pytest.mark.parametrize("gzipped", [True, False])
@@ -57,9 +57,7 @@ def test_the_first_place_that_has_it_counts(tmp_path: Path, monkeypatch: pytest.
     assert {file.path.parent for file in source.files} == {tmp_path / "two" / "MNIST"}
 
 
-def test_loose_files_are_those_of_the_dataset_whose_checksum_they_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loose_files_belong_to_dataset_with_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_mnist(tmp_path, monkeypatch)
     assert SPEC.look((tmp_path,)) is not None
     assert FASHION_SPEC.look((tmp_path,)) is None
@@ -80,8 +78,8 @@ def test_another_file_than_the_published_one_is_refused(tmp_path: Path, monkeypa
     with pytest.raises(UsageError) as caught:
         read(tmp_path)
     assert str(caught.value) == (
-        f"{path} is damaged or another file: its md5 is {md5(other)}, and mnist's is {mnist.MNIST.gzipped[0]}. "
-        "Delete it and fetch it anew with 'cnnbench data fetch mnist'."
+        f"{path} is damaged or not the published file: its md5 is {md5(other)}, but mnist's is "
+        f"{mnist.MNIST.gzipped[0]}. Delete it and fetch it again with 'cnnbench data fetch mnist'."
     )
 
 
@@ -93,7 +91,7 @@ def test_a_label_out_of_range_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError) as caught:
         check_labels(read_idx(path, (2,)).tolist(), 10, path)
-    assert str(caught.value) == f"{path}: label 1 is 11, and there are 10 classes, 0 to 9."
+    assert str(caught.value) == f"{path}: label 1 is 11, but the 10 classes are 0 to 9."
 
 
 WHOLE = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
@@ -103,10 +101,10 @@ WHOLE = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
     ("name", "content", "said"),
     [
         ("a", WHOLE[:-1], "is cut short: 1 of 6 values are missing."),
-        ("a", WHOLE + b"x", "holds more than the 6 values that its head says."),
-        ("a", WHOLE[:7], "is no IDX file of bytes with 2 dimensions: it begins with 00000802."),
-        ("a", b"<html>" * 9, "is no IDX file of bytes with 2 dimensions: it begins with 3c68746d."),
-        ("a", idx(np.zeros((3, 2), dtype=np.uint8)), "holds 3x2 values where 2x3 are expected."),
+        ("a", WHOLE + b"x", "holds more than the 6 values that its header declares."),
+        ("a", WHOLE[:7], "is not an IDX file of bytes with 2 dimensions: it begins with 00000802."),
+        ("a", b"<html>" * 9, "is not an IDX file of bytes with 2 dimensions: it begins with 3c68746d."),
+        ("a", idx(np.zeros((3, 2), dtype=np.uint8)), "holds 3x2 values, but 2x3 are expected."),
         ("a.gz", WHOLE, "is damaged or cut short: Not a gzipped file (b'\\x00\\x00')"),
         (
             "a.gz",

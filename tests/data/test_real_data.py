@@ -14,7 +14,7 @@ import pytest
 
 from cnnbench import data
 from cnnbench.data.check import inspect
-from cnnbench.data.dataset import Read, no_progress
+from cnnbench.data.dataset import Read, ignore_progress
 
 DATA = os.environ.get("CNNBENCH_DATA", "missing")
 
@@ -37,7 +37,7 @@ def test_mnist_is_what_the_page_says() -> None:
 
 def test_mnist_s_checksums_are_the_published_ones() -> None:
     spec = data.find("mnist")
-    facts = inspect(spec, data.locate(spec, data.places(DATA)), no_progress)
+    facts = inspect(spec, data.locate(spec, data.places(DATA)), ignore_progress)
     assert [file.as_published for file in facts.files] == [True] * 4
     assert facts.parts[1].by_class == (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 
@@ -51,7 +51,7 @@ def test_unpacked_mnist_has_the_checksums_that_are_known(tmp_path: Path) -> None
     source = spec.look((tmp_path,))
     assert source is not None
     assert source.form == "unpacked files"
-    found = spec.read(source, spec.shape, no_progress)  # refuses other checksums
+    found = spec.read(source, spec.shape, ignore_progress)  # refuses other checksums
     assert (found.train.images_NCHW == read("mnist").train.images_NCHW).all()
 
 

@@ -22,7 +22,7 @@ def test_an_unknown_name_is_answered_with_close_ones() -> None:
     with pytest.raises(UsageError) as caught:
         data.find("digit")
     assert str(caught.value) == (
-        "Unknown dataset 'digit'. Did you mean digits? A folder with a folder of images for each class: folder:PATH."
+        "Unknown dataset 'digit'. Did you mean digits? Or use folder:PATH, with one folder of images for each class."
     )
 
 
@@ -33,7 +33,7 @@ def test_the_registry_is_read_only() -> None:
 
 def test_a_duplicate_name_is_our_mistake() -> None:
     with pytest.raises(ValueError, match=r"^two datasets are named 'digits'$"):
-        data._by_name((SPEC, SPEC))
+        data._map_by_name((SPEC, SPEC))
 
 
 def test_listing_datasets_loads_no_heavy_library() -> None:
@@ -42,5 +42,5 @@ def test_listing_datasets_loads_no_heavy_library() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_every_published_dataset_and_the_digits_have_a_fast_recipe() -> None:
+def test_all_datasets_but_synthetic_have_fast_recipe() -> None:
     assert [spec.name for spec in data.DATASETS.values() if spec.fast is None] == ["synthetic"]

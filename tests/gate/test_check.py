@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cnnbench.gate.check import Settings, check, shape_of
-from cnnbench.models.user_object import called
+from cnnbench.models.user_object import label_of
 from cnnbench.spec import UsageError
 from tests.gate.fakes import Pretended
 from tests.repositories import commit, git, repository
@@ -66,7 +66,7 @@ def test_settings_are_read_as_on_the_command_line(pretended: Pretended) -> None:
     [
         (Settings(budget="soon"), "'soon' is not a time above zero. Write it like 20ms, 90s, 8m30s or 1h."),
         (Settings(threshold="5x"), "'5x' is not a share. Write it like 3% or 0.03."),
-        (Settings(inconclusive="maybe"), "'maybe' is not what an inconclusive check can do: pass or fail."),
+        (Settings(inconclusive="maybe"), "An inconclusive check cannot 'maybe'. Use pass or fail."),
         (Settings(variants="eagr"), "Unknown variant 'eagr'. Did you mean eager? "),
     ],
 )
@@ -93,21 +93,21 @@ def test_the_shape_of_an_example(example: object, expected: tuple[int, tuple[int
 @pytest.mark.parametrize(
     ("example", "message"),
     [
-        ((3, 8), "The example (3, 8) is no shape. Write (batch, channels, height, width)."),
-        ((1, 3, 8, 0), "The example (1, 3, 8, 0) is no shape. Write (batch, channels, height, width)."),
+        ((3, 8), "The example (3, 8) is not a shape. Write (batch, channels, height, width)."),
+        ((1, 3, 8, 0), "The example (1, 3, 8, 0) is not a shape. Write (batch, channels, height, width)."),
         (
             "lenet",
-            "The example is a str. Give the batch that the model takes, a tensor, or its shape.",
+            "The example is a str. Give a batch of images as a tensor, or its shape.",
         ),
         (
             torch.zeros(1, 3, dtype=torch.int64),
-            "The example is a tensor of torch.int64 with the shape (1, 3). Models are measured on batches of "
-            "images: floating-point numbers, the batch first.",
+            "The example is a tensor of torch.int64 with the shape (1, 3). Give a batch of images: "
+            "floating-point numbers, with the batch as the first dimension.",
         ),
         (
             torch.zeros(3),
-            "The example is a tensor of torch.float32 with the shape (3,). Models are measured on batches of "
-            "images: floating-point numbers, the batch first.",
+            "The example is a tensor of torch.float32 with the shape (3,). Give a batch of images: "
+            "floating-point numbers, with the batch as the first dimension.",
         ),
     ],
 )
@@ -122,8 +122,8 @@ def test_tests_that_run_at_once_are_refused(monkeypatch: pytest.MonkeyPatch, pre
     with pytest.raises(UsageError) as caught:
         check(make, SHAPE, make_old, Settings())
     assert str(caught.value) == (
-        "pytest-xdist runs 2 tests at once here, and what runs beside a measurement spoils it. Run these tests in a "
-        "call of their own with -n 0."
+        "pytest-xdist runs 2 tests at once here, and other tests disturb a measurement. Run these tests on their own "
+        "with -n 0."
     )
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "1")
     check(make, SHAPE, make_old, Settings())
@@ -167,7 +167,7 @@ def test_requirements_count_for_a_revision(tmp_path: Path, pretended: Pretended,
     with pytest.raises(UsageError, match=r"requirements\.txt differs between main"):
         check(made, SHAPE, "main", Settings())
     report = check(made, SHAPE, "main", Settings(same_environment=True))
-    assert "present environment" in report.notes[0]
+    assert "in this environment anyway" in report.notes[0]
 
 
 @pytest.mark.parametrize("model", [lambda: nn.Linear(2, 2), nn.Flatten()])
@@ -175,9 +175,8 @@ def test_what_another_revision_cannot_have(model: object, pretended: Pretended) 
     with pytest.raises(UsageError) as caught:
         check(model, SHAPE, "main", Settings())
     assert str(caught.value) == (
-        f"{called(model)} cannot be found in another revision: a function or class at the top level of a "
-        "module is needed that makes the model. A model or a lambda can be compared with a baseline that is a "
-        "callable."
+        f"{label_of(model)} cannot be found in another revision. Give a function or class at the top level of a "
+        "module that makes the model, or give a callable as the baseline."
     )
 
 
@@ -189,6 +188,6 @@ def test_a_function_of_an_installed_package_is_in_no_revision(tmp_path: Path, pr
     with pytest.raises(UsageError) as caught:
         check(load(installed), SHAPE, "main", Settings())
     assert str(caught.value) == (
-        f"make is of an installed package, {installed / 'nets_of_check.py'}, and no revision of the repository has it "
-        "there. Install the package in editable mode: pip install -e ."
+        f"make is part of an installed package, {installed / 'nets_of_check.py'}, so no revision of the repository "
+        "contains it. Install the package in editable mode: pip install -e ."
     )

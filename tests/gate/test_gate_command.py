@@ -55,8 +55,8 @@ def test_nothing_slower_passes(top: Path, pretended: Pretended, capsys: Captured
     folder = run_folder(top)
     assert errors.splitlines()[-1] == f"Records and reports: {folder.relative_to(top)}"
     assert (
-        "1 cell, BASE and HEAD in turns. What looks too slow is measured once more by new processes (seed 1); only "
-        "what is so twice fails."
+        "1 cell, BASE and HEAD in turns. A cell that looks too slow is measured again by new processes (seed 1) and "
+        "fails only if it is too slow both times."
     ) in errors
     (measured,) = pretended.measured
     assert (measured[0].total_s, measured[0].target) == (100.0, 0.0125)
@@ -71,7 +71,7 @@ def test_a_slowdown_is_measured_once_more_and_fails(top: Path, pretended: Preten
     assert SLOW in shown.splitlines()
     whole = "FAIL: net.py:make eager batch 1 is worse in the working tree than in main"
     assert shown.splitlines()[-1].startswith(whole)
-    assert "1 of 2 looks too slow or broken: once more.\n" in errors
+    assert "Too slow or broken: 1 of 2. Measuring again.\n" in errors
     (first, both), (again, one) = pretended.measured
     assert (first.total_s, again.total_s) == (40.0, 20.0)
     assert [len(both), len(one)] == [2, 1]
@@ -87,7 +87,7 @@ def test_what_is_slower_once_only_does_not_fail(top: Path, pretended: Pretended,
     assert capsys.readouterr().out.splitlines()[-1].startswith("PASS: nothing is known to be more than 5 % slower")
     assert exit_code([*line, "--inconclusive", "fail", "--output", "out"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "FAIL: net.py:make eager batch 1 is inconclusive, which was asked to count as a failure."
+        "FAIL: net.py:make eager batch 1 is inconclusive, and inconclusive cells count as failures."
     )
 
 
@@ -123,7 +123,7 @@ def test_a_folder_that_holds_a_run_is_not_gone_on_with(top: Path, pretended: Pre
     capsys.readouterr()
     assert exit_code(line) == 2
     assert capsys.readouterr().err == (
-        "Error: 'out' holds a run already, and a gate measures anew. Give a new folder with --output.\n"
+        "Error: 'out' holds a run already, and a gate cannot be resumed. Use a new --output folder.\n"
     )
 
 
@@ -139,17 +139,13 @@ def test_a_history_is_shown_and_gets_this_gate(top: Path, pretended: Pretended, 
     assert [one.verdict for one in history.load(top / "kept" / "gates.csv")] == ["pass", "fail"]
 
 
-def test_a_history_that_is_none_is_told_before_anything_is_measured(
-    top: Path, pretended: Pretended, capsys: Captured
-) -> None:
+def test_invalid_history_is_refused_before_measuring(top: Path, pretended: Pretended, capsys: Captured) -> None:
     assert exit_code(["gate", "main", "--models", "net.py:make", "--history", "net.py"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("Error: 'net.py' is not a history of gates: ")
     assert pretended.measured == []
 
 
-def test_the_verdict_is_shown_though_the_history_cannot_be_written(
-    top: Path, pretended: Pretended, capsys: Captured
-) -> None:
+def test_verdict_is_shown_even_if_history_is_unwritable(top: Path, pretended: Pretended, capsys: Captured) -> None:
     (top / "file").touch()
     assert exit_code(["gate", "main", "--models", "net.py:make", "--history", "file/gates.csv"]) == 1
     shown, errors = capsys.readouterr()
@@ -208,7 +204,7 @@ def test_an_interruption_keeps_what_was_measured(top: Path, pretended: Pretended
     pretended.interrupt = True
     assert exit_code(["gate", "main", "--models", "net.py:make", "--output", "out"]) == 130
     assert capsys.readouterr().err.splitlines()[-2:] == [
-        "What was measured is kept in out; a gate starts anew.",
+        "The records are kept in out, but a gate cannot be resumed.",
         "Interrupted.",
     ]
     assert len(git(top, "worktree", "list").splitlines()) == 1
@@ -217,7 +213,7 @@ def test_an_interruption_keeps_what_was_measured(top: Path, pretended: Pretended
 DIFFERS = "requirements.txt differs between main ({sha}) and the working tree"
 
 
-def test_requirements_that_differ_are_refused_unless_told_what_to_do(
+def test_differing_requirements_are_refused_unless_option_given(
     top: Path, pretended: Pretended, capsys: Captured
 ) -> None:
     (top / "requirements.txt").write_text("torch\n")
@@ -225,17 +221,16 @@ def test_requirements_that_differ_are_refused_unless_told_what_to_do(
     line = ["gate", "main", "--models", "net.py:make"]
     assert exit_code(line) == 2
     assert capsys.readouterr().err == (
-        f"Error: {differs}: in one environment, one of them would run with packages that it was not made for. Give the "
-        "interpreter of an environment made for BASE with --base-python PATH, or measure both in the present one with "
-        "--same-environment.\n"
+        f"Error: {differs}, so in one environment, one of them would run with the wrong packages. Use --base-python "
+        "PATH with the interpreter of an environment made for BASE, or use --same-environment to measure both here.\n"
     )
     assert pretended.measured == []
     assert exit_code([*line, "--same-environment", "--output", "one"]) == 0
     assert capsys.readouterr().out.splitlines()[-3] == (
-        f"Note: {differs}; both were measured in the present environment all the same (--same-environment)"
+        f"Note: {differs}; both were measured in this environment anyway (--same-environment)"
     )
     assert exit_code([*line, "--base-python", sys.executable, "--output", "two"]) == 0
-    note = f"Note: BASE was measured with its own environment: {sys.executable}"
+    note = f"Note: BASE was measured in its own environment: {sys.executable}"
     assert capsys.readouterr().out.splitlines()[-3] == note
     assert pretended.pythons == [None, sys.executable]
 
@@ -249,28 +244,28 @@ def test_two_model_files(top: Path, pretended: Pretended, capsys: Captured) -> N
     assert [record.case.model for record in load(top / "out").records[:2]] == ["net.py:make", "deep/net.py:make"]
 
 
-ALIKE = "BASE and HEAD must be alike: two git revisions, or two model files FILE.py:FACTORY."
+ALIKE = "BASE and HEAD must be of one kind: two git revisions, or two model files FILE.py:FACTORY."
 
 
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("gate gone", "'gone' is no revision of {top}."),
+        ("gate gone", "'gone' is not a revision of {top}."),
         ("gate net.py:make", ALIKE),
         ("gate main net.py:make", ALIKE),
         ("gate net.py:make net.py:make", "BASE and HEAD are both 'net.py:make'. Give two files, or two factories"),
         ("gate net.py:make net.py:mak", "Unknown factory in net.py 'mak'. Did you mean make?"),
         (
             "gate net.py:make deep/net.py:make --models net.py:make",
-            "--models names models of two revisions; two model files name theirs themselves.",
+            "--models is only for git revisions, because a model file names its model. Leave it out.",
         ),
-        ("gate main --models net.py", "'net.py' names no factory: write net.py:FACTORY"),
+        ("gate main --models net.py", "'net.py' does not name a factory. Write net.py:FACTORY"),
         ("gate main --models ../x.py:make", "'../x.py' is not in the repository {top}, so there are no"),
         ("gate main --variants amd --models net.py:make", "Unknown variant 'amd'. Did you mean amp?"),
         (
             "gate main",
-            "'lenet' is a built-in of cnnbench, and {top} is another repository. Name its models with --models "
-            "path/in/it.py:FACTORY, and what they take with --input-shape 3x32x32 (default: 3x224x224).",
+            "'lenet' is a built-in of cnnbench, but {top} is another repository. Name its models with --models "
+            "path/in/it.py:FACTORY, and their input with --input-shape 3x32x32 (default: 3x224x224).",
         ),
     ],
 )

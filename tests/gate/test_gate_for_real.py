@@ -73,7 +73,7 @@ def left_over(top: Path) -> list[str]:
     return [*trees, *(line for line in changes if not line.endswith(("results/", "__pycache__/", ".pyc")))]
 
 
-def test_the_same_code_does_not_fail_and_a_slowdown_does_and_is_named(top: Path) -> None:
+def test_same_code_does_not_fail_but_slowdown_fails_by_name(top: Path) -> None:
     done = run(LINE, top)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
@@ -97,7 +97,7 @@ def test_the_base_can_have_an_interpreter_of_its_own(top: Path) -> None:
     done = run(f"{LINE.replace('gate main', 'gate main~1')} --base-python {sys.executable}", top)
     assert done.returncode == 1, done.stdout + done.stderr
     found = json.loads(done.stdout)
-    assert found["notes"] == [f"BASE was measured with its own environment: {sys.executable}"]
+    assert found["notes"] == [f"BASE was measured in its own environment: {sys.executable}"]
     assert found["cells"][0]["verdict"] == "fail"
 
 
@@ -123,7 +123,7 @@ def test_an_interruption_leaves_nothing_behind(top: Path, number: signal.Signals
         process.send_signal(number)
         assert process.wait(30) == 130
     said = (top.parent / "stderr.txt").read_text()
-    assert said.endswith("What was measured is kept in out; a gate starts anew.\nInterrupted.\n")
+    assert said.endswith("The records are kept in out, but a gate cannot be resumed.\nInterrupted.\n")
     assert psutil.wait_procs(children, timeout=10)[1] == []
     assert [line for line in left_over(top) if not line.endswith("out/")] == []
 

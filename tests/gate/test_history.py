@@ -49,7 +49,7 @@ def test_an_empty_file_gets_a_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"model,ms\nnet,1\n", "is not a history of gates: its first line is not that of a gate.csv. Give another."),
+        (b"model,ms\nnet,1\n", "is not a history of gates: it lacks the header of a gate.csv. Give another file."),
         (b"\xff\xfe\n", "is not a history of gates: 'utf-8' codec can't decode byte 0xff in position 0: "),
         (
             (HEAD + row() + row(slowdown="fast")).encode(),

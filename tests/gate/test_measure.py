@@ -19,8 +19,9 @@ from cnnbench.gate.measure import (
     hosting_sides,
     look,
     measure_sides,
-    once_more,
+    reseed_group,
 )
+from cnnbench.jobs import Job
 from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.group import GroupRounds
@@ -28,7 +29,7 @@ from cnnbench.orchestrator.plan import Group
 from cnnbench.record import Environment, Measurement, Outcome, Record
 from cnnbench.spec import Budget, Case, MissingError, Request, Section
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Done, Failure, Job, Known
+from cnnbench.workers.messages import Done, Failure, Known
 from tests.factories import MACHINE
 from tests.orchestrator.plans import NATIVE, NO_COMPILER
 
@@ -65,10 +66,10 @@ def test_a_group_holds_the_base_first_and_nothing_beside() -> None:
         4,
         "timed",
     )
-    assert once_more(group, 5) == replace(group, cases=tuple(replace(case, seed=5) for case in group.cases))
+    assert reseed_group(group, 5) == replace(group, cases=tuple(replace(case, seed=5) for case in group.cases))
 
 
-def test_every_variant_and_batch_size_is_a_group_and_only_those_asked_for() -> None:
+def test_each_requested_variant_and_batch_size_forms_group() -> None:
     found = groups_of(request("amp", "channels_last", batch_sizes=(1, 8), input_shape=(1, 4, 4)), [PAIR], BOTH)
     cells = [(g.cases[1].variant.name, g.cases[1].batch_size, g.cases[1].input_shape) for g in found]
     assert cells == [(v, b, (1, 4, 4)) for v in ("amp", "channels_last") for b in (1, 8)]
@@ -87,7 +88,7 @@ def test_a_variant_that_cannot_be_had_is_refused() -> None:
     with pytest.raises(MissingError) as caught:
         groups_of(request("compile"), [PAIR], known(PAIR.base, PAIR.head, environment=NO_COMPILER))
     assert str(caught.value) == (
-        "The variant compile cannot be had here: torch.compile needs a C++ compiler: install g++."
+        "The variant compile is not available here: torch.compile needs a C++ compiler: install g++."
     )
 
 
@@ -217,7 +218,7 @@ def test_a_group_that_comes_too_late_is_not_begun(machine: Machine) -> None:
     assert [(r.status, r.error) for r in machine.kept[2:]] == [("not started", LATE)] * 2
 
 
-def test_hosts_are_one_unless_the_base_has_an_environment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sides_share_host_unless_base_has_own_python(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str | None] = []
 
     @contextmanager
@@ -225,7 +226,7 @@ def test_hosts_are_one_unless_the_base_has_an_environment_of_its_own(monkeypatch
         started.append(python)
         yield object()
 
-    monkeypatch.setattr(sides, "hosting", hosting)
+    monkeypatch.setattr(sides, "open_host", hosting)
     with hosting_sides(request(), None) as hosts:
         assert hosts.base is hosts.head
     with hosting_sides(request(), "/other/python") as hosts:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.gate.revisions import checked_out, differing_requirements, top_of
+from cnnbench.gate.revisions import check_out_revisions, differing_requirements, top_of
 from cnnbench.spec import MissingError, UsageError
 from tests.repositories import commit, git, repository
 
@@ -23,21 +23,21 @@ def test_a_folder_outside_of_any_repository_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         top_of(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} is in no git repository, so there are no revisions to compare. Go to one, or give two model "
-        "files: FILE.py:FACTORY."
+        f"{tmp_path} is not in a git repository, so there are no revisions to compare. Change to a repository, or give "
+        "two model files: FILE.py:FACTORY."
     )
 
 
 def test_without_git_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingError, match="git is not installed, and a gate between revisions needs it"):
+    with pytest.raises(MissingError, match="A gate between revisions needs git, which is not installed"):
         top_of(tmp_path)
 
 
 def test_two_revisions_lie_side_by_side_for_a_while(top: Path) -> None:
     first = git(top, "rev-parse", "HEAD")
     second = commit(top, net="one = 2\n")
-    with checked_out(top, "main~1", "main") as (base, head):
+    with check_out_revisions(top, "main~1", "main") as (base, head):
         assert (base.name, base.commit, base.tag) == (f"main~1 ({first[:8]})", first, first[:8])
         assert (head.name, head.commit, head.tag) == (f"main ({second[:8]})", second, second[:8])
         assert [(one.folder / "net.py").read_text() for one in (base, head)] == ["one = 1\n", "one = 2\n"]
@@ -48,14 +48,14 @@ def test_two_revisions_lie_side_by_side_for_a_while(top: Path) -> None:
 
 def test_the_working_tree_is_taken_as_it_stands(top: Path) -> None:
     (top / "net.py").write_text("one = 3\n")
-    with checked_out(top, "HEAD", None) as (base, head):
+    with check_out_revisions(top, "HEAD", None) as (base, head):
         assert (base.folder / "net.py").read_text() == "one = 1\n"
         assert (head.name, head.commit, head.tag, head.folder) == ("the working tree", None, "working-tree", top)
     assert (top / "net.py").read_text() == "one = 3\n"
 
 
 def test_one_revision_can_be_both_sides(top: Path) -> None:
-    with checked_out(top, "main", "HEAD") as (base, head):
+    with check_out_revisions(top, "main", "HEAD") as (base, head):
         assert base.commit == head.commit
         assert base.folder != head.folder
 
@@ -65,7 +65,7 @@ def test_nothing_is_left_whatever_happens(top: Path, error: type[BaseException])
     seen: list[Path] = []
 
     def breaks() -> None:
-        with checked_out(top, "main", "main") as (base, _):
+        with check_out_revisions(top, "main", "main") as (base, _):
             (base.folder / "new.txt").write_text("made meanwhile")
             seen.append(base.folder)
             raise error
@@ -81,7 +81,7 @@ def test_hooks_of_the_repository_do_not_run(top: Path) -> None:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh\ntouch {top}/ran\n")
     hook.chmod(0o755)
-    with checked_out(top, "main", None):
+    with check_out_revisions(top, "main", None):
         pass
     assert not (top / "ran").exists()
 
@@ -93,18 +93,18 @@ def test_variables_that_git_sets_for_hooks_do_not_lead_elsewhere(
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
     assert top_of(top) == top
-    with checked_out(top, "main", None) as (base, _):
+    with check_out_revisions(top, "main", None) as (base, _):
         assert (base.folder / "net.py").read_text() == "one = 1\n"
 
 
 @pytest.mark.parametrize("sides", [("gone", None), ("main", "gone"), ("--all", None)])
 def test_a_revision_that_is_not_there_is_refused(top: Path, sides: tuple[str, str | None]) -> None:
     name = next(one for one in sides if one not in ("main", None))
-    with pytest.raises(UsageError) as caught, checked_out(top, *sides):
+    with pytest.raises(UsageError) as caught, check_out_revisions(top, *sides):
         pass
     assert str(caught.value) == (
-        f"'{name}' is no revision of {top}. Give a branch, tag or commit that is there; in CI fetch it first: "
-        "'git fetch origin main' and then origin/main, or a checkout of all history (fetch-depth: 0)."
+        f"'{name}' is not a revision of {top}. Give an existing branch, tag or commit. In CI, fetch it first: run "
+        "'git fetch origin main' and give origin/main, or check out the whole history (fetch-depth: 0)."
     )
     assert len(git(top, "worktree", "list").splitlines()) == 1
 

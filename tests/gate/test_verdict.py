@@ -62,7 +62,7 @@ def test_what_is_slower_by_the_threshold_at_most_passes(factor: float, known: st
     assert cell.head_latency_s == pytest.approx(0.01005 * factor, rel=0.02)
 
 
-def test_what_may_lie_on_either_side_is_inconclusive_and_not_measured_again() -> None:
+def test_interval_around_threshold_is_inconclusive_not_repeated() -> None:
     cell = one_cell(two(1.05))
     assert near(cell.first, 1.05)
     _, low, high = bounds(cell.first)
@@ -101,7 +101,7 @@ def test_what_is_slower_once_only_is_inconclusive(factor: float, again: str) -> 
         "inconclusive",
         f"net eager batch 1: 10.0 % slower (at least {least(cell.first)}, at 99 % confidence), "
         "above 5 %: INCONCLUSIVE, "
-        f"it is not so again: {again.format(low=100 * low, high=100 * high)}",
+        f"not confirmed by the second measurement: {again.format(low=100 * low, high=100 * high)}",
     )
 
 
@@ -111,7 +111,7 @@ def test_what_was_not_measured_once_more_does_not_fail() -> None:
         "inconclusive",
         f"net eager batch 1: 10.0 % slower (at least {least(cell.first)}, at 99 % confidence), "
         "above 5 %: INCONCLUSIVE, "
-        "it was not measured once more",
+        "it was not measured again",
     )
 
 
@@ -136,7 +136,7 @@ def test_more_cells_make_each_harder_to_fail() -> None:
     assert found == [("net", "inconclusive"), ("other", "pass")]
 
 
-def test_variants_are_cells_of_their_own_and_wrong_scores_are_a_regression() -> None:
+def test_variants_are_own_cells_and_wrong_scores_need_repeat() -> None:
     slow = [*two(1.0), *two(1.2, variant=AMP)]
     again = two(1.2, variant=AMP, time=1)
     assert [(c.label(), c.verdict) for c in gate_cells([compared()], [*slow, *again], 0.05)] == [
@@ -152,8 +152,8 @@ def test_variants_are_cells_of_their_own_and_wrong_scores_are_a_regression() -> 
     assert (cell.verdict, cell.first, cell.sentence) == (
         "inconclusive",
         None,
-        "net amp batch 1: HEAD computes something else: its largest relative error against fp64 is 0.5, and 0.1 is "
-        "allowed: INCONCLUSIVE, it was not measured once more",
+        "net amp batch 1: HEAD computes wrong scores: its largest relative error against fp64 is 0.5, and 0.1 is "
+        "allowed: INCONCLUSIVE, it was not measured again",
     )
 
 
@@ -171,8 +171,8 @@ def test_what_does_not_run_any_more_fails_if_it_does_not_again() -> None:
     cell = one_cell([*first, *two(1.0 + 1e-12, time=1)])
     assert (cell.verdict, cell.sentence) == (
         "inconclusive",
-        "net eager batch 1: HEAD failed: ValueError: boom (net.py:3): INCONCLUSIVE, it is not so again: "
-        f"0.0 % slower (at most {100 * bounds(cell.again)[2]:.1f} % slower, at 99 % confidence)",
+        "net eager batch 1: HEAD failed: ValueError: boom (net.py:3): INCONCLUSIVE, not confirmed by the second "
+        f"measurement: 0.0 % slower (at most {100 * bounds(cell.again)[2]:.1f} % slower, at 99 % confidence)",
     )
 
 
@@ -180,20 +180,20 @@ def test_what_does_not_run_any_more_fails_if_it_does_not_again() -> None:
     ("records", "reason"),
     [
         (broken("base"), "BASE failed: ValueError: boom (net.py:3)"),
-        (broken("head", status="not started", error="no time"), "HEAD was not begun: no time"),
+        (broken("head", status="not started", error="no time"), "HEAD was not started: no time"),
         ([*broken("base")[::2], *broken("head")[1::2]], "BASE failed: ValueError: boom (net.py:3)"),
         (two(1.3, rounds=FEWEST_ROUNDS - 1), FEW_ROUNDS),
         ([record(case("net@base-1"), *timed([1.0]))], "HEAD was not measured"),
     ],
     ids=["base broken", "no time", "both broken", "few rounds", "one side"],
 )
-def test_what_cannot_be_judged_is_inconclusive_and_not_measured_again(records: list[Record], reason: str) -> None:
+def test_unjudgeable_cell_is_inconclusive_and_not_repeated(records: list[Record], reason: str) -> None:
     cell = one_cell(records)
     assert (cell.verdict, cell.sentence) == ("inconclusive", f"net eager batch 1: INCONCLUSIVE, {reason}")
     assert suspected([compared()], records, 0.05) == frozenset()
 
 
-def test_an_invalid_result_that_is_not_the_environments_fault_is_a_regression() -> None:
+def test_invalid_head_result_counts_as_regression() -> None:
     cell = one_cell([*broken("head", status="invalid", error="NaN"), *broken("head", status="invalid", time=1)])
     assert cell.verdict == "fail"
 
@@ -244,7 +244,7 @@ def cells(*verdicts: str) -> list[GateCell]:
             (
                 "inconclusive",
                 True,
-                "FAIL: net0 and net1 are inconclusive, which was asked to count as a failure.",
+                "FAIL: net0 and net1 are inconclusive, and inconclusive cells count as failures.",
             ),
         ),
         (

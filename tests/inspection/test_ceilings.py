@@ -16,10 +16,10 @@ from cnnbench.inspection.ceilings import (
     CeilingSamples,
     Shares,
     Trial,
-    disturbed,
+    best_rates,
+    disturbance_warnings,
     measure_ceilings,
     measure_shares,
-    reached,
     rounds,
 )
 from cnnbench.quantity import QUANTITIES
@@ -49,7 +49,7 @@ def taken(quantity: str, amount: float, *readings_s: float) -> CeilingSamples:
     return CeilingSamples(trial=trial, repeats=1, readings_s=list(readings_s))
 
 
-def test_a_reading_holds_the_runs_and_the_wait_for_the_device_but_not_what_comes_before() -> None:
+def test_reading_includes_device_wait_but_not_preparation() -> None:
     fake = FakeTime()
     told: list[float] = []
 
@@ -64,7 +64,7 @@ def test_a_reading_holds_the_runs_and_the_wait_for_the_device_but_not_what_comes
     assert fake.host_ns == 100_250_000_000 + 100_000_000_000 + 5 * 250_000_000  # one run was not timed
 
 
-def test_trials_take_turns_and_short_ones_are_repeated_in_a_reading() -> None:
+def test_trials_take_turns_and_short_ones_are_repeated() -> None:
     fake = FakeTime()
     log: list[str] = []
 
@@ -91,7 +91,7 @@ def test_there_is_one_round_also_without_time() -> None:
     assert [one.readings_s for one in rounds((trial,), host(fake), seconds=0.0)] == [[1.0]]
 
 
-def test_what_would_take_too_long_is_left_out_by_the_rate_of_what_came_before() -> None:
+def test_too_long_trial_is_left_out_by_rate_of_earlier_ones() -> None:
     fake = FakeTime()
     sizes = [(1.0, 0.25), (2.0, 0.5), (3.0, 0.75)]
     tried = [Trial(quantity="fp32_flop_per_s", amount=a, run=takes(fake, s)) for a, s in sizes]
@@ -101,7 +101,7 @@ def test_what_would_take_too_long_is_left_out_by_the_rate_of_what_came_before() 
 
 
 def test_the_best_of_all_readings_counts_and_of_calls_the_median() -> None:
-    found = reached(
+    found = best_rates(
         [
             taken("fp32_flop_per_s", 100.0, 2.0, 1.0, 50.0),
             taken("fp32_flop_per_s", 300.0, 4.0, 2.0),
@@ -119,7 +119,7 @@ def test_the_best_of_all_readings_counts_and_of_calls_the_median() -> None:
 def test_a_slow_moment_does_not_lower_a_ceiling() -> None:
     fake = FakeTime()
     trial = Trial(quantity="copy_bytes_per_s", amount=6.0, run=takes(fake, 1.0, 0.5, 0.5, 8.0, 8.0, 0.25, 8.0))
-    assert reached(rounds((trial,), host(fake), seconds=20.0)) == (
+    assert best_rates(rounds((trial,), host(fake), seconds=20.0)) == (
         Measurement(quantity="copy_bytes_per_s", samples=(24.0,)),
     )
 
@@ -131,11 +131,11 @@ def spent(*pairs: tuple[int, int]) -> CeilingSamples:
 def test_products_that_had_to_share_the_cores_are_told() -> None:
     small, large = spent((100, 40)), spent((60, 108), (40, 72))
     copy = replace(spent((100, 200)), trial=Trial(quantity="copy_bytes_per_s", amount=1.0, run=lambda: None))
-    assert disturbed([small, large, copy], 2) == ()  # 180 of 200
-    assert disturbed([small, large, copy], 3) == (
+    assert disturbance_warnings([small, large, copy], 2) == ()  # 180 of 200
+    assert disturbance_warnings([small, large, copy], 3) == (
         RecordedWarning(
             code="ceilings_disturbed",
-            fact="the threads that should show what the machine can do at most were on a core for 60 % of the time",
+            fact="the threads that measured the machine's ceilings were on a core for only 60 % of the time",
             advice="These are lower bounds. Close other programs, then run 'cnnbench doctor'.",
         ),
     )
@@ -245,10 +245,12 @@ def test_gradients_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(seen) == {False}
 
 
-def test_a_second_measurement_is_a_share_of_the_first_by_its_median(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_shares_divide_median_rates_by_known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     product, copy = taken("fp32_flop_per_s", 100.0, 1.0, 2.0, 9.0), taken("copy_bytes_per_s", 100.0, 5.0, 4.0, 3.0)
     monkeypatch.setattr(ceilings, "rounds", lambda tried, clock, seconds: (product, copy))
     monkeypatch.setattr(ceilings, "SHARE_SIZE", 8)
     monkeypatch.setattr(ceilings, "ARRAYS_BYTES", 1200)
-    known = Outcome(measurements=reached([taken("fp32_flop_per_s", 80.0, 1.0), taken("copy_bytes_per_s", 50.0, 1.0)]))
+    known = Outcome(
+        measurements=best_rates([taken("fp32_flop_per_s", 80.0, 1.0), taken("copy_bytes_per_s", 50.0, 1.0)])
+    )
     assert measure_shares(known, "cpu", wall_clock(), seconds=1.0) == Shares(product=50 / 80, copy=25 / 50)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnbench.inspection.compile_stats import CompileFacts, compile_facts, no_recompiles
+from cnnbench.inspection.compile_stats import CompileFacts, compile_facts, forbid_recompiles
 from cnnbench.spec import InvalidError
 
 
@@ -50,7 +50,7 @@ def seen(model: nn.Module, *shapes: tuple[int, ...]) -> CompileFacts:
     call = compiled(model)
     for shape in shapes:
         call(torch.ones(shape))
-    return compile_facts().since(before)
+    return compile_facts().difference_since(before)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_what_is_compiled_already_goes_on_running(model: nn.Module) -> None:
     call, images = compiled(model), torch.ones(2, 3)
     expected = call(images)
     before = compile_facts()
-    with no_recompiles():
+    with forbid_recompiles():
         assert torch.equal(call(images), expected)
     assert compile_facts() == before
 
@@ -81,7 +81,7 @@ def test_what_is_compiled_already_goes_on_running(model: nn.Module) -> None:
 def test_a_recompilation_makes_the_cell_invalid() -> None:
     call = compiled(nn.ReLU())
     call(torch.ones(2, 3))
-    with pytest.raises(InvalidError) as caught, no_recompiles():
+    with pytest.raises(InvalidError) as caught, forbid_recompiles():
         call(torch.ones(4, 3))
     assert str(caught.value) == (
         "the model was compiled again while it was measured: tensor 'args[0]' size mismatch at index 0. "
@@ -91,11 +91,14 @@ def test_a_recompilation_makes_the_cell_invalid() -> None:
 
 def test_after_the_samples_networks_compile_again() -> None:
     call = compiled(nn.ReLU())
-    with pytest.raises(InvalidError, match=r"^the model was compiled again while it was measured$"), no_recompiles():
+    with (
+        pytest.raises(InvalidError, match=r"^the model was compiled again while it was measured$"),
+        forbid_recompiles(),
+    ):
         call(torch.ones(2, 3))
     assert torch.equal(call(torch.ones(4, 3)), torch.ones(4, 3))
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match=r"^the device was lost$"), no_recompiles():
+    with pytest.raises(RuntimeError, match=r"^the device was lost$"), forbid_recompiles():
         raise RuntimeError("the device was lost")

@@ -57,7 +57,7 @@ def check_truth(name: str) -> tuple[float, float]:
     assert (params, spec.params) == (meta["num_params"], meta["num_params"])
     rows = counted.count.watch.layers()
     assert sum(row.macs for row in rows) == counted.count.macs
-    assert sum(row.params for row in rows) == params - sum(counted.count.watch.unused(counted.model).values())
+    assert sum(row.params for row in rows) == params - sum(counted.count.watch.unused_params(counted.model).values())
     giga = counted.count.macs / 1e9
     return abs(giga / meta["_ops"] - 1), abs(giga - meta["_ops"])
 
@@ -88,7 +88,7 @@ def test_macs_of_a_convolution_are_those_of_the_closed_form(
     assert macs_of(layer, (8, 32, 32)) == 16 * out * out * (8 // groups) * 3 * 3
 
 
-def test_macs_of_a_depthwise_separable_block_are_those_of_the_closed_form() -> None:
+def test_depthwise_separable_macs_match_closed_form() -> None:
     block = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False), nn.Conv2d(32, 64, 1, bias=False))
     assert macs_of(block, (32, 14, 14)) == 14 * 14 * 32 * 9 + 14 * 14 * 32 * 64
 
@@ -146,7 +146,7 @@ def test_everything_that_is_said_about_a_small_network() -> None:
     )
 
 
-def test_attention_is_missed_by_the_other_counters_and_the_notes_say_so() -> None:
+def test_notes_say_other_counters_miss_attention() -> None:
     spec = find_model("torchvision:vit_b_32", (3, 64, 64))
     outcome = measure_complexity(spec.build, spec.input_shape)
     n, d = 5, 768
@@ -159,7 +159,7 @@ def test_attention_is_missed_by_the_other_counters_and_the_notes_say_so() -> Non
     )
     projections = 12 * 4 * n * d * d
     assert (
-        f"MultiheadAttention -{projections + attention:,} (not counted: its operations are no leaf modules)."
+        f"MultiheadAttention -{projections + attention:,} (not counted: its operations are not leaf modules)."
         in (outcome.notes[2])
     )
 
@@ -195,7 +195,7 @@ def test_shared_parameters_count_once_and_unused_ones_are_named() -> None:
         ("listed.0", 0, 0),
     ]
     assert outcome.notes[1] == (
-        "Modules that evaluation does not call, with their parameters, which the layer table leaves out:"
+        "The layer table leaves out modules that evaluation does not call, with their parameters:"
         " listed.1 (35), spare (15)."
     )
 
@@ -203,7 +203,7 @@ def test_shared_parameters_count_once_and_unused_ones_are_named() -> None:
 def test_auxiliary_heads_that_evaluation_does_not_call_are_named() -> None:
     spec = find_model("torchvision:inception_v3")
     counted = count_pass(spec.build, spec.input_shape)
-    assert dict(counted.count.watch.unused(counted.model)) == {"AuxLogits": 3_326_696}
+    assert dict(counted.count.watch.unused_params(counted.model)) == {"AuxLogits": 3_326_696}
 
 
 class Pair(NamedTuple):
@@ -293,7 +293,7 @@ def test_fvcore_is_left_out_for_giants(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(complexity, "FVCORE_MAX_MACS", 1)
     outcome = measure_complexity(MODELS["perceptron"].build, (1, 28, 28))
     assert "macs_fvcore" not in values(outcome)
-    assert outcome.notes[1] == "fvcore is left out above 0 G multiply-adds, as it does the arithmetic."
+    assert outcome.notes[1] == "fvcore is left out above 0 G multiply-adds, because it runs the model."
 
 
 def test_frozen_networks_count_as_they_are() -> None:

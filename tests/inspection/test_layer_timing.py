@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cnnbench.clock import Clock, wall_clock
 from cnnbench.inspection.layer_timing import FEWEST_PASSES, run, timed_passes
-from cnnbench.runners import Assignment
+from cnnbench.jobs import Assignment, Job
 from cnnbench.spec import ModelSpec, UnsupportedError
 from tests.factories import case
 
@@ -64,7 +64,7 @@ def test_rows_are_those_of_the_layer_table_with_a_time_each() -> None:
     found = run(
         Assignment(
             spec=spec,
-            case=replace(case("m", shape=(1, 8, 8), batch_size=4), role="layers"),
+            job=Job(case=replace(case("m", shape=(1, 8, 8), batch_size=4), role="layers"), scratch=""),
             build=lambda: model,
             clock=wall_clock(),
             on_message=lambda *_: None,

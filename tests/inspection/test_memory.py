@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cnnbench.clock import FakeTime, wall_clock
 from cnnbench.inspection import memory
 from cnnbench.inspection.memory import peak_bytes
-from cnnbench.runners import Assignment
+from cnnbench.jobs import Assignment, Job
 from cnnbench.spec import Case, InvalidError, ModelSpec, Task, UnsupportedError
 from cnnbench.variants import parse_variant, prepare
 from tests.factories import case
@@ -54,7 +54,7 @@ os.wait()
 """
 
 
-def test_transients_are_seen_in_a_process_forked_from_a_large_parent() -> None:
+def test_fork_of_large_parent_sees_memory_transients() -> None:
     done = subprocess.run(
         [sys.executable, "-c", UNDER_A_PARENT], capture_output=True, text=True, check=True, timeout=120
     )
@@ -81,7 +81,7 @@ print(peak_bytes(work))
 """
 
 
-def test_what_lives_before_does_not_count_and_what_is_freed_is_the_peak() -> None:
+def test_peak_ignores_earlier_memory_and_counts_freed_memory() -> None:
     """In a new process: after other tests the allocator may have holes, and fill another one than it just freed."""
     done = subprocess.run(
         [sys.executable, "-c", FREED_BETWEEN], capture_output=True, text=True, check=True, timeout=120
@@ -97,7 +97,7 @@ def test_no_high_water_mark_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UnsupportedError) as caught:
         peak_bytes(list)
     assert str(caught.value) == (
-        "Peak memory is read from the Linux kernel's high-water mark, and this system lets nobody reset it "
+        "Peak memory is read from the Linux kernel's high-water mark, but this system does not allow resetting it "
         "(/proc/self/clear_refs: No such file or directory)."
     )
 
@@ -137,7 +137,8 @@ def peak(what: Case, build: Callable[[], nn.Module]) -> float:
 
 def assignment(what: Case, build: Callable[[], nn.Module]) -> Assignment:
     spec = ModelSpec(name="known", family="none", source="made here", input_shape=SHAPE, build=build)
-    return Assignment(spec=spec, case=what, build=build, clock=wall_clock(), on_message=lambda *_: None)
+    job = Job(case=what, scratch="")
+    return Assignment(job=job, spec=spec, build=build, clock=wall_clock(), on_message=lambda *_: None)
 
 
 def test_weights_and_passes_count_and_building_does_not() -> None:
@@ -153,7 +154,7 @@ def test_one_input_counts_and_not_the_four_that_take_turns() -> None:
     assert peak(asked(batch_size=batch_size), Known) == close_to((64 + 96 + 64) * MB)
 
 
-def test_training_holds_gradients_and_momentum_beside_the_weights() -> None:
+def test_training_holds_gradients_and_momentum_beside_weights() -> None:
     assert peak(asked(task="train"), lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 250_000))) == pytest.approx(
         3 * 65 * MB, rel=0.1
     )
@@ -180,7 +181,7 @@ def test_scores_that_are_no_numbers_are_no_result() -> None:
         memory.run(assignment(asked(), Broken))
 
 
-def test_cuda_is_asked_for_its_own_peaks_of_passes_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_peaks_are_read_for_passes_after_first(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
 
     class Told(nn.Module):

@@ -13,8 +13,8 @@ from cnnbench.clock import FakeTime
 from cnnbench.inspection import numerics
 from cnnbench.inspection.numerics import calibrate, largest_error
 from cnnbench.inspection.sample_images import real_images
+from cnnbench.jobs import Assignment, Job
 from cnnbench.record import Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import Case, Device, InvalidError, ModelSpec, UnsupportedError, Variant
 from cnnbench.variants import Prepared, parse_variant, prepare
 from tests.factories import case
@@ -38,7 +38,8 @@ def asked(variant: str = "eager", *, batch_size: int = 4) -> Case:
 def assignment(what: Case, build: Callable[[], nn.Module] = make_model) -> Assignment:
     spec = ModelSpec(name="small", family="none", source="made here", input_shape=SHAPE, build=build)
     clock = FakeTime(tick_ns=1_000_000).clock()  # a slow machine must not end the images early
-    return Assignment(spec=spec, case=what, build=build, clock=clock, on_message=lambda *_: None)
+    job = Job(case=what, scratch="")
+    return Assignment(job=job, spec=spec, build=build, clock=clock, on_message=lambda *_: None)
 
 
 def values(outcome: Outcome) -> dict[str, float]:
@@ -129,8 +130,8 @@ def test_a_weight_in_another_layout_is_named(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InvalidError) as caught:
         numerics.run(assignment(asked("channels_last")))
     assert str(caught.value) == (
-        "channels_last asks for channels_last, and the weight 0.weight of shape (16, 3, 3, 3) has the strides "
-        "(27, 9, 3, 1): it was measured in another layout"
+        "channels_last asks for channels_last, but the weight 0.weight of shape (16, 3, 3, 3) has the strides "
+        "(27, 9, 3, 1), so it was measured in another layout"
     )
 
 
@@ -139,8 +140,8 @@ def test_an_input_in_another_layout_is_named(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InvalidError) as caught:
         numerics.run(assignment(asked("channels_last")))
     assert str(caught.value) == (
-        "channels_last asks for channels_last, and the input of shape (4, 3, 12, 12) has the strides "
-        "(432, 144, 12, 1): it was measured in another layout"
+        "channels_last asks for channels_last, but the input of shape (4, 3, 12, 12) has the strides "
+        "(432, 144, 12, 1), so it was measured in another layout"
     )
 
 
@@ -174,14 +175,14 @@ class Stubborn(nn.Module):
 
 
 def test_a_network_that_insists_on_fp32_is_unsupported() -> None:
-    with pytest.raises(UnsupportedError, match=r"^The model does not run in fp64, so nothing tells its error: "):
+    with pytest.raises(UnsupportedError, match=r"^The model does not run in fp64, so its error is unknown: "):
         numerics.run(assignment(asked(), Stubborn))
 
 
 # BatchNorm
 
 
-def test_calibrated_statistics_are_those_of_the_pictures_and_all_else_stays() -> None:
+def test_calibrating_sets_batch_statistics_and_nothing_else() -> None:
     model = make_model().eval()
     before = {name: value.clone() for name, value in model.named_parameters()}
     calibrate(model, SHAPE, 7)
@@ -220,7 +221,7 @@ def test_a_compiled_variant_tells_what_compiling_made(monkeypatch: pytest.Monkey
     assert found["compile_warm_s"] == 0.001  # a look at the clock before and one after
 
 
-def test_what_compiling_made_is_told_also_of_a_network_that_insists_on_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fp32_only_network_still_reports_what_compiling_made(monkeypatch: pytest.MonkeyPatch) -> None:
     def made(model: nn.Module, variant: Variant, device: Device) -> Prepared:
         prepared = prepare(model, replace(variant, compile_mode=None), device)
         return replace(prepared, call=torch.compile(model, backend="eager"))
@@ -232,7 +233,7 @@ def test_what_compiling_made_is_told_also_of_a_network_that_insists_on_fp32(monk
     assert list(found) == ["compile_warm_s", "graphs", "graph_breaks", "recompiles"]
     assert (found["graphs"], found["graph_breaks"], found["recompiles"]) == (1, 0, 0)
     (note,) = outcome.notes
-    assert note.startswith("The model does not run in fp64, so nothing tells its error: ")
+    assert note.startswith("The model does not run in fp64, so its error is unknown: ")
 
 
 # Scores of nothing
@@ -250,5 +251,5 @@ def test_scores_that_are_all_zero_have_no_error() -> None:
             scores: Tensor = self.last(images.flatten(1))
             return scores
 
-    note = "every score is 0 with these weights, so there is no error to tell"
+    note = "every score is 0 with these weights, so there is no error to show"
     assert numerics.run(assignment(asked(), Zero)) == Outcome(notes=(note,))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from cnnbench.clock import wall_clock
 from cnnbench.inspection import predict
+from cnnbench.jobs import Assignment, Job
 from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
-from cnnbench.runners import Assignment
 from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Shape, UnsupportedError
 from tests.data.files import image
 from tests.factories import case
@@ -36,14 +36,13 @@ class Brightest(nn.Module):
 def assigned(model: nn.Module, images: list[Path], *, top: int = 2, shape: Shape = SHAPE, **spec: Any) -> Assignment:
     made = ModelSpec(name="m", family="f", source="s", input_shape=shape, build=lambda: model)
     made = replace(made, **spec)
+    asked = replace(case("m", shape=shape), role="predict")
     return Assignment(
+        job=Job(case=asked, scratch="", images=tuple(map(str, images)), top=top),
         spec=made,
-        case=replace(case("m", shape=shape), role="predict"),
         build=lambda: model,
         clock=wall_clock(),
         on_message=lambda *_: None,
-        images=tuple(map(str, images)),
-        top=top,
     )
 
 
@@ -71,10 +70,10 @@ def test_many_pictures_are_taken_in_batches(files: list[Path]) -> None:
     assert found.measurements[0].samples == (2.0, 1.0) * 10
 
 
-def test_a_published_network_that_was_trained_here_sees_pictures_as_in_training(files: list[Path]) -> None:
+def test_locally_trained_network_gets_no_imagenet_scaling(files: list[Path]) -> None:
     model = Brightest()
     asked = assigned(model, files[1:], pretrained="resnet18")
-    predict.run(replace(asked, case=replace(asked.case, dataset="folder:x")))
+    predict.run(replace(asked, job=replace(asked.job, case=replace(asked.case, dataset="folder:x"))))
     assert model.seen[0][0, :, 8, 8].tolist() == pytest.approx([10 / 255, 200 / 255, 60 / 255])
 
 
@@ -107,10 +106,10 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"nothing")
     with pytest.raises(UnsupportedError) as caught:
         predict.run(assigned(Brightest(), [tmp_path / "x.jpg"]))
-    assert str(caught.value) == (f"{tmp_path / 'x.jpg'} is no image that can be decoded: UnidentifiedImageError.")
+    assert str(caught.value) == (f"{tmp_path / 'x.jpg'} cannot be decoded as an image: UnidentifiedImageError.")
 
 
 def test_a_network_of_features_takes_no_pictures(files: list[Path]) -> None:
     with pytest.raises(UnsupportedError) as caught:
         predict.run(assigned(Brightest(), files, shape=(512, 7, 7)))
-    assert str(caught.value) == "The input of m is no image, which has 1 or 3 channels."
+    assert str(caught.value) == "The input of m is not an image, because an image has 1 or 3 channels."

@@ -41,4 +41,4 @@ def test_colours_take_turns_where_there_are_more_channels() -> None:
 def test_an_input_that_is_no_picture_is_refused() -> None:
     with pytest.raises(UnsupportedError) as caught:
         real_images((784,), 1, 0)
-    assert str(caught.value) == "The model's input 784 is no image, which has channels, height and width."
+    assert str(caught.value) == "The model's input 784 is not an image with channels, height and width."

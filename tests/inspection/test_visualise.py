@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from cnnbench.clock import wall_clock
 from cnnbench.inspection import visualise as look
 from cnnbench.inspection.kernels import kernel_sheets
+from cnnbench.jobs import Assignment, Job
 from cnnbench.models import MODELS
 from cnnbench.models.convolutions import kept_kernels
-from cnnbench.runners import Assignment
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UnsupportedError, UsageError
 from cnnbench.visuals import ImageGrid, VisualRequest
 from tests.data.files import image
@@ -46,11 +46,10 @@ def seen(
     return look.run(
         Assignment(
             spec=spec,
-            case=replace(case("m", shape=shape), role="look", dataset=dataset),
+            job=Job(case=replace(case("m", shape=shape), role="look", dataset=dataset), scratch="", look=wanted),
             build=lambda: model,
             clock=wall_clock(),
             on_message=lambda *_: None,
-            look=wanted,
         )
     ).sheets
 
@@ -78,7 +77,7 @@ def test_kernels_of_three_inputs_are_colours_with_grey_as_0() -> None:
     assert set(sheet.images[1].flatten().tolist()) == {0.5}
 
 
-def test_later_kernels_have_a_tile_for_each_pair_of_input_and_output() -> None:
+def test_later_kernels_have_tile_per_input_output_pair() -> None:
     (sheet,) = kernel_sheets(small(), "m", ("2",))
     assert (sheet.title, sheet.columns, sheet.axes) == ("3: 3 kernels of 2x2x2", 2, ("input", "output"))
     np.testing.assert_allclose(sheet.images, np.arange(24).reshape(6, 2, 2) / 100 - 0.05, rtol=1e-5)
@@ -97,13 +96,13 @@ def test_a_dot_names_a_module_whose_name_is_a_number() -> None:
 def test_layers_that_are_none_are_told() -> None:
     with pytest.raises(UsageError) as error:
         kernel_sheets(small(), "m", ("3",))
-    assert str(error.value) == "There is no convolution 3 in m, which has 1 to 2."
+    assert str(error.value) == "There is no convolution 3 in m. Give a number from 1 to 2."
     with pytest.raises(UsageError) as error:
         kernel_sheets(small(), "m", (".2",))
-    assert str(error.value) == "Unknown convolution '2'. Known: 0, 3. A number from 1 to 2 does, too."
+    assert str(error.value) == "Unknown convolution '2'. Known: 0, 3. You can also give a number from 1 to 2."
     with pytest.raises(UnsupportedError) as unsupported:
         kernel_sheets(nn.Sequential(nn.Linear(2, 2)), "mlp", ())
-    assert str(unsupported.value) == "mlp has no convolution, and so no kernels."
+    assert str(unsupported.value) == "mlp has no convolution, so it has no kernels."
 
 
 def test_a_training_keeps_the_first_kernels() -> None:
@@ -113,7 +112,7 @@ def test_a_training_keeps_the_first_kernels() -> None:
     assert kept_kernels(nn.Linear(2, 2)) is None
 
 
-def test_features_are_those_after_activation_of_the_picture_as_the_network_sees_it() -> None:
+def test_features_come_after_activation_of_prepared_picture() -> None:
     model = small()
     image, first, second = seen(model, VisualRequest(kind="features", index=2), dataset="digits")
     assert image.title.startswith("test image 2 of digits: predicted ")
@@ -152,27 +151,27 @@ def test_a_file_is_a_picture_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(sheet.images[0].mean(axis=(0, 1)), [200 / 255, 0, 0], atol=0.01)
 
 
-def test_without_dataset_or_file_there_is_a_photograph_for_colours_only() -> None:
+def test_default_photograph_serves_colour_networks_only() -> None:
     sheet, _ = seen(small(3), VisualRequest(kind="features", layers=("1",)), shape=(3, 8, 8))
     assert sheet.title.startswith("a photograph that comes with scikit-learn: predicted class ")
     with pytest.raises(UsageError) as error:
         seen(small(), VisualRequest(kind="features"))
-    assert str(error.value) == "m takes grey images. Name one with --image, or a dataset with --dataset."
+    assert str(error.value) == "m takes grey images. Give one with --image, or a dataset with --dataset."
 
 
 def test_pictures_and_layers_that_do_not_exist_are_told() -> None:
     with pytest.raises(UsageError) as error:
         seen(small(), VisualRequest(kind="features", index=359), dataset="digits")
-    assert str(error.value) == "There is no test image 359 in digits: 0 to 358."
+    assert str(error.value) == "There is no test image 359 in digits, only 0 to 358."
     with pytest.raises(UsageError) as error:
         seen(small(), VisualRequest(kind="features", layers=("conv",)), dataset="digits")
     assert str(error.value).startswith("Unknown layer 'conv'. ")
     with pytest.raises(UnsupportedError) as unsupported:
         seen(small(), VisualRequest(kind="features", layers=(".4",)), dataset="digits")
-    assert str(unsupported.value) == "The layer '4' gives 75 and no maps of height and width."
+    assert str(unsupported.value) == "The output of layer '4' is 75, not maps of height and width."
     with pytest.raises(UnsupportedError) as unsupported:
         seen(MODELS["vgg16_linear"].build(), VisualRequest(kind="kernels"), shape=(512, 7, 7))
-    assert str(unsupported.value) == "The input of m is no image, which has 1 or 3 channels."
+    assert str(unsupported.value) == "The input of m is not an image, because an image has 1 or 3 channels."
 
 
 class Always(nn.Module):
@@ -215,4 +214,4 @@ class Knows(nn.Module):
 def test_where_none_is_wrong_that_is_said() -> None:
     with pytest.raises(CnnbenchError) as error:
         seen(Knows(), VisualRequest(kind="predictions", count=5, wrong=True), dataset="digits")
-    assert str(error.value) == "All 359 test images of digits are predicted rightly: none is wrong."
+    assert str(error.value) == "All 359 test images of digits are predicted correctly. None is wrong."

@@ -15,7 +15,7 @@ from torch import nn
 from cnnbench.inspection.complexity import measure_complexity
 from cnnbench.models import MODELS, join
 from cnnbench.models.digit_net import DigitCNN
-from cnnbench.models.stack import under
+from cnnbench.models.stack import replace_head
 from cnnbench.models.weights import load_weights
 from cnnbench.record import Layer, Outcome
 from cnnbench.spec import ModelSpec, Recipe, Shape
@@ -52,7 +52,7 @@ def test_the_registry_holds_every_architecture_of_the_tutorials() -> None:
     assert all(spec.name == name for name, spec in MODELS.items())
 
 
-def test_a_duplicate_name_is_refused_and_the_registry_is_read_only() -> None:
+def test_duplicate_name_is_refused_and_registry_is_read_only() -> None:
     specs = [MODELS["lenet"]]
     with pytest.raises(ValueError, match=r"^two models are called 'lenet'$"):
         join([specs, specs])
@@ -166,7 +166,7 @@ def test_printed_megabytes_are_those_of_torchinfo(name: str) -> None:
     assert {key: printed(name, f"{key}{suffix}")[0] for key in found} == {key: (mb,) for key, mb in found.items()}
 
 
-def test_printed_counts_are_those_of_the_networks_or_have_an_erratum() -> None:
+def test_printed_counts_match_networks_except_erratum() -> None:
     off = []
     for spec in MODELS.values():
         for figure in spec.printed:
@@ -256,13 +256,13 @@ def test_recipes_as_printed_differ_where_pages_err_only() -> None:
     }
 
 
-def test_a_network_that_takes_features_is_put_under_the_one_that_makes_them(tmp_path: Path) -> None:
+def test_head_taking_features_is_put_under_its_base(tmp_path: Path) -> None:
     first = nn.Conv2d(3, 2, 1)
     base = nn.Sequential(OrderedDict(features=nn.Sequential(first, nn.ReLU()), classifier=nn.Linear(8, 1000)))
     published = tmp_path / "published.pth"
     torch.save(base.state_dict(), published)
     head = nn.Sequential(nn.Flatten(), nn.Linear(8, 2))
-    model = under(copy.deepcopy(base), head)
+    model = replace_head(copy.deepcopy(base), head)
     assert [name for name, p in model.named_parameters() if p.requires_grad] == [
         "classifier.1.weight",
         "classifier.1.bias",
@@ -275,4 +275,4 @@ def test_a_network_that_takes_features_is_put_under_the_one_that_makes_them(tmp_
     assert head_of(model) is head
     own = tmp_path / "own.pth"
     torch.save(model.state_dict(), own)
-    load_weights(under(base, nn.Sequential(nn.Flatten(), nn.Linear(8, 2))), MODELS["vgg16_linear"], str(own))
+    load_weights(replace_head(base, nn.Sequential(nn.Flatten(), nn.Linear(8, 2))), MODELS["vgg16_linear"], str(own))

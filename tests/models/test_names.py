@@ -82,7 +82,7 @@ def test_an_unknown_source_is_answered_with_the_forms() -> None:
 
 def test_a_file_without_a_factory_is_refused(model_file: Path) -> None:
     assert message_of("nets.py") == (
-        "'nets.py' names no factory: write nets.py:FACTORY, a function that returns a model."
+        "'nets.py' does not name a factory. Write nets.py:FACTORY, a function that returns a model."
     )
 
 
@@ -185,7 +185,7 @@ def test_files_of_the_same_name_are_kept_apart(tmp_path: Path) -> None:
     assert [layer.in_features for layer in widths if isinstance(layer, nn.Linear)] == [2, 3]
 
 
-def test_a_torchvision_model_has_the_input_of_its_default_weights() -> None:
+def test_torchvision_model_has_input_of_default_weights() -> None:
     check_name("torchvision:efficientnet_b1")
     spec = find_model("torchvision:efficientnet_b1")
     assert (spec.family, spec.input_shape, spec.classes, spec.params, spec.pretrained) == (
@@ -198,13 +198,13 @@ def test_a_torchvision_model_has_the_input_of_its_default_weights() -> None:
     assert find_model("torchvision:efficientnet_b1", (3, 64, 64)).params is None
 
 
-def test_transformers_of_torchvision_are_built_for_the_input_that_is_asked_for() -> None:
+def test_torchvision_transformer_is_built_for_requested_input() -> None:
     spec = find_model("torchvision:vit_b_32", (3, 64, 64))
     with torch.device("meta"), torch.no_grad():
         assert spec.build().eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
 
 
-def test_an_unknown_torchvision_model_is_answered_with_close_ones() -> None:
+def test_unknown_torchvision_model_names_closest() -> None:
     check_name("torchvision:resnet19")  # the worker knows, the coordinator imports no torch
     assert message_of("torchvision:resnet19", checks=False) == (
         "Unknown torchvision model 'resnet19'. Did you mean resnet18, resnet152, resnet101?"
@@ -267,7 +267,7 @@ def test_a_broken_plugin_is_reported_only_where_it_is_asked_for(monkeypatch: pyt
         taken=[replace(MINE, name="lenet")],
     )
     broken = "The plugin 'broken' (plugged_for_a_test:broken) could not be loaded: ImportError: no module named 'gone'."
-    taken = "The plugin 'taken' (plugged_for_a_test:taken) gives a model 'lenet', a name that is taken."
+    taken = "The plugin 'taken' (plugged_for_a_test:taken) gives a model 'lenet', but that name is already taken."
     text = "The plugin 'text' (plugged_for_a_test:text) gives a str where a ModelSpec is expected."
     assert find_model("mine") is MINE
     assert find_model("lenet") is MODELS["lenet"]

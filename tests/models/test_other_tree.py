@@ -9,7 +9,7 @@ import torch
 
 import cnnbench.models
 from cnnbench.models import MODELS, find_model
-from cnnbench.models.other_tree import AbsentError, in_tree
+from cnnbench.models.other_tree import AbsentError, name_in_tree
 from cnnbench.spec import CnnbenchError, UsageError
 
 
@@ -38,11 +38,11 @@ NET = "from torch import nn\nfrom {width} import WIDTH\n\ndef make():\n    retur
 
 
 def width_of(folder: Path, name: str) -> int:
-    model = find_model(in_tree(folder, name), (3,)).build()
+    model = find_model(name_in_tree(folder, name), (3,)).build()
     return int(model(torch.zeros(1, 3)).shape[1])
 
 
-def test_a_file_finds_its_neighbours_and_the_packages_of_its_tree(tmp_path: Path) -> None:
+def test_file_finds_neighbours_and_packages_of_its_tree(tmp_path: Path) -> None:
     write(
         tmp_path,
         bench__nets=NET.format(width="neighbour_of_tree"),
@@ -57,11 +57,11 @@ def test_a_file_in_a_package_imports_relatively(tmp_path: Path) -> None:
     write(tmp_path, pkg_of_tree__nets=NET.format(width=".widths"), pkg_of_tree__widths="WIDTH = 5\n")
     (tmp_path / "pkg_of_tree" / "__init__.py").write_text("")
     assert width_of(tmp_path, "pkg_of_tree/nets.py:make") == 5
-    spec = find_model(in_tree(tmp_path, "pkg_of_tree/nets.py:make"))
+    spec = find_model(name_in_tree(tmp_path, "pkg_of_tree/nets.py:make"))
     assert (spec.input_shape, spec.source) == ((3, 224, 224), str(tmp_path / "pkg_of_tree" / "nets.py"))
 
 
-def test_what_a_network_imports_when_it_is_built_is_the_trees_too(tmp_path: Path) -> None:
+def test_late_import_while_building_comes_from_tree(tmp_path: Path) -> None:
     late = "def make():\n    from torch import nn\n    from late_of_tree import WIDTH\n    return nn.Linear(3, WIDTH)\n"
     write(tmp_path, nets=late, late_of_tree="WIDTH = 9\n")
     assert width_of(tmp_path, "nets.py:make") == 9
@@ -73,7 +73,7 @@ def test_the_current_folder_is_not_looked_in(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(here)
     sys.path.insert(0, str(here))
     with pytest.raises(UsageError, match="No module named 'only_here_of_tree'"):
-        find_model(in_tree(there, "nets.py:make"))
+        find_model(name_in_tree(there, "nets.py:make"))
 
 
 def test_what_was_imported_from_elsewhere_is_an_error(tmp_path: Path) -> None:
@@ -84,25 +84,25 @@ def test_what_was_imported_from_elsewhere_is_an_error(tmp_path: Path) -> None:
     assert shared_of_tree.WIDTH == 1
     tree = write(tmp_path / "tree", nets=NET.format(width="shared_of_tree"), shared_of_tree="WIDTH = 2\n")
     with pytest.raises(CnnbenchError) as caught:
-        find_model(in_tree(tree, "nets.py:make"))
+        find_model(name_in_tree(tree, "nets.py:make"))
     assert str(caught.value) == (
-        f"'shared_of_tree' is in {tree}, but was imported from {elsewhere / 'shared_of_tree.py'}: this revision cannot "
-        "be told from another one. Install that package in editable mode, or not at all."
+        f"'shared_of_tree' is in {tree}, but was imported from {elsewhere / 'shared_of_tree.py'}, so this revision "
+        "would not be measured. Install that package in editable mode, or uninstall it."
     )
 
 
 def test_what_a_tree_does_not_have_is_absent(tmp_path: Path) -> None:
     write(tmp_path, nets="def make():\n    pass\n")
     with pytest.raises(AbsentError) as caught:
-        find_model(in_tree(tmp_path, "gone.py:make"))
+        find_model(name_in_tree(tmp_path, "gone.py:make"))
     assert str(caught.value) == f"There is no file 'gone.py' in {tmp_path}."
     with pytest.raises(AbsentError) as caught:
-        find_model(in_tree(tmp_path, "nets.py:made"))
+        find_model(name_in_tree(tmp_path, "nets.py:made"))
     assert str(caught.value) == f"Unknown factory in {tmp_path / 'nets.py'} 'made'. Did you mean make?"
     with pytest.raises(AbsentError) as caught:
-        find_model(in_tree(tmp_path, "lenet"))
+        find_model(name_in_tree(tmp_path, "lenet"))
     assert str(caught.value) == (
-        f"'lenet' is the name of a built-in, and {tmp_path} is no repository of cnnbench. Name a factory of it: "
+        f"'lenet' is the name of a built-in, but {tmp_path} is not a repository of cnnbench. Name a factory in it: "
         "path/in/it.py:FACTORY."
     )
 
@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_imported_is_not_absent(tmp_path: Path, folder: st
         (tmp_path / folder / "__init__.py").write_text("")
     name = "/".join(filter(None, (folder, "nets.py")))
     with pytest.raises(UsageError) as caught:
-        find_model(in_tree(tmp_path, f"{name}:make"))
+        find_model(name_in_tree(tmp_path, f"{name}:make"))
     assert not isinstance(caught.value, AbsentError)
     assert str(caught.value) == f"{tmp_path / name}, line 2: importing the file raised RuntimeError: no."
 
@@ -158,11 +158,11 @@ def own_package(folder: Path) -> Path:
     return folder
 
 
-def test_a_tree_of_cnnbench_builds_with_its_own_package_and_ours_measures_on(tmp_path: Path) -> None:
+def test_cnnbench_tree_builds_with_own_package_and_keeps_ours(tmp_path: Path) -> None:
     own_package(tmp_path)
     ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "cnnbench"}
-    spec = find_model(in_tree(tmp_path, "lenet"))
-    assert (spec.name, spec.input_shape) == (in_tree(tmp_path, "lenet"), (3,))
+    spec = find_model(name_in_tree(tmp_path, "lenet"))
+    assert (spec.name, spec.input_shape) == (name_in_tree(tmp_path, "lenet"), (3,))
     model = spec.build()
     assert type(model).__module__ == "cnnbench.own"
     assert model(torch.zeros(1, 3)).shape == (1, 2)
@@ -175,14 +175,14 @@ def test_a_tree_of_cnnbench_builds_with_its_own_package_and_ours_measures_on(tmp
     assert cnnbench.models.MODELS is MODELS
 
 
-def test_a_name_that_a_tree_of_cnnbench_lacks_is_answered_with_close_ones(tmp_path: Path) -> None:
+def test_name_missing_in_cnnbench_tree_names_closest(tmp_path: Path) -> None:
     own_package(tmp_path)
     with pytest.raises(AbsentError) as caught:
-        find_model(in_tree(tmp_path, "lennet"))
+        find_model(name_in_tree(tmp_path, "lennet"))
     assert str(caught.value) == "Unknown model 'lennet'. Did you mean lenet?"
     assert cnnbench.models.MODELS is MODELS
 
 
 def test_models_of_packages_are_what_is_installed(tmp_path: Path) -> None:
-    spec = find_model(in_tree(tmp_path, "torchvision:resnet18"))
-    assert (spec.name, spec.input_shape) == (in_tree(tmp_path, "torchvision:resnet18"), (3, 224, 224))
+    spec = find_model(name_in_tree(tmp_path, "torchvision:resnet18"))
+    assert (spec.name, spec.input_shape) == (name_in_tree(tmp_path, "torchvision:resnet18"), (3, 224, 224))

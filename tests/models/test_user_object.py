@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cnnbench.models import find_model
-from cnnbench.models.user_object import MAKE_IT, called, save_model
+from cnnbench.models.user_object import MAKE_IT, label_of, save_model
 from cnnbench.spec import CnnbenchError, UsageError
 
 
@@ -34,7 +34,7 @@ def test_a_function_is_found_by_its_name(tmp_path: Path) -> None:
     assert spec.build() is not spec.build()
 
 
-def test_a_network_comes_with_its_weights_and_is_another_each_time(tmp_path: Path) -> None:
+def test_saved_network_keeps_weights_and_builds_anew_each_time(tmp_path: Path) -> None:
     model = make()
     spec = find_model(save_model(tmp_path / "one", model))
     found, other = spec.build(), spec.build()
@@ -50,7 +50,7 @@ def test_a_lambda_is_called_at_once(tmp_path: Path) -> None:
     assert spec.build()(torch.zeros(2, 3)).shape == (2, 5)
 
 
-def test_another_process_finds_a_module_that_its_path_does_not_lead_to(tmp_path: Path) -> None:
+def test_other_process_finds_module_outside_its_path(tmp_path: Path) -> None:
     (tmp_path / "hidden_net.py").write_text("from torch import nn\n\nclass Net(nn.Linear):\n    pass\n")
     writing = (
         "import importlib.util, sys\n"
@@ -71,7 +71,7 @@ def test_another_process_finds_a_module_that_its_path_does_not_lead_to(tmp_path:
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         save_model(tmp_path / "one", 3)
-    assert str(caught.value) == "The model is a int, neither a model nor a function that makes one."
+    assert str(caught.value) == "The model is a int. Give a model, or a function that makes one."
     with pytest.raises(UsageError) as caught:
         save_model(tmp_path / "one", lambda: "model")
     assert str(caught.value) == "<lambda>() returned a str, not a torch.nn.Module."
@@ -106,7 +106,7 @@ def test_modules_that_are_gone_are_told(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_names_for_people() -> None:
-    assert [called(one) for one in (make, nn.Linear, nn.Linear(1, 1), lambda: None)] == [
+    assert [label_of(one) for one in (make, nn.Linear, nn.Linear(1, 1), lambda: None)] == [
         "make",
         "Linear",
         "Linear",

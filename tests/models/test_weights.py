@@ -85,7 +85,7 @@ def test_a_pickled_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "whole.pth"
     torch.save(LENET.build(), path)
     assert refusal(str(path)) == (
-        f"'{path}' holds something else than tensors, or is damaged. Save the weights alone, with"
+        f"'{path}' holds something other than tensors, or is damaged. Save only the weights, with"
         " torch.save(model.state_dict(), path) or as safetensors."
     )
 
@@ -93,7 +93,7 @@ def test_a_pickled_network_is_refused(tmp_path: Path) -> None:
 def test_a_file_without_a_state_dict_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "number.pt"
     torch.save({"epoch": 3}, path)
-    assert refusal(str(path)) == f"'{path}' holds no state dict, which maps the names of parameters to tensors."
+    assert refusal(str(path)) == f"'{path}' does not hold a state dict, which maps parameter names to tensors."
 
 
 def test_a_damaged_safetensors_file_is_refused(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_transfer_network_keeps_its_own_head_and_stays_frozen(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["resnet18_transfer", "mobilenet_v2_transfer"])
-def test_a_file_of_the_published_network_gives_a_transfer_network_all_but_its_head(tmp_path: Path, name: str) -> None:
+def test_published_weights_fill_transfer_network_except_head(tmp_path: Path, name: str) -> None:
     spec = MODELS[name]
     published = MODELS[spec.pretrained or ""].build().state_dict()
     torch.save(published, tmp_path / "published.pth")
@@ -163,7 +163,7 @@ def test_a_head_that_fits_is_never_left_out(tmp_path: Path) -> None:
     assert same(model, state)
 
 
-def test_a_transfer_network_s_own_weights_are_loaded_whole_and_another_head_is_refused(tmp_path: Path) -> None:
+def test_transfer_weights_load_whole_and_other_head_is_refused(tmp_path: Path) -> None:
     spec = MODELS["resnet18_transfer"]
     state = spec.build().state_dict()
     torch.save(state, tmp_path / "own.pth")

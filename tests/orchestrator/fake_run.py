@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cnnbench import machine
+from cnnbench.jobs import Job
 from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.group import GroupRounds
@@ -16,7 +17,7 @@ from cnnbench.orchestrator.run import BenchmarkRun
 from cnnbench.record import Environment, Measurement, Outcome, Record
 from cnnbench.spec import Budget, Case, Request, Section
 from cnnbench.timing.loop import SampleShape
-from cnnbench.workers.messages import Done, Failure, Job, Known
+from cnnbench.workers.messages import Done, Failure, Known
 from tests.factories import MACHINE
 
 COUNTED = Outcome(measurements=(Measurement(quantity="macs", samples=(1.0,)),))
@@ -48,6 +49,7 @@ class World:
     open: int = 0
     trained: list[str] = field(default_factory=list)
     limits_s: list[float | None] = field(default_factory=list)
+    images_s: list[float | None] = field(default_factory=list)
     kept: list[Record] = field(default_factory=list)
 
     def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +58,7 @@ class World:
         time = SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now)
         here: dict[str, dict[str, object]] = {
             "orchestrator.run": {
-                "hosting": self.hosting,
+                "open_host": self.hosting,
                 "environment_of": lambda _: self.environment,
                 "find": lambda _, name, __: Known(model=name, input_shape=(3, 8, 8)),
                 "memory_limit": lambda: 123,
@@ -118,6 +120,7 @@ class World:
         self.trained.append(job.case.model)
         self.log.append(f"train {job.case.model}")
         self.limits_s.append(job.limit_s)
+        self.images_s.append(job.image_s)
         self.now += self.train_s
         return Failure(status="unsupported", error="too long")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import cast
 
+from cnnbench.jobs import Job
 from cnnbench.machine import Counters
 from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.group import NO_OTHERS, GroupRounds
@@ -13,9 +14,9 @@ from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Record
 from cnnbench.spec import Case
 from cnnbench.timing.loop import Sample, SampleShape
-from cnnbench.workers.calls import as_record
+from cnnbench.workers.calls import make_record
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Built, Failure, Job, Ready, Reply, Request, Take, Taken, Warm
+from cnnbench.workers.messages import Built, Failure, Ready, Reply, Request, Take, Taken, Warm
 from tests.factories import AMP, LAST, MACHINE, case
 
 READY = Ready(first_call_s=0.5, warmup_s=0.125, iteration_s=0.03125, shape=SampleShape(rewarm=1, readings=3, group=1))
@@ -197,7 +198,7 @@ def _case_of(worker: PretendedWorker) -> Case:
 
 def recorded(seen: CellResult, number: int = 0) -> Record:
     """Return the record of what a round gave."""
-    return as_record(seen.case, MACHINE, seen, started=0.0, number=number)
+    return make_record(seen.case, MACHINE, seen, started=0.0, number=number)
 
 
 Use = Callable[[Stage], Stage]

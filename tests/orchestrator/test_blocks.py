@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from cnnbench.orchestrator.blocks import SamplingWindow, take_blocks, turn_of
+from cnnbench.orchestrator.blocks import SamplingWindow, sampling_window, take_blocks
 from cnnbench.orchestrator.cell import ALL_DISTURBED, RunningCell
 from cnnbench.spec import Role
 from cnnbench.timing.loop import SampleShape
@@ -34,11 +34,11 @@ def cells(iteration_s: float, role: Role = "timed") -> list[RunningCell]:
     ],
 )
 def test_blocks_take_as_long_as_starting_took(iteration_s: float, setup_s: float, rounds: int, count: int) -> None:
-    assert turn_of(cells(iteration_s), setup_s=setup_s, rounds=rounds, deadline=9.0).count == count
+    assert sampling_window(cells(iteration_s), setup_s=setup_s, rounds=rounds, deadline=9.0).count == count
 
 
 def test_the_line_up_takes_two_blocks() -> None:
-    turn = turn_of(cells(0.01, role="lineup"), setup_s=9.0, rounds=1, deadline=9.0)
+    turn = sampling_window(cells(0.01, role="lineup"), setup_s=9.0, rounds=1, deadline=9.0)
     assert turn == SamplingWindow(count=2, least=1, deadline=9.0)
 
 

@@ -69,7 +69,7 @@ def test_what_a_failure_took_is_told_and_not_counted(clock: Use) -> None:
     assert rounds.last_s == 1.0  # warming up and three blocks
 
 
-def test_a_sample_that_times_out_does_not_count_as_the_cost_of_a_round(clock: Use) -> None:
+def test_timed_out_sample_does_not_count_as_round_cost(clock: Use) -> None:
     stage = clock(Stage(STEADY, Script(latencies=(SILENT,), take_s=120.0)))
     rounds = stage.rounds()
     stage.measure(rounds=rounds)
@@ -116,15 +116,15 @@ def test_a_dear_compiled_cell_joins_four_rounds(clock: Use) -> None:
 FORTY_TIMES = Script(ready=replace(READY, iteration_s=1.25))
 
 
-def test_what_is_far_slower_than_its_reference_gives_one_sample_in_three_rounds(clock: Use) -> None:
+def test_far_slower_cell_gives_one_sample_in_three_rounds(clock: Use) -> None:
     stage = clock(Stage(EVEN, FORTY_TIMES, aa_control=list(reversed(EVEN))))
     rounds = stage.rounds()
     found = stage.measure(6, rounds=rounds)
     assert [len(seen) for seen in found] == [3, 3, 3, 2, 2, 2]
     slow = [seen.outcome.measurements for seen in found[0] if seen.case == stage.cases[1]]
     assert [len(m.samples) for m in slow[0] if m.quantity == "latency_s"] == [1]
-    assert rounds.fewest == 3
-    assert rounds.finished(NO_PRIOR)  # how precisely it is known does not matter
+    assert rounds.fewest_rounds == 3
+    assert rounds.is_finished(NO_PRIOR)  # how precisely it is known does not matter
 
 
 def test_a_reference_that_did_not_start_makes_no_cell_far_slower() -> None:
@@ -134,12 +134,12 @@ def test_a_reference_that_did_not_start_makes_no_cell_far_slower() -> None:
     assert not far_slower(cell, RunningCell(case=case("net"), failure=BOOM))
 
 
-def test_the_fewest_rounds_are_those_of_the_cell_that_joined_last(clock: Use) -> None:
+def test_fewest_rounds_follow_cell_joining_last(clock: Use) -> None:
     stage = clock(Stage(STEADY, STEADY))
     compiled(stage)
     rounds = stage.rounds()
     stage.measure(3, rounds=rounds)
-    assert (rounds.rounds, rounds.fewest) == (3, 2)
+    assert (rounds.rounds, rounds.fewest_rounds) == (3, 2)
 
 
 def test_a_compiled_cell_without_a_second_round_never_began(clock: Use) -> None:
@@ -147,16 +147,16 @@ def test_a_compiled_cell_without_a_second_round_never_began(clock: Use) -> None:
     late = compiled(stage)
     rounds = stage.rounds()
     stage.measure(rounds=rounds)
-    assert rounds.never_begun == [late]
+    assert rounds.never_begun_cases == [late]
     stage.measure(rounds=rounds)
-    assert rounds.never_begun == []
+    assert rounds.never_begun_cases == []
 
 
 def test_a_cell_that_failed_has_begun(clock: Use) -> None:
     stage = clock(Stage(STEADY, Script(ready=BOOM)))
     rounds = stage.rounds()
     stage.measure(rounds=rounds)
-    assert rounds.never_begun == []
+    assert rounds.never_begun_cases == []
 
 
 def test_a_compiled_reference_is_in_every_round(clock: Use) -> None:
@@ -170,7 +170,7 @@ def test_narrow_intervals_end_a_group_after_six_rounds(clock: Use) -> None:
     rounds, ended = stage.rounds(), []
     for _ in range(7):
         stage.measure(rounds=rounds)
-        ended.append(rounds.finished(NO_PRIOR))
+        ended.append(rounds.is_finished(NO_PRIOR))
     assert ended == [False] * 5 + [True] * 2
 
 
@@ -178,8 +178,8 @@ def test_wide_intervals_go_on(clock: Use) -> None:
     stage = clock(Stage(EVEN, UNEVEN))
     rounds = stage.rounds()
     stage.measure(8, rounds=rounds)
-    assert not rounds.finished(NO_PRIOR)
-    assert rounds.widest(NO_PRIOR) > 0.05
+    assert not rounds.is_finished(NO_PRIOR)
+    assert rounds.widest_half_width(NO_PRIOR) > 0.05
     assert len(rounds.variances()) == 1
 
 
@@ -190,22 +190,24 @@ def test_all_pairs_of_a_line_up_say_how_its_rounds_scatter(clock: Use) -> None:
     stage.measure(8, rounds=rounds)
     assert len(rounds.variances()) == 3
     tight = Prior(variance=1e-9, degrees=2.0)
-    assert rounds.widest(tight) == rounds.widest(NO_PRIOR)  # what variants scatter by does not count
+    assert rounds.widest_half_width(tight) == rounds.widest_half_width(
+        NO_PRIOR
+    )  # what variants scatter by does not count
 
 
 def test_a_cell_alone_is_judged_by_its_latency(clock: Use) -> None:
     stage = clock(Stage(UNEVEN))
     rounds = stage.rounds()
     stage.measure(8, rounds=rounds)
-    assert not rounds.finished(NO_PRIOR)
+    assert not rounds.is_finished(NO_PRIOR)
 
 
 def test_a_group_without_a_cell_is_over(clock: Use) -> None:
     stage = clock(Stage(Script(ready=BOOM), Script(), control_workload=Script()))
     rounds = stage.rounds()
-    assert (rounds.missing, rounds.over) == (True, False)
+    assert (rounds.has_missing, rounds.is_over) == (True, False)
     stage.measure(rounds=rounds)
-    assert (rounds.missing, rounds.over, rounds.finished(NO_PRIOR)) == (False, True, True)
+    assert (rounds.has_missing, rounds.is_over, rounds.is_finished(NO_PRIOR)) == (False, True, True)
 
 
 def test_giving_up_names_what_was_never_measured(clock: Use) -> None:
@@ -215,7 +217,7 @@ def test_giving_up_names_what_was_never_measured(clock: Use) -> None:
     assert stage.rounds().give_up(late, "other") == []
     rounds = stage.rounds()
     stage.measure(rounds=rounds)
-    assert (rounds.give_up(late), rounds.over) == ([], True)
+    assert (rounds.give_up(late), rounds.is_over) == ([], True)
 
 
 def test_a_resumed_group_goes_on_with_its_next_round(clock: Use) -> None:
@@ -224,7 +226,7 @@ def test_a_resumed_group_goes_on_with_its_next_round(clock: Use) -> None:
     records = [replace(recorded(one, at), duration_s=2.0) for at, seen in enumerate(found) for one in seen]
     rounds: GroupRounds = stage.rounds()
     rounds.resume([*records, recorded(replace(found[0][0], case=case("other")))])
-    assert (rounds.rounds, rounds.last_s, rounds.spent_s, rounds.missing) == (3, 2.0, 6.0, False)
+    assert (rounds.rounds, rounds.last_s, rounds.spent_s, rounds.has_missing) == (3, 2.0, 6.0, False)
     assert len(rounds.variances()) == 1
 
 

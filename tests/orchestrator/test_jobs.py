@@ -2,8 +2,8 @@
 
 import pytest
 
+from cnnbench.jobs import Job
 from cnnbench.orchestrator.jobs import NO_TIME
-from cnnbench.workers.messages import Job
 from tests.orchestrator.fake_run import World, asked
 
 
@@ -38,7 +38,7 @@ def test_pieces_take_their_share_of_the_time(world: World) -> None:
     assert len(later) == 6
 
 
-def test_what_rows_can_do_without_waits_until_there_are_rounds_for_intervals(world: World) -> None:
+def test_optional_pieces_wait_for_three_rounds(world: World) -> None:
     world.piece_s, world.round_s = 1.0, 5.0
     world.run(asked("mlp", "lenet", total_s=120.0))
     before = world.log[: next(at for at, line in enumerate(world.log) if line.startswith(("memory", "layers")))]
@@ -71,13 +71,13 @@ def test_what_is_compiled_is_checked_after_its_second_round(world: World) -> Non
     assert "memory mlp compile" in world.log
 
 
-def test_what_is_compiled_for_training_only_has_its_memory_measured(world: World) -> None:
+def test_training_only_compile_measures_memory_not_numerics(world: World) -> None:
     world.run(asked("mlp", variants=("compile",), tasks=("train",), total_s=90.0))
     assert "memory mlp compile" in world.log
     assert not [line for line in world.log if line.startswith("numerics")]
 
 
-def test_counts_use_all_cores_and_errors_the_threads_they_are_given(world: World) -> None:
+def test_counts_use_all_cores_and_numerics_their_threads(world: World) -> None:
     world.run(asked("mlp", "lenet"))
     assert world.at_work[:4] == [1, 2, 1, 1]
     world.at_work.clear()
@@ -131,3 +131,9 @@ def test_trainings_get_half_of_what_is_left_and_the_last_one_all(world: World) -
     world.run(asked("mlp", "lenet", accuracy="digits", total_s=90.0))
     assert world.trained == ["mlp", "lenet"]
     assert world.limits_s == [pytest.approx(27.0 / 2), pytest.approx(25.0)]
+
+
+def test_trainings_know_the_latency_of_an_image(world: World) -> None:
+    world.run(asked("mlp", accuracy="digits", total_s=90.0))
+    seen = [r for r in world.timed if r.case.task == "infer" and r.case.variant.name == "eager"]
+    assert world.images_s == [min(seen[0].samples("latency_s"))]  # of the one round before it

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from cnnbench import machine
+from cnnbench.jobs import Job
 from cnnbench.orchestrator import machine_limits as ceilings
 from cnnbench.orchestrator.machine_limits import (
     Examined,
@@ -30,7 +31,7 @@ from cnnbench.orchestrator.machine_limits import (
 from cnnbench.record import Outcome, RecordedWarning
 from cnnbench.spec import Budget, Case, Variant
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Built, Done, Failure, Job, Reply, Request, Take, Taken, Warm
+from cnnbench.workers.messages import Built, Done, Failure, Reply, Request, Take, Taken, Warm
 from tests.factories import MACHINE, once
 from tests.orchestrator.fakes import BOOM, READY, sample
 
@@ -95,7 +96,7 @@ def test_the_file_is_in_the_users_cache() -> None:
     assert (cache_file({}), cache_file({"XDG_CACHE_HOME": ""})) == (usual, usual)
 
 
-def test_what_is_kept_is_found_for_the_equal_machine_device_and_threads_only(file: Path) -> None:
+def test_kept_ceilings_need_same_machine_device_and_threads(file: Path) -> None:
     other = replace(MACHINE, torch="9.0")
     keep_ceilings(MACHINE, "cpu", 2, outcome(5.0), file=file)
     keep_ceilings(MACHINE, "cpu", 1, outcome(3.0), file=file)
@@ -128,9 +129,7 @@ def test_a_damaged_file_is_as_good_as_none_and_written_anew(content: bytes, file
     assert find_ceilings(MACHINE, "cpu", 2, file=file) == outcome(5.0)
 
 
-def test_a_file_that_cannot_be_written_is_left_and_nothing_is_left_behind(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_file_keeps_old_limits_and_no_leftovers(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep_ceilings(MACHINE, "cpu", 2, outcome(5.0), file=file)
 
     def fail(self: Path, target: Path) -> Path:
@@ -171,7 +170,7 @@ def test_measuring_anew_can_only_raise_what_is_known(file: Path) -> None:
     assert host.measure(file, anew=True) == Found(reply=Done(outcome=outcome(6.0, 5e-7)), cached=False)
 
 
-def test_what_was_measured_beside_other_work_is_told_and_not_kept(file: Path) -> None:
+def test_limits_measured_beside_other_work_are_not_kept(file: Path) -> None:
     busy = replace(outcome(2.0), warnings=(BUSY,))
     host = Pretended([Done(outcome=busy)], [Done(outcome=outcome(5.0))], [Done(outcome=busy)])
     assert host.measure(file) == Found(reply=Done(outcome=busy), cached=False)
@@ -224,7 +223,7 @@ def hosted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pretended:
     def pretend(request: object) -> Iterator[Pretended]:
         yield host
 
-    monkeypatch.setattr(ceilings, "hosting", pretend)
+    monkeypatch.setattr(ceilings, "open_host", pretend)
     monkeypatch.setattr(ceilings, "ask", lambda host, names: (MACHINE, {}))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return host
@@ -240,8 +239,8 @@ def test_a_machine_is_examined_and_what_was_found_is_shown_later(hosted: Pretend
     )
     assert [one.case.role for one in hosted.heard if isinstance(one, Job)] == ["ceilings", "control_workload"]
     assert told == [
-        "measuring what the machine can do at most, on cpu with 2 threads",
-        "watching how steady the machine is",
+        "measuring the machine's ceilings on cpu with 2 threads",
+        "measuring the machine's noise",
     ]
     again = examine("cpu", 2, measure=False, on_progress=told.append)
     assert again == replace(seen, ceilings=Found(reply=known, cached=True))

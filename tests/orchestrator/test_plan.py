@@ -95,7 +95,7 @@ def test_a_request_s_conditions_are_in_every_case() -> None:
     assert conditions == {("pretrained", 7, 1, (3, 64, 48), BUDGET)}
 
 
-def test_models_from_outside_have_the_shape_they_turned_out_to_have() -> None:
+def test_outside_models_get_their_discovered_shape() -> None:
     found = plan(request(section(OUTSIDE)), shapes={OUTSIDE: (3, 9, 9)})
     assert found.groups == (group(cell(OUTSIDE)),)
     assert shape_of(request(input_shape=(1, 2, 3)), OUTSIDE, {OUTSIDE: (3, 9, 9)}) == (1, 2, 3)
@@ -127,7 +127,7 @@ def test_all_devices_are_those_that_are_there() -> None:
 def test_a_missing_cuda_device_ends_the_run() -> None:
     with pytest.raises(MissingError) as caught:
         plan(request(section("lenet"), device="cuda"))
-    assert str(caught.value) == ("No CUDA device is seen by torch here. Run 'cnnbench doctor', or take --device cpu.")
+    assert str(caught.value) == ("torch sees no CUDA device here. Run 'cnnbench doctor', or use --device cpu.")
 
 
 def test_counting_is_on_the_cpu_whatever_the_device() -> None:
@@ -140,7 +140,7 @@ def test_what_the_machine_cannot_do_is_refused_with_the_reason() -> None:
     assert found.groups == (group(cell("lenet"), cell("lenet", "amp")),)
     assert found.refused == (
         Refused(case=cell("lenet", "compile"), reason="torch.compile needs a C++ compiler: install g++"),
-        Refused(case=cell("lenet", "tf32"), reason="tf32 needs a CUDA device, asked for on cpu"),
+        Refused(case=cell("lenet", "tf32"), reason="tf32 needs a CUDA device, but the device is cpu"),
     )
 
 
@@ -165,7 +165,7 @@ def test_a_reference_joins_the_models_and_comes_first() -> None:
     assert found.groups == (group(cell("cifar_cnn", "amp"), cell("lenet"), cell("lenet", "amp"), cell("cifar_cnn")),)
 
 
-def test_a_reference_that_is_not_asked_for_is_added_at_every_batch_and_task() -> None:
+def test_unrequested_reference_joins_every_batch_and_task() -> None:
     found = plan(
         request(
             section("lenet", batch_sizes=(1, 8)),
@@ -285,7 +285,7 @@ def test_the_batch_of_a_training_is_that_of_the_recipe_asked_for(recipe: RecipeN
         plan(replace(asked, accuracy="synthetic", recipe="fast"))
 
 
-def test_accuracy_is_on_the_first_device_and_of_models_from_outside_too() -> None:
+def test_accuracy_uses_first_device_and_includes_outside_models() -> None:
     asked = request(section(OUTSIDE), accuracy="digits", device="cuda")
     found = plan(asked, GPU, {OUTSIDE: (3, 9, 9)})
     assert [(c.device, c.batch_size, c.variant.name) for c in found.accuracy] == [("cuda", 64, "eager")]
@@ -294,7 +294,7 @@ def test_accuracy_is_on_the_first_device_and_of_models_from_outside_too() -> Non
 # What is measured besides
 
 
-def test_a_cell_alone_has_a_canary_and_nothing_to_be_compared_with() -> None:
+def test_lone_cell_has_control_workload_but_no_aa_control() -> None:
     (found,) = plan(request(section("lenet"))).groups
     assert (found.aa_control, found.control_workload) == (None, cell("lenet", role="control_workload"))
     assert found.members == (cell("lenet"), cell("lenet", role="control_workload"))
@@ -329,14 +329,14 @@ def test_what_is_only_emulated_is_timed_and_nothing_else() -> None:
     assert found.numerics == numerics(cell("lenet", "channels_last"))
 
 
-def test_what_is_only_trained_has_the_error_of_its_inference_unless_that_must_be_compiled() -> None:
+def test_train_only_variant_has_numerics_unless_compiled() -> None:
     found = plan(request(section("lenet", variants=("channels_last", "compile"), tasks=("train",), batch_sizes=(4,))))
     own = [cell("lenet", variant, task="train", batch_size=4) for variant in ("eager", "channels_last", "compile")]
     assert found.memory == memory(*own)
     assert found.numerics == numerics(own[1])
 
 
-def test_one_error_is_enough_for_both_tasks_but_not_for_two_batch_sizes() -> None:
+def test_tasks_share_numerics_but_batch_sizes_do_not() -> None:
     variants = ("channels_last", "compile")
     found = plan(request(section("lenet", variants=variants, tasks=("infer", "train"), batch_sizes=(1, 8))))
     assert len(found.memory) == 12
@@ -344,13 +344,13 @@ def test_one_error_is_enough_for_both_tasks_but_not_for_two_batch_sizes() -> Non
     assert len(found.numerics) == 4
 
 
-def test_a_reference_has_an_error_like_any_other_and_what_is_refused_has_nothing() -> None:
+def test_reference_has_numerics_and_refused_cell_has_nothing() -> None:
     found = plan(request(section("lenet", variants=("compile",)), reference="cifar_cnn/amp"), NO_COMPILER)
     assert found.memory == memory(cell("cifar_cnn", "amp"), cell("lenet"), cell("cifar_cnn"))
     assert found.numerics == numerics(cell("cifar_cnn", "amp"))
 
 
-def test_layers_are_timed_once_for_each_network_and_device_that_is_timed_as_it_is_written() -> None:
+def test_layers_are_timed_once_per_eager_network_and_device() -> None:
     tasks = ("train", "infer")
     found = plan(
         request(section("lenet", "mlp", variants=("amp",), tasks=tasks, batch_sizes=(8, 1)), device="all"), GPU

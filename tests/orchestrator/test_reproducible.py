@@ -35,7 +35,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(machine, "usable_cores", lambda: 2)
     monkeypatch.setattr(machine, "default_threads", lambda: 2)
-    for name, stand_in in {"hosting": hosting, "ask": ask, "limit_of": lambda _: 123}.items():
+    for name, stand_in in {"open_host": hosting, "ask": ask, "limit_of": lambda _: 123}.items():
         monkeypatch.setattr(exact, name, stand_in)
     return made
 
@@ -54,7 +54,7 @@ def test_counts_alone_compile_and_train_nothing(here: World) -> None:
     ]
 
 
-def test_as_many_workers_as_cores_the_longest_first_and_one_thread_each(here: World) -> None:
+def test_workers_fill_cores_longest_first_with_one_thread(here: World) -> None:
     records, told = look(
         CheckOptions(model="lenet", compiled=True, dataset="digits", epochs=3, seed=7), CheckOptions(model="mlp")
     )

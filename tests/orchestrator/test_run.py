@@ -9,7 +9,8 @@ import pytest
 from cnnbench import machine
 from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.group import GroupRounds
-from cnnbench.orchestrator.run import LATE, next_of
+from cnnbench.orchestrator.next_group import next_group
+from cnnbench.orchestrator.run import LATE
 from cnnbench.spec import UsageError
 from cnnbench.workers.messages import Failure, Known
 from tests.factories import MACHINE
@@ -111,7 +112,7 @@ def test_a_resumed_run_goes_on_with_its_next_round(world: World) -> None:
     assert not [record for record in world.kept if record.case.task == "complexity"]
 
 
-def test_a_resumed_run_whose_budget_is_spent_does_what_is_missing(world: World) -> None:
+def test_resume_with_spent_budget_does_missing_pieces(world: World) -> None:
     world.run(asked("mlp", total_s=35.0))
     first, world.kept = [r for r in world.kept if r.case.task != "complexity"], []
     world.log.clear()
@@ -143,28 +144,29 @@ def test_other_threads_are_refused(world: World, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError) as caught:
         world.run(asked("mlp", threads=3), world.kept)
     assert str(caught.value) == (
-        "This run began with 2 threads a cell, now it is 3. Give the same --threads, or a new folder with --output."
+        "This run began with 2 threads per cell, but now it has 3. Use the same --threads, or a new folder with "
+        "--output."
     )
 
 
-def group(rounds: int, last_s: float, *, lines_up: bool = False) -> GroupRounds:
-    return cast("GroupRounds", SimpleNamespace(rounds=rounds, fewest=rounds, last_s=last_s, lines_up=lines_up))
+def group(rounds: int, last_s: float, *, is_lineup: bool = False) -> GroupRounds:
+    return cast("GroupRounds", SimpleNamespace(rounds=rounds, fewest_rounds=rounds, last_s=last_s, is_lineup=is_lineup))
 
 
 def test_dear_groups_get_fewer_rounds_but_three_first() -> None:
     dear, cheap = group(2, 16.0), group(6, 1.0)
-    assert next_of([dear, cheap]) is dear
+    assert next_group([dear, cheap]) is dear
     dear.rounds = 3  # 3 x 4 is more than 6 x 1, but one of its cells joined later
-    assert next_of([dear, cheap]) is dear
+    assert next_group([dear, cheap]) is dear
     dear = group(3, 16.0)
-    assert next_of([dear, cheap]) is cheap
+    assert next_group([dear, cheap]) is cheap
     cheap.rounds = 13
-    assert next_of([dear, cheap]) is dear
-    assert next_of([]) is None
+    assert next_group([dear, cheap]) is dear
+    assert next_group([]) is None
 
 
-def test_the_line_up_gets_twice_the_rounds_of_a_group_that_costs_as_much() -> None:
-    models, variants = group(7, 4.0, lines_up=True), group(4, 4.0)
-    assert next_of([models, variants]) is models
+def test_line_up_gets_twice_rounds_of_equally_costly_group() -> None:
+    models, variants = group(7, 4.0, is_lineup=True), group(4, 4.0)
+    assert next_group([models, variants]) is models
     models.rounds = 9
-    assert next_of([models, variants]) is variants
+    assert next_group([models, variants]) is variants

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from cnnbench.jobs import Job
 from cnnbench.orchestrator.start_round import COMPILE_TIMEOUT_S
 from cnnbench.record import Outcome, RecordedWarning
-from cnnbench.workers.messages import Built, Failure, Job
+from cnnbench.workers.messages import Built, Failure
 from tests.factories import AMP
 from tests.orchestrator.fakes import BOOM, READY, SILENT, Script, Stage, Use
 
@@ -60,10 +61,10 @@ def test_a_variant_that_hangs_leaves_the_others(clock: Use) -> None:
     assert [s.failure for s in (eager, last, amp)] == [None, TIMED_OUT, None]
 
 
-def test_an_emulated_cell_is_given_up_after_five_seconds(clock: Use) -> None:
+def test_an_emulated_cell_is_given_up_soon(clock: Use) -> None:
     stage = clock(Stage(Script(), Script(), Script(ready=SILENT)))
     ((*_, amp),) = stage.measure(emulated={stage.cases[2]: EMULATED})
-    gave_up = Failure(status="unsupported", error="bf16 is emulated here; given up after 5 s of warm-up")
+    gave_up = Failure(status="unsupported", error="bf16 is emulated here; given up after 2 s of warm-up")
     assert (amp.failure, amp.outcome) == (gave_up, Outcome())
 
 

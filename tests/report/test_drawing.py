@@ -16,7 +16,7 @@ from cnnbench.report.charts import charts
 from cnnbench.report.drawing import draw_chart, draw_confusion, draw_curves, draw_sheets, draw_shift, draw_steps
 from cnnbench.report.drawing.image_grid import mosaic
 from cnnbench.report.drawing.parts import DPI, WIDTH_IN
-from cnnbench.stats import wilson
+from cnnbench.stats import wilson_interval
 from cnnbench.visuals import ImageGrid, kernel_colours
 from tests.factories import whole_run
 from tests.report.test_charts import EVIL, compared
@@ -41,7 +41,8 @@ def curve(part: str = "training", *, name: str = "lenet", points: int = 3, seeds
 
 CURVES = (curve(), curve("validation"))
 MOVED = tuple(
-    Moved(direction=way, shares=(wilson(90, 100), wilson(50, 100))) for way in ("right", "left", "down", "up")
+    Moved(direction=way, shares=(wilson_interval(90, 100), wilson_interval(50, 100)))
+    for way in ("right", "left", "down", "up")
 )
 
 DRAW: dict[str, Callable[[str], bytes]] = {

@@ -98,7 +98,7 @@ def test_a_hundred_cells_stay_below_six_megabytes() -> None:
     assert len(to_html(analyse(cells)).encode()) < 6_000_000
 
 
-def test_numbers_are_sorted_by_their_value_and_filters_offer_what_differs() -> None:
+def test_numbers_sort_by_value_and_filters_offer_differences() -> None:
     report = analyse(compared())
     found = page(to_html(report))
     keys = [float(a["data-key"] or "") for a in found.of("td") if "data-key" in a]
@@ -113,7 +113,7 @@ def test_without_rows_it_says_so() -> None:
     assert "gone" in empty
 
 
-def test_where_the_time_goes_has_a_table_for_each_network_with_bars() -> None:
+def test_where_time_goes_has_table_with_bars_if_layered() -> None:
     items: list[Record | Run] = [run(), record(case("net"), *wave(0.1)), layered(0.05, 0.02)]
     found = page(to_html(analyse(items)))
     text = " ".join(" ".join(found.text).split())

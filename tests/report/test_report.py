@@ -231,13 +231,13 @@ def test_many_sentences_on_single_models_stand_below_the_table(models: int, refe
         assert section(text, f"What differs from {reference or 'eager'}") == said
 
 
-def test_a_terminal_gets_few_and_short_notes_and_none_on_training() -> None:
+def test_terminal_shortens_notes_and_omits_training_notes() -> None:
     report = analyse([record(case("a"), *timed([1.0])), judged("a", 1, 2)])
     assert "Trained on" not in to_table(report)
     ten = replace(report, notes=tuple(f"fact {at}" for at in range(10)))
     assert "\n\n" + "\n".join(f"Note: fact {at}" for at in range(10)) + "\n\n" in to_table(ten)
     eleven = replace(report, notes=(*ten.notes, "last"))
-    assert "\nNote: fact 8\n2 more notes stand in the Markdown report.\n\n" in to_table(eleven)
+    assert "\nNote: fact 8\n2 more notes are in the Markdown report.\n\n" in to_table(eleven)
     long = replace(report, notes=("x" * 300,))
     assert f"\nNote: {'x' * 231}...\n" in to_table(long)
 
@@ -252,7 +252,7 @@ def test_what_all_rows_share_is_said_once() -> None:
         "",
         "In every row: device cpu, precision fp32, batch 1, task infer, input 3x224x224, rounds 1, status ok.",
         "",
-        "Note: A p95 needs 130 timed passes and a p99 662; with fewer none is shown.",
+        "Note: A p95 is shown from 130 timed passes on, and a p99 from 662 on.",
         "",
         "No A/A control and no control workload in these records.",
         "2 samples, 1 thread on cpu.",
@@ -296,7 +296,7 @@ def widths(*items: Record | Run) -> list[int]:
     return [len(line) for line in lines[ruler - 1 : lines.index("", ruler)]]
 
 
-def test_a_terminal_s_table_fits_120_columns_and_keeps_the_verdict() -> None:
+def test_terminal_table_fits_120_columns_and_keeps_verdict() -> None:
     assert max(widths(*whole_run())) <= 120
     text = to_table(analyse(whole_run()))
     assert "NOT DISTINGUISHABLE" in text.partition("In every row")[0].partition("Left out")[0]

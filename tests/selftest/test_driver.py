@@ -50,7 +50,7 @@ def figure(name: str, part: str = "", found: Found = GOOD) -> Figure:
     return Figure(id=name, part=part, form="short", load="idle", found=found, seconds=1.5)
 
 
-def test_the_tasks_stand_in_the_order_of_the_proof_with_bursts_after_idle() -> None:
+def test_tasks_follow_proof_order_with_bursts_after_idle() -> None:
     assert [task.label for task in tasks(("V5", "V2", "V1"), "short", burst=True)] == [
         "V1 1 %",
         "V1 5 %",
@@ -64,7 +64,7 @@ def test_the_tasks_stand_in_the_order_of_the_proof_with_bursts_after_idle() -> N
     assert {task.load for task in whole} == {"idle"}
 
 
-def test_figures_come_one_by_one_and_those_already_there_are_left_out(pretend: Pretend) -> None:
+def test_figures_come_one_by_one_and_skip_existing_ones(pretend: Pretend) -> None:
     calls = pretend(lambda part, setting: replace(GOOD, shown=part))
     told: list[tuple[str, float]] = []
     found = list(
@@ -119,7 +119,7 @@ def test_an_experiment_that_cannot_be_done_or_breaks_is_a_figure(
     assert (found.holds, found.found.reason) == expected
 
 
-def test_what_breaks_because_of_an_interruption_is_an_interruption(pretend: Pretend) -> None:
+def test_error_caused_by_interruption_counts_as_interruption(pretend: Pretend) -> None:
     def act(part: str, setting: Setting) -> Found:
         try:
             raise KeyboardInterrupt
@@ -149,7 +149,7 @@ def test_bursts_are_there_while_an_experiment_is_done_under_them(
     assert state == ["on", "off"]
 
 
-def test_a_burst_is_a_process_that_takes_time_and_is_gone_afterwards() -> None:
+def test_burst_process_uses_cpu_and_ends_afterwards() -> None:
     before = set(psutil.Process().children(recursive=True))
     with bursts(0):
         (child,) = set(psutil.Process().children(recursive=True)) - before
@@ -187,12 +187,12 @@ def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "holds no figures of a selftest: Expected `object`, got `array`. Give a new file with --output."),
+        ("[]", "holds no selftest figures: Expected `object`, got `array`. Give a new file with --output."),
         (
             json.dumps(
                 {"format": FORMAT_VERSION + 1, "head": dict.fromkeys(("date", "machine", "torch", "cnnbench"), "")}
             ),
-            "has format 2, this cnnbench reads 1. Give a new file.",
+            "has format 2, but this cnnbench reads 1. Give a new file.",
         ),
     ],
 )
@@ -259,7 +259,7 @@ def test_formats_hold_the_same_figures(pretend: Pretend, capsys: pytest.CaptureF
     ]
 
 
-def test_an_interrupted_proof_shows_what_there_is_and_goes_on_later(
+def test_interrupted_proof_shows_figures_and_resumes_later(
     pretend: Pretend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def act(part: str, setting: Setting) -> Found:
@@ -284,7 +284,7 @@ def test_an_interrupted_proof_shows_what_there_is_and_goes_on_later(
     ]
 
 
-def test_a_figure_of_the_short_form_does_not_stand_for_the_full_one(pretend: Pretend, tmp_path: Path) -> None:
+def test_short_figure_does_not_stand_for_full_one(pretend: Pretend, tmp_path: Path) -> None:
     calls = pretend(lambda part, setting: GOOD)
     file = str(tmp_path / "proof.json")
     assert exit_code(["selftest", "V9", "--output", file]) == 0
@@ -299,7 +299,7 @@ def test_figures_of_another_machine_are_not_gone_on_with(
     file = tmp_path / "proof.json"
     save(file, Kept(head=replace(HEAD, date="2020-01-01", torch="2.12.0")))
     assert exit_code(["selftest", "V9", "--output", str(file)]) == 2
-    said = f"Error: '{file}' has figures with torch 2.12.0, here it is 2.11.0. Give a new file.\n"
+    said = f"Error: '{file}' has figures with torch 2.12.0, but here it is 2.11.0. Give a new file.\n"
     assert capsys.readouterr().err == said
 
 

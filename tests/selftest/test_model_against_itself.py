@@ -21,7 +21,7 @@ from cnnbench.selftest.experiments import model_against_itself as real
 from cnnbench.selftest.experiments import other_tools as others
 from cnnbench.selftest.experiments import peak_memory as memory
 from cnnbench.selftest.measure_group import Measuring
-from cnnbench.stats import Effect, apart_of, compare_rounds
+from cnnbench.stats import Effect, aa_difference_of, compare_rounds
 from cnnbench.timing.loop import Sample
 from cnnbench.workers.messages import Failure, Taken
 from tests.factories import MACHINE, case, timed
@@ -45,7 +45,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, comparisons: list[list[list[float]]
 
 def test_equal_workers_hold_and_the_figure_counts_both_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, [rounds()] * 19 + [rounds(0.5)])
-    found = real.same_twice("", Setting())
+    found = real.count_false_claims("", Setting())
     assert (found.values, found.holds) == ((1.0, 1.0), True)
     assert found.shown.startswith("1, 1; median half-width ")
     assert found.bound == "at most 3, at most 1"
@@ -53,14 +53,20 @@ def test_equal_workers_hold_and_the_figure_counts_both_mistakes(monkeypatch: pyt
 
 def test_too_many_false_alarms_or_verdicts_do_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, [rounds()] * 16 + [rounds(0.02)] * 4)
-    assert (real.same_twice("", Setting()).values, real.same_twice("", Setting()).holds) == ((4.0, 0.0), False)
+    assert (real.count_false_claims("", Setting()).values, real.count_false_claims("", Setting()).holds) == (
+        (4.0, 0.0),
+        False,
+    )
     pretend(monkeypatch, [rounds()] * 18 + [rounds(-0.5)] * 2)
-    assert (real.same_twice("", Setting()).values, real.same_twice("", Setting()).holds) == ((2.0, 2.0), False)
+    assert (real.count_false_claims("", Setting()).values, real.count_false_claims("", Setting()).holds) == (
+        (2.0, 2.0),
+        False,
+    )
 
 
 def test_the_full_form_has_the_bounds_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, [rounds()] * 89 + [rounds(0.02)] * 11)
-    found = real.same_twice("", Setting(form="full"))
+    found = real.count_false_claims("", Setting(form="full"))
     assert (found.bound, found.holds) == ("at most 11, at most 3", True)
 
 
@@ -77,22 +83,22 @@ def pairs(monkeypatch: pytest.MonkeyPatch, comparisons: list[list[list[float]]],
     monkeypatch.setattr(real, "_pairs", pretended)
 
 
-def test_one_after_the_other_must_be_wrong_clearly_more_often_than_in_its_level(
+def test_sequential_must_err_clearly_above_its_level(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pairs(monkeypatch, [rounds()] * 10, slower=8)
-    found = real.one_after_the_other("", Setting())
+    found = real.count_naive_alarms("", Setting())
     assert (found.values, found.shown) == ((8.0, 0.0), "8 of 60 (13%); 0 of 10 (0%)")
     assert (found.bound, found.holds) == ("AAA..BBB at least 8", True)
     pairs(monkeypatch, [rounds()] * 10, slower=7)
-    assert real.one_after_the_other("", Setting()).holds is False
+    assert real.count_naive_alarms("", Setting()).holds is False
 
 
-def test_one_after_the_other_must_be_wrong_clearly_more_often_than_intervals_over_rounds(
+def test_sequential_must_err_clearly_above_round_intervals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pairs(monkeypatch, [rounds(0.5)] * 2 + [rounds()] * 8, slower=19)
-    found = real.one_after_the_other("", Setting())
+    found = real.count_naive_alarms("", Setting())
     assert (found.values, found.bound, found.holds) == ((19.0, 2.0), "AAA..BBB at least 20", False)
 
 
@@ -117,7 +123,7 @@ def workers(*times: tuple[float | None, ...]) -> list[RunningCell]:
     return [RunningCell(case=case("a"), worker=Taking(*own)) for own in times]  # type: ignore[arg-type]
 
 
-def test_void_samples_are_taken_again_and_blocks_hold_both_workers() -> None:
+def test_void_samples_are_retaken_and_blocks_hold_both_workers() -> None:
     cells = workers((1.0, None, 3.0), (2.0, 4.0))
     assert real._blocks(cells, 3, random.Random(0)) == [(1.0, 2.0), (3.0, 2.0), (1.0, 4.0)]
     assert [cell.samples for cell in cells] == [{}, {}]
@@ -143,7 +149,7 @@ def test_the_short_form_makes_one_run_of_each_slowdown(monkeypatch: pytest.Monke
         return None if percent == 15 else effect(-math.log1p(percent / 100))
 
     monkeypatch.setattr(slowdown, "_run", run)
-    found = slowdown.injected("0 to 15 %", Setting(seed=5))
+    found = slowdown.count_covering_runs("0 to 15 %", Setting(seed=5))
     assert asked == [(0, 5), (5, 6), (10, 7), (15, 8)]
     assert (found.values[0], found.bound, found.holds) == (3.0, "at least 3 of 4", True)
     assert re.match(r"3 of 4 \(seen: [+-]0\.\d, \+\d\.\d, \+\d+\.\d, none %, half-widths up to \d\.\d %\)", found.shown)
@@ -152,7 +158,7 @@ def test_the_short_form_makes_one_run_of_each_slowdown(monkeypatch: pytest.Monke
 def test_the_full_form_makes_twenty_runs_and_17_must_cover(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = iter([True] * 4 + [False] * 16)
     monkeypatch.setattr(slowdown, "_run", lambda percent, seed: effect(-math.log1p(0.5 if next(wrong) else 0.1)))
-    found = slowdown.injected("10 %", Setting(form="full"))
+    found = slowdown.count_covering_runs("10 %", Setting(form="full"))
     assert (found.values[0], found.bound, found.holds) == (16.0, "at least 17 of 20", False)
 
 
@@ -176,7 +182,7 @@ class Pretended:
         self.kept.append(record)
 
 
-def test_a_group_is_kept_round_by_round_and_its_effect_is_widened_by_what_equal_cells_differ_by() -> None:
+def test_group_keeps_rounds_and_equal_cells_widen_its_effect() -> None:
     base, slower = case("a"), case("b")
     group = Group(
         cases=(base, slower),
@@ -194,7 +200,7 @@ def test_a_group_is_kept_round_by_round_and_its_effect_is_widened_by_what_equal_
     assert run.differences(base, slower, range(5)) == found
     assert run.differences(base, slower, range(1, 3)) == found[1:3]
     equal = compare_rounds([[-math.log(1.1 * t)] * 2 for t in (1.0, 1.01, 0.99, 1.0, 1.0)])
-    apart = apart_of(equal)
+    apart = aa_difference_of(equal)
     assert apart > 0.08
     assert slowdown.effect_of(run) == compare_rounds(found, apart=apart)
 
@@ -212,13 +218,13 @@ def test_the_slowed_networks_do_that_much_more_of_the_same_work(percent: int) ->
 @pytest.mark.skipif(importlib.util.find_spec("pyperf") is not None, reason="pyperf is there")
 def test_without_pyperf_it_is_said_how_to_get_it() -> None:
     with pytest.raises(NotRunHere, match=r"^it needs pyperf: pip install pyperf$"):
-        others.against("pyperf", Setting())
+        others.compare_tools("pyperf", Setting())
 
 
 def test_without_memory_a_transient_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnnbench.machine.free_memory_bytes", lambda: 10**9)
     with pytest.raises(NotRunHere) as error:
-        memory.transient("64 MB", Setting())
+        memory.measure_peak_error("64 MB", Setting())
     assert str(error.value) == "it needs 1015 MiB of free memory"
 
 

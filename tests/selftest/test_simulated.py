@@ -13,7 +13,7 @@ from cnnbench.selftest import verdicts as judging
 from cnnbench.selftest.experiments import block_order as shuffling
 from cnnbench.selftest.experiments import fake_time as fake_clocks
 from cnnbench.selftest.experiments import simulated_runs as simulation
-from cnnbench.selftest.simulated_noise import correlated, differences
+from cnnbench.selftest.simulated_noise import correlated_series, differences
 from cnnbench.selftest.verdicts import Rounds
 from cnnbench.stats import Effect, Prior, compare_rounds
 
@@ -40,7 +40,7 @@ def test_numerics_are_judged_rightly(part: str) -> None:
     assert found.holds, found
 
 
-def test_the_same_seed_gives_the_same_figure_and_another_one_another() -> None:
+def test_seed_determines_figure() -> None:
     found = [simulation.false_alarms("5 %", Setting(seed=seed)) for seed in (3, 3, 4)]
     assert found[0] == found[1] != found[2]
 
@@ -68,7 +68,7 @@ def test_blocks_in_place_of_rounds_are_found_out(monkeypatch: pytest.MonkeyPatch
     assert simulation.false_alarms("1 %", Setting()).holds is False
 
 
-def test_a_narrow_interval_ends_a_group_after_six_rounds_and_no_earlier() -> None:
+def test_narrow_interval_ends_group_after_six_rounds() -> None:
     draw = random.Random(0)
     wide, narrow = ([[draw.gauss(0, width)] for _ in range(20)] for width in (0.1, 0.001))
     assert [len(taken) for taken in simulation._until_narrow([wide, narrow])] == [20, 6]
@@ -94,14 +94,14 @@ def _bound(high: float) -> object:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
-def test_the_true_percentiles_of_the_sources_are_those_of_many_draws(share: float) -> None:
+def test_true_percentiles_match_many_draws(share: float) -> None:
     for source in simulation._SOURCES.values():
         drawn = np.quantile(source.draw(np.random.default_rng(0), 400_000), share)
         assert source.percentile(share) == pytest.approx(drawn, rel=0.02)
 
 
 def test_the_noise_has_the_correlation_and_spread_asked_for() -> None:
-    series = correlated(np.random.default_rng(0), 50, 4000, memory=0.9, deviation=0.05)
+    series = correlated_series(np.random.default_rng(0), 50, 4000, memory=0.9, deviation=0.05)
     assert float(series.std()) == pytest.approx(0.05, rel=0.05)
     neighbours = [np.corrcoef(row[:-1], row[1:])[0, 1] for row in series]
     assert np.mean(neighbours) == pytest.approx(0.9, abs=0.01)
@@ -129,6 +129,6 @@ def test_a_loop_that_forgets_to_wait_is_not_within_the_error() -> None:
 
 def test_an_order_that_is_always_the_same_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random.Random, "shuffle", lambda self, cells: None)
-    assert shuffling.shuffled("positions", Setting()).holds is False
-    moved = shuffling.shuffled("drift", Setting())
+    assert shuffling.check_block_order("positions", Setting()).holds is False
+    moved = shuffling.check_block_order("drift", Setting())
     assert moved.holds is False

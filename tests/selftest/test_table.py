@@ -47,7 +47,5 @@ def test_a_figure_holds_as_what_was_found(holds: bool | None) -> None:  # noqa: 
     ("tries", "share", "most"),
     [(100, 0.05, 10), (20, 0.05, 3), (4, 0.05, 1), (100, 0.01, 3), (20, 0.01, 1)],
 )
-def test_bounds_of_short_forms_are_missed_by_chance_in_at_most_one_of_fifty(
-    tries: int, share: float, most: int
-) -> None:
+def test_short_bounds_fail_by_chance_at_most_once_in_fifty(tries: int, share: float, most: int) -> None:
     assert most_wrong(tries, share) == most

@@ -13,7 +13,7 @@ from cnnbench.stats import (
     p95,
     p99,
     spread_of,
-    wilson,
+    wilson_interval,
 )
 
 
@@ -75,12 +75,12 @@ def test_bound_is_the_lowest_that_holds() -> None:
 
 def test_wilson_matches_the_published_example() -> None:
     # Newcombe 1998, Table I: 81 of 263
-    assert rounded(wilson(81, 263)) == Interval(center=0.308, low=0.2553, high=0.3662)
+    assert rounded(wilson_interval(81, 263)) == Interval(center=0.308, low=0.2553, high=0.3662)
 
 
 def test_wilson_at_the_ends_stays_inside() -> None:
-    assert rounded(wilson(0, 10)) == Interval(center=0.0, low=0.0, high=0.2775)
-    assert rounded(wilson(10, 10)) == Interval(center=1.0, low=0.7225, high=1.0)
+    assert rounded(wilson_interval(0, 10)) == Interval(center=0.0, low=0.0, high=0.2775)
+    assert rounded(wilson_interval(10, 10)) == Interval(center=1.0, low=0.7225, high=1.0)
 
 
 def rounded(found: Interval) -> Interval:
@@ -92,7 +92,7 @@ def rounded(found: Interval) -> Interval:
 @pytest.mark.parametrize(("correct", "tested"), [(0, 0), (2, 1), (-1, 3)])
 def test_wilson_refuses_contradicting_counts(correct: int, tested: int) -> None:
     with pytest.raises(ValueError, match=rf"^{correct} correct of {tested} tested$"):
-        wilson(correct, tested)
+        wilson_interval(correct, tested)
 
 
 def test_the_spread_is_that_of_the_quartiles() -> None:

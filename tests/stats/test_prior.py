@@ -11,7 +11,7 @@ from scipy.stats import f as ratio_of_variances
 from scipy.stats import loggamma
 
 from cnnbench.stats import NO_PRIOR, Prior, Variance, own_prior, prior_of
-from cnnbench.stats.prior import MOST_DEGREES, fitted, moderated, trigamma_inverse
+from cnnbench.stats.prior import MOST_DEGREES, fit_prior, moderated_variance, trigamma_inverse
 
 
 def drawn(rng: np.random.Generator, count: int, *, prior: Prior, degrees: float) -> list[Variance]:
@@ -49,7 +49,7 @@ def by_likelihood(variances: Sequence[Variance]) -> Prior:
 def test_moments_solved_another_way_give_the_same(seed: int, degrees: tuple[int, ...]) -> None:
     rng, prior = np.random.default_rng([seed, *degrees]), Prior(variance=2e-4, degrees=3)
     known = [one for d in degrees for one in drawn(rng, 30, prior=prior, degrees=d)]
-    found, other = fitted(known), by_moments(known)
+    found, other = fit_prior(known), by_moments(known)
     assert found.variance == pytest.approx(other.variance, rel=1e-6)
     assert found.degrees == pytest.approx(other.degrees, rel=1e-6)
 
@@ -58,7 +58,7 @@ def test_moments_solved_another_way_give_the_same(seed: int, degrees: tuple[int,
 def test_many_variances_give_what_is_most_likely_and_true(degrees: tuple[int, ...]) -> None:
     rng, prior = np.random.default_rng(3), Prior(variance=2.0, degrees=4)
     known = [one for d in degrees for one in drawn(rng, 4000, prior=prior, degrees=d)]
-    found, other = fitted(known), by_likelihood(known)
+    found, other = fit_prior(known), by_likelihood(known)
     assert (found.variance, found.degrees) == pytest.approx((2.0, 4.0), rel=0.1)
     assert (found.variance, found.degrees) == pytest.approx((other.variance, other.degrees), rel=0.1)
 
@@ -67,7 +67,7 @@ def test_two_variances_by_hand() -> None:
     # d = 2: psi(1) = -0.5772157, psi'(1) = 1.6449341. z = +-1.8137994 + 0.5772157 has the variance 6.5797363, so that
     # psi'(d0/2) = 4.9348022 = pi^2 / 2, which is psi'(1/2); psi(1/2) = -1.9635100
     half = math.sqrt((math.pi**2 / 2 + math.pi**2 / 6) / 2)
-    found = fitted([Variance(value=math.exp(sign * half), degrees=2) for sign in (-1, 1)])
+    found = fit_prior([Variance(value=math.exp(sign * half), degrees=2) for sign in (-1, 1)])
     assert found.degrees == pytest.approx(1.0)
     assert found.variance == pytest.approx(math.exp(0.5772156649 - 1.9635100260 + math.log(2)))
 
@@ -75,7 +75,7 @@ def test_two_variances_by_hand() -> None:
 def test_variances_that_agree_are_known_for_sure() -> None:
     # psi(2) = 0.4227843, so ln s0^2 is the mean logarithm - 0.4227843 + ln 2
     known = [Variance(value=value, degrees=4) for value in (0.4, 0.5, 0.6)]
-    found = fitted(known)
+    found = fit_prior(known)
     assert found.degrees == math.inf
     assert found.variance == pytest.approx(0.12 ** (1 / 3) * math.exp(math.log(2) - 0.4227843351))
     assert prior_of(known) == Prior(variance=found.variance, degrees=MOST_DEGREES)
@@ -83,7 +83,7 @@ def test_variances_that_agree_are_known_for_sure() -> None:
 
 def test_a_prior_is_worth_no_more_than_its_moments() -> None:
     known = [Variance(value=10.0**power, degrees=4) for power in range(-3, 3)]
-    assert prior_of(known) == fitted(known)
+    assert prior_of(known) == fit_prior(known)
     assert prior_of(known).degrees < 1
 
 
@@ -120,18 +120,18 @@ def test_trigamma_of_one() -> None:
 
 def test_moderation_by_hand() -> None:
     prior = Prior(variance=1.0, degrees=6)
-    assert moderated(Variance(value=1.25, degrees=2), prior) == Variance(value=8.5 / 8, degrees=8)
-    assert moderated(Variance(value=0.0, degrees=2), prior) == Variance(value=6 / 8, degrees=8)
-    assert moderated(Variance(value=1.2, degrees=2), NO_PRIOR) == Variance(value=1.2, degrees=2)
+    assert moderated_variance(Variance(value=1.25, degrees=2), prior) == Variance(value=8.5 / 8, degrees=8)
+    assert moderated_variance(Variance(value=0.0, degrees=2), prior) == Variance(value=6 / 8, degrees=8)
+    assert moderated_variance(Variance(value=1.2, degrees=2), NO_PRIOR) == Variance(value=1.2, degrees=2)
 
 
 def test_a_prior_that_knows_for_sure_rules() -> None:
     sure = Prior(variance=1.0, degrees=math.inf)
-    assert moderated(Variance(value=0.5, degrees=3), sure) == Variance(value=1.0, degrees=math.inf)
+    assert moderated_variance(Variance(value=0.5, degrees=3), sure) == Variance(value=1.0, degrees=math.inf)
 
 
 def test_a_far_larger_variance_stands_for_itself() -> None:
     # with d = d0 = 2 the distribution of F is F / (1 + F): its 0.7 quantile is 7/3
     prior = Prior(variance=1.0, degrees=2)
-    assert moderated(Variance(value=2.33, degrees=2), prior).degrees == 4
-    assert moderated(Variance(value=2.34, degrees=2), prior) == Variance(value=2.34, degrees=2)
+    assert moderated_variance(Variance(value=2.33, degrees=2), prior).degrees == 4
+    assert moderated_variance(Variance(value=2.34, degrees=2), prior) == Variance(value=2.34, degrees=2)

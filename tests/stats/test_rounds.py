@@ -11,13 +11,13 @@ from cnnbench.stats import (
     NO_PRIOR,
     Effect,
     Prior,
-    apart_of,
-    between_rounds,
-    break_even,
+    aa_difference_of,
+    calls_to_break_even,
     compare_rounds,
     excludes_zero,
     prior_of,
     t_quantile,
+    variance_between_rounds,
 )
 from cnnbench.stats.order import Interval
 
@@ -72,7 +72,7 @@ def test_no_interval_below_three_rounds(rounds: list[list[float]]) -> None:
 def test_nothing_in_common() -> None:
     assert compare_rounds([]) is None
     assert compare_rounds([[], []]) is None
-    assert between_rounds([[0.1, 0.2]]) is None
+    assert variance_between_rounds([[0.1, 0.2]]) is None
 
 
 def test_a_bad_round_counts_nothing_in_the_centre_however_bad() -> None:
@@ -87,7 +87,7 @@ def test_a_bad_round_widens_as_if_it_lay_at_the_reach() -> None:
     # the median of 0, 1, -1, 2, -2 and 300 is 0.5, and that of the distances from it is 1.5
     reach = 0.5 + 3.5 * 1.4826 * (1 + 1.2 / 6) * 1.5
     moved = [0.0, 1.0, -1.0, 2.0, -2.0, reach]
-    found = between_rounds([[0.0], [1.0], [-1.0], [2.0], [-2.0], [300.0]])
+    found = variance_between_rounds([[0.0], [1.0], [-1.0], [2.0], [-2.0], [300.0]])
     assert found is not None
     assert (found.value, found.degrees) == pytest.approx((statistics.variance(moved) * 5 * 6 / (5 * 4), 4))
 
@@ -113,7 +113,7 @@ def test_at_least_three_rounds_count() -> None:
     rng = np.random.default_rng(7)
     for count in (4, 5, 6, 7):
         for _ in range(200):
-            found = between_rounds(rng.standard_t(1, (count, 1)).tolist())
+            found = variance_between_rounds(rng.standard_t(1, (count, 1)).tolist())
             assert found is not None
             assert found.degrees >= 2
 
@@ -138,13 +138,15 @@ def test_swapped_signs_swap_the_effect() -> None:
 )
 def test_apart_is_the_near_end(low: float | None, high: float | None, apart: float) -> None:
     aa_control = Effect(center=0.0, low=low, high=high, rounds=3, blocks=9, values=(), error=None, degrees=2)
-    assert apart_of(aa_control) == apart
-    assert apart_of(None) == 0.0
+    assert aa_difference_of(aa_control) == apart
+    assert aa_difference_of(None) == 0.0
 
 
 def test_break_even_follows_from_what_a_call_saves() -> None:
-    assert break_even(10.0, Interval(center=0.5, low=-0.1, high=1.0)) == Interval(center=20, low=10, high=math.inf)
-    assert break_even(10.0, Interval(center=-1.0)) == Interval(center=math.inf)
+    assert calls_to_break_even(10.0, Interval(center=0.5, low=-0.1, high=1.0)) == Interval(
+        center=20, low=10, high=math.inf
+    )
+    assert calls_to_break_even(10.0, Interval(center=-1.0)) == Interval(center=math.inf)
 
 
 def _run(rng: np.random.Generator, deviations: Sequence[float], count: int, bad: float) -> list[Effect]:
@@ -155,7 +157,7 @@ def _run(rng: np.random.Generator, deviations: Sequence[float], count: int, bad:
         far = np.log1p(rng.uniform(0.05, 0.6, count))
         shifts = np.where(rng.random(count) < bad, far, shifts)
         groups.append([(shift + rng.normal(0, 0.02, 5)).tolist() for shift in shifts])
-    prior = prior_of(found for group in groups if (found := between_rounds(group)) is not None)
+    prior = prior_of(found for group in groups if (found := variance_between_rounds(group)) is not None)
     return [effect_of(group, prior) for group in groups]
 
 

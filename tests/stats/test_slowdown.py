@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cnnbench.stats import Slowdown, above, compare_rounds, slowdown_of, t_quantile
+from cnnbench.stats import Slowdown, compare_rounds, is_above, slowdown_of, t_quantile
 
 ROUNDS = ([-0.10], [-0.11], [-0.09], [-0.12])
 """d = ln(base / variant) of four rounds of one block."""
@@ -40,7 +40,7 @@ def test_no_bounds_of_two_rounds() -> None:
 
 
 def test_above_its_threshold() -> None:
-    found = [above(Slowdown(center=0.1, low=low, high=None), 0.05) for low in (0.05, 0.049, None)]
+    found = [is_above(Slowdown(center=0.1, low=low, high=None), 0.05) for low in (0.05, 0.049, None)]
     assert found == [True, False, False]
 
 
@@ -48,5 +48,5 @@ def test_bounds_are_seldom_wrong() -> None:
     rng, wrong = np.random.default_rng(6), 0
     for _ in range(1000):
         found = seen([[float(shift)] for shift in rng.normal(-math.log1p(0.05), 0.02, 6)])
-        wrong += above(found, 0.05)
+        wrong += is_above(found, 0.05)
     assert wrong <= 20  # 10 are expected

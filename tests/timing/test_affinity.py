@@ -11,10 +11,10 @@ from cnnbench.timing.affinity import keep_to_cores, pin
 STARTED = """
 import os, threading
 import torch
-from cnnbench.timing.affinity import keep_to_cores, one_thread, pin, start_threads
+from cnnbench.timing.affinity import keep_to_cores, use_one_thread, pin, start_threads
 torch.set_num_threads(2)
 keep_to_cores(2)
-with one_thread():  # building computes, too
+with use_one_thread():  # building computes, too
     torch.randn(512, 512) @ torch.randn(512, 512)
     torch.nn.Conv2d(256, 256, 3).to(memory_format=torch.channels_last)
 assert torch.get_num_threads() == 2

@@ -14,7 +14,14 @@ import pytest
 from cnnbench import machine
 from cnnbench.spec import Device
 from cnnbench.timing import disturbance as watch
-from cnnbench.timing.disturbance import Disturbance, Reading, SystemWatch, between, disturbed, watch_for
+from cnnbench.timing.disturbance import (
+    Disturbance,
+    Reading,
+    SystemWatch,
+    disturbance_between,
+    rejection_reason,
+    watch_for,
+)
 from cnnbench.timing.loop import Sample
 
 CLEAN = Sample(latency_s=0.01, sample_s=0.01, rewarm_s=0.005, tail_s=0.0, iterations_s=(), phases_s=())
@@ -25,19 +32,19 @@ near: Any = pytest.approx
 def test_two_readings_give_shares_of_the_time_in_between() -> None:
     before = Reading(wall_ns=5 * MS, cpu_ns=100 * MS, steal_ticks=7, throttled=3, sm_clock_share=0.9)
     after = Reading(wall_ns=105 * MS, cpu_ns=250 * MS, steal_ticks=9, throttled=4, sm_clock_share=0.8)
-    assert between(before, after, threads=2, cores=4) == Disturbance(
+    assert disturbance_between(before, after, threads=2, cores=4) == Disturbance(
         cpu_share=near(0.75), steal_share=near(0.05), throttled=True, sm_clock_share=0.8
     )
 
 
 def test_what_the_system_does_not_count_is_missing() -> None:
     before, after = Reading(wall_ns=0, cpu_ns=0), Reading(wall_ns=MS, cpu_ns=MS)
-    assert between(before, after, threads=1, cores=2) == Disturbance(cpu_share=near(1.0))
+    assert disturbance_between(before, after, threads=1, cores=2) == Disturbance(cpu_share=near(1.0))
 
 
 def test_no_time_has_no_shares() -> None:
     at = Reading(wall_ns=1, cpu_ns=1, steal_ticks=1, throttled=1, sm_clock_share=1.0)
-    assert between(at, at, threads=1, cores=1) == Disturbance()
+    assert disturbance_between(at, at, threads=1, cores=1) == Disturbance()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ def test_no_time_has_no_shares() -> None:
         ({}, 1, "cpu", None),
         ({"cpu_share": 0.95, "steal_share": 0.02, "sm_clock_share": 0.75}, 1, "cpu", None),
         ({"steal_share": 0.021}, 8, "cpu", "the hypervisor gave 2.1 % of the cores' time to others"),
-        ({"cpu_share": 0.949}, 1, "cpu", "the thread was on a core for 94.9 % of the time only"),
+        ({"cpu_share": 0.949}, 1, "cpu", "the thread was on a core for only 94.9 % of the time"),
         ({"cpu_share": 0.5}, 2, "cpu", None),
         ({"cpu_share": 0.5}, 1, "cuda", None),
         ({"throttled": True}, 2, "cuda", "the control group was throttled at its CPU quota"),
@@ -55,7 +62,7 @@ def test_no_time_has_no_shares() -> None:
     ],
 )
 def test_what_makes_a_sample_void(counted: dict[str, Any], threads: int, device: Device, reason: str | None) -> None:
-    assert disturbed(replace(CLEAN, **counted), threads=threads, device=device) == reason
+    assert rejection_reason(replace(CLEAN, **counted), threads=threads, device=device) == reason
 
 
 def stat(folder: Path, throttled: int) -> Path:

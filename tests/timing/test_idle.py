@@ -85,7 +85,7 @@ def test_one_that_never_falls_idle_is_given_up_after_200_ms(monkeypatch: pytest.
     ("busy_s", "steps"),
     [((0.0,), 3), ((0.00019,), 3), ((0.002, 0.002, 0.002, 0.002, 0.0), 7), ((0.0, 0.0, 0.00021, 0.0), 6)],
 )
-def test_where_threads_are_not_shown_three_steps_without_cpu_time_are_idle(
+def test_without_thread_list_three_quiet_steps_mean_idle(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, busy_s: Sequence[float], steps: int
 ) -> None:
     pretended = Time(busy_s)

@@ -58,7 +58,7 @@ def first_loss(work: Any) -> float:
 # Inference
 
 
-def test_inference_is_in_evaluation_mode_and_every_weight_may_get_a_gradient() -> None:
+def test_inference_uses_eval_mode_and_unfreezes_weights() -> None:
     prepared = prepare(make_model().train(), asked().variant, "cpu")
     inference(spec_with(None), asked(), prepared)
     assert not any(part.training for part in prepared.model.modules())
@@ -69,7 +69,7 @@ def test_inference_is_in_evaluation_mode_and_every_weight_may_get_a_gradient() -
 @pytest.mark.parametrize(
     ("variant", "dtype"), [("channels_last", torch.float32), ("channels_last+bf16", torch.bfloat16)]
 )
-def test_inference_is_given_the_case_s_inputs_as_the_variant_lays_them_out(variant: str, dtype: torch.dtype) -> None:
+def test_inference_gets_case_inputs_in_variant_layout(variant: str, dtype: torch.dtype) -> None:
     what = asked(variant, seed=9)
     seen: list[Tensor] = []
     prepared = replace(prepare(make_model(), what.variant, "cpu"), call=seen.append)
@@ -93,7 +93,7 @@ class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         return func(*args, **kwargs)
 
 
-def test_under_autocast_weights_are_cast_once_for_all_passes_frozen_ones_too() -> None:
+def test_autocast_casts_weights_once_even_frozen_ones() -> None:
     prepared = prepare(make_model(), asked("amp").variant, "cpu")
     work = inference(spec_with(None), asked("amp"), prepared)
     with torch.no_grad(), prepared.context(), Casts() as casts:
@@ -109,7 +109,7 @@ def test_under_autocast_weights_are_cast_once_for_all_passes_frozen_ones_too() -
 
 
 @pytest.mark.parametrize("loss", ["nll", "cross_entropy", None])
-def test_training_has_the_recipe_s_loss_on_labels_that_take_turns(loss: Literal["nll", "cross_entropy"] | None) -> None:
+def test_training_applies_recipe_loss_to_cycling_labels(loss: Literal["nll", "cross_entropy"] | None) -> None:
     raw = make_model()[:-1]  # without its last layer, after which both losses are the same
     scores = raw(random_inputs((8, *SHAPE), 0)[0])
     recipe = None if loss is None else replace(RECIPE, loss=loss)
@@ -162,7 +162,7 @@ def test_the_context_is_entered_in_every_step_anew() -> None:
     assert len(entered) == 4
 
 
-def test_training_leaves_frozen_weights_alone_and_moves_the_others() -> None:
+def test_training_moves_all_but_frozen_weights() -> None:
     what = asked("amp", task="train")
     prepared = prepare(make_model(), what.variant, "cpu")
     training(spec_with(RECIPE), what, prepared).repeat(2)
@@ -240,10 +240,10 @@ def test_a_bad_number_anywhere_is_found(bad: float, place: tuple[int, ...]) -> N
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (torch.zeros(2, 3, 4), "The model's output has the shape 2x3x4; a classifier's is images x classes."),
+        (torch.zeros(2, 3, 4), "The model's output has the shape 2x3x4, but a classifier's is images x classes."),
         (
             None,
-            "The model returns NoneType; needed are a tensor, or a tuple that holds one as `logits` or first.",
+            "The model returns NoneType, not a tensor or a tuple that holds one as `logits` or first.",
         ),
     ],
 )

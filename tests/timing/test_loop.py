@@ -16,11 +16,11 @@ from cnnbench.timing.loop import (
     Sample,
     SampleShape,
     Timed,
-    evenly,
+    is_unsynchronised,
+    pick_evenly,
     reading_cost_s,
     shape_sample,
     take_sample,
-    unsynchronised,
 )
 from cnnbench.timing.warmup import WarmUp, warm_up
 from cnnbench.timing.work import InferencePasses
@@ -94,7 +94,7 @@ def test_a_warm_up_goes_on_while_calls_become_faster(calls: list[float], spent: 
     assert found == WarmUp(iteration_s=near(calls[spent - 1]), spent_s=near(sum(calls[:spent])))
 
 
-def test_a_warm_up_that_becomes_faster_all_the_time_ends_at_the_cap() -> None:
+def test_ever_faster_warm_up_ends_at_cap() -> None:
     fake = FakeTime()
     durations = [0.048 * 0.97**n for n in range(100)]
     found = warm_up(work(fake.advance, durations), host(fake), first_s=0.049, cap_s=0.3)
@@ -184,7 +184,7 @@ def test_a_window_beyond_the_cap_is_the_last() -> None:
     assert found == WarmUp(iteration_s=2.0, spent_s=2.0)
 
 
-def test_one_slow_call_in_a_window_changes_nothing_but_the_time_spent() -> None:
+def test_one_slow_call_in_window_costs_only_time() -> None:
     fake = FakeTime()
     durations = itertools.cycle([0.04, 0.04, 0.5, 0.04, 0.04])
     found = warm_up(work(fake.advance, durations), host(fake), first_s=0.04, settle=True)
@@ -235,7 +235,7 @@ def test_a_time_of_zero_still_has_a_shape() -> None:
 # Samples
 
 
-def test_a_sample_is_the_median_of_its_iterations_without_the_rewarm() -> None:
+def test_sample_is_median_of_iterations_without_rewarm() -> None:
     fake = FakeTime()
     durations = [9 * MS, 9 * MS, 3 * MS, 1 * MS, 2 * MS, 50 * MS, 4 * MS]
     found = take_sample(work(fake.advance, durations), SampleShape(rewarm=2, readings=5, group=1), host(fake))
@@ -257,7 +257,7 @@ def test_without_a_rewarm_every_iteration_counts() -> None:
     assert rounded(found) == sample(latency_s=0.25, sample_s=0.5, iterations_s=(0.3, 0.2))
 
 
-def test_a_grouped_sample_divides_by_its_group_and_keeps_no_iterations() -> None:
+def test_grouped_sample_divides_by_group_without_iterations() -> None:
     fake = FakeTime()
     durations = [7 * MS, 1 * MS, 3 * MS, 2 * MS, 4 * MS, 10 * MS, 10 * MS]
     found = take_sample(work(fake.advance, durations), SampleShape(rewarm=1, readings=3, group=2), host(fake))
@@ -295,7 +295,7 @@ def test_few_iterations_have_no_lower_quantiles(readings: int, has: tuple[str, .
     assert (found.lower_decile_s is not None) is ("decile" in has)
 
 
-def test_lower_quantiles_do_not_depend_on_how_many_iterations_there_are() -> None:
+def test_lower_quantiles_do_not_depend_on_iteration_count() -> None:
     draw = random.Random(0)
     means = []
     for readings in (9, 90):
@@ -341,7 +341,7 @@ def test_phases_are_medians_of_their_own() -> None:
     [(0, []), (1, [0]), (10, list(range(10))), (11, [0, 2, 4, 6, 8, 10]), (25, [0, 3, 6, 9, 12, 15, 18, 21, 24])],
 )
 def test_evenly(count: int, kept: list[float]) -> None:
-    assert list(evenly(range(count), 10)) == kept
+    assert list(pick_evenly(range(count), 10)) == kept
 
 
 # The garbage collector
@@ -397,11 +397,11 @@ def test_waiting_gives_the_device_s_time(group: int) -> None:
     kept = (0.004,) * 3 if group == 1 else ()
     expected = sample(latency_s=0.004, sample_s=clean(0.012 * group), rewarm_s=0.008, iterations_s=kept)
     assert rounded(found) == replace(expected, lower_quartile_s=0.004, device_s=0.004)
-    assert not unsynchronised(found)
+    assert not is_unsynchronised(found)
 
 
 @pytest.mark.parametrize("nth", range(20))
-def test_samples_that_are_not_waited_for_are_found_out_and_the_others_are_right(nth: int) -> None:
+def test_unsynchronised_samples_are_found_and_others_are_right(nth: int) -> None:
     fake = FakeTime(tick_ns=40)
     device_s = 1 * MS * 1.2**nth
 
@@ -411,8 +411,8 @@ def test_samples_that_are_not_waited_for_are_found_out_and_the_others_are_right(
 
     shape = SampleShape(rewarm=2, readings=3, group=1)
     hasty, patient = (take_sample(kind(call, INPUT), shape, fake.clock()) for kind in (Hasty, InferencePasses))
-    assert unsynchronised(hasty)
-    assert not unsynchronised(patient)
+    assert is_unsynchronised(hasty)
+    assert not is_unsynchronised(patient)
     assert patient.latency_s == pytest.approx(10 * US + device_s, rel=1e-4)
 
 
@@ -436,4 +436,4 @@ def test_the_rewarm_s_own_work_is_waited_for_outside_the_sample() -> None:
     ],
 )
 def test_how_long_a_tail_may_be(latency_s: float, tail_s: float, flagged: bool) -> None:  # noqa: FBT001
-    assert unsynchronised(sample(latency_s=latency_s, tail_s=tail_s)) is flagged
+    assert is_unsynchronised(sample(latency_s=latency_s, tail_s=tail_s)) is flagged

@@ -58,7 +58,7 @@ def test_nine_tenths_of_a_pass_of_small_kernels_are_launching() -> None:
     assert 1 - found.device_s / found.latency_s == near(0.9)
 
 
-def test_a_pass_that_waits_for_the_device_itself_has_no_time_of_the_device() -> None:
+def test_self_synchronising_pass_has_no_device_time() -> None:
     fake = FakeTime()
     clock = fake.clock()
 
@@ -122,7 +122,7 @@ class Script:
         return Disturbance(cpu_share=0.5, steal_share=0.25, throttled=True, sm_clock_share=0.125)
 
 
-def test_a_watch_looks_before_the_untimed_iterations_and_right_after_the_timed_ones() -> None:
+def test_watch_reads_before_rewarm_and_after_timed_iterations() -> None:
     script = Script()
     found = take_sample(script, SampleShape(rewarm=7, readings=2, group=3), FakeTime().clock(), script)
     assert script.log == ["read", "repeat 7", "timed 2 3", "read", "repeat 1"]

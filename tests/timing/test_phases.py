@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from cnnbench.clock import FakeTime, wall_clock
 from cnnbench.data.batches import Augmentation, Splits
 from cnnbench.spec import Recipe
-from cnnbench.training.loop import StoppedError, fit, fit_phases
+from cnnbench.training.loop import StoppedError, fit_phases
 from cnnbench.training.resume import FileKeeper
 from cnnbench.training.state import FitResult, Phase, StepSeen, one_cycle
+from tests.training.fits import fit
 from tests.training.test_resume import IDENTITY, Counted, made, same, splits
 from tests.training.test_resume import RECIPE as SMALL_BATCHES
 
@@ -33,7 +34,7 @@ def test_the_rate_rises_for_three_tenths_and_falls_to_nothing() -> None:
 def test_the_rate_is_set_before_each_step_over_all_epochs() -> None:
     result = fit(Counted(FakeTime()), splits(), ONE_CYCLE, epochs=2, seed=7, clock=wall_clock())
     rate = SMALL_BATCHES.learning_rate
-    assert result.by_epoch("learning_rate") == pytest.approx((rate * one_cycle(4, 10), rate * one_cycle(9, 10)))
+    assert result.values_by_epoch("learning_rate") == pytest.approx((rate * one_cycle(4, 10), rate * one_cycle(9, 10)))
 
 
 def first_layer(model: Counted) -> nn.Linear:
@@ -59,13 +60,13 @@ def train(model: Counted, recipe: Recipe, path: Path | None = None, stop_at: int
     return fit_phases(phases(model, recipe), seed=7, clock=model.time.clock(), log_every=2, keeper=keeper)
 
 
-def test_layers_are_unfrozen_at_a_lower_rate_after_the_head_was_trained() -> None:
+def test_layers_unfreeze_at_lower_rate_after_head_training() -> None:
     model = Counted(FakeTime())
     frozen = first_layer(model).weight.detach().clone()
     moved: list[bool] = []
     model.register_forward_hook(lambda *_: moved.append(not torch.equal(first_layer(model).weight, frozen)))
     result = train(model, SMALL_BATCHES)
-    assert result.by_epoch("learning_rate") == (0.05, 0.05, 0.001)
+    assert result.values_by_epoch("learning_rate") == (0.05, 0.05, 0.001)
     assert [(seen.epoch, seen.epochs) for seen in result.epochs] == [(1, 3), (2, 3), (3, 3)]
     assert not any(moved[: 2 * STEPS])
     assert moved[-1]
@@ -85,7 +86,7 @@ def test_a_stop_in_any_phase_changes_nothing(tmp_path: Path, stop_at: int, recip
     assert found == expected
 
 
-def test_records_within_epochs_come_every_so_many_steps_and_at_the_end_and_change_nothing() -> None:
+def test_step_records_come_at_intervals_and_change_nothing() -> None:
     plain, looked = Counted(FakeTime()), Counted(FakeTime())
     expected = fit_phases(phases(plain, SMALL_BATCHES), seed=7, clock=plain.time.clock())
     found = train(looked, SMALL_BATCHES)
@@ -116,11 +117,11 @@ def test_validation_within_an_epoch_is_not_timed() -> None:
     time = FakeTime()
     phase = Phase(model=Timed(time), splits=splits(), recipe=SMALL_BATCHES, epochs=1)
     result = fit_phases((phase,), seed=0, clock=time.clock(), log_every=1)
-    assert result.by_epoch("epoch_s") == (5.0,)
+    assert result.values_by_epoch("epoch_s") == (5.0,)
     assert len(result.steps) == 5
 
 
-def test_a_window_of_steps_may_be_longer_than_the_looks_at_losses() -> None:
+def test_step_window_may_exceed_loss_check_interval() -> None:
     data = Splits(train=made(300, 1), val=made(8, 2), test=made(8, 3))
     phase = Phase(model=Counted(FakeTime()), splits=data, recipe=replace(SMALL_BATCHES, batch_size=2), epochs=1)
     result = fit_phases((phase,), seed=0, clock=wall_clock(), log_every=60)
@@ -134,13 +135,15 @@ def test_losses_are_divided_once_more_where_the_page_does_that() -> None:
     found = train(divided, replace(SMALL_BATCHES, divides_losses=True))
     assert same(usual, divided)
     for quantity in ("train_loss", "val_loss"):
-        assert found.by_epoch(quantity) == pytest.approx([loss / 4 for loss in expected.by_epoch(quantity)])
+        assert found.values_by_epoch(quantity) == pytest.approx(
+            [loss / 4 for loss in expected.values_by_epoch(quantity)]
+        )
     assert [seen.val_loss for seen in found.steps] == pytest.approx([seen.val_loss / 4 for seen in expected.steps])
-    assert found.by_epoch("train_top1") == expected.by_epoch("train_top1")
+    assert found.values_by_epoch("train_top1") == expected.values_by_epoch("train_top1")
 
 
 @pytest.mark.parametrize("moves", [False, True])
-def test_statistics_of_frozen_layers_move_where_the_page_lets_them(*, moves: bool) -> None:
+def test_frozen_statistics_move_only_if_recipe_says(*, moves: bool) -> None:
     torch.manual_seed(0)
     frozen = nn.BatchNorm1d(16).requires_grad_(requires_grad=False)
     model = nn.Sequential(nn.Flatten(), frozen, nn.Linear(16, 2))
@@ -154,12 +157,12 @@ def test_statistics_of_frozen_layers_move_where_the_page_lets_them(*, moves: boo
     assert bool(frozen.running_mean is not None and frozen.running_mean.any()) is moves
 
 
-def test_validation_pictures_change_at_random_where_the_page_lets_them() -> None:
+def test_validation_pictures_vary_only_if_recipe_says() -> None:
     data = splits()
     shown = Splits(train=data.train, val=replace(data.val, augmentation=Augmentation(padding=3)), test=data.test)
     still = replace(SMALL_BATCHES, learning_rate=0.0)
     usual = fit(Counted(FakeTime()), shown, still, epochs=1, seed=7, clock=wall_clock())
     plain = fit(Counted(FakeTime()), data, still, epochs=1, seed=7, clock=wall_clock())
     changed = fit(Counted(FakeTime()), shown, replace(still, augments_all=True), epochs=1, seed=7, clock=wall_clock())
-    assert usual.by_epoch("val_loss") == plain.by_epoch("val_loss")
-    assert changed.by_epoch("val_loss") != plain.by_epoch("val_loss")
+    assert usual.values_by_epoch("val_loss") == plain.values_by_epoch("val_loss")
+    assert changed.values_by_epoch("val_loss") != plain.values_by_epoch("val_loss")

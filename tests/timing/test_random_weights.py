@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnbench.timing.random_weights import BLOCK, quick_weights
+from cnnbench.timing.random_weights import BLOCK, use_quick_weights
 
 LARGE = 2 * BLOCK + 1000
 """Two blocks and a part of one."""
@@ -34,7 +34,7 @@ def filled(fill: Fill, *shape: int, seed: int = 0, quick: bool = True) -> Tensor
     torch.manual_seed(seed)
     tensor = torch.zeros(*shape)
     if quick:
-        with quick_weights():
+        with use_quick_weights():
             fill(tensor)
     else:
         fill(tensor)
@@ -81,7 +81,7 @@ def test_bounds_are_kept() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_type_is_kept(dtype: torch.dtype) -> None:
     tensor = torch.zeros(LARGE, dtype=dtype)
-    with quick_weights():
+    with use_quick_weights():
         tensor.normal_(2.0, 0.5)
     assert tensor.dtype == dtype
     assert float(tensor.float().mean()) == pytest.approx(2.0, abs=0.01)
@@ -109,7 +109,7 @@ def test_a_network_keeps_its_buffers_and_what_is_small() -> None:
         torch.manual_seed(0)
         if not quick:
             return make_model().state_dict()
-        with quick_weights():
+        with use_quick_weights():
             return make_model().state_dict()
 
     quick, usual = made(quick=True), made(quick=False)
@@ -126,7 +126,7 @@ def test_a_network_keeps_its_buffers_and_what_is_small() -> None:
 
 
 def test_its_parameters_still_learn() -> None:
-    with quick_weights():
+    with use_quick_weights():
         made = nn.Linear(1024, 512)
     made(torch.ones(1, 1024)).sum().backward()
     assert made.weight.is_leaf

@@ -172,7 +172,7 @@ def test_inputs_are_the_same_for_the_same_seed_only() -> None:
     assert not any(torch.equal(a, b) for at, a in enumerate(several) for b in several[:at])
 
 
-def test_inputs_are_normally_distributed_and_leave_the_global_seed_alone() -> None:
+def test_inputs_are_normal_and_leave_global_seed_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)

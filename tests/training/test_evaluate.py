@@ -107,9 +107,7 @@ def test_main_logits_of_tuples() -> None:
 def test_main_logits_refuses_what_is_no_classifier() -> None:
     with pytest.raises(UnsupportedError) as caught:
         main_logits({"out": torch.zeros(1, 2)})
-    assert str(caught.value) == (
-        "The model returns dict; needed are a tensor, or a tuple that holds one as `logits` or first."
-    )
+    assert str(caught.value) == "The model returns dict, not a tensor or a tuple that holds one as `logits` or first."
     with pytest.raises(UnsupportedError) as caught:
         main_logits(torch.zeros(1, 21, 8, 8))
-    assert str(caught.value) == "The model's output has the shape 1x21x8x8; a classifier's is images x classes."
+    assert str(caught.value) == "The model's output has the shape 1x21x8x8, but a classifier's is images x classes."

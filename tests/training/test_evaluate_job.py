@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.clock import wall_clock
-from cnnbench.data.batches import Split, shifted
-from cnnbench.data.dataset import DatasetSpec, LabelledImages, Read, built_in
-from cnnbench.runners import Assignment
+from cnnbench.data.batches import Split, shift_images
+from cnnbench.data.dataset import DatasetSpec, LabelledImages, Read, built_in_source
+from cnnbench.jobs import Assignment, Job
 from cnnbench.spec import ModelSpec
 from cnnbench.training import evaluate_job as testing
 from tests.factories import case
@@ -45,7 +45,7 @@ def middle() -> Split:
 )
 def test_pictures_move_and_leave_black(right: int, down: int, expected: tuple[int, int] | None) -> None:
     before = middle()
-    moved = shifted(before, right=right, down=down).images_NCHW[0]
+    moved = shift_images(before, right=right, down=down).images_NCHW[0]
     assert torch.equal(moved, torch.zeros_like(moved) if expected is None else bright_at(*expected))
     assert torch.equal(before.images_NCHW[0], bright_at(2, 2))
 
@@ -70,7 +70,7 @@ TINY = DatasetSpec(
     counts=None,
     source="here",
     description="a bright point",
-    look=built_in,
+    look=built_in_source,
     read=lambda *_: Read(train=images(), val=images(), test=images(), notes=("Made here.",)),
 )
 
@@ -83,12 +83,10 @@ def outcome_of(monkeypatch: pytest.MonkeyPatch, shift: int) -> dict[str, tuple[f
     outcome = testing.measure_scores(
         Assignment(
             spec=spec,
-            case=made,
+            job=Job(case=made, scratch="", part="test", shift=shift),
             build=Where,
             clock=wall_clock(),
             on_message=lambda text, *_: told.append(text),
-            part="test",
-            shift=shift,
         )
     )
     assert outcome.notes == ("Tested on the test images of tiny.", "Made here.")
@@ -97,7 +95,7 @@ def outcome_of(monkeypatch: pytest.MonkeyPatch, shift: int) -> dict[str, tuple[f
     return {m.quantity: m.samples for m in outcome.measurements}
 
 
-def test_scores_hold_predictions_and_no_moved_pictures_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_hold_predictions_without_shifts_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     found = outcome_of(monkeypatch, 0)
     assert (found["correct"], found["tested"], found["predicted"]) == ((4.0,), (4.0,), (0.0, 0.0, 1.0, 1.0))
     assert found["confusion"] == (2.0, 0.0, 0.0, 2.0)

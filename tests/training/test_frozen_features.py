@@ -12,7 +12,8 @@ from cnnbench.clock import wall_clock
 from cnnbench.data.batches import Split, Splits
 from cnnbench.spec import DEFAULT_RECIPE, UsageError
 from cnnbench.training.frozen_features import features_of, head_of
-from cnnbench.training.loop import StoppedError, fit
+from cnnbench.training.loop import StoppedError
+from tests.training.fits import fit
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
@@ -60,7 +61,7 @@ def test_a_head_on_features_trains_as_the_whole_network() -> None:
     head = head_of(split)
     assert head is split.fc
     found = fit(head, features_of(split, splits(), lambda *_: None), RECIPE, epochs=5, seed=7, clock=wall_clock())
-    assert found.by_epoch("train_loss") == pytest.approx(expected.by_epoch("train_loss"), rel=1e-5)
+    assert found.values_by_epoch("train_loss") == pytest.approx(expected.values_by_epoch("train_loss"), rel=1e-5)
     for one, other in zip(whole.state_dict().values(), split.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -73,8 +74,8 @@ def test_a_network_without_a_head_of_its_own_is_refused(what: str) -> None:
     with pytest.raises(UsageError) as caught:
         head_of(model)
     assert str(caught.value) == (
-        "Features can be computed once only where all layers but the head are frozen, as in mobilenet_v2_transfer. "
-        "Leave --cache-features out."
+        "--cache-features works only if all layers except the head are frozen, as in mobilenet_v2_transfer. "
+        "Leave out --cache-features."
     )
 
 
@@ -90,7 +91,7 @@ def test_a_head_that_takes_two_things_is_refused() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return torch.as_tensor(self.head(images.flatten(1), images.flatten(1)))
 
-    with pytest.raises(UsageError, match=r"^Features can be computed once only where the head is given one tensor\.$"):
+    with pytest.raises(UsageError, match=r"^--cache-features works only if the head takes exactly one tensor\.$"):
         features_of(Model(), splits(), lambda *_: None)
 
 
@@ -113,8 +114,8 @@ def test_a_network_that_is_more_than_its_head_is_refused(kind: type[Frozen]) -> 
     with pytest.raises(UsageError) as caught:
         features_of(kind(), splits(), lambda *_: None)
     assert str(caught.value) == (
-        "Features can be computed once only where the model's scores are those of its last layer, called once. "
-        "Leave --cache-features out."
+        "--cache-features works only if the model returns the output of its last layer, called once. "
+        "Leave out --cache-features."
     )
 
 
@@ -122,11 +123,11 @@ def test_computing_features_can_be_stopped_after_a_batch() -> None:
     heard: list[str] = []
     with pytest.raises(StoppedError) as caught:
         features_of(Frozen(), splits(), lambda text, _: heard.append(text), stop=lambda: True)
-    assert str(caught.value) == "Stopped while features were computed: going on computes them anew."
+    assert str(caught.value) == "Stopped while features were computed. Resuming computes them again."
     assert heard == ["features of training images 100 %"]
 
 
-def test_parts_of_the_same_pictures_are_computed_once_and_the_test_only_where_it_is_needed() -> None:
+def test_equal_parts_share_features_and_test_is_on_demand() -> None:
     given = splits()
     same = Splits(train=given.train, val=given.train, test=given.test)
     found = features_of(Frozen(), same, lambda *_: None, test=False)

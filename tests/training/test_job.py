@@ -16,11 +16,11 @@ from cnnbench.checkpoint import CheckpointInfo, load
 from cnnbench.clock import Clock, FakeTime, wall_clock
 from cnnbench.data import DATASETS, Counts, DatasetSpec
 from cnnbench.data.batches import Augmentation, splits_of
-from cnnbench.data.dataset import Fast, LabelledImages, Read, built_in
+from cnnbench.data.dataset import Fast, LabelledImages, Read, built_in_source
+from cnnbench.jobs import Assignment, Job
 from cnnbench.models.weights import load_weights
 from cnnbench.quantity import BY_EPOCH, BY_STEP
 from cnnbench.record import Outcome
-from cnnbench.runners import Assignment
 from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Recipe, Shape, Training, UnsupportedError, UsageError
 from cnnbench.training import job as accuracy
 from cnnbench.training.dataset_view import augmentation_of, parts_of
@@ -47,7 +47,7 @@ SMALL = DatasetSpec(
     counts=Counts(train=18, val=8, test=6),
     source="made here",
     description="dark and bright",
-    look=built_in,
+    look=built_in_source,
     read=lambda *_: Read(train=part(18), val=part(8), test=part(6), notes=("Made here.",)),
 )
 
@@ -85,7 +85,11 @@ def measure_accuracy(
     made = case(asked.name, task="accuracy", dataset=dataset.name, shape=asked.input_shape, seed=seed)
     made = replace(made, recipe=more.pop("recipe", "tutorial"))
     more["training"] = replace(more.get("training", Training()), epochs=epochs)
-    assignment = Assignment(spec=asked, case=made, build=lambda: model, clock=clock, on_message=lambda *_: None, **more)
+    stop = more.pop("stop", lambda: False)
+    job = Job(case=made, scratch="", **more)
+    assignment = Assignment(
+        job=job, spec=asked, build=lambda: model, clock=clock, on_message=lambda *_: None, stop=stop
+    )
     return accuracy.measure_accuracy(assignment, model, dataset, on_epoch=on_epoch)
 
 
@@ -139,7 +143,7 @@ def test_a_network_without_recipe_gets_the_default_one() -> None:
     )
 
 
-def test_same_seed_gives_bit_identical_weights_with_and_without_prediction() -> None:
+def test_same_seed_gives_same_weights_with_or_without_limit() -> None:
     plain, again, timed = make_model(), make_model(), make_model()
     outcomes = [measure(plain), measure(again), measure(timed, limit_s=1000.0)]
     assert same(plain, again)
@@ -172,9 +176,9 @@ def test_a_checkpoint_gives_the_trained_network_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (spec(shape=(512, 7, 7)), "The model's input 512x7x7 is no image: an image has 1 or 3 channels."),
-        (spec(classes=1), "The model's output is 1 wide, and small has 2 classes."),
-        (spec(classes=None, outputs=1), "The model's output is 1 wide, and small has 2 classes."),
+        (spec(shape=(512, 7, 7)), "The model's input 512x7x7 is not an image, because an image has 1 or 3 channels."),
+        (spec(classes=1), "The model's output is 1 wide, but small has 2 classes."),
+        (spec(classes=None, outputs=1), "The model's output is 1 wide, but small has 2 classes."),
     ],
 )
 def test_a_network_that_the_dataset_does_not_fit_is_refused(asked: ModelSpec, message: str) -> None:
@@ -230,13 +234,13 @@ def test_training_that_fits_its_limit_is_let_through() -> None:
 
 def test_training_that_exceeds_its_limit_is_refused() -> None:
     message, seen = predicted(one_s=0.1, steps_s=[9.0, 5.0, 1.0, 3.0], batch_s=1.0, limit_s=119.0)
-    assert message == "Training 10 epochs would take about 2 min, its share of the budget is 2 min."
+    assert message == "Training 10 epochs would take about 2 min, but its share of the budget is 2 min."
     assert len(seen) == 7
     message, _ = predicted(one_s=0.1, steps_s=[9.0, 9.0, 1.0], limit_s=40.0)
-    assert message == "Training 10 epochs would take about 8 min, its share of the budget is 40 s."
+    assert message == "Training 10 epochs would take about 8 min, but its share of the budget is 40 s."
 
 
-def test_features_once_and_epochs_with_all_layers_are_predicted_for_themselves() -> None:
+def test_feature_and_all_layer_epochs_are_predicted_separately() -> None:
     head = replace(RECIPE, cache_features=True)
     message, seen = predicted(one_s=0.1, steps_s=[9.0], batch_s=4.0, limit_s=32.0, recipe=head)
     assert (message, seen) == ("", [("forward", 1)] * 2 + [("forward", 4)] * 2)  # a second for each of 32 images
@@ -256,15 +260,27 @@ def test_quick_steps_are_repeated_for_half_a_second() -> None:
 
 def test_a_hopeless_step_is_repeated_once() -> None:
     message, seen = predicted(one_s=0.1, steps_s=[114.0], limit_s=40.0)
-    assert message == "Training 10 epochs would take about 95 min, its share of the budget is 40 s."
+    assert message == "Training 10 epochs would take about 95 min, but its share of the budget is 40 s."
     assert seen == [("forward", 1), ("forward", 1), ("step", 4), ("step", 4)]
     assert predicted(one_s=0.1, steps_s=[114.0, 1.0], limit_s=60.0)[0] == ""  # only the first was slow
 
 
 def test_a_hopeless_forward_pass_is_the_last() -> None:
     message, seen = predicted(one_s=60.0, steps_s=[1.0], limit_s=40.0)
-    assert message == "Training 10 epochs would take about 9 h, its share of the budget is 40 s."
+    assert message == "Training 10 epochs would take about 9 h, but its share of the budget is 40 s."
     assert seen == [("forward", 1), ("forward", 1)]
+
+
+def test_latency_alone_refuses_a_hopeless_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "find", lambda _: SMALL)  # 18 images, ten times
+    asked = replace(spec(), build=lambda: pytest.fail("the model was built"))
+    made = case("tiny", task="accuracy", dataset="small", shape=(1, 2, 2))
+    job = Job(case=made, scratch="", image_s=2.5, limit_s=40.0)
+    assignment = Assignment(job=job, spec=asked, build=asked.build, clock=wall_clock(), on_message=lambda *_: None)
+    with pytest.raises(UnsupportedError, match="Training 10 epochs would take about 23 min, but its share of the"):
+        accuracy.run(assignment)
+    with pytest.raises(pytest.fail.Exception):  # 450 s are not ten times the limit: it is looked at more closely
+        accuracy.run(replace(assignment, job=replace(job, limit_s=46.0)))
 
 
 @pytest.mark.parametrize(("batch", "epochs"), [(64, 30), (14, 30), (1, 7)])
@@ -272,7 +288,7 @@ def test_epochs_on_digits_are_held_to_a_number_of_steps(batch: int, epochs: int)
     assert epochs_for(replace(RECIPE, batch_size=batch), DATASETS["digits"]) == epochs
 
 
-def test_epochs_are_the_recipes_unless_the_dataset_says_otherwise() -> None:
+def test_dataset_overrides_recipe_epochs() -> None:
     assert epochs_for(RECIPE, SMALL) == 10
     assert epochs_for(RECIPE, replace(SMALL, epochs=3)) == 3
     assert epochs_for(RECIPE, replace(SMALL, epochs=3, steps=4)) == 1
@@ -288,7 +304,7 @@ def test_digits_are_learnt() -> None:
     assert 0.9 < found["top1"][0] < 1.0
 
 
-def test_a_recipe_s_augmentation_and_halves_are_for_its_own_dataset_only() -> None:
+def test_recipe_augmentation_and_halves_need_its_own_dataset() -> None:
     own = replace(RECIPE, dataset="small", flip=True, crop_padding=4, halves=True)
     other = replace(own, dataset="mnist")
     read = data.read(SMALL, SMALL.shape)
@@ -310,7 +326,7 @@ def test_augmentation_is_told() -> None:
 QUICK = replace(SMALL, fast=Fast(optimizer="adam", learning_rate=0.02, batch_size=6, epochs=7, channels_last=True))
 
 
-def test_the_fast_recipe_is_the_dataset_s_and_keeps_how_pictures_are_shown() -> None:
+def test_fast_recipe_is_datasets_and_keeps_normalisation() -> None:
     own = replace(RECIPE, mean=(0.5,), std=(0.5,), epochs=3)
     found = recipe_for(spec(recipe=own), QUICK, "fast")
     assert found == replace(
@@ -378,7 +394,7 @@ def test_a_head_is_trained_and_then_all_layers(tmp_path: Path, *, once: bool) ->
     assert load(path).epochs == 5
 
 
-def test_the_rate_with_all_layers_is_a_hundredth_where_nobody_says() -> None:
+def test_rate_with_all_layers_defaults_to_one_hundredth() -> None:
     training = Training(unfrozen_epochs=1)
     outcome = measure_accuracy(transfer(), spec(), SMALL, seed=5, epochs=1, clock=wall_clock(), training=training)
     assert samples(outcome)["learning_rate"] == (0.1, 0.001)
@@ -389,16 +405,17 @@ def test_features_are_computed_once_by_one_process_in_fp32_only() -> None:
     prepared = prepare(model, parse_variant("amp", device="cpu", threads=1), "cpu")
     made = case("tiny", task="accuracy", dataset="small", shape=(1, 2, 2), seed=5)
     assignment = Assignment(
+        job=Job(case=made, scratch="", training=Training(cache_features=True)),
         spec=spec(),
-        case=made,
         build=lambda: model,
         clock=wall_clock(),
         on_message=lambda *_: None,
-        training=Training(cache_features=True),
     )
     with pytest.raises(UsageError) as caught:
         accuracy.measure_accuracy(assignment, model, SMALL, prepared=prepared)
-    assert str(caught.value) == ("Features are computed once by one process in fp32: leave --variant and torchrun out.")
+    assert str(caught.value) == (
+        "--cache-features works only in one process and under eager. Leave out --variant and torchrun."
+    )
 
 
 def test_records_within_epochs_are_quantities() -> None:

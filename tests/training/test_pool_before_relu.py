@@ -59,7 +59,7 @@ def test_windows_that_are_all_cut_off_get_no_gradient() -> None:
     assert grads[0].sum() == 2.0
 
 
-def test_networks_within_networks_are_found_and_everything_else_stays() -> None:
+def test_nested_relu_pool_pairs_swap_and_others_stay() -> None:
     inner = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2))
     model = nn.Sequential(inner, nn.ReLU(), nn.AvgPool2d(2), nn.GELU(), nn.MaxPool2d(2), nn.Flatten())
     assert pool_first(model, torch.rand(1, 1, 20, 20)) == 1

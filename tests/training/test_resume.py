@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from cnnbench.clock import Clock, FakeTime
 from cnnbench.data.batches import Augmentation, Split, Splits
 from cnnbench.spec import DEFAULT_RECIPE, CnnbenchError, Recipe, UsageError
-from cnnbench.training.loop import StoppedError, fit
+from cnnbench.training.loop import StoppedError
 from cnnbench.training.resume import FileKeeper, Identity, state_path
 from cnnbench.training.state import FitResult
+from tests.training.fits import fit
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.05)
 IDENTITY = Identity(
@@ -157,13 +158,13 @@ Change = Callable[[Identity], Identity]
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda i: replace(i, seed=8), "seed: 7 and not 8"),
-        (lambda i: replace(i, model="n"), "model: m and not n"),
-        (lambda i: replace(i, threads=2), "threads: 1 and not 2"),
-        (lambda i: replace(i, device="cuda"), "device: cpu and not cuda"),
-        (lambda i: replace(i, frozen_weights="4f"), "frozen_weights:  and not 4f"),
-        (lambda i: replace(i, recipe=replace(RECIPE, batch_size=2)), "batch_size in its recipe: 4 and not 2"),
-        (lambda i: replace(i, data=("9 images",)), "data: ('18 images',) and not ('9 images',)"),
+        (lambda i: replace(i, seed=8), "seed: 7, not 8"),
+        (lambda i: replace(i, model="n"), "model: m, not n"),
+        (lambda i: replace(i, threads=2), "threads: 1, not 2"),
+        (lambda i: replace(i, device="cuda"), "device: cpu, not cuda"),
+        (lambda i: replace(i, frozen_weights="4f"), "frozen_weights: , not 4f"),
+        (lambda i: replace(i, recipe=replace(RECIPE, batch_size=2)), "batch_size in its recipe: 4, not 2"),
+        (lambda i: replace(i, data=("9 images",)), "data: ('18 images',), not ('9 images',)"),
     ],
 )
 def test_another_training_is_not_gone_on_with(tmp_path: Path, change: Change, said: str) -> None:
@@ -175,7 +176,7 @@ def test_another_training_is_not_gone_on_with(tmp_path: Path, change: Change, sa
     with pytest.raises(UsageError) as caught:
         fit(model, splits(), RECIPE, epochs=EPOCHS, seed=7, clock=model.time.clock(), keeper=keeper)
     assert str(caught.value) == (
-        f"The training in {path} was begun with another {said}. Give what it was begun with, or start without --resume."
+        f"The training in {path} was started with another {said}. Use the original value, or start without --resume."
     )
 
 
@@ -189,8 +190,8 @@ def test_a_training_is_not_cut_short_by_going_on(tmp_path: Path, stop_at: int, e
     with pytest.raises(UsageError) as caught:
         fit(model, splits(), RECIPE, epochs=epochs, seed=7, clock=model.time.clock(), keeper=keeper)
     assert str(caught.value) == (
-        f"The training in {path} is in epoch {epochs + 1} already, and {epochs} are asked for. Give at least as many "
-        "epochs as it was begun with, or start without --resume."
+        f"The training in {path} is already in epoch {epochs + 1}, but --epochs is {epochs}. "
+        "Use at least the original number of epochs, or start without --resume."
     )
 
 
@@ -219,14 +220,14 @@ def test_an_epoch_is_kept_before_it_is_validated(tmp_path: Path) -> None:
 def test_a_damaged_file_is_no_training(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.state.safetensors"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=f"^{path} is no training to go on with: .*Start without --resume\\.$"):
+    with pytest.raises(UsageError, match=f"^{path} is not a training that can be resumed: .*without --resume\\.$"):
         train(Counted(FakeTime()), RECIPE, path)
 
 
 def test_a_file_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     path = tmp_path / "file" / "m.state.safetensors"
-    with pytest.raises(CnnbenchError, match=f"^Training in progress cannot be kept in {path}: "):
+    with pytest.raises(CnnbenchError, match=f"^Training in progress cannot be saved in {path}: "):
         train(Counted(FakeTime()), RECIPE, path)
 
 

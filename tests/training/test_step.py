@@ -12,10 +12,11 @@ from cnnbench.data.batches import Split, Splits, batches
 from cnnbench.spec import DEFAULT_RECIPE, Recipe, UsageError
 from cnnbench.training import loop as fitting
 from cnnbench.training import step as train
-from cnnbench.training.loop import DivergedError, fit
+from cnnbench.training.loop import DivergedError
 from cnnbench.training.state import EpochSeen, FitResult
 from cnnbench.training.step import Trainer, optimizer_for, training_mode
 from cnnbench.variants import parse_variant, prepare
+from tests.training.fits import fit
 
 RECIPE = replace(DEFAULT_RECIPE, batch_size=4, learning_rate=0.1)
 
@@ -51,15 +52,15 @@ def run(model: nn.Module, recipe: Recipe = RECIPE, *, epochs: int = 3, seed: int
 
 def test_training_learns() -> None:
     result = run(make_model(), epochs=30)
-    assert result.by_epoch("val_top1")[-1] == 1.0
-    assert result.by_epoch("train_loss")[-1] < 0.6 * result.by_epoch("train_loss")[0]
+    assert result.values_by_epoch("val_top1")[-1] == 1.0
+    assert result.values_by_epoch("train_loss")[-1] < 0.6 * result.values_by_epoch("train_loss")[0]
 
 
 def test_same_seed_gives_bit_identical_weights() -> None:
     first, second, third = make_model(), make_model(), make_model()
     results = [run(first), run(second)]
     run(third, seed=8)
-    assert results[0].by_epoch("train_loss") == results[1].by_epoch("train_loss")
+    assert results[0].values_by_epoch("train_loss") == results[1].values_by_epoch("train_loss")
     assert same(weights(first), weights(second))
     assert not same(weights(first), weights(third))
 
@@ -76,7 +77,7 @@ def test_an_unshuffled_recipe_keeps_the_stored_order() -> None:
 def test_training_goes_on_from_the_weights_that_are_there() -> None:
     model = make_model()
     run(model, epochs=30)
-    assert run(model, epochs=1).by_epoch("val_top1") == (1.0,)
+    assert run(model, epochs=1).values_by_epoch("val_top1") == (1.0,)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -96,7 +97,7 @@ def test_nll_and_cross_entropy_agree_behind_log_softmax() -> None:
     other = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.LogSoftmax(dim=1))
     other[1].load_state_dict(one[1].state_dict())
     first, second = run(one), run(other, replace(RECIPE, loss="nll"))
-    assert first.by_epoch("train_loss") == pytest.approx(second.by_epoch("train_loss"))
+    assert first.values_by_epoch("train_loss") == pytest.approx(second.values_by_epoch("train_loss"))
 
 
 def test_the_mean_loss_is_over_pictures() -> None:
@@ -105,7 +106,7 @@ def test_the_mean_loss_is_over_pictures() -> None:
     for value in model.parameters():
         nn.init.zeros_(value)
     result = run(model, replace(RECIPE, learning_rate=0.0), epochs=2, train=11)
-    assert result.by_epoch("train_loss") == pytest.approx((0.6931472, 0.6931472))
+    assert result.values_by_epoch("train_loss") == pytest.approx((0.6931472, 0.6931472))
 
 
 class Timed(nn.Module):
@@ -121,7 +122,7 @@ class Timed(nn.Module):
         return torch.as_tensor(self.body(images))
 
 
-def test_epoch_s_holds_steps_but_not_validation_and_each_epoch_is_told() -> None:
+def test_epoch_time_excludes_validation_and_epochs_are_reported() -> None:
     time = FakeTime()
     told: list[EpochSeen] = []
 
@@ -130,12 +131,12 @@ def test_epoch_s_holds_steps_but_not_validation_and_each_epoch_is_told() -> None
         told.append(seen)
 
     result = fit(Timed(time), splits(18), RECIPE, epochs=2, seed=0, clock=time.clock(), on_epoch=slow_listener)
-    assert result.by_epoch("epoch_s") == (5.0, 5.0)
-    assert result.by_epoch("learning_rate") == (0.1, 0.1)
+    assert result.values_by_epoch("epoch_s") == (5.0, 5.0)
+    assert result.values_by_epoch("learning_rate") == (0.1, 0.1)
     assert told == list(result.epochs)
     assert [(seen.epoch, seen.epochs) for seen in told] == [(1, 2), (2, 2)]
-    assert result.by_epoch("train_img_per_s") == (18 / 5.0, 18 / 5.0)
-    assert result.by_epoch("data_share") == (0.0, 0.0)
+    assert result.values_by_epoch("train_img_per_s") == (18 / 5.0, 18 / 5.0)
+    assert result.values_by_epoch("data_share") == (0.0, 0.0)
 
 
 def test_the_data_path_s_share_is_what_making_batches_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,11 +150,11 @@ def test_the_data_path_s_share_is_what_making_batches_takes(monkeypatch: pytest.
     monkeypatch.setattr(fitting, "batches", slow)
     result = fit(Timed(time), splits(16), RECIPE, epochs=1, seed=0, clock=time.clock())
     # four steps of a second each on the device; all batches but the first, a quarter each, are made meanwhile
-    assert result.by_epoch("epoch_s") == (4.25,)
-    assert result.by_epoch("data_share") == (1.0 / 4.25,)
+    assert result.values_by_epoch("epoch_s") == (4.25,)
+    assert result.values_by_epoch("data_share") == (1.0 / 4.25,)
 
 
-def test_accuracy_in_training_and_validation_loss_are_over_all_pictures() -> None:
+def test_train_accuracy_and_val_loss_cover_all_pictures() -> None:
     # nothing moves at rate 0, and the weights tell dark from bright by the first pixel
     line = nn.Linear(4, 2)
     model = nn.Sequential(nn.Flatten(), line)
@@ -165,8 +166,8 @@ def test_accuracy_in_training_and_validation_loss_are_over_all_pictures() -> Non
     with torch.no_grad():
         right = int((model(parts.train.images_NCHW).argmax(1) == parts.train.labels_N).sum())
         expected = nn.functional.cross_entropy(model(parts.val.images_NCHW), parts.val.labels_N)
-    assert result.by_epoch("train_top1") == (right / 11,)
-    assert result.by_epoch("val_loss") == pytest.approx((float(expected),))
+    assert result.values_by_epoch("train_top1") == (right / 11,)
+    assert result.values_by_epoch("val_loss") == pytest.approx((float(expected),))
 
 
 def test_fused_steps_end_near_the_usual_ones() -> None:
@@ -193,7 +194,7 @@ def test_a_loss_that_is_no_number_stops_with_where_it_was(after: int, step: int)
     )
 
 
-def test_a_single_picture_left_over_does_not_stop_batch_normalisation() -> None:
+def test_leftover_picture_does_not_stop_batch_normalisation() -> None:
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2))
     run(model, epochs=1, train=9)
     assert model.state_dict()["1.num_batches_tracked"].item() == 2
@@ -235,7 +236,7 @@ def test_auxiliary_outputs_are_left_alone() -> None:
     model = WithAuxiliary()
     before = weights(model.auxiliary)
     result = run(model, epochs=20)
-    assert result.by_epoch("val_top1")[-1] == 1.0
+    assert result.values_by_epoch("val_top1")[-1] == 1.0
     assert same(weights(model.auxiliary), before)
 
 
@@ -248,7 +249,7 @@ def test_steps_under_a_variant_learn_too(name: str) -> None:
     hook = model[0].register_forward_hook(lambda part, _, output: dtypes.add((part.training, output.dtype)))
     result = fit(model, splits(), RECIPE, epochs=40, seed=7, clock=wall_clock(), prepared=prepared)
     hook.remove()
-    assert result.by_epoch("val_top1")[-1] == 1.0
+    assert result.values_by_epoch("val_top1")[-1] == 1.0
     # steps are under the variant, validation is not
     assert dtypes == {(True, torch.bfloat16 if name == "amp" else torch.float32), (False, torch.float32)}
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())

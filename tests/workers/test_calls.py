@@ -7,12 +7,13 @@ from typing import cast
 
 import pytest
 
+from cnnbench.jobs import Job
 from cnnbench.record import Layer, Measurement, Outcome, Record, RecordedWarning
 from cnnbench.spec import CnnbenchError
 from cnnbench.workers import calls as single
-from cnnbench.workers.calls import STOP_S, as_record, train_case
+from cnnbench.workers.calls import STOP_S, make_record, train_case
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Done, Failure, Job, News, Reply, Request, Stop
+from cnnbench.workers.messages import Done, Failure, News, Reply, Request, Stop
 from tests.factories import MACHINE, case
 
 CASE = case("net", role="numerics", seed=7)
@@ -38,7 +39,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def recorded(got: Done | Failure) -> Record:
-    return as_record(CASE, MACHINE, got, started=1_767_323_045.0, number=2)
+    return make_record(CASE, MACHINE, got, started=1_767_323_045.0, number=2)
 
 
 def test_a_record_holds_all_that_an_outcome_holds() -> None:
@@ -117,7 +118,7 @@ def test_an_interruption_lets_a_training_keep_how_far_it_is() -> None:
     assert (host.sent, host.waits[2:], host.closed) == ([JOB, Stop()], [STOP_S, STOP_S], True)
 
 
-def test_an_interruption_ends_a_training_without_a_checkpoint_at_once() -> None:
+def test_interruption_ends_training_without_checkpoint_at_once() -> None:
     job = replace(JOB, checkpoint=None)
     host = Trains([KeyboardInterrupt()])
     with pytest.raises(KeyboardInterrupt):
@@ -126,7 +127,7 @@ def test_an_interruption_ends_a_training_without_a_checkpoint_at_once() -> None:
 
 
 def test_an_interruption_says_when_a_training_could_not_be_kept() -> None:
-    full = Failure(status="failed", error="Training in progress cannot be kept in x: No space left on device.")
+    full = Failure(status="failed", error="Training in progress cannot be saved in x: No space left on device.")
     with pytest.raises(CnnbenchError) as caught:
         train_case(cast("Host", Trains([KeyboardInterrupt(), full])), JOB, lambda _: None)
-    assert str(caught.value) == f"Interrupted, and how far the training was could not be kept: {full.error}"
+    assert str(caught.value) == f"Interrupted, and the training in progress could not be saved: {full.error}"

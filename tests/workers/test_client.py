@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cnnbench.jobs import Job
 from cnnbench.workers.client import ForkHost, Worker
-from cnnbench.workers.messages import Answer, Built, Failure, Job, Question, Ready, Reply, Take, Taken, Warm
+from cnnbench.workers.messages import Answer, Built, Failure, Question, Ready, Reply, Take, Taken, Warm
 from tests.factories import LAST, case
 from tests.workers.processes import gone, pid_of
 
@@ -203,7 +204,7 @@ def test_the_last_words_of_a_worker_are_part_of_its_failure(start: Start) -> Non
     assert worker.receive(60.0) == Failure(status="failed", error="the worker died of SIGSEGV: hello")
 
 
-def test_a_good_worker_gives_samples_and_is_first_in_line_to_be_killed(start: Start) -> None:
+def test_good_worker_gives_samples_and_is_first_oom_victim(start: Start) -> None:
     worker = start("good")
     ready = first_call(worker)
     assert isinstance(ready, Ready)
@@ -224,7 +225,7 @@ def test_channels_last_without_convolutions_is_pointed_out(start: Start) -> None
     assert start("good", channels_last=True).receive(60.0) == Built(notes=(note,))
 
 
-def test_a_question_is_answered_by_the_environment_and_what_models_are(host: ForkHost, models: Path) -> None:
+def test_question_returns_environment_and_model_shapes(host: ForkHost, models: Path) -> None:
     worker = host.start()
     worker.send(Question(models=(f"{models}:good", f"{models}:goood")))
     answer = worker.receive(60.0)

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from cnnbench.clock import FakeTime
+from cnnbench.jobs import Job
 from cnnbench.spec import Case, CnnbenchError, InvalidError, UnsupportedError, Variant
 from cnnbench.timing.loop import SampleShape
 from cnnbench.timing.work import InferencePasses
 from cnnbench.workers.failures import describe
-from cnnbench.workers.messages import Built, Failure, Job, Ready, Reply, Take, Taken, Warm
-from cnnbench.workers.worker import _as_compiled, _cache_name, make_ready, work
+from cnnbench.workers.messages import Built, Failure, Ready, Reply, Take, Taken, Warm
+from cnnbench.workers.worker import _cache_name, _compile_guard, make_ready, work
 from tests.factories import COMPILE, case
 
 
@@ -130,8 +131,8 @@ def test_what_is_compiled_apart_does_not(cold: Case) -> None:
         (case("net"), False),
     ],
 )
-def test_samples_of_what_was_compiled_are_guarded_against_recompiling(what: Case, guarded: bool) -> None:  # noqa: FBT001  # a case
-    assert (not isinstance(_as_compiled(what), nullcontext)) is guarded
+def test_compiled_cell_and_twin_are_guarded_from_recompiling(what: Case, guarded: bool) -> None:  # noqa: FBT001  # a case
+    assert (not isinstance(_compile_guard(what), nullcontext)) is guarded
 
 
 # Warming up

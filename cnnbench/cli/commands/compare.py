@@ -11,7 +11,7 @@ import click
 
 from cnnbench.app.command_line import recorded_command, typed_command
 from cnnbench.app.option_types import COUNT, DURATION, NUMBERS, PERCENT, SHAPE, Words, data_dir_option
-from cnnbench.app.prepare import DEFAULT_BUDGET_S, budget, short
+from cnnbench.app.prepare import DEFAULT_BUDGET_S, budget, short_name
 from cnnbench.report import WRITERS
 from cnnbench.spec import Request, Section
 
@@ -20,40 +20,51 @@ def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that `compare` and `run` share; None means the default of the command or of the plan."""
     options = (
         click.option("--device", type=click.Choice(["cpu", "cuda", "all"]), help="Where to run.  [default: cpu]"),
-        click.option("--batch-size", "batch_sizes", type=NUMBERS, help="Images a pass, like 1,8.  [default: 1]"),
-        click.option("--variants", type=Words(), help="Like eager,channels_last+compile, or all that are native."),
+        click.option("--batch-size", "batch_sizes", type=NUMBERS, help="Batch sizes, such as 1,8.  [default: 1]"),
         click.option(
-            "--task", "tasks", type=Words(("infer", "train")), help="Forward passes, training steps, or both."
+            "--variants", type=Words(), help="Variants, such as eager,channels_last+compile, or 'all' native ones."
         ),
-        click.option("--accuracy", metavar="DATASET", help="Train on this dataset as well and report top-1: digits."),
+        click.option(
+            "--task",
+            "tasks",
+            type=Words(("infer", "train")),
+            help="infer (forward passes), train (training steps), or both: infer,train.",
+        ),
+        click.option("--accuracy", metavar="DATASET", help="Also train on this dataset and report top-1: digits."),
         data_dir_option,
-        click.option("--weights", help="none, default (downloads torchvision's), or a file.  [default: none]"),
-        click.option("--input-shape", type=SHAPE, help="One image's shape, instead of the model's own: 3x32x32."),
+        click.option("--weights", help="Weights: none, default (downloads torchvision's), or a file.  [default: none]"),
+        click.option("--input-shape", type=SHAPE, help="Shape of one image, instead of the model's own: 3x32x32."),
         click.option(
-            "--reference", metavar="MODEL[/VARIANT]", help="Speed-ups against it, not each model's own eager."
+            "--reference",
+            metavar="MODEL[/VARIANT]",
+            help="Compute all speed-ups against this reference.  [default: each model's own eager]",
         ),
         click.option(
-            "--delta", type=PERCENT, help="Smallest difference that counts: 3%.  [default: 3%, 1% if quiet, 0.5% CUDA]"
+            "--delta",
+            type=PERCENT,
+            help="Smallest difference that counts, such as 3%.  [default: 3%, 1% if quiet, 0.5% on CUDA]",
         ),
-        click.option("--budget", type=DURATION, help="Time for the whole run: 60s, 10m.  [default: 60s]"),
+        click.option("--budget", type=DURATION, help="Time for the whole run, such as 10m.  [default: 60s]"),
         click.option(
             "--timeout",
             type=DURATION,
-            help="Longest wait for an answer of one cell.  [default: a third of the budget, 10s to 120s]",
+            help="Longest wait for an answer from one cell.  [default: a third of the budget, from 10s to 120s]",
         ),
-        click.option("--threads", type=click.IntRange(1), help="Threads of a cell.  [default: usable cores]"),
-        click.option("--seed", type=click.IntRange(0), help="For weights, inputs and orders.  [default: 0]"),
+        click.option("--threads", type=click.IntRange(1), help="Threads for each cell.  [default: usable cores]"),
+        click.option("--seed", type=click.IntRange(0), help="Seed for weights, inputs and orders.  [default: 0]"),
         click.option("--sort", metavar="COLUMN", help="Order the rows by a column of report.csv, like latency_s."),
         click.option("--latency-max", type=DURATION, help="Hide rows slower than this and name the best that fits."),
-        click.option("--params-max", type=COUNT, help="Hide rows with more parameters: 500k, 5M."),
+        click.option("--params-max", type=COUNT, help="Hide rows with more parameters, such as 500k or 5M."),
         click.option("--dry-run", is_flag=True, help="Show the cells and how long they take; measure nothing."),
-        click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; an earlier one is resumed."),
+        click.option(
+            "-o", "--output", type=click.Path(path_type=Path), help="Run folder. An existing run in it is resumed."
+        ),
         click.option(
             "--format",
             "output_format",
             type=click.Choice([name for name, writer in WRITERS.items() if writer.printed]),
             default="table",
-            help="On standard output.",
+            help="Format to print.",
         ),
     )
 
@@ -82,7 +93,7 @@ def command(names: tuple[str, ...], **given: Any) -> int:
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     # The shared options are None unless given, so the defaults of `compare` stand here.
     request = Request(
-        title=f"compare {' '.join(short(name) for name in names)}",
+        title=f"compare {' '.join(short_name(name) for name in names)}",
         sections=(
             Section(
                 models=names,
@@ -107,7 +118,14 @@ def command(names: tuple[str, ...], **given: Any) -> int:
 
 def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool = False) -> int:
     """Check and measure `request` with the other options in `given`, and return the exit code."""
-    from cnnbench.app.prepare import Options, canonical, check, show_dry_run, tell_cut_threads, with_expected_budget
+    from cnnbench.app.prepare import (
+        Options,
+        add_expected_budget,
+        canonical_request,
+        check,
+        show_dry_run,
+        tell_cut_threads,
+    )
     from cnnbench.app.session import conclude, measure
 
     options = Options(
@@ -122,7 +140,7 @@ def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool =
     )
 
     # These checks need no torch, so a mistake shows at once.
-    request = canonical(request)
+    request = canonical_request(request)
     check(request, options)
     tell_cut_threads(request)
     if given["dry_run"]:
@@ -131,6 +149,6 @@ def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool =
 
     # A plan with the budget "auto" gets the time that it is expected to take.
     if request.budget.total_s == math.inf:
-        request = with_expected_budget(request)
+        request = add_expected_budget(request)
 
     return conclude(measure(request, options), options, given["output_format"], click.echo)

@@ -22,9 +22,9 @@ from cnnbench.spec import EXIT_FAILED, UsageError
 
 @click.group("data", no_args_is_help=True)
 def command() -> None:
-    """Show, check, fetch and take over datasets.
+    """List, verify, fetch and import datasets.
 
-    A dataset is looked for in --data-dir, then in the folder that CNNBENCH_DATA names, then in ./data.
+    cnnbench looks for a dataset in --data-dir, then in the folder that CNNBENCH_DATA names, then in ./data.
 
     \b
     Examples:
@@ -37,19 +37,19 @@ def command() -> None:
 
 @command.command("list")
 @data_dir_option
-@click.option("--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="How to print.")
+@click.option("--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="Output format.")
 def list_(*, data_dir: str | None, output_format: str) -> int:
     """List the datasets, and where each one was found."""
     where = data.places(data_dir)
     rows = []
     for spec in data.DATASETS.values():
         found = spec.look(where)
-        rows.append((spec.name, spec.classes, *_found(found), spec.description))
+        rows.append((spec.name, spec.classes, *_source_cells(found), spec.description))
     click.echo(render(("name", "classes", "found", "place", "description"), rows, output_format))
     return 0
 
 
-def _found(source: Source | None) -> tuple[str | None, str | None]:
+def _source_cells(source: Source | None) -> tuple[str | None, str | None]:
     if source is None:
         return None, None
     if not source.files:
@@ -61,12 +61,13 @@ def _found(source: Source | None) -> tuple[str | None, str | None]:
 @command.command("verify")
 @click.argument("name")
 @data_dir_option
-@click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="How to print.")
+@click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="Output format.")
 def verify(name: str, *, data_dir: str | None, output_format: str) -> int:
-    """Read a dataset whole and say what it holds: counts, checksums, balance, pixels, images that are corrupt.
+    """Read a whole dataset and show its counts, checksums, class balance, pixel values and corrupt images.
 
-    NAME is a dataset, or folder:PATH for a folder with a folder of images for each class. Corrupt images are left
-    out of every training and named here; nothing is deleted. The exit code is 1 if a checksum is not the published one.
+    NAME is a dataset, or folder:PATH for a folder that has one folder of images for each class. Corrupt images are
+    listed here and left out of every training; nothing is deleted. The exit code is 1 if a checksum differs from the
+    published one.
 
     \b
     Examples:
@@ -76,52 +77,52 @@ def verify(name: str, *, data_dir: str | None, output_format: str) -> int:
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     spec = data.find(name)
     source = data.locate(spec, data.places(data_dir))
-    with _showing_progress() as on_progress:
+    with _show_progress() as on_progress:
         facts = inspect(spec, source, on_progress)
 
     # `as_published` is None for a file without a published checksum, which is not a failure.
-    click.echo(_as_json(spec, facts) if output_format == "json" else "\n".join(_as_text(spec, facts)))
+    click.echo(_json_text(spec, facts) if output_format == "json" else "\n".join(_text_lines(spec, facts)))
     return EXIT_FAILED if any(file.as_published is False for file in facts.files) else 0
 
 
 @command.command("fetch")
 @click.argument("name")
-@click.option("--data-dir", default="data", show_default=True, help="Data folder to put it into.")
+@click.option("--data-dir", default="data", show_default=True, help="Data folder to write to.")
 def fetch(name: str, *, data_dir: str) -> int:
-    """Download a dataset where it is looked for, and compare its checksums."""
+    """Download a dataset into the data folder, and verify its checksums."""
     from cnnbench.data import fetch as fetching
 
     spec = data.find(name)
     new = fetching.fetch(spec, Path(data_dir))
     for path in new:
         click.echo(str(path))
-    click.echo(f"{len(new)} of {len(spec.downloads)} files were fetched, the others were there.", err=True)
+    click.echo(f"{len(new)} of {len(spec.downloads)} files were fetched; the others were already there.", err=True)
     return 0
 
 
 @command.command("import")
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--data-dir", default="data", show_default=True, help="Data folder to put it into.")
+@click.option("--data-dir", default="data", show_default=True, help="Data folder to write to.")
 def import_(name: str, folder: Path, *, data_dir: str) -> int:
-    """Copy a dataset that lies in FOLDER, in any of the forms that are read, to where it is looked for.
+    """Copy a dataset from FOLDER, in any supported form, into the data folder.
 
-    It is read whole first: what is damaged is not taken over.
+    The whole dataset is read first. A damaged dataset is not copied.
     """
     from cnnbench.data import fetch as fetching
 
     spec = data.find(name)
     if not spec.needs:
-        raise UsageError(f"'{name}' cannot be imported: it needs no files, or is named by its folder.")
+        raise UsageError(f"'{name}' cannot be imported: it needs no files, or its name is its folder. Use it as it is.")
     if not folder.is_dir():
-        raise UsageError(f"There is no folder '{folder}'. Give the one that holds {spec.needs}.")
+        raise UsageError(f"There is no folder '{folder}'. Give the folder that holds {spec.needs}.")
 
     source = spec.look((folder,))
     if source is None:
         raise UsageError(f"'{folder}' does not hold {spec.needs}.")
 
     # Reading is the check: it raises an error for damaged files. The arrays are not used.
-    with _showing_progress() as on_progress:
+    with _show_progress() as on_progress:
         spec.read(source, spec.shape, on_progress)
     for path in fetching.take_over(source, Path(data_dir)):
         click.echo(str(path))
@@ -129,7 +130,7 @@ def import_(name: str, folder: Path, *, data_dir: str) -> int:
 
 
 @contextmanager
-def _showing_progress() -> Iterator[OnProgress]:
+def _show_progress() -> Iterator[OnProgress]:
     """Yield the callback of a display that shows how far reading is."""
     begin = time.monotonic()
     with display() as shown:
@@ -142,7 +143,7 @@ def _showing_progress() -> Iterator[OnProgress]:
         yield on_progress
 
 
-def _as_text(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
+def _text_lines(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
     yield f"{spec.name}: {facts.source.form}"
     yield f"Source: {spec.source}"
     if facts.files:
@@ -151,8 +152,8 @@ def _as_text(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
 
     # `inspect` does not read a dataset with a file that is not the published one.
     if not facts.parts:
-        yield "\nIt was not read: a file is damaged, or another one."
-        yield f"Delete it and run 'cnnbench data fetch {spec.name}'."
+        yield "\nThe dataset was not read, because a file is damaged or is not the published one."
+        yield f"Delete that file and run 'cnnbench data fetch {spec.name}'."
         return
 
     # Classes without names go by their numbers.
@@ -170,7 +171,7 @@ def _as_text(spec: DatasetSpec, facts: DatasetSummary) -> Iterator[str]:
     # Images are decoded by their content, so a wrong file extension does not exclude them.
     yield from facts.notes
     if facts.misnamed:
-        yield f"In another format than their names say, and used: {', '.join(facts.misnamed)}"
+        yield f"Used, although the file extension does not match the format: {', '.join(facts.misnamed)}"
 
     yield f"{len(facts.left_out)} corrupt images are left out{':' if facts.left_out else '.'}"
     yield from (f"  {image.name}: {image.reason}" for image in facts.left_out)
@@ -182,7 +183,7 @@ def _verdict(as_published: bool | None) -> str | None:  # noqa: FBT001  # a fact
     return "yes" if as_published else "NO"
 
 
-def _as_json(spec: DatasetSpec, facts: DatasetSummary) -> str:
+def _json_text(spec: DatasetSpec, facts: DatasetSummary) -> str:
     import msgspec
 
     held = {"name": spec.name, "class_names": spec.class_names, **msgspec.to_builtins(facts, enc_hook=str)}

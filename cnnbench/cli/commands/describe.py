@@ -22,10 +22,10 @@ COUNTERS = (("torch", "macs"), ("fvcore", "macs_fvcore"), ("torchinfo", "macs_to
 
 @click.command("describe", no_args_is_help=True)
 @click.argument("model")
-@click.option("--input-size", type=SIZE, help="Height and width to count at, instead of the model's own: 244, 224x224.")
-@click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="How to print.")
+@click.option("--input-size", type=SIZE, help="Input height and width, instead of the model's own: 244, 224x224.")
+@click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="Output format.")
 def command(model: str, input_size: tuple[int, int] | None, output_format: str) -> int:
-    """Show a model's source, recipe, layers, and its parameters and MACs by three counters.
+    """Show a model's source, recipe and layers, and its parameters and MACs by three counters.
 
     MODEL is a built-in, torchvision:NAME, timm:NAME or FILE.py:FACTORY.
 
@@ -40,7 +40,7 @@ def command(model: str, input_size: tuple[int, int] | None, output_format: str) 
     if record.status != "ok":
         raise CnnbenchError(f"{model} cannot be counted: {record.error}")
     spec = MODELS.get(model)
-    click.echo(_as_json(record, spec) if output_format == "json" else "\n".join(_as_text(record, spec)))
+    click.echo(_json_text(record, spec) if output_format == "json" else "\n".join(_text_lines(record, spec)))
     return 0
 
 
@@ -49,7 +49,7 @@ def _value(record: Record, quantity: str) -> int | None:
     return None if found is None else round(found.samples[0])
 
 
-def _as_json(record: Record, spec: ModelSpec | None) -> str:
+def _json_text(record: Record, spec: ModelSpec | None) -> str:
     layers = [
         {"name": x.name, "kind": x.kind, "output_shape": x.output_shape, "params": x.params, "macs": x.macs}
         for x in record.layers
@@ -75,7 +75,7 @@ def _as_json(record: Record, spec: ModelSpec | None) -> str:
     return json.dumps(known, indent=2)
 
 
-def _as_text(record: Record, spec: ModelSpec | None) -> Iterator[str]:
+def _text_lines(record: Record, spec: ModelSpec | None) -> Iterator[str]:
     yield f"{record.case.model}: input {'x'.join(map(str, record.case.input_shape))}, batch 1"
     if spec is not None:
         yield from _story(spec)

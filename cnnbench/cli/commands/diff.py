@@ -23,21 +23,27 @@ from cnnbench.store import load
     metavar="FIELD",
     multiple=True,
     type=Words(),
-    help="A condition in which the runs may differ: torch, threads; once each, or with commas.",
+    help="Conditions that may differ between the runs, such as torch,threads. May be repeated.",
 )
-@click.option("--all", "everything", is_flag=True, help="What has not changed, too.")
+@click.option("--all", "everything", is_flag=True, help="Also show what has not changed.")
 @click.option(
-    "--format", "output_format", type=click.Choice(list(DIFF_WRITERS)), default="table", help="On standard output."
+    "--format",
+    "output_format",
+    type=click.Choice(list(DIFF_WRITERS)),
+    default="table",
+    help="Format to print.",
 )
 def command(
     *, base: Path, head: Path, allowed: tuple[tuple[str, ...], ...], everything: bool, output_format: str
 ) -> int:
     """Show what changed between two runs: counts, accuracy, latency, memory, compile time, numerical error.
 
-    BASE and HEAD are run folders or records.jsonl. Runs of unlike conditions (machine, versions, threads, input) are
-    refused, and the message names the fields; --allow takes them all the same, under a banner. Listed is what certainly
-    differs: counts and top-1 by any difference, times where the intervals of both leave out that nothing changed, other
-    numbers from 5 % on. That is no verdict, because the two were not measured together: for one, take `cnnbench gate`.
+    BASE and HEAD are run folders or records.jsonl files. The command refuses runs under unlike conditions (machine,
+    versions, threads, input) and names the fields. --allow compares such runs anyway, under a banner.
+
+    The table lists only certain differences: any difference in counts or top-1, times if the intervals of both runs
+    exclude that nothing changed, and other numbers from 5 % on. This is not a verdict, because the two runs were not
+    measured together. For a verdict, use `cnnbench gate`.
 
     \b
     Examples:

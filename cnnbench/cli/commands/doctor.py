@@ -44,19 +44,19 @@ BUSY_PRESSURE = 0.1
 
 
 @click.command("doctor")
-@click.option("--quick", is_flag=True, help="Measure nothing: no noise, and the ceilings of an earlier time if any.")
+@click.option("--quick", is_flag=True, help="Measure nothing: show ceilings of an earlier run if any, and no noise.")
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
-    help="To measure, and for --model.",
+    help="Device to measure, also for --model.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Threads to measure with.  [default: usable cores]")
-@click.option("--model", help="Search as well the largest inference batch of this model that fits.")
-@click.option("--largest", "limit", type=COUNT, default=1024, show_default=True, help="Largest batch to try.")
-@click.option("--within", type=DURATION, default=30.0, help="No new trial after this time.  [default: 30s]")
-@click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="How to print.")
+@click.option("--model", help="Also find the largest inference batch of this model that fits.")
+@click.option("--largest", "limit", type=COUNT, default=1024, show_default=True, help="Largest batch size to try.")
+@click.option("--within", type=DURATION, default=30.0, help="Start no new trial after this time.  [default: 30s]")
+@click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="Output format.")
 def command(
     quick: bool,  # noqa: FBT001  # click passes a flag by name
     device: Literal["cpu", "cuda"],
@@ -68,11 +68,14 @@ def command(
 ) -> int:
     """Show the machine: threads and limits, versions, which variants are native, emulated or missing, and why.
 
-    Then, in some 10 s, what it can do at most and how noisy it is now. The ceilings (matrix product, convolution,
-    memory, one call) are what reports place cells under: share of the roofline, and what binds a cell. They are kept
-    for later runs on the same machine; of two measurements the better stands. The noise is the spread of a fixed
-    piece of work: under 1 % the machine is quiet and small differences can be told apart; else close other programs,
-    or give a run a larger --budget.
+    Then measure for some 10 s what the machine can do at most and how noisy it is now.
+
+    The ceilings are those of a matrix product, a convolution, memory and one call. Reports compare each cell with them:
+    its share of the roofline, and what binds it. The ceilings are kept for later runs on the same machine, and of two
+    measurements the better one counts.
+
+    The noise is the spread of a fixed piece of work. Under 1 %, the machine is quiet and small differences can be told
+    apart. Otherwise close other programs, or give a run a larger --budget.
 
     \b
     Examples:
@@ -114,12 +117,12 @@ def _machine(environment: Environment) -> list[tuple[str, object]]:
 
     return [
         ("processor", f"{environment.cpu}, instructions {environment.cpu_capability}"),
-        ("cores usable", str(environment.cores)),
+        ("usable cores", str(environment.cores)),
         ("CPU quota", quota),
-        ("threads of a cell", str(machine.default_threads())),
+        ("threads per cell", str(machine.default_threads())),
         ("memory", show(float(environment.memory_bytes), "bytes")),
-        ("memory free", show(float(machine.free_memory_bytes()), "bytes")),
-        ("CUDA device", environment.gpu or "none that torch sees"),
+        ("free memory", show(float(machine.free_memory_bytes()), "bytes")),
+        ("CUDA device", environment.gpu or "none visible to torch"),
         ("CUDA, driver", f"{environment.cuda or '-'}, {environment.driver or '-'}"),
         ("C++ compiler", environment.compiler or "none"),
         ("system", environment.system),
@@ -144,7 +147,7 @@ def _sections(examined: Examined, model: str | None, found: Largest | None) -> I
     threads = f"{examined.threads} thread{'s' if examined.threads > 1 else ''}"
 
     # With --quick, the ceilings are those of an earlier time, if any, and the noise is missing.
-    most = render((f"at most, {examined.device}, {threads}", ""), _ceilings(examined.ceilings), "table")
+    most = render((f"ceilings, {examined.device}, {threads}", ""), _ceilings(examined.ceilings), "table")
     yield "\n".join((most, *_warnings(examined.ceilings)))
     if examined.control_workload is not None:
         yield render(("noise now", ""), _noise(examined.control_workload), "table")
@@ -154,7 +157,7 @@ def _sections(examined: Examined, model: str | None, found: Largest | None) -> I
 
 def _ceilings(found: Found | None) -> list[tuple[str, object]]:
     if found is None:
-        return [("not measured", "'cnnbench doctor' without --quick measures it")]
+        return [("not measured", "run 'cnnbench doctor' without --quick")]
     # A failure is one row, so that the rest of the report is still shown.
     if isinstance(found.reply, Failure):
         return [("not measured", found.reply.error)]

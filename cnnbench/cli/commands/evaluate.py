@@ -29,17 +29,22 @@ ANSWER_S = 600.0
 
 @click.command("evaluate", no_args_is_help=True)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--dataset", help="Instead of the one that it was trained on.")
+@click.option("--dataset", help="Dataset to test on.  [default: the one it was trained on]")
 @data_dir_option
 @click.option(
-    "--split", "part", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Part."
+    "--split",
+    "part",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Part of the dataset to test on.",
 )
-@click.option("--variants", type=Words(), default="eager", help="Like eager,amp,channels_last.  [default: eager]")
-@click.option("--shift", type=click.IntRange(1), help="Also with all images moved by 1 to so many pixels.")
+@click.option("--variants", type=Words(), default="eager", help="Such as eager,amp,channels_last.  [default: eager]")
+@click.option("--shift", type=click.IntRange(1), help="Also test with all images moved by 1 to this many pixels.")
 @click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an answer.  [default: 10m]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to test.")
 @click.option(
-    "--format", "output_format", type=click.Choice(("table", "csv", "json")), default="table", help="How to print."
+    "--format", "output_format", type=click.Choice(("table", "csv", "json")), default="table", help="Output format."
 )
 def command(
     checkpoint: Path,
@@ -53,11 +58,11 @@ def command(
     device: Literal["cpu", "cuda"],
     output_format: str,
 ) -> int:
-    """Test a checkpoint: top-1 and top-5 with 95 % intervals, accuracy by class, and what is taken for what.
+    """Test a checkpoint: top-1 and top-5 with 95 % intervals, accuracy by class, and a confusion matrix.
 
     The calibration error says how far confidence is from accuracy: 0.05 is five points on average. Under more than one
-    variant, 'agreement' is the share of images that get the same class as under eager. With --shift the model is
-    tested on images moved right, left, down and up, black where they came from.
+    variant, 'agreement' is the share of images that get the same class as under eager. With --shift, the model
+    is also tested on images moved right, left, down and up. Pixels that this uncovers are black.
 
     \b
     Examples:
@@ -89,7 +94,7 @@ def command(
     return 0 if all(r.status == "ok" for r in records) else EXIT_FAILED
 
 
-def built_by(info: CheckpointInfo) -> RecipeName:
+def recipe_name_of(info: CheckpointInfo) -> RecipeName:
     """Return the recipe that builds a checkpoint's model: `as-published` its own, `fast` the same as `tutorial`."""
     return "as-published" if info.recipe_name == "as-published" else "tutorial"
 
@@ -100,7 +105,7 @@ def evaluation_request(checkpoint: Path, info: CheckpointInfo, dataset: str, *, 
         title="evaluate",
         sections=(Section(models=(info.model,), variants=("eager",)),),
         accuracy=dataset,
-        recipe=built_by(info),
+        recipe=recipe_name_of(info),
         data_dir=data_dir,
         weights=str(checkpoint),
         input_shape=info.input_shape,
@@ -118,9 +123,9 @@ def _row(record: Record, first: Record) -> tuple[object, ...]:
     if record.status != "ok":
         return (record.case.variant.name, record.status, *[None] * 9, record.error)
     tested = round(record.samples("tested")[0])
-    top1 = stats.wilson(round(record.samples("correct")[0]), tested)
+    top1 = stats.wilson_interval(round(record.samples("correct")[0]), tested)
     five = record.samples("top5_correct")
-    top5 = stats.wilson(round(five[0]), tested) if five else None
+    top5 = stats.wilson_interval(round(five[0]), tested) if five else None
     last = (top5.center, top5.low, top5.high) if top5 else (None, None, None)
     calibration = record.samples("calibration_error")[0]
     shares = (top1.center, top1.low, top1.high, *last, calibration, agreement(record, first))
@@ -177,14 +182,14 @@ def _text(records: Sequence[Record], output_format: str) -> str:
     # The text has them for eager only, which is the first variant.
     shown = [tuple(show(v, "share") if isinstance(v, float) else v for v in row) for row in rows]
     good = [record for record in records[:1] if record.status == "ok"]
-    return "\n\n".join([render(_HEADERS, shown, "table"), *map(_classes, good), *filter(None, map(_moved, good))])
+    return "\n\n".join([render(_HEADERS, shown, "table"), *map(_classes, good), *filter(None, map(_shift_table, good))])
 
 
-def _moved(record: Record) -> str:
+def _shift_table(record: Record) -> str:
     rows = [(pixels, *(show(share, "share") for share in shares)) for pixels, shares in moved(record)]
     if not rows:
         return ""
-    return f"With all images moved by so many pixels:\n{render(('pixels', *DIRECTIONS), rows, 'table')}"
+    return f"Accuracy with all images moved by this many pixels:\n{render(('pixels', *DIRECTIONS), rows, 'table')}"
 
 
 def _classes(record: Record) -> str:

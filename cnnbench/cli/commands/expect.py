@@ -10,7 +10,14 @@ from types import MappingProxyType
 import click
 
 from cnnbench import expectations, machine
-from cnnbench.analysis.expectations import IMAGES_APART, Difference, Observed, accepted, differences, seen_of
+from cnnbench.analysis.expectations import (
+    IMAGES_APART,
+    Difference,
+    Observed,
+    differences,
+    merge_expectation,
+    observation_of,
+)
 from cnnbench.app.command_line import typed_command
 from cnnbench.app.option_types import SHAPE, Words
 from cnnbench.app.progress import display, record_line
@@ -21,7 +28,7 @@ from cnnbench.orchestrator.reproducible import CheckOptions, examine
 from cnnbench.record import Record
 from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, MissingError, Shape, UsageError
-from cnnbench.text import listed, number_of
+from cnnbench.text import name_list, number_of
 
 # Folder of the files if the user names none: this repository's own.
 FILES = Path("bench/expected")
@@ -39,16 +46,16 @@ PARTS = ("compiled", "trained")
 FORMATS = ("table", "markdown", "csv", "json")
 COLUMNS = ("model", "layer", "quantity", "expected", "found")
 
-HELP = """Compare what must not change by itself with what a committed file expects, and fail on any difference.
+HELP = """Compare counts, compilation and short trainings with a committed file, and fail on any difference.
 
-Of every model in the file: parameters, MACs, operator calls, bytes of the weights and the table of layers; of some
-also what torch.compile makes of it (graphs, graph breaks, recompilations) and a short training with a fixed seed, whose
-right test images on scikit-learn's digits may differ by two. Nothing is timed, so a busy machine changes nothing.
-There is one file for each torch 2.X, because counts may change with it.
+Every model in the file is compared by its parameters, MACs, operator calls, bytes of weights and layer table. Some
+models are also compared by their graphs, graph breaks and recompilations under torch.compile, and by a short training
+with a fixed seed on scikit-learn's digits. In that training, the number of correct test images may differ by two.
+Nothing is timed, so a busy machine changes nothing. Each torch 2.X has its own file, because counts may change with it.
 
---accept writes what is found into the file, prints what changed, and leaves the entries of other models as they are.
-MODEL is a built-in, torchvision:NAME, timm:NAME or FILE.py:FACTORY. Exit codes: 0 all as expected, 1 something differs,
-3 there is no expectation for this torch or this model.
+--accept writes what it finds into the file, prints what changed, and keeps the entries of other models. MODEL is a
+built-in, torchvision:NAME, timm:NAME or FILE.py:FACTORY. Exit codes: 0 all as expected, 1 something differs, 3 there is
+no expectation for this torch or this model.
 
 \b
 Examples:
@@ -68,14 +75,14 @@ Examples:
     type=click.Path(path_type=Path),
     default=FILES,
     show_default=True,
-    help="A .toml file, or a folder with one for each torch.",
+    help="A .toml file, or a folder with one file for each torch.",
 )
-@click.option("--accept", is_flag=True, help="Expect from now on what is found.")
-@click.option("--with", "parts", type=Words(PARTS), default=(), help="With --accept, beside counts: compiled,trained.")
-@click.option("--epochs", type=click.IntRange(1), help=f"With --with trained: how long to train.  [default: {EPOCHS}]")
-@click.option("--counts-only", is_flag=True, help="Neither compile nor train: some seconds.")
-@click.option("--input-shape", type=SHAPE, help="With --accept: one image's shape, for a model of yours: 3x32x32.")
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
+@click.option("--accept", is_flag=True, help="Write what is found into the file, as expected from now on.")
+@click.option("--with", "parts", type=Words(PARTS), default=(), help="With --accept: also expect compiled,trained.")
+@click.option("--epochs", type=click.IntRange(1), help=f"With --with trained: epochs to train.  [default: {EPOCHS}]")
+@click.option("--counts-only", is_flag=True, help="Do not compile or train. Takes some seconds.")
+@click.option("--input-shape", type=SHAPE, help="With --accept: shape of one image for your own model: 3x32x32.")
+@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="Format to print.")
 def command(
     *,
     names: tuple[str, ...],
@@ -92,14 +99,14 @@ def command(
     wanted = _Wanted(parts=parts, epochs=epochs, counts_only=counts_only, input_shape=input_shape)
     _check(names, wanted, accept=accept)
     place = _place(path)
-    like = _models(place, names) if accept else _expected(place, names)
+    like = _models(place, names) if accept else _expected_entries(place, names)
 
     # A new file of all built-ins has counts of every model, and more of the few in `DEEP`.
     fresh = not names and not parts and not any(like.values())
     for name in like:
         check_name(name)
     deeply = {name: replace(wanted, parts=PARTS, epochs=long) for name, long in DEEP.items()} if fresh else {}
-    seen = _look([_asked(name, entry, deeply.get(name, wanted)) for name, entry in like.items()])
+    seen = _look([_options_for(name, entry, deeply.get(name, wanted)) for name, entry in like.items()])
     for one in seen:
         if one.impossible is not None:
             click.echo(f"Note: {one.model} was not compiled: {one.impossible}", err=True)
@@ -137,17 +144,16 @@ def _check(names: Sequence[str], wanted: _Wanted, *, accept: bool) -> None:
     for name in names:
         check_name(name)
     given = {"--with": wanted.parts, "--input-shape": wanted.input_shape, "--epochs": wanted.epochs}
-    early = next((option for option, value in given.items() if value), None)
-    if early is not None and not accept:
-        raise UsageError(f"{early} says what to expect from now on: give it with --accept.")
+    if not accept and (early := [option for option, value in given.items() if value]):
+        raise UsageError(f"{early[0]} changes what is expected. Use it with --accept.")
 
     if wanted.counts_only and wanted.parts:
         asked = ", ".join(wanted.parts)
-        raise UsageError(f"--counts-only leaves out what --with asks for ({asked}): give one of them.")
+        raise UsageError(f"--counts-only leaves out what --with asks for ({asked}). Use only one of them.")
     if wanted.epochs is not None and "trained" not in wanted.parts:
-        raise UsageError("--epochs says how long to train: give it with --with trained.")
+        raise UsageError("--epochs sets the length of a training. Use it with --with trained.")
     if wanted.input_shape is not None and (not names or any(name in MODELS for name in names)):
-        raise UsageError("--input-shape is for models of yours, which are to be named; a built-in has its own input.")
+        raise UsageError("--input-shape is only for your own models, because a built-in has its own. Name your models.")
 
 
 def _place(path: Path) -> _Place:
@@ -159,7 +165,7 @@ def _place(path: Path) -> _Place:
     installed = machine.version_of("torch")
     if installed == "missing":
         raise MissingError("torch is not installed. Run 'pip install torch torchvision', then 'cnnbench doctor'.")
-    torch = expectations.minor(installed)
+    torch = expectations.minor_version(installed)
     file = expectations.file_for(path, torch)
     if not file.exists():
         return _Place(path=path, torch=torch, file=file, entries={})
@@ -167,13 +173,13 @@ def _place(path: Path) -> _Place:
     known, entries = expectations.load(file)
     if known != torch:
         raise MissingError(
-            f"'{file}' is for torch {known}, and {torch} is installed. Give another --file, or a folder, which holds "
-            f"one file for each torch: {typed_command(['expect', '--file', str(file.parent), '--accept'])}"
+            f"'{file}' is for torch {known}, but torch {torch} is installed. Use another --file, or a folder with one "
+            f"file for each torch: {typed_command(['expect', '--file', str(file.parent), '--accept'])}"
         )
     return _Place(path=path, torch=torch, file=file, entries=entries)
 
 
-def _expected(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | None]:
+def _expected_entries(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | None]:
     """Return the entries of `names`, or all entries if it is empty.
 
     Raises:
@@ -181,14 +187,14 @@ def _expected(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation |
     """
     if not place.entries:
         raise MissingError(
-            f"There are no expectations for torch {place.torch}: no '{place.file}' with entries. Where the models "
-            f"are as they should be, make it with:\n  {place.command(names, '--accept')}"
+            f"There are no expectations for torch {place.torch}: '{place.file}' does not exist or has no entries. "
+            f"If the models are correct, create it with:\n  {place.command(names, '--accept')}"
         )
 
     lacking = [name for name in names if name not in place.entries]
     if lacking:
         raise MissingError(
-            f"'{place.file}' expects nothing of {listed(lacking)}. Where that is as it should be, add it with:\n"
+            f"'{place.file}' has no entry for {name_list(lacking)}. If the current counts are correct, add them with:\n"
             f"  {place.command(lacking, '--accept')}"
         )
     return {name: place.entries[name] for name in names or place.entries}
@@ -205,7 +211,7 @@ def _models(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | N
     return {name: like.get(name) for name in names or like or MODELS}
 
 
-def _asked(name: str, like: Expectation | None, wanted: _Wanted) -> CheckOptions:
+def _options_for(name: str, like: Expectation | None, wanted: _Wanted) -> CheckOptions:
     """Return what to look at: what `like` expects, and what `wanted` adds."""
     # A built-in is looked at with its own input, which is compared as well.
     own = None if like is None or name in MODELS else like.input_shape
@@ -230,7 +236,7 @@ def _look(asked: Sequence[CheckOptions]) -> list[Observed]:
             records[record.case.model].append(record)
             if record.status not in ("ok", "unsupported"):
                 shown.line(record_line(record))
-    return [seen_of(one.model, records[one.model], seed=one.seed, epochs=one.epochs) for one in asked]
+    return [observation_of(one.model, records[one.model], seed=one.seed, epochs=one.epochs) for one in asked]
 
 
 def _rows(expected: Expectation | None, seen: Observed) -> tuple[Difference, ...]:
@@ -251,21 +257,17 @@ def _text(rows: Sequence[Difference], seen: Sequence[Observed], place: _Place, o
     if output_format in ("csv", "json"):
         return render(COLUMNS, cells, output_format)
     if not rows:
-        return _all_well(seen, place.torch)
+        return _success_text(seen, place.torch)
     models = len({row.model for row in rows})
     said = f"{number_of(len(rows), 'difference')} in {models} of {number_of(len(seen), 'model')}, torch {place.torch}."
     if any(row.quantity == "correct" for row in rows):
-        said += f" Right test images may differ by {IMAGES_APART}."
+        said += f" The number of correct test images may differ by {IMAGES_APART}."
     return f"{render(COLUMNS, cells, output_format)}\n\n{said}"
 
 
-def _all_well(seen: Sequence[Observed], torch: str) -> str:
+def _success_text(seen: Sequence[Observed], torch: str) -> str:
     found = [one.found for one in seen if one.found is not None]
-    counts = {
-        "counted": len(found),
-        "compiled": sum(one.compiled is not None for one in found),
-        "trained": sum(one.trained is not None for one in found),
-    }
+    counts = {"counted": len(found)} | {part: sum(getattr(one, part) is not None for one in found) for part in PARTS}
     done = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     return f"All as expected with torch {torch}: {done}."
 
@@ -275,7 +277,7 @@ def _conclude(place: _Place, rows: Sequence[Difference]) -> int:
     if not rows:
         return 0
     models = list(dict.fromkeys(row.model for row in rows))
-    click.echo(f"Where that is meant, accept it with:\n  {place.command(models, '--accept')}", err=True)
+    click.echo(f"If this is intended, accept it with:\n  {place.command(models, '--accept')}", err=True)
     return EXIT_FAILED
 
 
@@ -284,7 +286,7 @@ def _accept(place: _Place, seen: Sequence[Observed]) -> int:
     changed: dict[str, Expectation] = {}
     for one in seen:
         before = place.entries.get(one.model)
-        if one.found is not None and not one.broken and (entry := accepted(before, one.found)) != before:
+        if one.found is not None and not one.broken and (entry := merge_expectation(before, one.found)) != before:
             changed[one.model] = entry
 
     failed = [one.model for one in seen if one.broken or one.found is None]

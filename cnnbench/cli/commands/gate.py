@@ -28,52 +28,56 @@ FORMATS = ("table", "markdown", "csv", "json")
     type=Words(),
     help=f"Built-ins of this repository, or path/in/it.py:FACTORY.  [default: {','.join(DEFAULT_MODELS)}]",
 )
-@click.option("--variants", type=Words(), default=("eager",), help="Like eager,compile.  [default: eager]")
-@click.option("--batch-size", "batch_sizes", type=NUMBERS, default=(1,), help="Images a pass.  [default: 1]")
-@click.option("--input-shape", type=SHAPE, help="One image's shape, instead of the models' own: 3x32x32.")
-@click.option("--threshold", type=PERCENT, default=DEFAULT_THRESHOLD, help="Slowdown that fails.  [default: 5%]")
+@click.option("--variants", type=Words(), default=("eager",), help="Such as eager,compile.  [default: eager]")
+@click.option("--batch-size", "batch_sizes", type=NUMBERS, default=(1,), help="Batch sizes.  [default: 1]")
+@click.option("--input-shape", type=SHAPE, help="Shape of one image, instead of the models' own: 3x32x32.")
+@click.option(
+    "--threshold", type=PERCENT, default=DEFAULT_THRESHOLD, help="Slowdown above which a cell fails.  [default: 5%]"
+)
 @click.option(
     "--inconclusive",
     type=click.Choice(["pass", "fail"]),
     default="pass",
     show_default=True,
-    help="What a cell counts as of which too little is known.",
+    help="Result of a cell that is inconclusive: pass or fail.",
 )
 @click.option(
     "--budget",
     type=DURATION,
     default=DEFAULT_BUDGET_S,
-    help="Time to measure; doing it once more takes as long at most.  [default: 100s]",
+    help="Time for the first measurement; a second one takes at most as long.  [default: 100s]",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1),
     default=DEFAULT_THREADS,
     show_default=True,
-    help="Threads of a cell; with fewer than cores, what else runs there disturbs less.",
+    help="Threads for each cell. With fewer threads than cores, other programs disturb less.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For weights, inputs and orders.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed for weights, inputs and orders."
+)
 @click.option(
     "--base-python",
     metavar="PATH",
     type=click.Path(exists=True, dir_okay=False, executable=True),
-    help="The interpreter of BASE's own environment, where requirements differ.",
+    help="Interpreter of BASE's own environment, for revisions with different requirements.",
 )
-@click.option("--same-environment", is_flag=True, help="Measure both here, though requirements differ.")
+@click.option("--same-environment", is_flag=True, help="Measure both here, even if requirements differ.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder.  [default: a new one in results]")
 @click.option(
     "--history",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="CSV file of earlier gates: shown below the verdict, never judged by; this gate's rows are added.",
+    help="CSV file of earlier gates, shown below the verdict without affecting it. This gate's rows are added.",
 )
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
+@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="Format to print.")
 def command(base: str, head: str | None, output_format: str, models: tuple[str, ...] | None, **given: Any) -> int:
-    """Say whether HEAD is slower than BASE; the exit code is 1 if it is.
+    """Check whether HEAD is slower than BASE; the exit code is 1 if it is.
 
-    BASE and HEAD are git revisions of the repository here, or two model files FILE.py:FACTORY. Without HEAD it is the
-    working tree as it stands. Both are measured in turns, now and on this machine. What looks slower than the threshold
-    is measured once more, and fails only if it is so again, with 99 % confidence each time.
+    BASE and HEAD are git revisions of this repository, or two model files FILE.py:FACTORY. HEAD defaults to the working
+    tree. Both are measured in turns, now and on this machine. A cell that looks slower than the threshold is measured
+    once more. It fails only if it is slower both times, with 99 % confidence each time.
 
     \b
     Examples:
@@ -88,7 +92,7 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
     from cnnbench.gate.session import run_gate
 
     try:
-        with _asked(base, head, models, given) as gate:
+        with _open_gate(base, head, models, given) as gate:
             report, folder = run_gate(gate)
     except KeyboardInterrupt:  # caught here, because click would print an empty line after the progress
         click.echo("Interrupted.", err=True)
@@ -104,9 +108,9 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
 
 
 @contextmanager
-def _asked(base: str, head: str | None, models: tuple[str, ...] | None, given: dict[str, Any]) -> Iterator[Gate]:
+def _open_gate(base: str, head: str | None, models: tuple[str, ...] | None, given: dict[str, Any]) -> Iterator[Gate]:
     """Yield the gate that the arguments ask for; its revisions stay checked out while the context is open."""
-    from cnnbench.gate.request import GateOptions, of_files, of_revisions
+    from cnnbench.gate.request import GateOptions, gate_of_files, gate_of_revisions
     from cnnbench.models.outside import is_outside
 
     # Two options have other names than their fields in `GateOptions`; the rest of `given` fits as it is.
@@ -115,13 +119,13 @@ def _asked(base: str, head: str | None, models: tuple[str, ...] | None, given: d
 
     # Without HEAD, BASE is compared with the working tree.
     if not is_outside(base) and (head is None or not is_outside(head)):
-        with of_revisions(base, head, models or DEFAULT_MODELS, wishes, Path.cwd()) as gate:
+        with gate_of_revisions(base, head, models or DEFAULT_MODELS, wishes, Path.cwd()) as gate:
             yield gate
         return
 
     # Model files name their own factories, so --models has no meaning for them.
     if head is None or not (is_outside(base) and is_outside(head)):
-        raise UsageError("BASE and HEAD must be alike: two git revisions, or two model files FILE.py:FACTORY.")
+        raise UsageError("BASE and HEAD must be of one kind: two git revisions, or two model files FILE.py:FACTORY.")
     if models is not None:
-        raise UsageError("--models names models of two revisions; two model files name theirs themselves.")
-    yield of_files(base, head, wishes)
+        raise UsageError("--models is only for git revisions, because a model file names its model. Leave it out.")
+    yield gate_of_files(base, head, wishes)

@@ -68,11 +68,11 @@ _KINDS: Mapping[str, Callable[[], Table]] = MappingProxyType(
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(list(_KINDS)), default="models")
-@click.option("--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="How to print.")
+@click.option("--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="Output format.")
 def command(kind: str, output_format: str) -> int:
-    """List what there is: models (default), variants, datasets, plans or quantities.
+    """List the models (default), variants, datasets, plans or quantities.
 
-    Beside the built-in models there are torchvision:NAME, timm:NAME (with timm installed) and FILE.py:FACTORY.
+    Other models are torchvision:NAME, timm:NAME (if timm is installed) and FILE.py:FACTORY.
 
     \b
     Examples:

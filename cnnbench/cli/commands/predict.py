@@ -24,12 +24,10 @@ HEADERS = ("image", "rank", "class", "name", "share")
 @click.command("predict", no_args_is_help=True)
 @click.argument("model")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--weights", help="default (downloads torchvision's), or a file.")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to show of each image.")
+@click.option("--weights", help="Weights: default (downloads torchvision's), or a file.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to show for each image.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run.")
-@click.option(
-    "--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="On standard output."
-)
+@click.option("--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="Format to print.")
 def command(
     *,
     model: str,
@@ -39,10 +37,10 @@ def command(
     device: Literal["cpu", "cuda"],
     output_format: str,
 ) -> int:
-    """Name what is on images: the classes with the highest scores, and the model's confidence in them.
+    """Predict the classes of images: those with the highest scores, and the model's confidence in them.
 
-    MODEL is a model with --weights, or a checkpoint of 'cnnbench train'. Classes are named where the dataset is
-    known, and for models with ImageNet's 1,000 classes.
+    MODEL is a model with --weights, or a checkpoint of 'cnnbench train'. Classes have names if the dataset is known,
+    and for models with ImageNet's 1,000 classes.
 
     \b
     Examples:
@@ -56,9 +54,9 @@ def command(
     # Check all names and files before a worker starts.
     models.check_name(model)
     if weights in (None, "none"):
-        raise UsageError(f"Without weights '{model}' knows nothing. Give --weights default, or a file.")
+        raise UsageError(f"'{model}' needs trained weights. Use --weights default or --weights FILE.")
     if weights != "default" and not Path(weights or "").is_file():
-        raise UsageError(f"Weights '{weights}': no such file. Take default, or the path of a file.")
+        raise UsageError(f"There is no weight file '{weights}'. Give 'default' or the path of a file.")
     if missing := [str(path) for path in images if not path.is_file()]:
         raise UsageError(f"There is no file {', '.join(missing)}.")
 

@@ -28,8 +28,8 @@ from cnnbench.store import load, records_file
 def command(runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | None) -> int:
     """Rebuild the reports of a run from its records, or merge several runs made under the same conditions.
 
-    RUN is a run folder or a records.jsonl. The same records give the same bytes. What several runs measured counts
-    as further rounds; cells are compared within a run only.
+    RUN is a run folder or a records.jsonl file. The same records give the same bytes. Further runs count as further
+    rounds. Cells are compared only within a run.
 
     \b
     Examples:

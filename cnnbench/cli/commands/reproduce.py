@@ -38,7 +38,7 @@ from cnnbench.spec import (
     UsageError,
     unknown_name,
 )
-from cnnbench.store import Store, finished
+from cnnbench.store import Store, finished_records
 
 COLUMNS = ("model", "quantity", "printed", "measured", "low", "high", "verdict", "note")
 FORMATS = ("table", "csv", "markdown")
@@ -51,14 +51,14 @@ _WIDTHS = (None, 26, 30, 30, None, None, None, 50)
 
 @click.command("reproduce")
 @click.argument("names", metavar="[TUTORIAL, MODEL...]", nargs=-1)
-@click.option("--architecture-only", is_flag=True, help="Only what follows from the models: no data, some seconds.")
+@click.option("--architecture-only", is_flag=True, help="Only figures that need no training: no data, some seconds.")
 @data_dir_option
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each model.")
 @click.option(
     "--weights", "files", metavar="NETWORK=FILE", multiple=True, help="Published weights, like mobilenet_v2=w.pth."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder; an earlier one is gone on with.")
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder. An existing run in it is resumed.")
+@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="Format to print.")
 def command(
     *,
     names: tuple[str, ...],
@@ -69,13 +69,13 @@ def command(
     output: Path | None,
     output_format: str,
 ) -> int:
-    """Put what is measured beside every figure that the tutorials print, and say of each whether it is reproduced.
+    """Measure every figure that the tutorials print, and say whether it is reproduced.
 
-    Counts, layer tables and megabytes must be equal in the digits that are printed. A loss or an accuracy must lie
-    where one more training of ours would lie with 95 %: mean +- t s sqrt(1 + 1/n) of the seeds, widened by half of the
-    last printed digit. Models are trained by the tutorial's recipe on its own dataset, at its full epochs, if the
-    dataset is there. What is not measured says so and why: figures within an epoch, and what needs published weights.
-    Without names all tutorials are done.
+    Counts, layer tables and megabytes must be equal in all printed digits. A loss or an accuracy must lie in the 95 %
+    prediction interval for one more training: mean +- t s sqrt(1 + 1/n) of the seeds, widened by half of the last
+    printed digit. Models are trained by the tutorial's recipe on its own dataset for all its epochs, if the dataset is
+    there. A figure that is not measured says why: figures within an epoch, and figures that need published weights.
+    Without names, all tutorials are reproduced.
 
     \b
     Examples:
@@ -83,9 +83,9 @@ def command(
       cnnbench reproduce runoob --data-dir ~/datasets
       cnnbench reproduce perceptron lenet --seeds 5 --format csv > reproduced.csv
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
-    specs = chosen(names)
+    specs = select_models(names)
     data.places(data_dir)  # says whether it is a folder
-    weights = published(files)
+    weights = published_weights(files)
     folder = output or run_folder("reproduce", datetime.now(UTC))
     store = Store(folder)
     completed = list(store.load().records)
@@ -106,11 +106,13 @@ def command(
         except KeyboardInterrupt:
             interrupted = True
 
-    failed = {record.case.model: record.error or "" for record in finished(records).values() if record.status != "ok"}
+    failed = {
+        record.case.model: record.error or "" for record in finished_records(records).values() if record.status != "ok"
+    }
     _show(reproduce(specs, records, {**missing, **failed}), folder, output_format)
     if interrupted:
         go_on = typed_command() if output is not None else f"{typed_command()} -o {folder}"
-        click.echo(f"Interrupted. Go on with:\n  {go_on}", err=True)
+        click.echo(f"Interrupted. Continue with:\n  {go_on}", err=True)
         return EXIT_INTERRUPTED
     return EXIT_FAILED if failed else 0
 
@@ -123,7 +125,7 @@ def _show(rows: Sequence[Reproduced], folder: Path, output_format: str) -> None:
     click.echo(f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items())}. Records: {folder}", err=True)
 
 
-def chosen(names: Sequence[str]) -> list[ModelSpec]:
+def select_models(names: Sequence[str]) -> list[ModelSpec]:
     """Return the built-ins of the tutorials and models in `names`; those of all tutorials if it is empty.
 
     Raises:
@@ -140,7 +142,7 @@ def chosen(names: Sequence[str]) -> list[ModelSpec]:
 
     told = [spec for spec in dict.fromkeys(found) if spec.printed]
     if not told:
-        raise UsageError(f"No figures are printed of {', '.join(names)}: there is nothing to reproduce.")
+        raise UsageError(f"The tutorials print no figures for {', '.join(names)}, so nothing can be reproduced.")
     return told
 
 
@@ -164,7 +166,7 @@ def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store
     return records
 
 
-def published(files: Sequence[str]) -> dict[str, str]:
+def published_weights(files: Sequence[str]) -> dict[str, str]:
     """Return the file of each model's published weights.
 
     Raises:
@@ -174,12 +176,12 @@ def published(files: Sequence[str]) -> dict[str, str]:
     for given in files:
         name, equals, path = given.partition("=")
         if not equals or not Path(path).is_file():
-            raise UsageError(f"--weights '{given}': write NETWORK=FILE with a file that is there: mobilenet_v2=w.pth.")
+            raise UsageError(f"--weights '{given}': write NETWORK=FILE with an existing file, like mobilenet_v2=w.pth.")
         found[name] = path
     return found
 
 
-def _trained_by(spec: ModelSpec) -> Recipe | None:
+def _training_recipe(spec: ModelSpec) -> Recipe | None:
     """Return the recipe of a model with figures of training; None for a model without."""
     return spec.recipe if any(figure.quantity in TRAINED for figure in spec.printed) else None
 
@@ -188,7 +190,7 @@ def _missing(specs: Sequence[ModelSpec], data_dir: str | None, weights: Mapping[
     """Return by name why models with figures of training cannot be trained here."""
     found: dict[str, str] = {}
     for spec in specs:
-        recipe = _trained_by(spec)
+        recipe = _training_recipe(spec)
         if recipe is None:
             continue
         if spec.pretrained is not None and spec.pretrained not in weights:
@@ -218,7 +220,7 @@ def _train(asked: _Asked, completed: Sequence[Record], folder: Path) -> Iterator
     # Trainings of an earlier part of the run count, and `train_seeds` takes only consecutive seeds.
     ahead: list[tuple[ModelSpec, int, int]] = []
     for spec in asked.specs:
-        if _trained_by(spec) is not None and spec.name not in asked.missing:
+        if _training_recipe(spec) is not None and spec.name not in asked.missing:
             done = {record.case.seed for record in completed if follows_page(spec, record)}
             lacking = [seed for seed in range(asked.seeds) if seed not in done]
             ahead += [(spec, first, count) for first, count in stretches(lacking)]
@@ -227,7 +229,7 @@ def _train(asked: _Asked, completed: Sequence[Record], folder: Path) -> Iterator
         for at, (spec, first, count) in enumerate(ahead):
 
             def on_progress(progress: Progress, at: int = at) -> None:
-                shown.on_progress(_of(progress, at, len(ahead)))
+                shown.on_progress(_overall_progress(progress, at, len(ahead)))
 
             def checkpoint(seed: int, spec: ModelSpec = spec) -> Path:
                 return checkpoint_path(folder, spec.name, seed)
@@ -247,7 +249,7 @@ def stretches(seeds: Sequence[int]) -> list[tuple[int, int]]:
     return [(members[0][1], len(members)) for _, pairs in grouped if (members := list(pairs))]
 
 
-def _of(progress: Progress, at: int, count: int) -> Progress:
+def _overall_progress(progress: Progress, at: int, count: int) -> Progress:
     """Return the progress of model number `at` as that of all `count`; each later one is taken to need as long."""
     whole = progress.elapsed_s + progress.remaining_s
     return Progress(
@@ -270,15 +272,12 @@ def _request(spec: ModelSpec, seed: int, asked: _Asked) -> Request:
     )
 
 
-def _cells(row: Reproduced) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in COLUMNS)
-
-
 def text(rows: Sequence[Reproduced], output_format: str) -> str:
     """Return the rows as a table for people, CSV, or Markdown."""
+    values = [[getattr(row, name) for name in COLUMNS] for row in rows]
     if output_format == "csv":
-        return render(COLUMNS, [_cells(row) for row in rows], "csv")
-    cells = [["-" if cell in (None, "") else _shown(cell) for cell in _cells(row)] for row in rows]
+        return render(COLUMNS, values, "csv")
+    cells = [["-" if cell in (None, "") else _cell_text(cell) for cell in row] for row in values]
     if output_format == "markdown":  # not padded: the longest layer table would widen every line to its length
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in cells]
         return "\n".join(f"| {' | '.join(line)} |" for line in (COLUMNS, ["---"] * len(COLUMNS), *escaped))
@@ -287,7 +286,7 @@ def text(rows: Sequence[Reproduced], output_format: str) -> str:
     return tabulate(cells, headers=COLUMNS, disable_numparse=True, maxcolwidths=list(_WIDTHS) if cells else None)
 
 
-def _shown(cell: object) -> str:
+def _cell_text(cell: object) -> str:
     return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
 
 

@@ -27,7 +27,7 @@ def command(plan: str, **given: Any) -> int:
       cnnbench run quick --device cpu --budget 20m
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     file = find_plan(plan)
-    return execute(_overridden(_request(plan, file, given), given), given, lenient_accuracy=True)
+    return execute(_override_request(_request(plan, file, given), given), given, lenient_accuracy=True)
 
 
 def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
@@ -50,7 +50,7 @@ def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
     )
 
 
-def _overridden(request: Request, given: dict[str, Any]) -> Request:
+def _override_request(request: Request, given: dict[str, Any]) -> Request:
     plain = ("device", "accuracy", "data_dir", "weights", "input_shape", "reference", "threads", "seed")
     request = replace(request, **{name: given[name] for name in plain if given[name] is not None})
 

@@ -31,25 +31,25 @@ class _Help(click.Command):
 
 @click.command("selftest", cls=_Help)
 @click.argument("names", metavar="[V1 V2 ...]", nargs=-1)
-@click.option("--full", is_flag=True, help="The whole length of every experiment: about an hour instead of minutes.")
-@click.option("--burst", is_flag=True, help="V2, V3 and V5 a second time, with bursts of load on another core.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For simulations and orders.")
+@click.option("--full", is_flag=True, help="Run every experiment in full: about an hour instead of minutes.")
+@click.option("--burst", is_flag=True, help="Repeat V2, V3 and V5 with bursts of load on another core.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed for simulations and orders.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="JSON file; an earlier one is gone on with."
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="JSON file. An existing one is continued."
 )
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="On standard output.")
+@click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="Format to print.")
 def command(
     *, names: tuple[str, ...], full: bool, burst: bool, seed: int, output: Path | None, output_format: str
 ) -> int:
-    """Prove on this machine that cnnbench measures rightly: known times, known slowdowns, comparisons of equals.
+    """Prove on this machine that cnnbench measures correctly: known times, known slowdowns, comparisons of equals.
 
-    Without names all experiments are done. The short form is smaller where the full one takes long, with bounds to
-    match: V2 and V3 make 20 comparisons instead of 100, V5 one run of each slowdown instead of 20, V13 counts a
-    handful of torchvision's classifiers instead of all. A right harness fails a bound of the short form once in fifty
-    times: repeat it, or take --full. Every figure says which form it is of.
+    Without names, all experiments run. The short form does less than the full form where that takes long, and has its
+    own bounds: V2 and V3 make 20 comparisons instead of 100, V5 makes one run of each slowdown instead of 20, and V13
+    counts a handful of torchvision's classifiers instead of all. A correct harness fails a bound of the short form once
+    in fifty times. If that happens, repeat the experiment or use --full. Every figure names its form.
 
-    Ctrl-C shows what was measured until then. With --output every figure is kept as soon as there is one, and the same
-    command goes on with those that are missing. The exit code is 1 if a bound does not hold.
+    Ctrl-C shows what was measured so far. With --output, every figure is saved at once, and the same command later
+    measures the missing figures. The exit code is 1 if a bound does not hold.
 
     \b
     Examples:

@@ -26,30 +26,30 @@ KINDS: Mapping[str, Callable[[ShowOptions], Drawing]] = MappingProxyType(
         "kernels": looked.kernels,
         "features": looked.features,
         "predictions": looked.predictions,
-        "confusion": looked.shown_confusion,
+        "confusion": looked.confusion_drawing,
         "shift": looked.shift,
         "curves": images.curves,
         "steps": images.steps,
     }
 )
 
-HELP = """Draw an image and write it as a PNG or SVG file, whose name is printed.
+HELP = """Draw an image, write it as a PNG or SVG file, and print the name of the file.
 
 \b
 KIND          WHAT                              the image
-samples       a dataset (digits)                images of it with their classes
-edges         a dataset (digits)                what two fixed edge filters make of images
-kernels       a model, checkpoint or run        kernels of a convolution; of a run: as they form
-features      a model or checkpoint             what layers make of an image
+samples       a dataset (digits)                images with their classes
+edges         a dataset (digits)                images after two fixed edge filters
+kernels       a model, checkpoint or run        kernels of a convolution; for a run, how they form
+features      a model or checkpoint             outputs of layers for an image
 predictions   a checkpoint                      test images with predicted classes, wrong ones marked
-confusion     a checkpoint                      which class is taken for which
-shift         a checkpoint                      accuracy when images are moved, in each direction
+confusion     a checkpoint                      true classes against predicted classes
+shift         a checkpoint                      accuracy on images moved in each direction
 curves        a run (results/latest)            loss and accuracy by epoch; several seeds as a band
 steps         a run (results/latest)            error rate by step ('cnnbench train --log-every')
 
-A model is shown with --checkpoint FILE or --weights (default or a file), else with the weights that it starts
-from. Layers are the numbers of convolutions from 1 on, or names that 'cnnbench describe MODEL' shows, with a dot
-in front of one that is a number (.3).
+A model has the weights of --checkpoint FILE or --weights (default or a file), otherwise its initial weights. A layer
+is the number of a convolution, counted from 1, or a name that 'cnnbench describe MODEL' shows. Put a dot in front of a
+name that is a number (.3).
 
 \b
 Examples:
@@ -66,18 +66,20 @@ Examples:
 @click.command("show", help=HELP, no_args_is_help=True)
 @click.argument("kind", type=click.Choice(tuple(KINDS)))
 @click.argument("what", required=False)
-@click.option("--checkpoint", metavar="FILE", help="Weights of 'cnnbench train'; WHAT may be this file itself.")
-@click.option("--weights", help="default (downloads torchvision's), or a file.")
+@click.option("--checkpoint", metavar="FILE", help="Checkpoint of 'cnnbench train'. WHAT may also name it.")
+@click.option("--weights", help="Weights: default (downloads torchvision's), or a file.")
 @click.option("--layer", "layers", type=Words(), default=(), help="Layers, like 1,2.  [default: see above]")
-@click.option("--image", metavar="FILE", help="The image for features, instead of one of the dataset's.")
+@click.option("--image", metavar="FILE", help="Image file for features, instead of an image of the dataset.")
 @click.option("--index", type=click.IntRange(0), default=0, show_default=True, help="Number of the test image.")
 @click.option(
-    "--move", metavar="RIGHT,DOWN", help="Features of the image moved by so many pixels, too; -2,0 is to the left."
+    "--move", metavar="RIGHT,DOWN", help="Also show features of the image moved by these pixels; -2,0 moves it left."
 )
 @click.option("--count", type=click.IntRange(1, 200), help="How many images.  [default: 24; edges: 5]")
-@click.option("--wrong", is_flag=True, help="Wrong predictions only.")
-@click.option("--max-shift", type=click.IntRange(1), default=6, show_default=True, help="How far to move for shift.")
-@click.option("--dataset", help="Instead of the one that the checkpoint was trained on.")
+@click.option("--wrong", is_flag=True, help="Show only wrong predictions.")
+@click.option(
+    "--max-shift", type=click.IntRange(1), default=6, show_default=True, help="Largest move for shift, in pixels."
+)
+@click.option("--dataset", help="Dataset to use, instead of the one that the checkpoint was trained on.")
 @data_dir_option
 @click.option(
     "--split",
@@ -140,7 +142,8 @@ def _form(output: Path | None) -> str:
         return FORMATS[0]
     form = output.suffix.removeprefix(".").lower()
     if form not in FORMATS:
-        raise UsageError(f"'{output}': write an image to a file that ends in {' or '.join(f'.{f}' for f in FORMATS)}.")
+        endings = " or ".join(f".{name}" for name in FORMATS)
+        raise UsageError(f"'{output}' is not an image file. Use a name that ends in {endings}.")
     return form
 
 
@@ -153,7 +156,7 @@ def _moves(text: str | None) -> tuple[int, int] | None:
     try:
         right, down = (int(word) for word in (words if len(words) > 1 else (*words, "0")))
     except ValueError:
-        raise UsageError(f"--move '{text}': write pixels to the right and down, like 4,0 or -2,3.") from None
+        raise UsageError(f"--move '{text}' is not RIGHT,DOWN in pixels. Write it like 4,0 or -2,3.") from None
     return right, down
 
 

@@ -31,7 +31,7 @@ from cnnbench.spec import (
     Training,
     UsageError,
 )
-from cnnbench.store import Store, finished
+from cnnbench.store import Store, finished_records
 
 RECIPES = get_args(RecipeName)
 
@@ -41,19 +41,19 @@ POSITIVE = click.FloatRange(0.0, min_open=True)
 ANSWER_S = 600.0
 
 
-HELP = """Train MODEL by its tutorial's recipe and test it once; writes records, curves.csv and a checkpoint per seed.
+HELP = """Train MODEL by its tutorial's recipe and test it once; write records, curves.csv and a checkpoint per seed.
 
---recipe tutorial is the page's recipe with its mistakes corrected, as-published has the mistakes too (`cnnbench
-describe MODEL` lists them), and fast is the dataset's own: a rate that rises and falls, and what else gives good
-accuracy soon. Models with a frozen part train their head alone; --unfreeze goes on with all layers. --log-every
-writes steps.csv, too.
+--recipe tutorial is the page's recipe with its mistakes corrected. as-published keeps the mistakes (`cnnbench
+describe MODEL` lists them). fast is the dataset's own recipe: a learning rate that rises and falls, and other settings
+that give good accuracy soon. Models with a frozen part train only their head; --unfreeze then trains all layers.
+--log-every also writes steps.csv.
 
-After each epoch the training is kept beside the checkpoint. Ctrl-C stops it after the step that it makes, keeps it
-too, and prints the command that goes on; on a CPU the weights end as those of a training that was never stopped.
+After each epoch, the training is saved beside the checkpoint. Ctrl-C stops after the current step, saves the training,
+and prints the command that resumes it. On a CPU, the final weights equal those of a training that was never stopped.
 
-Started by torchrun, several processes train one model together: each takes its part of every batch, gradients
-are averaged (gloo on a CPU, NCCL on CUDA), and the first process alone validates, tests and writes. Losses are
-those of one process but for rounding; dropout and batch statistics differ. Ctrl-C costs the epoch in flight then.
+Under torchrun, several processes train one model together. Each process takes its part of every batch, and gradients
+are averaged (gloo on a CPU, NCCL on CUDA). Only the first process validates, tests and writes. Losses equal those of
+one process except for rounding; dropout and batch statistics differ. Ctrl-C then loses the current epoch.
 
 \b
 Examples:
@@ -69,33 +69,40 @@ Examples:
 
 @click.command("train", help=HELP, no_args_is_help=True)
 @click.argument("model")
-@click.option("--dataset", default="digits", show_default=True, help="See 'cnnbench list datasets'.")
+@click.option("--dataset", default="digits", show_default=True, help="Dataset, see 'cnnbench list datasets'.")
 @data_dir_option
 @click.option("--recipe", type=click.Choice(RECIPES), default="tutorial", show_default=True, help="See above.")
-@click.option("--epochs", type=click.IntRange(1), help="Instead of the dataset's or the recipe's own number.")
-@click.option("--unfreeze", type=click.IntRange(0), metavar="EPOCHS", help="So many more, with all layers trained.")
-@click.option("--unfrozen-lr", type=POSITIVE, help="Their learning rate.  [default: a hundredth of the recipe's]")
-@click.option("--cache-features", is_flag=True, help="Train the head on what frozen layers make of each image once.")
+@click.option("--epochs", type=click.IntRange(1), help="Number of epochs, instead of the dataset's or the recipe's.")
+@click.option("--unfreeze", type=click.IntRange(0), metavar="EPOCHS", help="Further epochs that train all layers.")
 @click.option(
-    "--log-every", type=click.IntRange(1), metavar="STEPS", help="Record loss and accuracy every so many steps."
+    "--unfrozen-lr", type=POSITIVE, help="Learning rate of these epochs.  [default: a hundredth of the recipe's]"
+)
+@click.option("--cache-features", is_flag=True, help="Train the head on outputs of the frozen layers, computed once.")
+@click.option(
+    "--log-every", type=click.IntRange(1), metavar="STEPS", help="Record loss and accuracy every STEPS steps."
 )
 @click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many trainings, each its seed."
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of trainings, each with its own seed."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
-@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: usable cores]")
-@click.option("--weights", default="none", show_default=True, help="Start from: none, default (downloads), or a file.")
-@click.option("--variant", default="eager", show_default=True, help="Make steps under it: channels_last, amp, compile.")
-@click.option("--deterministic", is_flag=True, help="Only algorithms that give the same bits again, on CUDA too.")
-@click.option("--resume", is_flag=True, help="Go on with what an interruption left in the run folder (--output).")
+@click.option("--threads", type=click.IntRange(1), help="Threads to train with.  [default: usable cores]")
+@click.option(
+    "--weights",
+    default="none",
+    show_default=True,
+    help="Initial weights: none, default (downloads torchvision's), or a file.",
+)
+@click.option(
+    "--variant", default="eager", show_default=True, help="Variant of the training steps: channels_last, amp, compile."
+)
+@click.option("--deterministic", is_flag=True, help="Use only deterministic algorithms, also on CUDA.")
+@click.option("--resume", is_flag=True, help="Resume an interrupted training from the run folder (--output).")
 @click.option("--timeout", type=DURATION, default=ANSWER_S, help="Longest wait for an epoch: 90s, 20m.  [default: 10m]")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Run folder.  [default: results/<time>-train-MODEL]"
 )
-@click.option(
-    "--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="On standard output."
-)
+@click.option("--format", "output_format", type=click.Choice(TABLE_FORMATS), default="table", help="Format to print.")
 def command(
     model: str,
     *,
@@ -149,7 +156,7 @@ def command(
 
     if size > 1 and seeds > 1:
         raise UsageError(
-            f"Several processes train one seed together; --seeds {seeds} needs as many calls, with --seed."
+            f"Several processes train one seed together, not --seeds {seeds}. Run the command once for each --seed."
         )
 
     # Every rank trains, but only rank 0 validates, tests, writes and prints.
@@ -185,7 +192,7 @@ def _run_rank_zero(
 
     # Seeds are trained in order, so the missing ones are the last.
     missing = range(request.seed, request.seed + seeds)[len(records) :]
-    return _told(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
+    return _report_end(ended, resume_command(click.get_current_context(), missing, folder) if missing else None)
 
 
 def _run_other_rank(request: Request, output: Path | None, training: Training, *, resume: bool) -> int:
@@ -222,15 +229,15 @@ def resume_command(context: click.Context, missing: range, folder: Path) -> str:
     )
 
 
-def _told(ended: CnnbenchError | KeyboardInterrupt, resume: str | None) -> int:
+def _report_end(ended: CnnbenchError | KeyboardInterrupt, resume: str | None) -> int:
     """Print what ended the trainings early and how to go on, and return the exit code."""
     failed = isinstance(ended, CnnbenchError)
     click.echo(
-        f"Error: {ended}" if failed else "Interrupted. Finished seeds are kept, and how far the one in progress is.",
+        f"Error: {ended}" if failed else "Interrupted. Finished seeds and the training in progress are kept.",
         err=True,
     )
     if resume is not None:
-        click.echo(f"Go on with:\n  {resume}", err=True)
+        click.echo(f"Continue with:\n  {resume}", err=True)
     return ended.exit_code if isinstance(ended, CnnbenchError) else EXIT_INTERRUPTED
 
 
@@ -264,7 +271,7 @@ def _train(
 
 def _write_curves(store: Store, folder: Path) -> CnnbenchError | None:
     """Write the curves of all trainings in the folder, including earlier ones; return the error if that fails."""
-    records = list(finished(store.load().items).values())
+    records = list(finished_records(store.load().items).values())
     try:
         (folder / "curves.csv").write_text(curves_text(records), encoding="utf-8")
         if any(record.samples("step_step") for record in records):

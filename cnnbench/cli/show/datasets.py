@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cnnbench import data
-from cnnbench.analysis.curves import by_epoch, by_step, trained
+from cnnbench.analysis.curves import epoch_curves, step_curves, trainings_by_name
 from cnnbench.app.progress import display
 from cnnbench.orchestrator.events import Progress
 from cnnbench.record import Record
@@ -121,16 +121,16 @@ def _images(asked: ShowOptions, count: int, *, first: bool = False) -> tuple[str
 
 def curves(asked: ShowOptions) -> Drawing:
     """Draw the loss and the accuracy of a run's trainings by epoch."""
-    groups, run = _trained(asked)
-    losses, tops = by_epoch(groups, "loss"), by_epoch(groups, "top1")
+    groups, run = _load_trainings(asked)
+    losses, tops = epoch_curves(groups, "loss"), epoch_curves(groups, "top1")
     title = _title(groups)
     return Drawing(name=_run_name(run), encode=lambda form: draw_curves(title, losses, tops, form))
 
 
 def steps(asked: ShowOptions) -> Drawing:
     """Draw the error rate of a run's trainings by step."""
-    groups, run = _trained(asked)
-    tops = by_step(groups, "top1")
+    groups, run = _load_trainings(asked)
+    tops = step_curves(groups, "top1")
     if not tops:
         raise UsageError(f"{run} has no records within epochs. Train with 'cnnbench train MODEL --log-every 50'.")
     title = _title(groups)
@@ -151,22 +151,22 @@ def _title(groups: Mapping[str, list[Record]]) -> str:
     return f"{named.pop()}{recipe}" if len(named) == 1 else f"{len(groups)} models{recipe}"
 
 
-def _trained(asked: ShowOptions) -> tuple[dict[str, list[Record]], str]:
+def _load_trainings(asked: ShowOptions) -> tuple[dict[str, list[Record]], str]:
     run = asked.what or LATEST
     if not Path(run).exists():
-        raise UsageError(f"There is no run '{run}'. Name the folder of a 'cnnbench train', or its records.jsonl.")
-    groups = trained(item for item in load(Path(run)).items if isinstance(item, Record))
+        raise UsageError(f"There is no run '{run}'. Give the folder of a 'cnnbench train' run, or its records.jsonl.")
+    groups = trainings_by_name(item for item in load(Path(run)).items if isinstance(item, Record))
     if not groups:
-        raise UsageError(f"{run} holds no training that ended well. Name the folder of a 'cnnbench train'.")
+        raise UsageError(f"{run} holds no training that succeeded. Give the folder of a 'cnnbench train' run.")
     return groups, run
 
 
-def forming(asked: ShowOptions) -> Drawing:
+def forming_kernels(asked: ShowOptions) -> Drawing:
     """Draw how the first kernels formed, in the first training of a run that recorded them."""
-    groups, run = _trained(asked)
+    groups, run = _load_trainings(asked)
     records = [record for group in groups.values() for record in group if record.samples("step_kernels")]
     if not records:
-        raise UsageError(f"{run} kept no kernels. Train a model with convolutions by 'cnnbench train --log-every 50'.")
+        raise UsageError(f"{run} has no kernels. Train a model with convolutions and 'cnnbench train --log-every 50'.")
     sheet = forming_sheet(records[0])
     title = f"How kernels form: {records[0].case.model} on {records[0].case.dataset}, seed {records[0].case.seed}"
     return Drawing(name=_run_name(run), encode=lambda form: draw_sheets(title, [sheet], form))

@@ -10,8 +10,8 @@ from cnnbench import data, machine, models
 from cnnbench.analysis.curves import moved
 from cnnbench.app.progress import display
 from cnnbench.checkpoint import CheckpointInfo
-from cnnbench.cli.commands.evaluate import built_by, confusion, evaluation_request
-from cnnbench.cli.show.datasets import PARTS, SAMPLES, Drawing, ShowOptions, file_name, forming
+from cnnbench.cli.commands.evaluate import confusion, evaluation_request, recipe_name_of
+from cnnbench.cli.show.datasets import PARTS, SAMPLES, Drawing, ShowOptions, file_name, forming_kernels
 from cnnbench.orchestrator.events import Progress
 from cnnbench.orchestrator.questions import ONE_ANSWER, look_into
 from cnnbench.orchestrator.training import test_weights
@@ -49,7 +49,7 @@ def _model(asked: ShowOptions) -> _Model:
     if file is not None:
         info = checkpoints.load(Path(file))
         if model is not None and model != info.model:
-            raise UsageError(f"{file} holds weights of {info.model} and not of {model}.")
+            raise UsageError(f"{file} holds weights of {info.model}, not of {model}.")
         top1 = "" if info.top1 is None else f" ({show(info.top1, 'share')} of the test images right)"
         says = f"{info.model}, trained on {info.dataset}{top1}"
         return _Model(model=info.model, weights=file, info=info, says=says)
@@ -60,7 +60,7 @@ def _model(asked: ShowOptions) -> _Model:
     models.check_name(model)
     weights = asked.weights or "none"
     if weights not in ("none", "default") and not Path(weights).is_file():
-        raise UsageError(f"Weights '{weights}': no such file. Take default, or the path of a file.")
+        raise UsageError(f"There is no weight file '{weights}'. Give 'default' or the path of a file.")
 
     says = f"{model}, untrained" if weights == "none" else f"{model} with weights {Path(weights).name}"
     return _Model(model=model, weights=weights, info=None, says=says)
@@ -69,8 +69,8 @@ def _model(asked: ShowOptions) -> _Model:
 def kernels(asked: ShowOptions) -> Drawing:
     """Draw the kernels of convolutions; for a run, draw how the first ones formed."""
     if asked.what is not None and Path(asked.what).exists() and not asked.what.endswith(".safetensors"):
-        return forming(asked)
-    return _looked(asked, VisualRequest(kind="kernels", layers=asked.layers), "Kernels of {}", dataset=None)
+        return forming_kernels(asked)
+    return _draw_visuals(asked, VisualRequest(kind="kernels", layers=asked.layers), "Kernels of {}", dataset=None)
 
 
 def features(asked: ShowOptions) -> Drawing:
@@ -78,7 +78,7 @@ def features(asked: ShowOptions) -> Drawing:
     moves = ((0, 0),) if asked.move is None else ((0, 0), asked.move)
     image = None if asked.image is None else str(Path(asked.image))
     look = VisualRequest(kind="features", layers=asked.layers, image=image, index=asked.index, moves=moves)
-    return _looked(asked, look, "Features of {}", dataset=asked.dataset)
+    return _draw_visuals(asked, look, "Features of {}", dataset=asked.dataset)
 
 
 def predictions(asked: ShowOptions) -> Drawing:
@@ -88,10 +88,10 @@ def predictions(asked: ShowOptions) -> Drawing:
     if model.weights == "none" or dataset is None:
         raise UsageError("Predictions need a checkpoint of 'cnnbench train', or --weights and --dataset.")
     look = VisualRequest(kind="predictions", count=asked.count or SAMPLES, wrong=asked.wrong)
-    return _looked(asked, look, "Predictions of {}", dataset=dataset)
+    return _draw_visuals(asked, look, "Predictions of {}", dataset=dataset)
 
 
-def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: str | None) -> Drawing:
+def _draw_visuals(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: str | None) -> Drawing:
     model = _model(asked)
     info = model.info
 
@@ -106,7 +106,7 @@ def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: s
         title="show",
         sections=(Section(models=(model.model,), variants=("eager",)),),
         accuracy=dataset,
-        recipe=built_by(info) if info else "tutorial",
+        recipe=recipe_name_of(info) if info else "tutorial",
         data_dir=asked.data_dir,
         weights=model.weights,
         input_shape=info.input_shape if info else None,
@@ -123,9 +123,9 @@ def _looked(asked: ShowOptions, look: VisualRequest, heading: str, *, dataset: s
     return Drawing(name=name, encode=lambda form: draw_sheets(title, sheets, form))
 
 
-def shown_confusion(asked: ShowOptions) -> Drawing:
+def confusion_drawing(asked: ShowOptions) -> Drawing:
     """Draw how often a checkpoint takes one class for another."""
-    model, record, dataset = _tested(asked, shift=0)
+    model, record, dataset = _test_checkpoint(asked, shift=0)
     table = confusion(record)
     names = data.find(dataset).class_names or tuple(map(str, range(len(table))))
     title = f"{model.says}: classes of {round(record.samples('tested')[0])} {PARTS[asked.part]} images of {dataset}"
@@ -134,13 +134,13 @@ def shown_confusion(asked: ShowOptions) -> Drawing:
 
 def shift(asked: ShowOptions) -> Drawing:
     """Draw the accuracy of a checkpoint on moved images."""
-    model, record, dataset = _tested(asked, shift=asked.max_shift)
+    model, record, dataset = _test_checkpoint(asked, shift=asked.max_shift)
     title = f"{model.says}: {PARTS[asked.part]} images of {dataset}, moved"
     lines = moved(record)
     return Drawing(name=file_name(model.weights), encode=lambda form: draw_shift(title, lines, form))
 
 
-def _tested(asked: ShowOptions, *, shift: int) -> tuple[_Model, Record, str]:
+def _test_checkpoint(asked: ShowOptions, *, shift: int) -> tuple[_Model, Record, str]:
     model = _model(asked)
     if model.info is None:
         raise UsageError("This needs a checkpoint of 'cnnbench train': cnnbench show shift lenet-seed0.safetensors.")

@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 
 from cnnbench.analysis import Row
-from cnnbench.analysis.pareto import front, placed
+from cnnbench.analysis.pareto import front, has_place
 from cnnbench.quantity import show, show_range
-from cnnbench.report.charts.parts import COLOURS, SYMBOLS, Chart, Figure, Numbered, layout, points, safe, whiskers
+from cnnbench.report.charts.parts import (
+    COLOURS,
+    SYMBOLS,
+    Chart,
+    Figure,
+    Numbered,
+    escape_label,
+    layout,
+    points,
+    whiskers,
+)
 from cnnbench.text import number_of
 
 # Least and largest diameter of a bubble in pixels; areas grow with the number of parameters.
@@ -21,7 +31,7 @@ def accuracy_charts(rows: Numbered) -> list[Chart]:
     """
     groups: dict[tuple[str | None, int | None], list[tuple[int, Row]]] = {}
     for at, row in rows:
-        if placed(row) and row.task == "infer":
+        if has_place(row) and row.task == "infer":
             groups.setdefault((row.device, row.batch_size), []).append((at, row))
     several = {where: group for where, group in groups.items() if len({row.model for _, row in group}) > 1}
     return [_accuracy(condition, group) for condition, group in several.items()]
@@ -59,13 +69,13 @@ def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart
         }
         traces.append(
             {
-                **points(safe(variant or "any"), own, [_placed_text(row) for row in members], marker),
+                **points(escape_label(variant or "any"), own, [_placed_text(row) for row in members], marker),
                 "mode": "markers+text",
                 "x": [1e3 * (row.latency_s or 0.0) for row in members],
                 "y": [100 * (row.top1 or 0.0) for row in members],
                 "error_x": whiskers(members, "latency", "_s", 1e3),
                 "error_y": whiskers(members, "top1", "", 100),
-                "text": [safe(row.model) if named.get(row.model) is row else "" for row in members],
+                "text": [escape_label(row.model) if named.get(row.model) is row else "" for row in members],
                 "textposition": "top center",
             }
         )
@@ -75,9 +85,9 @@ def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart
         name=f"accuracy-{device}-{batch}",
         title=f"Accuracy against latency ({where})",
         caption=(
-            f"{number_of(len(rows), 'row')}: to the left is faster, upwards is more often right. Bars are 95 % "
-            "intervals, areas grow with the parameters. Rows on the dotted line are those that no other row "
-            "beats as far as intervals tell them apart. A click leads to the row."
+            f"{number_of(len(rows), 'row')}: to the left is faster, upwards is more accurate. Bars are 95 % intervals, "
+            "and areas grow with the parameters. No other row beats the rows on the dotted line, as far as the "
+            "intervals tell them apart. Click a point to go to its row."
         ),
         figure={
             "data": traces,
@@ -92,7 +102,7 @@ def _accuracy(condition: tuple[str | None, int | None], rows: Numbered) -> Chart
 def _placed_text(row: Row) -> str:
     latency = show_range(row.latency_s, row.latency_low_s, row.latency_high_s, "seconds")
     top1 = show_range(row.top1, row.top1_low, row.top1_high, "share")
-    return f"{safe(row.label())}<br>{latency}<br>top-1 {top1}<br>{show(row.params, 'count')} parameters"
+    return f"{escape_label(row.label())}<br>{latency}<br>top-1 {top1}<br>{show(row.params, 'count')} parameters"
 
 
 def _diameter(params: int | None, most: int) -> float:

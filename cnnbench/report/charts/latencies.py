@@ -38,8 +38,8 @@ def latency_chart(rows: Numbered) -> Chart | None:
         title="Distribution of latencies",
         caption=(
             f"{first_of(len(drawn), len(known))}Each sample is the median of the passes taken together at one time; "
-            f"the box holds the middle half of them, the line is their median, {whiskers}. Samples rejected by a "
-            "counter of the environment are left out, none for its time."
+            f"the box holds the middle half of them, the line is their median, {whiskers}. Samples that a "
+            "counter of the environment rejected are left out, but none because of its time."
         ),
         figure={
             "data": [trace],

@@ -42,7 +42,7 @@ class Chart:
 Numbered = Sequence[tuple[int, Row]]
 
 
-def safe(text: str) -> str:
+def escape_label(text: str) -> str:
     """Return `text` escaped, so that Plotly shows its exact characters; Plotly interprets some HTML in labels."""
     return html.escape(one_line(text), quote=False)
 
@@ -63,7 +63,7 @@ def names_of(rows: Numbered) -> dict[int, str]:
     for at, row in rows:
         # The variant alone is the name if there is only one model.
         own = ([row.model] if several or not row.variant else []) + ([row.variant] if row.variant else [])
-        name = safe(" ".join(filter(None, (*own, *(part(row) for part in varying)))))
+        name = escape_label(" ".join(filter(None, (*own, *(part(row) for part in varying)))))
         # Rows can still share a name, for example if only their input differs. Plotly would draw them on one line.
         taken[name] = taken.get(name, 0) + 1
         found[at] = name if taken[name] == 1 else f"{name} ({taken[name]})"

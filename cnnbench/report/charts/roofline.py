@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cnnbench.analysis import Row
 from cnnbench.quantity import show
-from cnnbench.report.charts.parts import COLOURS, Chart, Figure, Numbered, layout, points, safe
+from cnnbench.report.charts.parts import COLOURS, Chart, Figure, Numbered, escape_label, layout, points
 
 # Colour and symbol of each bound.
 BOUNDS = {"compute": ("#D55E00", "circle"), "memory": ("#0072B2", "square"), "launches": ("#CC79A7", "diamond")}
@@ -29,7 +29,7 @@ def roofline_chart(rows: Numbered) -> Chart | None:
         own = [(at, row) for at, row in known if row.bound_by == bound]
         if own:
             told = [
-                f"{safe(row.label())}<br>{show(row.detail.flop_per_s, 'per_second')} achieved, "
+                f"{escape_label(row.label())}<br>{show(row.detail.flop_per_s, 'per_second')} achieved, "
                 f"{show(row.detail.roof_share, 'share')} of the roof<br>"
                 f"{row.detail.flops_per_byte:.3g} FLOP a byte"
                 for _, row in own
@@ -47,10 +47,9 @@ def roofline_chart(rows: Numbered) -> Chart | None:
         name="roofline",
         title="Roofline",
         caption=(
-            "What each row achieves under what this machine can do at most, measured with torch alone: the slope is "
-            "its bandwidth, the flat part its peak. Far below the roof neither binds; there it is the calls of "
-            "operators, or the machine's other work. Bytes are estimated as if every layer's output were written and "
-            "read once."
+            "What each row achieves, below the ceilings of this machine as measured with torch alone: the slope is its "
+            "bandwidth, the flat part its peak. Neither limits a row far below the roof; calls of operators or other "
+            "work on the machine do. Bytes are estimated as if every layer's output were written and read once."
         ),
         figure={
             "data": traces,
@@ -83,7 +82,9 @@ def _ceilings(rows: Sequence[Row], low: float, high: float) -> list[Figure]:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": safe(f"roof {', '.join(names)}: {show(peak, 'per_second')}, {show(bandwidth, 'bytes_per_s')}"),
+                "name": escape_label(
+                    f"roof {', '.join(names)}: {show(peak, 'per_second')}, {show(bandwidth, 'bytes_per_s')}"
+                ),
                 "x": xs,
                 "y": [min(peak, x * bandwidth) for x in xs],
                 "line": {"color": COLOURS[-1], "width": 2, "dash": ("solid", "dash", "dot")[at % 3]},

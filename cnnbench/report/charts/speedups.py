@@ -11,13 +11,13 @@ from cnnbench.report.charts.parts import (
     Chart,
     Figure,
     Numbered,
+    escape_label,
     first_of,
     height,
     layout,
     lines,
     names_of,
     points,
-    safe,
     whiskers,
 )
 
@@ -51,7 +51,7 @@ def speedup_chart(report: Report, rows: Numbered) -> Chart | None:
         if own:
             members = [row for _, row in own]
             told = [
-                f"{safe(row.label())}<br>"
+                f"{escape_label(row.label())}<br>"
                 f"{show_range(row.speedup, row.speedup_low, row.speedup_high, 'ratio')}<br>{verdict}"
                 for row in members
             ]

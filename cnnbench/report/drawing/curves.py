@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench.analysis.curves import Curve
 from cnnbench.report.charts.parts import COLOURS
-from cnnbench.report.drawing.parts import encode_figure, few_marks, shortened, title, whole_numbers
+from cnnbench.report.drawing.parts import encode_figure, few_marks, shorten, title, whole_numbers
 from cnnbench.text import number_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _lines(axes: Axes, curves: Sequence[Curve], scale: float) -> None:
             marker=marker if len(xs) <= MOST_MARKED else None,
             markersize=3.5,
             linewidth=1.4,
-            label=curve.part if len(names) == 1 else shortened(f"{curve.name}, {curve.part}", 36),
+            label=curve.part if len(names) == 1 else shorten(f"{curve.name}, {curve.part}", 36),
         )
         # The range of a single seed has no width.
         if curve.seeds > 1:

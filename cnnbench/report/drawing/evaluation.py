@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench.analysis.curves import Moved
 from cnnbench.report.charts.parts import COLOURS
-from cnnbench.report.drawing.parts import encode_figure, shortened, title, whole_numbers
+from cnnbench.report.drawing.parts import encode_figure, shorten, title, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def draw_confusion(heading: str, table: Sequence[Sequence[int]], names: Sequence
     """
     # A class without images has shares of 0.
     shares = [[count / max(1, sum(row)) for count in row] for row in table]
-    columns = [shortened(name, LONGEST_NAME) for name in names] + ["other"] * (len(table[0]) - len(table))
+    columns = [shorten(name, LONGEST_NAME) for name in names] + ["other"] * (len(table[0]) - len(table))
     # Inches: each class takes the same room, within the limits of a readable image and of the page.
     side = min(7.5, max(3.4, 0.42 * len(table) + 1.5))
 

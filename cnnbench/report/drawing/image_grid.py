@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnbench.report.drawing.parts import WIDTH_IN, WRONG, bare, encode_figure, shortened, title
+from cnnbench.report.drawing.parts import WIDTH_IN, WRONG, encode_figure, hide_frame, shorten, title
 from cnnbench.visuals import ImageGrid
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ def _draw_named(part: SubFigure, sheet: ImageGrid) -> None:
 
     for axes, image, name, bad in zip(grid.flat, sheet.images, sheet.names, wrong, strict=False):
         axes.set_axis_on()
-        bare(axes)
+        hide_frame(axes)
         axes.imshow(image, **_colours(sheet))
-        text = "\n".join(shortened(line, LONGEST_NAME) for line in name.split("\n"))
+        text = "\n".join(shorten(line, LONGEST_NAME) for line in name.split("\n"))
         # Wrong images are marked by a sign, too, for readers who do not see the colour.
         cross = "\N{MULTIPLICATION SIGN} " if bad else ""
         axes.set_title(f"{cross}{text}", loc="center", fontsize=8, color=WRONG if bad else "black")
@@ -141,7 +141,7 @@ def _draw_tiles(part: SubFigure, sheet: ImageGrid) -> None:
     across_in, along_in = columns * tile[0], rows * tile[1]
     left, bottom = _margins_in(sheet)[0] / WIDTH_IN, _below_in(sheet) / high
     axes = part.add_axes((left, bottom, across_in / WIDTH_IN, along_in / high))
-    bare(axes)
+    hide_frame(axes)
     # The axes already have the proportions of the tiles, but for the gaps.
     shown = axes.imshow(whole, aspect="auto", **_colours(sheet))
     if any(sheet.wrong):

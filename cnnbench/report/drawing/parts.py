@@ -55,7 +55,7 @@ _STYLE: Any = {
 
 def encode_figure(draw: Callable[[Figure], None], height_in: float, form: str) -> bytes:
     """Return the file, in one of `FORMATS`, of a figure of `height_in` inches that `draw` has filled."""
-    with _quiet():
+    with _ignore_glyph_warnings():
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
@@ -83,7 +83,7 @@ def _numbered_clips(svg: bytes) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _ignore_glyph_warnings() -> Iterator[None]:
     """Suppress Matplotlib's warnings about characters that its font lacks; they show as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -92,16 +92,16 @@ def _quiet() -> Iterator[None]:
 
 def title(where: Figure | SubFigure, text: str, **more: Any) -> None:
     """Put a title at the top left of a figure, or of a part of it."""
-    where.suptitle(shortened(text, LONGEST_TITLE), x=0.01, ha="left", fontsize=10, **more)
+    where.suptitle(shorten(text, LONGEST_TITLE), x=0.01, ha="left", fontsize=10, **more)
 
 
-def shortened(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """Return `text` on one line of at most `most` characters."""
     line = one_line(text)
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-def bare(axes: Axes) -> None:
+def hide_frame(axes: Axes) -> None:
     """Remove ticks, grid and frame from axes that hold an image."""
     axes.set_xticks([])
     axes.set_yticks([])

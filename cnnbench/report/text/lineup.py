@@ -5,7 +5,7 @@ from __future__ import annotations
 from cnnbench.analysis.lineup import Lineup, Ranked
 from cnnbench.quantity import digits3, show
 from cnnbench.stats import Interval
-from cnnbench.text import listed, one_line
+from cnnbench.text import name_list, one_line
 
 # Text for a ratio without an interval.
 FEW = "too few rounds for an interval"
@@ -29,7 +29,7 @@ def title_of(lineup: Lineup) -> str:
     """Return the title of the line-up: its variants, device, task and batch size."""
     variants = list(dict.fromkeys(one.variant for one in lineup.ranked))
     doing = "" if lineup.task == "infer" else f" {lineup.task}"
-    return f"Fastest first ({listed(variants)}, {lineup.device}{doing}, batch {lineup.batch_size})"
+    return f"Fastest first ({name_list(variants)}, {lineup.device}{doing}, batch {lineup.batch_size})"
 
 
 def lineup_cells(lineup: Lineup) -> list[tuple[str, str, str, str]]:
@@ -64,14 +64,14 @@ def sentence_of(lineup: Lineup) -> str:
     known = [(one_line(one.model), one.times) for one in others if one.times is not None]
     # A model is tied with the fastest if the interval of their ratio holds 1.
     ties = [name for name, times in known if times.low is not None and times.low <= 1]
-    faster = [f"{_as_fast(times)} as {name}" for name, times in known if name not in ties]
-    parts = [f"not told apart from {listed(ties)}"] if ties else []
-    parts += [listed(faster)] if faster else []
+    faster = [f"{_speed_phrase(times)} as {name}" for name, times in known if name not in ties]
+    parts = [f"not told apart from {name_list(ties)}"] if ties else []
+    parts += [name_list(faster)] if faster else []
     few = f" ({FEW})" if any(times.low is None for _, times in known) else ""
     return f"{one_line(first.model)} is {', and '.join(parts)}{few}." if parts else ""
 
 
-def _as_fast(times: Interval) -> str:
+def _speed_phrase(times: Interval) -> str:
     ratio, _, span = ratio_text(times).partition("x")
     inside = span.strip(" ()").replace("-", " to ")
     return f"{ratio} times ({inside}) as fast" if inside else f"about {ratio} times as fast"

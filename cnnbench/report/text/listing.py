@@ -24,7 +24,7 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[object]], output_form
         return text.getvalue().rstrip("\n")
 
     # The first known value of a column decides how the column is aligned.
-    cells = [["-" if value is None else _shown(value) for value in row] for row in rows]
+    cells = [["-" if value is None else _cell_value(value) for value in row] for row in rows]
     kinds = [next((row[k] for row in rows if row[k] is not None), None) for k in range(len(headers))]
     align = ["right" if isinstance(kind, int) else "left" for kind in kinds]
     if output_format == "markdown":
@@ -37,5 +37,5 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[object]], output_form
     return tabulate(cells, headers=headers, colalign=align if rows else None, disable_numparse=True)
 
 
-def _shown(value: object) -> object:
+def _cell_value(value: object) -> object:
     return f"{value:,}" if isinstance(value, int) else value

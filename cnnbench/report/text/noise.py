@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cnnbench.analysis.noise import ControlNoise, NoiseCard, WorkloadNoise
 from cnnbench.quantity import digits3, show, show_range
-from cnnbench.text import listed, number_of
+from cnnbench.text import name_list, number_of
 
 # Text for records that hold neither.
 NO_CHECK = "no A/A control and no control workload in these records"
@@ -46,7 +46,7 @@ def _aa_controls(aa_controls: Sequence[ControlNoise], most_named: int | None) ->
         return f"{start}; none excludes 1."
 
     found = "excludes 1, so the intervals of its group are" if len(out) == 1 else "exclude 1, so their intervals are"
-    return f"{start}; {len(out)} {found} wider by as much: {listed([*named, *more])}."
+    return f"{start}; {len(out)} {found} wider by as much: {name_list([*named, *more])}."
 
 
 def _ratio(aa_control: ControlNoise) -> str:

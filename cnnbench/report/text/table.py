@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from tabulate import tabulate
 
 from cnnbench.analysis.row import Row
-from cnnbench.analysis.warnings import Warned
 from cnnbench.quantity import DASH
 from cnnbench.report.text.columns import COLUMNS_SHOWN, MORE_DETAILS, Column
 from cnnbench.text import one_line
@@ -79,9 +78,9 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
     used = [column for column in columns if any(text != DASH for text in texts[column])]
 
     # Columns move to `common` before the width is checked, because they take no room in a line.
-    shared = {column: _shared(column, texts[column]) for column in used}
+    shared = {column: _shared_text(column, texts[column]) for column in used}
     open_columns = [column for column in used if shared[column] is None]
-    left_out = _too_wide(open_columns, texts, width)
+    left_out = _columns_to_drop(open_columns, texts, width)
     kept = [column for column in open_columns if column not in left_out]
     # This changes `texts`, so the cells are read from it afterwards.
     missing = _shorten(kept, rows, texts, width)
@@ -96,7 +95,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = N
     )
 
 
-def _shared(column: Column, texts: Sequence[str]) -> str | None:
+def _shared_text(column: Column, texts: Sequence[str]) -> str | None:
     """Return the text that all of several rows share in a column that folds, or None."""
     different = set(texts) - ({DASH} if column.folds_over_none else set())
     return different.pop() if column.folds and len(texts) > 1 and len(different) == 1 else None
@@ -107,7 +106,7 @@ def _takes(column: Column, texts: dict[Column, list[str]]) -> int:
     return GAP + max(len(column.heading) + HEADING_PADDING, *(len(text) for text in texts[column]))
 
 
-def _too_wide(columns: Sequence[Column], texts: dict[Column, list[str]], width: int | None) -> list[Column]:
+def _columns_to_drop(columns: Sequence[Column], texts: dict[Column, list[str]], width: int | None) -> list[Column]:
     """Return the columns to leave out, in table order, so that a line takes at most `width` characters."""
     total, out = sum(_takes(column, texts) for column in columns) - GAP, set[Column]()
     for column in sorted((c for c in columns if c.spare), key=lambda c: -c.spare):
@@ -134,36 +133,7 @@ def _shorten(
     return missing
 
 
-def plain_text(  # noqa: PLR0913  # the parts of a report, each by its name
-    rows: Sequence[Row],
-    summary: Sequence[str],
-    *,
-    headlines: Sequence[str] = (),
-    noise: Sequence[str] = (),
-    warned: Sequence[Warned] = (),
-    notes: Sequence[str] = (),
-    lineups: Sequence[str] = (),
-    width: int = TABLE_WIDTH,
-) -> str:
-    """Return the report as text for a terminal.
-
-    The headlines, which must be read before any number, and the rows come first. What to know of the rows follows. The
-    summary and the comparison of the models stand at the end, where the reader of a terminal looks.
-    """
-    parts = [
-        "\n".join(map(one_line, headlines)),
-        *_text_table(rows, width),
-        "\n".join(f"{one_line(row.label())}: {row.status}: {row.error or DASH}" for row in not_ok(rows)),
-        "\n".join(_short_notes(notes)),
-        "\n".join(map(one_line, noise)),
-        "\n".join(warning.in_short() for warning in warned),
-        "\n".join(one_line(sentence) for sentence in summary),
-        *lineups,
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _text_table(rows: Sequence[Row], width: int) -> tuple[str, ...]:
+def text_table(rows: Sequence[Row], width: int = TABLE_WIDTH) -> tuple[str, ...]:
     """Return the table in plain text and what is not in it: the values that all rows share, and left-out columns."""
     if not rows:
         return ("No rows.",)
@@ -176,13 +146,13 @@ def _text_table(rows: Sequence[Row], width: int) -> tuple[str, ...]:
     return str(grid), "\n".join(about)
 
 
-def _short_notes(notes: Sequence[str]) -> list[str]:
+def short_notes(notes: Sequence[str]) -> list[str]:
     """Return at most `MOST_NOTES` lines: the first notes, cut if they are long, and how many more there are."""
     lines = [f"Note: {one_line(note)}" for note in notes]
     lines = [line if len(line) <= LONGEST_NOTE else f"{line[: LONGEST_NOTE - 3]}..." for line in lines]
     if len(lines) <= MOST_NOTES:
         return lines
-    return [*lines[: MOST_NOTES - 1], f"{len(lines) - MOST_NOTES + 1} more notes stand in the Markdown report."]
+    return [*lines[: MOST_NOTES - 1], f"{len(lines) - MOST_NOTES + 1} more notes are in the Markdown report."]
 
 
 def html_table(rows: Sequence[Row]) -> str:
@@ -191,6 +161,6 @@ def html_table(rows: Sequence[Row]) -> str:
     return str(tabulate(table.cells, table.headings, tablefmt="html", disable_numparse=True))
 
 
-def not_ok(rows: Sequence[Row]) -> tuple[Row, ...]:
+def failed_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Return the rows without a measurement."""
     return tuple(row for row in rows if row.status != "ok")

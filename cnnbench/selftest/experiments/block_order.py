@@ -66,12 +66,12 @@ class _Pretended:
         return Taken(sample=self.machine.sample(self.cell))
 
 
-def shuffled(part: str, setting: Setting) -> Found:
+def check_block_order(part: str, setting: Setting) -> Found:
     """Check whether positions are uniform, or how far a drift moves the estimate (V16).
 
     Blocks are taken by the code that takes them in a run.
     """
-    return _positions(setting) if part == "positions" else _drifting(setting)
+    return _positions(setting) if part == "positions" else _check_drift(setting)
 
 
 def _round(machine: _Machine, count: int, seed: int, number: int) -> list[RunningCell]:
@@ -111,7 +111,7 @@ def _positions(setting: Setting) -> Found:
     )
 
 
-def _drifting(setting: Setting) -> Found:
+def _check_drift(setting: Setting) -> Found:
     seeds = [DRIFTING_RUNS * setting.seed + run for run in range(DRIFTING_RUNS)]
     # Each run is simulated with and without the drift. The jitter is the same, so nothing else moves the estimate.
     moved = [_center(seed, DRIFT) - _center(seed, 0.0) for seed in seeds]

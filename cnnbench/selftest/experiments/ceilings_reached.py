@@ -23,7 +23,7 @@ def shares(part: str, setting: Setting) -> Found:
 
     device: Device = "cuda" if part == "CUDA" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise NotRunHere("it needs a CUDA device, and torch sees none here")
+        raise NotRunHere("it needs a CUDA device, but torch sees none here")
 
     torch.manual_seed(setting.seed)
     clock = clock_for(device)

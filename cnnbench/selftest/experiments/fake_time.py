@@ -14,9 +14,9 @@ from cnnbench.selftest.experiments.timed_loop import passes_of
 from cnnbench.timing.loop import (
     Sample,
     Timed,
+    is_unsynchronised,
     shape_sample,
     take_sample,
-    unsynchronised,
 )
 from cnnbench.timing.warmup import WARM_CAP_S, warm_up
 from cnnbench.timing.work import InferencePasses
@@ -51,7 +51,7 @@ def asynchronous(part: str, setting: Setting) -> Found:
         sample = _on_device(kind, device_s, rng)
         # The host begins a pass and then waits for the device, so the true latency is the sum of both times.
         off.append(sample.latency_s / (LAUNCH_S + device_s) - 1)
-        invalid += unsynchronised(sample)
+        invalid += is_unsynchronised(sample)
 
     tries = len(off)
     if waits:
@@ -111,7 +111,7 @@ FALLING_CAP_S = 1.0
 WINDOW_S = 1.0
 
 
-def warming(part: str, setting: Setting) -> Found:
+def check_warmup(part: str, setting: Setting) -> Found:
     """Check where warm-up ends for a slow start, and that it ends at its cap for a model that never settles (V10)."""
     del setting
     if part == "never settles":
@@ -141,7 +141,7 @@ def _never_settles(factor: Callable[[float], float], cap_s: float, *, settle: bo
     """Return the seconds of warm-up for passes that take 5 ms times `factor`, given the seconds since the start."""
     fake = FakeTime()
     work = passes_of(lambda: fake.advance(SETTLED_S * factor(fake.host_ns * 1e-9)))
-    return warm_up(work, _of_cpu(fake), first_s=SETTLED_S, cap_s=cap_s, settle=settle).spent_s
+    return warm_up(work, _cpu_clock(fake), first_s=SETTLED_S, cap_s=cap_s, settle=settle).spent_s
 
 
 def _slow_start(until_s: float, *, ramp: bool, settle: bool) -> tuple[float, float]:
@@ -155,7 +155,7 @@ def _slow_start(until_s: float, *, ramp: bool, settle: bool) -> tuple[float, flo
             return 1.0
         return SLOW - (SLOW - 1) * done if ramp else SLOW
 
-    work, clock = passes_of(lambda: fake.advance(SETTLED_S * slower())), _of_cpu(fake)
+    work, clock = passes_of(lambda: fake.advance(SETTLED_S * slower())), _cpu_clock(fake)
 
     # The first call was part of the slow start, so it took `SLOW` times as long.
     warm = warm_up(work, clock, first_s=SLOW * SETTLED_S, settle=settle)
@@ -164,6 +164,6 @@ def _slow_start(until_s: float, *, ramp: bool, settle: bool) -> tuple[float, flo
     return after_s, take_sample(work, shape, clock).latency_s / SETTLED_S - 1
 
 
-def _of_cpu(fake: FakeTime) -> Clock:
+def _cpu_clock(fake: FakeTime) -> Clock:
     """Return the clock of a device that has finished its work when a pass returns."""
     return replace(fake.clock(), asynchronous=False)

@@ -96,7 +96,7 @@ def _closed_forms() -> Found:
 def _published(setting: Setting) -> Found:
     from torchvision import models
 
-    names = models.list_models(module=models) if setting.full else list(HANDFUL)
+    names = models.list_models(module=models) if setting.is_full else list(HANDFUL)
     off: dict[str, float] = {}
     coarse: list[str] = []
 

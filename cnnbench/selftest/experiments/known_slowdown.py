@@ -10,10 +10,10 @@ from pathlib import Path
 from cnnbench.orchestrator.plan import Group
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.chance import most_wrong
-from cnnbench.selftest.measure_group import Measuring, measuring
+from cnnbench.selftest.measure_group import Measuring, open_measurement
 from cnnbench.selftest.verdicts import covers
 from cnnbench.spec import Budget, Case
-from cnnbench.stats import CONFIDENCE, Effect, apart_of, compare_rounds
+from cnnbench.stats import CONFIDENCE, Effect, aa_difference_of, compare_rounds
 from cnnbench.variants import parse_variant
 
 # The file of the models, and the seconds of the rounds of a run.
@@ -26,9 +26,9 @@ LEAST = 17
 PERCENTS = (0, 5, 10, 15)
 
 
-def injected(part: str, setting: Setting) -> Found:
+def count_covering_runs(part: str, setting: Setting) -> Found:
     """Count the runs whose interval covers the slowdown; the short form has one run of each slowdown (V5)."""
-    percents = [int(part.split(maxsplit=1)[0])] * RUNS if setting.full else list(PERCENTS)
+    percents = [int(part.split(maxsplit=1)[0])] * RUNS if setting.is_full else list(PERCENTS)
     effects: list[Effect | None] = []
     for at, percent in enumerate(percents):
         setting.on_progress(f"run {at + 1} of {len(percents)}, {percent} % slower", at / len(percents))
@@ -37,7 +37,7 @@ def injected(part: str, setting: Setting) -> Found:
     # d is ln(base time / variant time), so a model that is slower has a negative one.
     covered = sum(covers(effect, -math.log1p(percent / 100)) for effect, percent in zip(effects, percents, strict=True))
     # The bound of the full form is for its 20 runs; that of the short form follows from chance.
-    least = LEAST if setting.full else len(percents) - most_wrong(len(percents), 1 - CONFIDENCE)
+    least = LEAST if setting.is_full else len(percents) - most_wrong(len(percents), 1 - CONFIDENCE)
 
     seen = [None if e is None else 100 * math.expm1(-e.center) for e in effects]
     widths = [100 * e.half_width for e in effects if e is not None and e.half_width is not None]
@@ -78,9 +78,9 @@ def _run(percent: int, *, seed: int) -> Effect | None:
     )
 
     # A round is begun only if there is time for one as long as the last.
-    with measuring(group) as run:
+    with open_measurement(group) as run:
         deadline = time.monotonic() + RUN_S
-        while not run.group.over and time.monotonic() + run.group.last_s < deadline:
+        while not run.group.is_over and time.monotonic() + run.group.last_s < deadline:
             run.take(deadline)
         return effect_of(run)
 
@@ -90,4 +90,4 @@ def effect_of(run: Measuring) -> Effect | None:
     base, slower, aa_control, _ = run.group.group.members
     numbers = range(run.group.rounds)
     equal = compare_rounds(run.differences(base, aa_control, numbers))
-    return compare_rounds(run.differences(base, slower, numbers), apart=apart_of(equal))
+    return compare_rounds(run.differences(base, slower, numbers), apart=aa_difference_of(equal))

@@ -16,7 +16,7 @@ from cnnbench.quantity import COMPARED
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.selftest.chance import most_wrong
 from cnnbench.selftest.experiments.known_slowdown import case_of
-from cnnbench.selftest.measure_group import measuring
+from cnnbench.selftest.measure_group import open_measurement
 from cnnbench.selftest.verdicts import effects_of_run
 from cnnbench.spec import Case, CnnbenchError
 from cnnbench.stats import CONFIDENCE, Effect, excludes_zero, verdict_of
@@ -62,7 +62,7 @@ class WorkerPair:
     rows_s: tuple[tuple[float, ...], ...]
 
 
-def same_twice(_part: str, setting: Setting) -> Found:
+def count_false_claims(_part: str, setting: Setting) -> Found:
     """Count the intervals that exclude 1, and the verdicts that claim a difference that matters (V2)."""
     count = COMPARISONS[setting.form]
     effects = _effects(_comparisons(setting, count))
@@ -70,7 +70,7 @@ def same_twice(_part: str, setting: Setting) -> Found:
     # Both cells are the same model, so each of these is an error.
     alarms = sum(map(excludes_zero, effects))
     claims = sum(verdict_of(effect, DELTA_SHARED) in {"FASTER", "SLOWER"} for effect in effects)
-    most = (MOST_INTERVALS, MOST_VERDICTS) if setting.full else _most_short(count)
+    most = (MOST_INTERVALS, MOST_VERDICTS) if setting.is_full else _most_short(count)
 
     # Wide intervals exclude nothing, so the figure says how wide they were.
     widths = sorted(e.half_width for e in effects if e.half_width is not None)
@@ -102,11 +102,11 @@ def _comparisons(setting: Setting, count: int) -> list[list[list[float]]]:
     aa_control = replace(case, role="aa_control")
 
     # One group does the rounds of all comparisons; each comparison has the next `ROUNDS` of them.
-    with measuring(Group(cases=(case,), aa_control=aa_control)) as run:
+    with open_measurement(Group(cases=(case,), aa_control=aa_control)) as run:
         for at in range(count * ROUNDS):
             setting.on_progress(f"round {at + 1} of {count * ROUNDS}", at / (count * ROUNDS))
             run.take()
-            if run.group.over:
+            if run.group.is_over:
                 raise CnnbenchError(f"workers of {MODEL} failed")
         found = [run.differences(case, aa_control, range(at * ROUNDS, (at + 1) * ROUNDS)) for at in range(count)]
 
@@ -117,7 +117,7 @@ def _comparisons(setting: Setting, count: int) -> list[list[list[float]]]:
     return found
 
 
-def one_after_the_other(_part: str, setting: Setting) -> Found:
+def count_naive_alarms(_part: str, setting: Setting) -> Found:
     """Count the false alarms of Welch's test on samples of one worker and then of the other (V3).
 
     Intervals over rounds of blocks of the same workers are counted too. Each pair of workers gives both, in a random

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cnnbench.clock import wall_clock
 from cnnbench.inspection.numerics import check_layout, run
+from cnnbench.jobs import Assignment, Job
 from cnnbench.models import MODELS
-from cnnbench.runners import Assignment
 from cnnbench.selftest import Found, Setting
 from cnnbench.spec import Budget, Case, InvalidError
 from cnnbench.variants import parse_variant, prepare
@@ -34,7 +34,7 @@ class _WrongWhenLast(nn.Conv2d):
         return scores
 
 
-def judged(part: str, setting: Setting) -> Found:
+def judge_scores(part: str, setting: Setting) -> Found:
     """Return whether the check judges `part` rightly, with the error and what is allowed (V14)."""
     if part == "wrong strides":
         return _strides(setting)
@@ -86,7 +86,7 @@ def _errors(case: Case, *, wrong: bool) -> tuple[float, float]:
     outcome = run(
         Assignment(
             spec=MODELS[MODEL],
-            case=case,
+            job=Job(case=case, scratch=""),
             build=lambda: _build(wrong=wrong),
             clock=wall_clock(),
             on_message=lambda *_: None,
@@ -105,7 +105,7 @@ def _strides(setting: Setting) -> Found:
     # In each wrong case one of the two stays in the default layout (NCHW), although the variant asks for channels last.
     as_given = replace(right, place=lambda images: images)
     unchanged = replace(right, model=_build(wrong=False))
-    rejected = [_rejected(prepared, case) for prepared in (as_given, unchanged, right)]
+    rejected = [_is_rejected(prepared, case) for prepared in (as_given, unchanged, right)]
     return Found(
         measured="channels_last with its input, or its weights, in another layout: rejected; and laid out rightly",
         values=tuple(map(float, rejected)),
@@ -115,7 +115,7 @@ def _strides(setting: Setting) -> Found:
     )
 
 
-def _rejected(prepared: object, case: Case) -> bool:
+def _is_rejected(prepared: object, case: Case) -> bool:
     try:
         check_layout(prepared, case)  # type: ignore[arg-type]
     except InvalidError:

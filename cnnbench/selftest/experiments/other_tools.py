@@ -43,7 +43,7 @@ PYPERF_SETUP = (
 )
 
 
-def against(part: str, setting: Setting) -> Found:
+def compare_tools(part: str, setting: Setting) -> Found:
     """Measure the ratio of the median of cnnbench's times to that of the tool in `part` (V17)."""
     import torch
 

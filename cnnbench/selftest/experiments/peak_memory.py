@@ -23,7 +23,7 @@ PARENT_BYTES = 1500 * MB
 OTHER_BYTES = 1000 * MB
 
 
-def transient(part: str, setting: Setting) -> Found:
+def measure_peak_error(part: str, setting: Setting) -> Found:
     """Measure how far the peak that is seen is from the memory that is taken in `part` (V12)."""
     del setting
     count = int(part.split(maxsplit=1)[0]) * MB

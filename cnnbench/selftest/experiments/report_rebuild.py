@@ -16,7 +16,7 @@ REPORTS = ("report.csv", "report.md")
 MEASURED = ("compare", "lenet", "perceptron", "--reference", "perceptron", "--budget", "10s")
 
 
-def rebuilt(_part: str, setting: Setting) -> Found:
+def rebuild_reports(_part: str, setting: Setting) -> Found:
     """Count the reports that differ after a process of its own rebuilt them from the records of a run (V18)."""
     with tempfile.TemporaryDirectory(prefix="cnnbench-") as scratch:
         folder = Path(scratch) / "run"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnbench.orchestrator.group import FEWEST_TO_END
-from cnnbench.orchestrator.run import target_of
+from cnnbench.orchestrator.next_group import target_of
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.simulated_noise import Array, rounds
 from cnnbench.selftest.verdicts import Rounds, covers, effects_of_run, prior_of_run
@@ -136,11 +136,11 @@ def _until_narrow(groups: Sequence[Rounds]) -> list[Rounds]:
         for at in active:
             taken[at] = groups[at][:count]
         prior = prior_of_run(taken)
-        active = {at for at in active if not _narrow(taken[at], prior)}
+        active = {at for at in active if not _is_narrow(taken[at], prior)}
     return taken
 
 
-def _narrow(taken: Rounds, prior: Prior) -> bool:
+def _is_narrow(taken: Rounds, prior: Prior) -> bool:
     effect = compare_rounds(taken, prior)
     return effect is not None and effect.half_width is not None and effect.half_width <= target_of("cpu")
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from cnnbench.clock import wall_clock
 from cnnbench.quantity import show
 from cnnbench.selftest import Found, NotRunHere, Setting
-from cnnbench.timing.disturbance import LEAST_CPU, disturbed, watch_for
+from cnnbench.timing.disturbance import LEAST_CPU, rejection_reason, watch_for
 from cnnbench.timing.loop import (
     Sample,
     SampleShape,
@@ -40,10 +40,10 @@ def _samples(work: Work, setting: Setting, *, first_s: float, voids: bool) -> li
 
     # Work that sleeps looks disturbed, because it has little CPU time. Its samples are kept.
     return list(
-        repeated(
+        repeat_until_fit(
             lambda: take_sample(work, shape, clock, watch),
             count=SAMPLES[setting.form],
-            fit=lambda sample: not voids or disturbed(sample, threads=1, device="cpu") is None,
+            fit=lambda sample: not voids or rejection_reason(sample, threads=1, device="cpu") is None,
             setting=setting,
         )
     )
@@ -56,7 +56,7 @@ PATIENCE = 4
 T = TypeVar("T")
 
 
-def repeated(take: Callable[[], T], *, count: int, fit: Callable[[T], bool], setting: Setting) -> Iterator[T]:
+def repeat_until_fit(take: Callable[[], T], *, count: int, fit: Callable[[T], bool], setting: Setting) -> Iterator[T]:
     """Yield `count` results of `take` that are fit; results that an environment counter rejected are repeated.
 
     Raises:
@@ -72,7 +72,7 @@ def repeated(take: Callable[[], T], *, count: int, fit: Callable[[T], bool], set
             found += 1
             yield taken
     if found < count:
-        raise NotRunHere("three of four samples were void: the machine is too busy; it needs one without other work")
+        raise NotRunHere("three of four samples were void, because the machine is too busy; close other programs")
 
 
 def _spin(seconds: float) -> None:
@@ -90,7 +90,7 @@ SPIN_SHARE = 0.005
 SPIN_S = 20e-6
 
 
-def spinning(part: str, setting: Setting) -> Found:
+def measure_spin(part: str, setting: Setting) -> Found:
     """Measure the latency of a module that is busy for the time in `part` (V6)."""
     asked_s = _asked_s(part)
     samples = _samples(passes_of(lambda: _spin(asked_s)), setting, first_s=asked_s, voids=True)
@@ -110,7 +110,7 @@ def spinning(part: str, setting: Setting) -> Found:
 SLEEP_S = 0.5e-3
 
 
-def sleeping(part: str, setting: Setting) -> Found:
+def measure_sleep(part: str, setting: Setting) -> Found:
     """Measure the latency of a module that sleeps for the time in `part`, and its CPU time over wall time (V7)."""
     asked_s = _asked_s(part)
     samples = _samples(passes_of(lambda: time.sleep(asked_s)), setting, first_s=asked_s, voids=False)
@@ -149,7 +149,9 @@ def intercept(_part: str, setting: Setting) -> Found:
         shape = SampleShape(rewarm=max(1, round(REWARM_S / warm.iteration_s)), readings=ITERATIONS, group=1)
         watch = watch_for("cpu", 1)
         seen = list(
-            repeated(lambda: take_sample(work, shape, clock, watch), count=rounds, fit=_undisturbed, setting=setting)
+            repeat_until_fit(
+                lambda: take_sample(work, shape, clock, watch), count=rounds, fit=_is_undisturbed, setting=setting
+            )
         )
 
     # The first iteration of a sample is compared with the median of the other seven of the same sample.
@@ -164,8 +166,8 @@ def intercept(_part: str, setting: Setting) -> Found:
     )
 
 
-def _undisturbed(sample: Sample) -> bool:
-    return disturbed(sample, threads=1, device="cpu") is None
+def _is_undisturbed(sample: Sample) -> bool:
+    return rejection_reason(sample, threads=1, device="cpu") is None
 
 
 @contextmanager
