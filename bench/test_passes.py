@@ -22,9 +22,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from cnnbench.clock import wall_clock
 from cnnbench.models import MODELS
 from cnnbench.record import Environment
-from cnnbench.runners import runner_for
 from cnnbench.spec import Budget, Case, ModelSpec, Task
 from cnnbench.stats import FEWEST_FOR_INTERVAL
+from cnnbench.task_runners import runner_for
 from cnnbench.timing.warmup import WARM_CAP_S
 from cnnbench.variants import Prepared, parse_variant, prepare, support
 
@@ -108,7 +108,7 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
     """
     import torch
 
-    from cnnbench.timing.job import check_first
+    from cnnbench.timing.latency_job import check_first
     from cnnbench.workers.messages import Warm
     from cnnbench.workers.worker import build, make_ready
 

@@ -41,11 +41,11 @@ from cnnbench.data.batches import Splits, adapt, adapt_splits, batch_count, batc
 from cnnbench.inspection.environment import probe
 from cnnbench.models import MODELS
 from cnnbench.spec import Recipe
-from cnnbench.training.dataset_view import augmentation_of, load_dataset
-from cnnbench.training.evaluate import score
 from cnnbench.training.loop import fit
 from cnnbench.training.pool_before_relu import pool_first
-from cnnbench.training.recipes import recipe_for
+from cnnbench.training.preprocessing import augmentation_of, load_dataset
+from cnnbench.training.recipe_choice import recipe_for
+from cnnbench.training.scoring import score
 from cnnbench.training.step import Trainer, optimizer_for
 from cnnbench.variants import extend_variant, parse_variant, prepare
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from cnnbench.analysis import Report
-from cnnbench.analysis.join import TIMED
+from cnnbench.analysis.cells import TIMED
 from cnnbench.record import Record
 from cnnbench.stats import Interval
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from safetensors import SafetensorError, safe_open
 
+from cnnbench.atomic_write import replacing
 from cnnbench.spec import Recipe, RecipeName, Shape, UsageError
 
 if TYPE_CHECKING:
@@ -61,15 +60,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     # safetensors refuses tensors that share memory, so each one is copied.
     plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
 
-    # The process id keeps two writers of the same checkpoint apart.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
         save_file(plain, part, metadata=metadata)
-        part.replace(path)  # same folder: a reader sees the old file or the new one
-    finally:
-        with contextlib.suppress(OSError):  # it was renamed, or never written
-            part.unlink()
 
 
 def load(path: Path) -> CheckpointInfo:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from cnnbench.clock import Clock
+from cnnbench.image_types import VisualRequest
 from cnnbench.spec import AS_THE_RECIPE, Case, ModelSpec, Training
-from cnnbench.visuals import VisualRequest
 
 if TYPE_CHECKING:
     from torch import nn

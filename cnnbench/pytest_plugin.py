@@ -54,7 +54,7 @@ class Checker:
         Raises:
             UsageError: an argument is wrong, or several tests are running at once.
         """
-        from cnnbench.gate.check import Settings, check
+        from cnnbench.gate.fixture import Settings, check
 
         # An argument wins over the options; what neither gives is left to the defaults of `Settings`.
         config = self._request.config

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from cnnbench.image_types import ImageGrid
 from cnnbench.spec import Case, Shape
-from cnnbench.visuals import ImageGrid
 
 # Version of the record format; readers refuse every other version.
 FORMAT_VERSION = 1

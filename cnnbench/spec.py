@@ -1,4 +1,4 @@
-"""Requests: models, recipes, variants, budgets, cases, and the errors that a user sees."""
+"""Types that all parts share: models, recipes, variants, budgets, cases, requests, and the errors that a user sees."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from cnnbench.expectations import Expectation
+from cnnbench.expectation_file import Expectation
 from cnnbench.record import Environment, Layer, Measurement, Record, RecordedWarning, Run, Status
 from cnnbench.spec import Budget, Case, Device, Role, Shape, Task, Variant
 

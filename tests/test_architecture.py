@@ -120,7 +120,7 @@ def test_import_reading_sees_lazy_ones_and_skips_type_checking() -> None:
         ("cnnbench.variants", "cnnbench.training.step", False),
         ("cnnbench.orchestrator.run", "cnnbench.store", False),
         ("cnnbench.analysis.row", "cnnbench.clock", False),
-        ("cnnbench.report.csv", "cnnbench.quantity", True),
+        ("cnnbench.report.csv", "cnnbench.quantities", True),
         ("cnnbench.cli.main", "cnnbench.store", True),
         ("cnnbench.api", "cnnbench.orchestrator.run", True),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.gate.check import Settings
+from cnnbench.gate.fixture import Settings
 from cnnbench.gate.verdict import GateCell, GateReport, Question, gate_report
 from cnnbench.spec import UsageError
 from cnnbench.stats import Slowdown
@@ -59,7 +59,7 @@ def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, seen: list[
                 raise answer
             return answer
 
-        monkeypatch.setattr("cnnbench.gate.check.check", check)
+        monkeypatch.setattr("cnnbench.gate.fixture.check", check)
         pytester.makepyfile(TEST.replace("{more}", more))
         # a process of its own would not know that this suite makes errors of warnings
         arguments = arguments if "-W" in arguments else ("-W", "default", *arguments)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cnnbench.analysis.build_rows import make_rows
+from cnnbench.analysis.cells import Cell, gather
 from cnnbench.analysis.checks import review_cells, scores_wrong
-from cnnbench.analysis.conditions import check_environments, check_threads, references, unpaired_labels
-from cnnbench.analysis.controls import Controls, split
+from cnnbench.analysis.comparability import check_environments, check_threads, references, unpaired_labels
 from cnnbench.analysis.effects import compare_all, pairs_of, priors_of
 from cnnbench.analysis.filter import RowLimits, sort_rows
-from cnnbench.analysis.join import Cell, gather
 from cnnbench.analysis.layers import layer_tables
 from cnnbench.analysis.lineup import lineups
 from cnnbench.analysis.noise import noise_of
@@ -20,6 +19,7 @@ from cnnbench.analysis.notes import notes_of, recorded_notes
 from cnnbench.analysis.report import Report, Totals
 from cnnbench.analysis.roofline_of_cells import Counts
 from cnnbench.analysis.row import Row
+from cnnbench.analysis.side_cells import Controls, split
 from cnnbench.analysis.side_columns import RowContext
 from cnnbench.analysis.summary import compare, summarise
 from cnnbench.analysis.warnings import RowWarning

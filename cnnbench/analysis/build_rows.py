@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cnnbench.analysis.conditions import References
+from cnnbench.analysis.cells import TIMED, Cell
+from cnnbench.analysis.comparability import References
 from cnnbench.analysis.effects import Comparison, Comparisons, Priors
-from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
 from cnnbench.analysis.side_columns import RowContext, add_extras
-from cnnbench.pairing import latencies_by_round
+from cnnbench.sample_pairs import latencies_by_round
 from cnnbench.stats import NO_PRIOR, compare_rounds, p95, p99, priors_by_kind, variance_between_rounds, wilson_interval
 
 # Device, batch and task, which rows must share to be compared.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnnbench.analysis.controls import Controls
-from cnnbench.analysis.join import TIMED, Cell
+from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.roofline_of_cells import Counts, roof_violation
 from cnnbench.analysis.row import NUMERICS_FAILED
+from cnnbench.analysis.side_cells import Controls
 from cnnbench.record import DISTURBED, Record, RecordedWarning
 
 # Share of rejected samples above which a row has a warning: the rest may be disturbed, too (docs/measurement.md).

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from cnnbench.analysis.analyse import analyse
-from cnnbench.analysis.conditions import Unlike, refuse_unlike, unlike_conditions
-from cnnbench.analysis.join import gather
+from cnnbench.analysis.cells import gather
+from cnnbench.analysis.comparability import Unlike, refuse_unlike, unlike_conditions
 from cnnbench.analysis.row import Row
-from cnnbench.quantity import QUANTITIES, Shown
+from cnnbench.quantities import QUANTITIES, Shown
 from cnnbench.record import Record, Run
 
 # Relative change from which a quantity without an interval is listed: peak memory, compile time, numerical error.

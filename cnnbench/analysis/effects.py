@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnbench import stats
-from cnnbench.analysis.conditions import References
-from cnnbench.analysis.controls import Controls
-from cnnbench.analysis.join import Cell
-from cnnbench.pairing import differences, pairs_by_round
+from cnnbench.analysis.cells import Cell
+from cnnbench.analysis.comparability import References
+from cnnbench.analysis.side_cells import Controls
+from cnnbench.sample_pairs import differences, pairs_by_round
 from cnnbench.spec import Case, Device
 from cnnbench.stats import Effect, Prior, Verdict
 

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 import msgspec
 
-from cnnbench.expectations import Compiled, Expectation, Trained
+from cnnbench.expectation_file import Compiled, Expectation, Trained
 from cnnbench.record import Layer, Record
 from cnnbench.spec import Shape
 from cnnbench.text import one_line

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cnnbench.analysis.row import COLUMNS, Row
-from cnnbench.quantity import QUANTITIES, show
+from cnnbench.quantities import QUANTITIES, show
 from cnnbench.spec import unknown_name
 
 _HIGHER_FIRST = frozenset(

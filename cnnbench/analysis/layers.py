@@ -1,12 +1,12 @@
-"""Make the table of layers: multiply-adds, parameters and measured time, with the share of each."""
+"""Make the table of layers from records: multiply-adds, parameters and measured time, with the share of each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnnbench.analysis.controls import Controls
-from cnnbench.analysis.join import Cell
-from cnnbench.quantity import show
+from cnnbench.analysis.cells import Cell
+from cnnbench.analysis.side_cells import Controls
+from cnnbench.quantities import show
 from cnnbench.record import Layer
 from cnnbench.stats import median
 from cnnbench.text import name_list

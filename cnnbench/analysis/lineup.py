@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnbench import stats
+from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.checks import scores_wrong
-from cnnbench.analysis.conditions import DEFAULT_VARIANT
-from cnnbench.analysis.controls import Controls
+from cnnbench.analysis.comparability import DEFAULT_VARIANT
 from cnnbench.analysis.effects import Priors, effect_of, rounds_of
-from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
+from cnnbench.analysis.side_cells import Controls
 from cnnbench.stats import Interval
 
 

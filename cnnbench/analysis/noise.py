@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnbench.analysis.controls import Controls
+from cnnbench.analysis.cells import TIMED, Cell, count_rejected
 from cnnbench.analysis.effects import Comparisons, ReferenceGroup
-from cnnbench.analysis.join import TIMED, Cell, count_rejected
+from cnnbench.analysis.side_cells import Controls
 from cnnbench.stats import Interval, excludes_zero, is_quiet
 
 # Above these limits the machine counts as busy (docs/measurement.md). BUSY_PRESSURE: share of the time in which some

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from cnnbench.analysis.controls import Controls
+from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.filter import RowLimits
-from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import Row
+from cnnbench.analysis.side_cells import Controls
 from cnnbench.spec import Role, Task
 from cnnbench.stats import FEWEST_FOR_P95, FEWEST_FOR_P99
 from cnnbench.text import name_list, one_line

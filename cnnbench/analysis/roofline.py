@@ -1,4 +1,4 @@
-"""Place a cell under the roofline: how close it comes to the limits of the machine, and which one binds it."""
+"""The roofline model: how close a pass comes to the limits of the machine, and which one binds it."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Place cells under the roof of their machine, from their records, and say why a time cannot be true."""
+"""Apply the roofline model to cells, from their records, and say why a time cannot be true."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnnbench.analysis.controls import Controls
-from cnnbench.analysis.join import Cell
+from cnnbench.analysis.cells import Cell
 from cnnbench.analysis.roofline import Roofline, ceilings_of, cost_of, roofline
-from cnnbench.quantity import show
+from cnnbench.analysis.side_cells import Controls
+from cnnbench.quantities import show
 from cnnbench.spec import Shape
 
 # The cells that count a model's parameters and multiply-adds, by model and input shape.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cnnbench.analysis.cells import Cell
 from cnnbench.analysis.checks import scores_wrong
-from cnnbench.analysis.conditions import DEFAULT_VARIANT
-from cnnbench.analysis.controls import Controls
-from cnnbench.analysis.join import Cell
+from cnnbench.analysis.comparability import DEFAULT_VARIANT
 from cnnbench.analysis.roofline_of_cells import Counts, roof_of
 from cnnbench.analysis.row import Row
-from cnnbench.pairing import pairs_by_round
+from cnnbench.analysis.side_cells import Controls
+from cnnbench.sample_pairs import pairs_by_round
 from cnnbench.spec import Case, Variant
 from cnnbench.stats import Interval, calls_to_break_even, compare_rounds, tukey_outliers
 

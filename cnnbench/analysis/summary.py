@@ -8,7 +8,7 @@ from cnnbench.analysis.build_rows import Condition
 from cnnbench.analysis.filter import RowLimits, best_within
 from cnnbench.analysis.report import Totals
 from cnnbench.analysis.row import Row
-from cnnbench.quantity import show_range
+from cnnbench.quantities import show_range
 from cnnbench.text import number_of
 
 

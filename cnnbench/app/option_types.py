@@ -71,7 +71,7 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         words = str(value).lower().split("x")
-        if len(words) != 3 or not all(w.isdigit() and int(w) > 0 for w in words):  # noqa: PLR2004
+        if len(words) != 3 or not all(w.isdecimal() and int(w) > 0 for w in words):  # noqa: PLR2004
             self.fail(f"'{value}' is not a shape. Write channels x height x width, like 3x32x32.", param, ctx)
         return tuple(int(w) for w in words)
 
@@ -86,7 +86,7 @@ class Size(click.ParamType[tuple[int, int]]):
         if isinstance(value, tuple):
             return value
         words = str(value).lower().split("x")
-        if len(words) > 2 or not all(w.isdigit() and int(w) > 0 for w in words):  # noqa: PLR2004
+        if len(words) > 2 or not all(w.isdecimal() and int(w) > 0 for w in words):  # noqa: PLR2004
             self.fail(f"'{value}' is not a size. Write it like 224 or 224x224.", param, ctx)
         # The first and the last word are the same if there is only one.
         return int(words[0]), int(words[-1])
@@ -122,7 +122,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         words = [w.strip() for w in str(value).split(",")]
-        if not all(w.isdigit() and int(w) > 0 for w in words):
+        if not all(w.isdecimal() and int(w) > 0 for w in words):
             self.fail(f"'{value}' is not a list of positive whole numbers. Write it like 1,8.", param, ctx)
         return tuple(dict.fromkeys(int(w) for w in words))
 

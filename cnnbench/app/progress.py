@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 import click
 
 from cnnbench.orchestrator.events import Progress
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.record import Record
 from cnnbench.report.text.table import Table
 

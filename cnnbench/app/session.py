@@ -16,7 +16,7 @@ from types import FrameType
 import click
 
 from cnnbench.analysis import Report, analyse, cell_status
-from cnnbench.analysis.join import TIMED
+from cnnbench.analysis.cells import TIMED
 from cnnbench.app.live_table import LiveTable
 from cnnbench.app.prepare import Options, names_of
 from cnnbench.app.progress import display, record_line

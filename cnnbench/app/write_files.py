@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnnbench.analysis import Report
+from cnnbench.atomic_write import writing_into
 from cnnbench.report import WRITERS
-from cnnbench.spec import CnnbenchError
 
 # Formats that are written into a run folder.
 FILES = ("markdown", "csv", "html")
@@ -19,13 +19,10 @@ def write_files(report: Report, folder: Path, formats: tuple[str, ...]) -> list[
         CnnbenchError: a file cannot be written.
     """
     paths = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_into(folder):
         for name in formats:
             # A format can bring images beside its text; the returned path is that of the text.
             for file, content in WRITERS[name].files(report).items():
                 (folder / file).write_bytes(content)
             paths.append(folder / WRITERS[name].file_name)
-    except OSError as error:
-        raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.") from error
     return paths

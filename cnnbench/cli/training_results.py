@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from cnnbench import stats
-from cnnbench.quantity import BY_EPOCH, BY_STEP, show, show_range
+from cnnbench.quantities import BY_EPOCH, BY_STEP, show, show_range
 from cnnbench.record import Record
 from cnnbench.report.text.listing import render
 

@@ -74,7 +74,7 @@ def _remove_left_over(parent: Path) -> None:
     """Remove the unfinished folders of processes that no longer run, and earlier ones of this process."""
     for path in parent.glob(f"{_PART}*"):
         owner = path.name.removeprefix(_PART).partition("-")[0]
-        if not owner.isdigit() or int(owner) == os.getpid() or not psutil.pid_exists(int(owner)):
+        if not owner.isdecimal() or int(owner) == os.getpid() or not psutil.pid_exists(int(owner)):
             shutil.rmtree(path, ignore_errors=True)
 
 

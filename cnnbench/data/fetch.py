@@ -60,7 +60,7 @@ def _fetch_one(spec: DatasetSpec, download: Download, home: Path, folder: Path) 
                 )
             (Path(part) / download.name).replace(home / download.name)
     except OSError as error:
-        raise CnnbenchError(f"Cannot write into '{home}': {error.strerror}.") from error
+        raise CnnbenchError(f"Cannot write into '{home}': {error.strerror or error}.") from error
 
 
 def _check_whole(path: Path) -> None:

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from cnnbench.gate.history import HISTORY_COLUMNS, Past
 from cnnbench.gate.text import percent, slower_by
 from cnnbench.gate.verdict import GateCell, GateReport
-from cnnbench.quantity import DASH, show
+from cnnbench.quantities import DASH, show
 from cnnbench.report.about import duration
 from cnnbench.report.csv import csv_cell
 from cnnbench.report.markdown import escape, grid

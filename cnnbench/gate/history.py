@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnbench.spec import CnnbenchError, UsageError
+from cnnbench.atomic_write import write_error
+from cnnbench.spec import UsageError
 
 # Columns of the CSV of a gate and of a history, which has a row for each cell of each gate. Slowdowns are shares: 0.1
 # takes 10 % longer. low and high are each one-sided at 99 %. started is UTC in ISO 8601.
@@ -76,7 +77,7 @@ def append(path: Path, gate_csv: str) -> None:
             file.write((b"\n" if there and not there.endswith(b"\n") else b"") + rows.encode())
     except OSError as error:
         kept = "The verdict stands; its rows are in the run folder's gate.csv."
-        raise CnnbenchError(f"Cannot write '{path}': {error.strerror}. {kept}") from error
+        raise write_error(path, error, kept) from error
 
 
 def _past(path: Path, number: int, row: Sequence[str]) -> Past:

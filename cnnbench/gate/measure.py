@@ -11,16 +11,17 @@ from types import MappingProxyType
 from cnnbench.jobs import Job
 from cnnbench.machine import threads_of
 from cnnbench.orchestrator.context import WHOLE_S
-from cnnbench.orchestrator.events import Hooks, Progress
+from cnnbench.orchestrator.events import Hooks
 from cnnbench.orchestrator.group import GroupRounds
-from cnnbench.orchestrator.next_group import next_group, priors_of
 from cnnbench.orchestrator.plan import Group
-from cnnbench.orchestrator.run import FIRST_ROUND_MOST
+from cnnbench.orchestrator.schedule import Schedule, Turn, unfinished_groups
 from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Environment
 from cnnbench.spec import Case, MissingError, Request, Variant
 from cnnbench.variants import REFERENCE, native_variants, parse_variant, split_variants, support
-from cnnbench.workers.calls import (
+from cnnbench.workers.client import Host
+from cnnbench.workers.messages import Failure, Known
+from cnnbench.workers.single_worker import (
     HasOutcome,
     do_job,
     environment_of,
@@ -31,8 +32,6 @@ from cnnbench.workers.calls import (
     open_host,
     scratch_folder,
 )
-from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Failure, Known
 
 LATE = "the budget was spent before its turn; give a larger --budget"
 
@@ -176,31 +175,25 @@ class _Measuring:
         self._sides = sides
         self._times = times
         self._hooks = hooks
-        self._deadline = times.begin + times.total_s
+        self._schedule = Schedule(begin=times.begin, total_s=times.total_s)
 
     def all(self, groups: Sequence[Group]) -> None:
         """Measure each group once, then measure groups that are not precise again while there is time."""
         with scratch_folder() as scratch:
             running = [self._prepare_group(group, scratch) for group in groups]
 
-            # First rounds may begin until the budget is exceeded by a tenth. Groups whose turn comes later get records
-            # that say why they have no times.
-            latest = self._times.begin + FIRST_ROUND_MOST * self._times.total_s
+            # Groups whose turn comes too late get records that say why they have no times.
             for group in running:
-                if time.monotonic() > max(latest, self._deadline):
+                if self._schedule.is_too_late(group):
                     late = Failure(status="not started", error=LATE)
                     for case in group.give_up(late):
                         self._on_record(group, case, late, time.time())
                     continue
-                self._round(group, 0.0)
+                self._round(Turn(group=group, end=self._schedule.deadline, rounds_left=0.0))
                 self._check_scores(group, scratch)
 
-            # The time left, over that of one round of each group, is about how many more rounds each will have.
-            while fitting := self._fitting_groups(running):
-                left_s = self._deadline - time.monotonic()
-                chosen = next_group(fitting)
-                assert chosen is not None
-                self._round(chosen, left_s / sum(one.last_s for one in fitting))
+            while (turn := self._schedule.next_turn(unfinished_groups(running))) is not None:
+                self._round(turn)
 
     def _prepare_group(self, group: Group, scratch: str) -> GroupRounds:
         limits = WorkerLimits(
@@ -209,33 +202,25 @@ class _Measuring:
         others = {group.cases[0].model: self._hosts.base}
         return GroupRounds(self._hosts.head, group, limits, target=self._times.target, others=others)
 
-    def _fitting_groups(self, running: Sequence[GroupRounds]) -> list[GroupRounds]:
-        """Return the groups that are not precise and whose next round fits into the time left."""
-        prior = priors_of(running)
-        left_s = self._deadline - time.monotonic()
-        return [one for one in running if one.last_s <= left_s and not one.is_finished(prior["cpu"])]
-
-    def _round(self, group: GroupRounds, rounds_left: float) -> None:
-        number, started = group.rounds, time.time()
+    def _round(self, turn: Turn) -> None:
+        group, number, started = turn.group, turn.group.rounds, time.time()
         # Progress names the model of HEAD, which is the second case.
         case = group.group.cases[1]
         self._on_progress(f"round {number + 1}: {case.model} {case.variant.name} batch {case.batch_size}")
-        for seen in group.measure(deadline=self._deadline, rounds_left=rounds_left, on_progress=self._on_progress):
+        for seen in group.measure(deadline=turn.end, rounds_left=turn.rounds_left, on_progress=self._on_progress):
             # Time lost to failed cells is added to the budget.
-            self._deadline += seen.lost_s
+            self._schedule.deadline += seen.lost_s
             self._on_record(group, seen.case, seen, started, number)
 
     def _on_progress(self, text: str) -> None:
-        now = time.monotonic()
-        left_s = max(0.0, self._deadline - now)
-        self._hooks.on_progress(Progress(text=text, elapsed_s=now - self._times.begin, remaining_s=left_s))
+        self._hooks.on_progress(self._schedule.progress(text))
 
     def _on_record(  # the group, its case, the result, the start, and the number of the round
         self, group: GroupRounds, case: Case, got: HasOutcome | Failure, started: float, number: int = 0
     ) -> None:
         """Pass the record of `case` to the group and to the hooks."""
         record = make_record(case, self._environment_of(group, case), got, started=started, number=number)
-        self._deadline += sum(record.samples("compile_s"))  # the budget does not include compiling
+        self._schedule.deadline += sum(record.samples("compile_s"))  # the budget does not include compiling
         group.add(record)
         self._hooks.on_record(record)
 

@@ -15,8 +15,8 @@ from cnnbench.gate.session import Entry, Gate
 from cnnbench.gate.slowdowns import Compared
 from cnnbench.gate.verdict import Question
 from cnnbench.models import check_name
+from cnnbench.models.external import is_outside
 from cnnbench.models.other_tree import OURS, name_in_tree
-from cnnbench.models.outside import is_outside
 from cnnbench.spec import Request, Section, Shape, UsageError
 
 

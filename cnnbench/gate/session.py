@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cnnbench.app.progress import Display, display, record_line
 from cnnbench.app.session import point_latest, run_folder, sigterm_interrupts
+from cnnbench.atomic_write import writing_into
 from cnnbench.gate import history
 from cnnbench.gate.formats import GATE_WRITERS
 from cnnbench.gate.measure import Deadline, SidePair, Sides, groups_of, hosting_sides, look, measure_sides, reseed_group
@@ -20,7 +21,7 @@ from cnnbench.gate.verdict import suspected as suspected_cells
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.plan import Group
 from cnnbench.record import Record, Run
-from cnnbench.spec import Case, CnnbenchError, MissingError, Request, UsageError
+from cnnbench.spec import Case, MissingError, Request, UsageError
 from cnnbench.store import Store
 
 # Half-width of the 95 % interval, as a share of the threshold, at which a cell is precise and gets no more rounds. With
@@ -109,12 +110,9 @@ def run_gate(gate: Gate) -> tuple[GateReport, Path]:
 
 
 def _write(report: GateReport, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_into(folder):
         for name, file in FILES.items():
             (folder / file).write_text(GATE_WRITERS[name](report), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

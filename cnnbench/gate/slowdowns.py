@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from cnnbench.analysis.analyse import join
+from cnnbench.analysis.cells import TIMED, Cell
 from cnnbench.analysis.checks import scores_wrong
 from cnnbench.analysis.effects import Priors, effect_of, priors_of
-from cnnbench.analysis.join import TIMED, Cell
 from cnnbench.analysis.row import NUMERICS_FAILED
 from cnnbench.record import Record
 from cnnbench.spec import Case

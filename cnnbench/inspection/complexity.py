@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnnbench.inspection.flop_counters import TorchCount, TorchinfoCount, count_fvcore, count_torch, count_torchinfo
-from cnnbench.inspection.layers import tensors
+from cnnbench.inspection.layer_hooks import tensors
 from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import CnnbenchError, Shape

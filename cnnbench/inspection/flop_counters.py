@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnbench.inspection.layers import LayerHooks
+from cnnbench.inspection.layer_hooks import LayerHooks
 from cnnbench.record import Layer
 
 _PRODUCTS = frozenset({"conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum"})  # fvcore's names for what we count

@@ -15,7 +15,7 @@ from cnnbench.inspection.flop_counters import count_torch
 from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import UnsupportedError
-from cnnbench.timing.job import check_first
+from cnnbench.timing.latency_job import check_first
 from cnnbench.timing.work import random_inputs
 from cnnbench.variants import prepare
 

@@ -17,7 +17,7 @@ from torch import nn
 from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import Case, ModelSpec, UnsupportedError
-from cnnbench.timing.job import check_first, inference, training
+from cnnbench.timing.latency_job import check_first, inference, training
 from cnnbench.timing.work import INPUTS
 from cnnbench.variants import prepare
 

@@ -16,8 +16,8 @@ from cnnbench.inspection.sample_images import real_images
 from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import Case, InvalidError, Precision, Shape, UnsupportedError
-from cnnbench.timing.job import check_first, inference
-from cnnbench.training.evaluate import main_logits
+from cnnbench.timing.latency_job import check_first, inference
+from cnnbench.training.scoring import main_logits
 from cnnbench.variants import Prepared, prepare
 
 # Largest error of a variant, as a multiple of the error of eager in the same precision. It is twice what was seen over

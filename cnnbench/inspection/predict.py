@@ -15,8 +15,8 @@ from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.models.weights import PUBLISHED_CLASSES
 from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import ModelSpec, UnsupportedError, is_image
-from cnnbench.training.evaluate import main_logits
-from cnnbench.training.recipes import recipe_of
+from cnnbench.training.recipe_choice import recipe_of
+from cnnbench.training.scoring import main_logits
 from cnnbench.variants import prepare
 
 # Images in one call: large models need some 100 MB for each.

@@ -1,4 +1,4 @@
-"""Make real images of any input shape from those of scikit-learn, to test agreement, not accuracy."""
+"""Crop or resize scikit-learn's images to any input shape, as inputs for numerical comparisons."""
 
 from __future__ import annotations
 

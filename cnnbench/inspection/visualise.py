@@ -14,18 +14,18 @@ from torch.utils.hooks import RemovableHandle
 from cnnbench import data
 from cnnbench.data.batches import Split, View, adapt, batches, shift_images
 from cnnbench.data.dataset import DatasetSpec
-from cnnbench.inspection.kernels import MOST_TILES, first_text, kernel_sheets
-from cnnbench.inspection.layers import tensors
+from cnnbench.image_types import COLOURS, ImageGrid, Move, VisualRequest
+from cnnbench.inspection.filter_images import MOST_TILES, first_text, kernel_sheets
+from cnnbench.inspection.layer_hooks import tensors
 from cnnbench.inspection.predict import check_takes_images, class_names, pixels_of, view_of_files
 from cnnbench.inspection.sample_images import photograph
 from cnnbench.jobs import Assignment
-from cnnbench.models.convolutions import convolution, convolutions, module_name
+from cnnbench.models.find_convolutions import convolution, convolutions, module_name
 from cnnbench.record import Outcome
 from cnnbench.spec import CnnbenchError, UnsupportedError, UsageError, unknown_name
-from cnnbench.training.dataset_view import Wanted, load_dataset
-from cnnbench.training.evaluate import fitting_batch, main_logits
-from cnnbench.training.recipes import recipe_for
-from cnnbench.visuals import COLOURS, ImageGrid, Move, VisualRequest
+from cnnbench.training.preprocessing import Wanted, load_dataset
+from cnnbench.training.recipe_choice import recipe_for
+from cnnbench.training.scoring import fitting_batch, main_logits
 
 # The convolutions whose features are shown if the user names none, as in the tutorials.
 FIRST_LAYERS = ("1", "2")
@@ -138,7 +138,7 @@ def _layers(model: nn.Module, model_name: str, asked: Sequence[str]) -> list[str
     # Without convolutions one number is kept: looking it up raises the error that says so.
     for layer in asked or FIRST_LAYERS[: max(1, len(convolutions(model)))]:
         name = module_name(layer)
-        if layer.isdigit():
+        if layer.isdecimal():
             found.append(_activation_after(model, convolution(model, model_name, layer)[0]))
         elif name and name in every:
             found.append(name)

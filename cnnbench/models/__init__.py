@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from cnnbench.models import cifar_cnn, digit_cnn, lenet, mlp, mnist_cnn, mobilenet, resnet, vgg
+from cnnbench.models.external import FORMS, Plugins, check_outside, find_outside, is_outside, load_plugins, resize_spec
 from cnnbench.models.other_tree import find_in_tree, is_in_tree
-from cnnbench.models.outside import FORMS, Plugins, check_outside, find_outside, is_outside, load_plugins, resize_spec
-from cnnbench.models.user_object import find_saved, is_saved
+from cnnbench.models.saved_model import find_saved, is_saved
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, unknown_name
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _digit_cnn() -> nn.Module:
-    from cnnbench.models.digit_net import DigitCNN
+    from cnnbench.models.digit_cnn_module import DigitCNN
 
     return DigitCNN()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cnnbench.models.outside import (
+from cnnbench.models.external import (
     explain_errors,
     factory_spec,
     find_outside,

@@ -1,4 +1,4 @@
-"""A short form for the figures that tutorials print.
+"""Write down the figures that a tutorial prints, inside a model's spec.
 
 These names of printed quantities come in addition to those of the quantity table. The suffix `_244` means that the
 page shows the figure for an input of 244x244, not for the spec's own size.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cnnbench import stats
-from cnnbench.orchestrator.cell import RunningCell
+from cnnbench.orchestrator.running_cell import RunningCell
 from cnnbench.timing.disturbance import rejection_reason
 from cnnbench.workers.messages import Failure, Take, Taken
 

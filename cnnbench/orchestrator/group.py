@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 from cnnbench import machine, stats
 from cnnbench.orchestrator.blocks import OnProgress, far_slower, sampling_window, take_blocks
-from cnnbench.orchestrator.cell import CellResult, RunningCell, result_of
 from cnnbench.orchestrator.plan import Group
+from cnnbench.orchestrator.running_cell import CellResult, RunningCell, result_of
 from cnnbench.orchestrator.start_round import WorkerLimits, start
-from cnnbench.pairing import differences, latencies_by_round, pairs_by_round
 from cnnbench.record import Record
+from cnnbench.sample_pairs import differences, latencies_by_round, pairs_by_round
 from cnnbench.spec import Case, Device
 from cnnbench.timing.loop import SampleShape
 from cnnbench.workers.client import Host

@@ -12,16 +12,18 @@ from cnnbench.machine import threads_of
 from cnnbench.models import MODELS
 from cnnbench.orchestrator.context import RunContext, conditions_of, resize_case
 from cnnbench.orchestrator.estimates import expected_s
-from cnnbench.orchestrator.events import Hooks, Progress, TimeSpent
+from cnnbench.orchestrator.events import Hooks, TimeSpent
 from cnnbench.orchestrator.group import GroupRounds
-from cnnbench.orchestrator.jobs import Beside, RunHooks
-from cnnbench.orchestrator.next_group import next_group, priors_of, target_of
 from cnnbench.orchestrator.plan import Plan, make_plan
+from cnnbench.orchestrator.schedule import Schedule, Turn, target_of, unfinished_groups
+from cnnbench.orchestrator.side_jobs import Beside, RunHooks
 from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Environment, Record
 from cnnbench.spec import Case, Device, Request, Shape
 from cnnbench.variants import REFERENCE
-from cnnbench.workers.calls import (
+from cnnbench.workers.client import Host
+from cnnbench.workers.messages import Done, Failure
+from cnnbench.workers.single_worker import (
     HasOutcome,
     ask,
     check_environment,
@@ -33,15 +35,6 @@ from cnnbench.workers.calls import (
     scratch_folder,
     shape_of,
 )
-from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Done, Failure
-
-# Multiple of the budget after which the first round begins no more groups. A row is worth more than punctuality, but a
-# budget is a promise: it may be exceeded by a tenth, and by the group that is being measured.
-FIRST_ROUND_MOST = 1.1
-
-# Smallest share of its budget that a resumed run gets for what it lacks; any run may exceed its budget by as much.
-RESUMED_LEAST = 0.1
 
 LATE = "the budget was spent before its turn; use a larger --budget, or repeat the command with this run as --output"
 
@@ -65,9 +58,7 @@ class BenchmarkRun:
         self._request = request
         self._hooks = hooks
         self._names = names
-        self._begin = time.monotonic()
-        total_s = request.budget.total_s
-        self._deadline = self._begin + max(total_s - spent_s, RESUMED_LEAST * total_s)
+        self._schedule = Schedule(begin=time.monotonic(), total_s=request.budget.total_s, spent_s=spent_s)
         self._passes_s = 0.0
         self._compile_s = 0.0
         self._image_s: dict[tuple[str, Device], float] = {}  # the fastest seen of the plain model, by image
@@ -79,7 +70,8 @@ class BenchmarkRun:
 
     def time_spent(self) -> TimeSpent:
         """Return where the time went until now."""
-        return TimeSpent(wall_s=time.monotonic() - self._begin, passes_s=self._passes_s, compile_s=self._compile_s)
+        wall_s = time.monotonic() - self._schedule.begin
+        return TimeSpent(wall_s=wall_s, passes_s=self._passes_s, compile_s=self._compile_s)
 
     def run(self) -> None:
         """Measure round by round until everything is precise or the budget is spent."""
@@ -128,13 +120,11 @@ class BenchmarkRun:
             if known.failure is not None:
                 self._hung[name] = known.failure
                 # The wait for a file that hangs is added back to the budget.
-                self._deadline += self._request.budget.timeout_s if known.failure.status == "timeout" else 0.0
+                self._schedule.deadline += self._request.budget.timeout_s if known.failure.status == "timeout" else 0.0
         return shapes
 
     def _on_progress(self, text: str) -> None:
-        now = time.monotonic()
-        remaining = max(0.0, self._deadline - now)
-        self._hooks.on_progress(Progress(text=text, elapsed_s=now - self._begin, remaining_s=remaining))
+        self._hooks.on_progress(self._schedule.progress(text))
 
     def _make_beside(self, context: RunContext) -> Beside:
         def on_record(case: Case, started: float, got: Done | Failure) -> None:
@@ -172,60 +162,51 @@ class BenchmarkRun:
         """Measure all groups once, then again while there is time, with the jobs in between."""
         beside = self._make_beside(context)
         self._measure_first_round(context, groups)
-        beside.do_urgent(self._deadline)
+        beside.do_urgent(self._schedule.deadline)
         for group in groups:
             if group.rounds > 1:  # of an earlier part of the run
                 beside.add_compiled(group.group.cases, resumed=True)
 
         # Until each group has the rounds for a verdict, only jobs that rows need may take time from them.
-        while active := self._unfinished_groups(groups):
+        while active := unfinished_groups(groups):
             no_verdict = any(group.fewest_rounds < stats.FEWEST_ROUNDS for group in active)
-            beside.some(time.monotonic() - self._begin, needed_only=no_verdict)
-            self._deadline += beside.lost_s
+            beside.some(time.monotonic() - self._schedule.begin, needed_only=no_verdict)
+            self._schedule.deadline += beside.lost_s
             beside.lost_s = 0.0
             # A round must leave the time that the jobs still need.
-            end = self._deadline - beside.expected_s(needed_only=no_verdict)
-            left = end - time.monotonic()
-            chosen = next_group([group for group in active if group.last_s <= left])
-            if chosen is None:
+            turn = self._schedule.next_turn(active, reserve_s=beside.expected_s(needed_only=no_verdict))
+            if turn is None:
                 break
-            self._measure(context, chosen, end=end, rounds_left=left / sum(one.last_s for one in active))
-            if chosen.rounds == 2:  # noqa: PLR2004  # compiled cells join in the second one
-                beside.add_compiled(chosen.group.cases)
-        beside.do_rest(self._deadline)
+            self._measure(context, turn)
+            if turn.group.rounds == 2:  # noqa: PLR2004  # compiled cells join in the second one
+                beside.add_compiled(turn.group.group.cases)
+        beside.do_rest(self._schedule.deadline)
         for group in groups:
             self._record_late(context, group.never_begun_cases)
 
     def _measure_first_round(self, context: RunContext, groups: Sequence[GroupRounds]) -> None:
-        latest = self._begin + FIRST_ROUND_MOST * self._request.budget.total_s
         for group in groups:
             if not group.has_missing:
                 continue
-            # Only the line-up keeps to the deadline itself, because no row is made from it.
-            if time.monotonic() < (self._deadline if group.is_lineup else max(latest, self._deadline)):
-                self._measure(context, group, end=self._deadline, rounds_left=0.0)
-                for model in tuple(self._hung):
-                    self._give_up(context, groups, model)
+            if self._schedule.is_too_late(group):
+                self._record_late(context, group.give_up(Failure(status="not started", error=LATE)))
                 continue
 
-            self._record_late(context, group.give_up(Failure(status="not started", error=LATE)))
+            self._measure(context, Turn(group=group, end=self._schedule.deadline, rounds_left=0.0))
+            for model in tuple(self._hung):
+                self._give_up(context, groups, model)
 
     def _record_late(self, context: RunContext, cases: Sequence[Case]) -> None:
         for case in cases:
             self._on_record(context.environment, case, time.time(), Failure(status="not started", error=LATE))
 
-    def _unfinished_groups(self, groups: Sequence[GroupRounds]) -> list[GroupRounds]:
-        """Return the groups with an interval that is still too wide; all groups together show how rounds scatter."""
-        priors = priors_of(groups)
-        return [group for group in groups if not group.is_finished(priors[group.device])]
-
-    def _measure(self, context: RunContext, group: GroupRounds, *, end: float, rounds_left: float) -> None:
-        started = time.time()
+    def _measure(self, context: RunContext, turn: Turn) -> None:
+        group, started = turn.group, time.time()
         case = group.group.cases[0]
         name = "the models in turns" if case.role == "lineup" else case.model
         self._on_progress(f"round {group.rounds + 1}: {name}, {case.task} batch {case.batch_size}")
-        for seen in group.measure(deadline=end, rounds_left=rounds_left, on_progress=self._on_progress):
-            self._deadline += seen.lost_s
+        for seen in group.measure(deadline=turn.end, rounds_left=turn.rounds_left, on_progress=self._on_progress):
+            self._schedule.deadline += seen.lost_s
             if seen.failure is not None and seen.case.role == "timed":
                 self._note(seen.case, seen.failure)
             self._on_record(context.environment, seen.case, started, seen, group)
@@ -266,7 +247,7 @@ class BenchmarkRun:
         self._timed = self._timed or _is_timed(record)
         if group is not None:
             group.add(record)
-            self._deadline += compile_s  # compiling is apart from the budget
+            self._schedule.deadline += compile_s  # compiling is apart from the budget
         self._hooks.on_record(record)
 
 

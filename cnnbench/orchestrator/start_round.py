@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from cnnbench.jobs import Job
 from cnnbench.models import MODELS
 from cnnbench.orchestrator.blocks import OnProgress
-from cnnbench.orchestrator.cell import RunningCell
+from cnnbench.orchestrator.running_cell import RunningCell
 from cnnbench.record import RecordedWarning
 from cnnbench.spec import Case
 from cnnbench.timing.loop import SampleShape

@@ -16,8 +16,8 @@ from cnnbench.orchestrator.plan import make_plan
 from cnnbench.record import Environment, Record
 from cnnbench.spec import AS_THE_RECIPE, Case, Request, Training, Variant
 from cnnbench.variants import extend_variant, parse_variant, support
-from cnnbench.workers.calls import ask, limit_of, make_record, open_host, train_case
 from cnnbench.workers.messages import Failure, News
+from cnnbench.workers.single_worker import ask, limit_of, make_record, open_host, train_case
 
 OnProgress = Callable[[Progress], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from cnnbench.analysis import Report
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.record import Environment
 from cnnbench.text import number_of
 

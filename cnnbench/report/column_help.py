@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnbench.analysis import Report, Row
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.text import name_list
 
 # What the intervals of speed-ups promise, in one sentence. Simulations and runs on machines have confirmed it

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from cnnbench.analysis.diff import Change, Diff, Side, Value
 from cnnbench.analysis.row import Row
-from cnnbench.quantity import DASH, show_range
+from cnnbench.quantities import DASH, show_range
 from cnnbench.report.csv import csv_cell
 from cnnbench.report.markdown import bullets, escape, grid
 from cnnbench.text import number_of, one_line

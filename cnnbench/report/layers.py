@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnbench.analysis.layers import LayerTable
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.text import one_line
 
 LAYER_HEADINGS = ("Layer", "Type", "Output", "Time", "MACs", "Params")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnnbench.analysis import Report
 from cnnbench.analysis.warnings import group_by_code
-from cnnbench.quantity import DASH
+from cnnbench.quantities import DASH
 from cnnbench.report.text.lineup import lineup_text
 from cnnbench.report.text.noise import MOST_NAMED, card_lines
 from cnnbench.report.text.table import failed_rows, short_notes, text_table

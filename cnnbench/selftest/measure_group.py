@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.plan import Group
 from cnnbench.orchestrator.start_round import WorkerLimits
-from cnnbench.pairing import differences, pairs_by_round
 from cnnbench.record import Environment, Record
+from cnnbench.sample_pairs import differences, pairs_by_round
 from cnnbench.spec import Case
-from cnnbench.workers.calls import environment_of, make_record, memory_limit, scratch_folder
 from cnnbench.workers.client import start_host
+from cnnbench.workers.single_worker import environment_of, make_record, memory_limit, scratch_folder
 
 
 class Measuring:

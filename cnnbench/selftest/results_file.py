@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +11,10 @@ import msgspec
 
 from cnnbench import machine
 from cnnbench._version import __version__
-from cnnbench.quantity import show
+from cnnbench.atomic_write import replace_file, write_error
+from cnnbench.quantities import show
 from cnnbench.selftest import Figure
-from cnnbench.spec import CnnbenchError, UsageError
+from cnnbench.spec import UsageError
 
 # Version of the file's format. A file of another version is refused.
 FORMAT_VERSION = 1
@@ -100,16 +99,10 @@ def save(path: Path, kept: Kept) -> None:
     Raises:
         CnnbenchError: the file cannot be written.
     """
-    # Replacing a file is one step only within a file system, so the new one is written beside the old one.
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(to_json(kept))
-        beside.replace(path)
+        replace_file(path, to_json(kept))
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise CnnbenchError(f"Cannot write '{path}': {error.strerror}.") from error
+        raise write_error(path, error) from error
 
 
 def to_json(kept: Kept) -> bytes:

@@ -1,7 +1,6 @@
 """Compute medians and ratios with intervals, percentiles, shares and verdicts, from numbers alone."""
 
-from cnnbench.stats.clusters import prediction_interval, t_interval, t_quantile
-from cnnbench.stats.order import (
+from cnnbench.stats.order_statistics import (
     CONFIDENCE,
     FEWEST_FOR_INTERVAL,
     FEWEST_FOR_P95,
@@ -22,7 +21,6 @@ from cnnbench.stats.order import (
     tukey_outliers,
     wilson_interval,
 )
-from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, own_prior, prior_of, priors_by_kind
 from cnnbench.stats.rounds import (
     FEWEST_ROUNDS,
     Effect,
@@ -33,6 +31,8 @@ from cnnbench.stats.rounds import (
     variance_between_rounds,
 )
 from cnnbench.stats.slowdown import GATE_LEVEL, Slowdown, is_above, slowdown_of
+from cnnbench.stats.student_t import prediction_interval, t_interval, t_quantile
+from cnnbench.stats.variance_prior import NO_PRIOR, Prior, Variance, own_prior, prior_of, priors_by_kind
 from cnnbench.stats.verdict import Verdict, verdict_of
 
 __all__ = [

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnnbench.stats.clusters import t_quantile
-from cnnbench.stats.order import Interval
-from cnnbench.stats.prior import NO_PRIOR, Prior, Variance, moderated_variance
+from cnnbench.stats.order_statistics import Interval
+from cnnbench.stats.student_t import t_quantile
+from cnnbench.stats.variance_prior import NO_PRIOR, Prior, Variance, moderated_variance
 
 # Risk that any interval of a group misses the truth, which is what 95 % intervals leave.
 LEVEL = 0.05

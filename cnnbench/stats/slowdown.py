@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cnnbench.stats.clusters import t_quantile
 from cnnbench.stats.rounds import Effect
+from cnnbench.stats.student_t import t_quantile
 
 # Risk that any one-sided bound of a gate is on the wrong side of the truth. A gate stops people's work, so its risk is
 # 1 %, while that of a report is 5 %. A repetition must agree, which makes a false alarm rarer still.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from cnnbench.timing.idle import TASKS
+from cnnbench.timing.thread_idle import TASKS
 
 # Elements of the tensor whose addition starts torch's threads: twice what torch adds with one thread alone (32,768).
 # All threads that torch may start were seen to start (47 of 47). A larger tensor touches more memory for the first

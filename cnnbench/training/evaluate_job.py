@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from cnnbench import data
 from cnnbench.data.batches import Split, View, adapt, shift_images
 from cnnbench.jobs import Assignment
-from cnnbench.quantity import DIRECTIONS
+from cnnbench.quantities import DIRECTIONS
 from cnnbench.record import Measurement, Outcome
-from cnnbench.training.dataset_view import load_dataset
-from cnnbench.training.evaluate import Scores, main_logits, score
-from cnnbench.training.recipes import recipe_for
+from cnnbench.training.preprocessing import load_dataset
+from cnnbench.training.recipe_choice import recipe_for
+from cnnbench.training.scoring import Scores, main_logits, score
 from cnnbench.variants import Prepared, prepare
 
 # Pixels to the right and down, for each of `quantity.DIRECTIONS`.

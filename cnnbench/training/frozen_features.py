@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cnnbench.data.batches import Split, Splits, batches
 from cnnbench.spec import UsageError
-from cnnbench.training.evaluate import fitting_batch, main_logits
 from cnnbench.training.loop import StoppedError
+from cnnbench.training.scoring import fitting_batch, main_logits
 
 OnMessage = Callable[[str, float], None]
 

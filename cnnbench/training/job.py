@@ -15,22 +15,22 @@ from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.data.batches import Split, Splits, adapt_splits
 from cnnbench.data.dataset import DatasetSpec
 from cnnbench.jobs import Assignment
-from cnnbench.models.convolutions import kept_kernels
-from cnnbench.quantity import BY_EPOCH, BY_STEP
+from cnnbench.models.find_convolutions import kept_kernels
+from cnnbench.quantities import BY_EPOCH, BY_STEP
 from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import FEATURES_ALONE, ModelSpec, Recipe, UnsupportedError, UsageError
-from cnnbench.training.dataset_view import augmentation_of, load_dataset, view_of
 from cnnbench.training.distributed import ProcessGroup, join
-from cnnbench.training.evaluate import Scores, score
 from cnnbench.training.evaluate_job import measure_scores
 from cnnbench.training.frozen_features import LEAVE_OUT, features_of, head_of
 from cnnbench.training.loop import fit_phases
 from cnnbench.training.metadata import TrainingMetadata
 from cnnbench.training.pool_before_relu import pool_first
-from cnnbench.training.recipes import change_recipe, recipe_for
+from cnnbench.training.preprocessing import augmentation_of, load_dataset, view_of
+from cnnbench.training.recipe_choice import change_recipe, recipe_for
 from cnnbench.training.resume import FileKeeper
+from cnnbench.training.scoring import Scores, score
 from cnnbench.training.state import EpochSeen, FitResult, Phase
-from cnnbench.training.time_limit import check_fits, check_not_hopeless, first_batch, forward
+from cnnbench.training.time_forecast import check_fits, check_not_hopeless, first_batch, forward
 from cnnbench.variants import REFERENCE, Prepared, prepare
 
 FAST_IS_FOR_HEADS = "The fast recipe of this dataset does that. Use --recipe tutorial."

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from cnnbench.clock import Clock
 from cnnbench.data.batches import batches
-from cnnbench.models.convolutions import kept_kernels
+from cnnbench.models.find_convolutions import kept_kernels
 from cnnbench.spec import CnnbenchError
 from cnnbench.training.distributed import ProcessGroup
-from cnnbench.training.evaluate import score
+from cnnbench.training.scoring import score
 from cnnbench.training.state import EpochSeen, EpochTotals, FitResult, Phase, StepSeen, TrainingState
 from cnnbench.training.step import training_mode
 

@@ -15,9 +15,9 @@ from cnnbench.data.batches import Augmentation
 from cnnbench.data.dataset import DatasetSpec
 from cnnbench.jobs import Assignment
 from cnnbench.spec import Case, ModelSpec, Recipe
-from cnnbench.training.dataset_view import augmentation_of
+from cnnbench.training.preprocessing import augmentation_of
 from cnnbench.training.resume import FileKeeper, Identity, state_path
-from cnnbench.training.time_limit import rounds_text
+from cnnbench.training.time_forecast import rounds_text
 from cnnbench.variants import REFERENCE
 
 

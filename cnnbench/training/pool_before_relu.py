@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cnnbench.training.time_limit import forward
+from cnnbench.training.time_forecast import forward
 
 
 def pool_first(model: nn.Module, images_NCHW: Tensor) -> int:  # noqa: N803 - a tensor's axes are part of its name

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from cnnbench.spec import Recipe, UsageError
 from cnnbench.training.distributed import ProcessGroup
-from cnnbench.training.evaluate import Loss, main_logits
+from cnnbench.training.scoring import Loss, main_logits
 from cnnbench.variants import Prepared
 
 

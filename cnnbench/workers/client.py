@@ -27,7 +27,7 @@ PRELOADED = (
     "torch",
     "torchvision",
     "cnnbench.workers.worker",
-    "cnnbench.timing.job",
+    "cnnbench.timing.latency_job",
     "cnnbench.timing.control_workload",
 )
 

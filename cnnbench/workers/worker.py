@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 from cnnbench import models
 from cnnbench.clock import Clock, clock_for
 from cnnbench.jobs import Assignment, Job
+from cnnbench.models.backbone_head import replace_head
 from cnnbench.models.other_tree import AbsentError
-from cnnbench.models.stack import replace_head
 from cnnbench.models.weights import load_weights
 from cnnbench.record import Outcome
-from cnnbench.runners import runner_for
 from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec
+from cnnbench.task_runners import runner_for
 from cnnbench.timing.affinity import keep_to_cores, pin, start_threads, use_one_thread
 from cnnbench.timing.disturbance import watch_for
 from cnnbench.timing.heap import keep_freed_memory, limit_memory, randomise_heap, release_memory_limit
-from cnnbench.timing.idle import wait_until_idle
 from cnnbench.timing.loop import is_unsynchronised, reading_cost_s, shape_sample, take_sample
 from cnnbench.timing.random_weights import use_quick_weights
+from cnnbench.timing.thread_idle import wait_until_idle
 from cnnbench.timing.warmup import warm_up
 from cnnbench.variants import Prepared, prepare
 from cnnbench.workers.failures import describe
@@ -171,7 +171,7 @@ def _serve_samples(connection: Connection, job: Job) -> None:
 
 def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
     """Warm up when told to, then give a sample whenever one is asked for."""
-    from cnnbench.timing.job import check_first
+    from cnnbench.timing.latency_job import check_first
 
     clock, case = clock_for(job.case.device), job.case
     request = connection.recv()
@@ -240,7 +240,7 @@ def make_ready(
     cores after the first call has started them. A device that works asynchronously settles in its first round alone.
     """
     # Inside: the first call and the wait for the device. Outside: building, loading weights, making inputs.
-    from cnnbench.timing.job import check_first
+    from cnnbench.timing.latency_job import check_first
 
     start = clock.now_ns()
     first = timed_work.first()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.analysis.conditions import Unlike
+from cnnbench.analysis.comparability import Unlike
 from cnnbench.analysis.diff import Change, Diff, Value, diff
 from cnnbench.record import Record, Run
 from cnnbench.spec import UsageError

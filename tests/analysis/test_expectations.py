@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from cnnbench.analysis.expectations import Difference, Observed, differences, merge_expectation, observation_of
-from cnnbench.expectations import Compiled, Expectation, Trained
+from cnnbench.expectation_file import Compiled, Expectation, Trained
 from cnnbench.record import Layer, Record
 from tests.factories import COMPILE, LAYERS, a_layer, an_expectation, case, counted, once, record
 

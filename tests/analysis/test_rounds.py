@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cnnbench.analysis import analyse
-from cnnbench.analysis.join import gather
+from cnnbench.analysis.cells import gather
 from cnnbench.record import DISTURBED, Measurement, RecordedWarning, Status
 from tests.factories import EMULATED, LAST, case, in_rounds, record, run, timed
 

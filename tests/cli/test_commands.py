@@ -17,7 +17,7 @@ from cnnbench.cli.main import cli, exit_code
 from cnnbench.data import DATASETS
 from cnnbench.models import MODELS
 from cnnbench.plans import list_plans
-from cnnbench.quantity import QUANTITIES
+from cnnbench.quantities import QUANTITIES
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from cnnbench.variants import VARIANTS
 

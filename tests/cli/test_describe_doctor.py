@@ -11,8 +11,8 @@ from cnnbench import machine
 from cnnbench.cli.commands import describe, doctor
 from cnnbench.cli.main import exit_code
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.machine_limits import Examined, Found, WatchedWorkload
-from cnnbench.orchestrator.questions import Largest, largest_batch
+from cnnbench.orchestrator.ceilings_cache import Examined, Found, WatchedWorkload
+from cnnbench.orchestrator.queries import Largest, largest_batch
 from cnnbench.record import Layer, Outcome, Record, RecordedWarning
 from cnnbench.spec import Case, Device
 from cnnbench.workers.messages import Done, Failure
@@ -364,9 +364,9 @@ def test_search_time_excludes_startup_and_allows_one_trial(
         asked.append(case.batch_size)
         return Failure(status="oom", error="Full.") if case.batch_size > fits else None
 
-    monkeypatch.setattr("cnnbench.orchestrator.questions.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("cnnbench.orchestrator.questions.open_host", slowly)
-    monkeypatch.setattr("cnnbench.orchestrator.questions.ask", lambda host, names: (MACHINE, {}))
-    monkeypatch.setattr("cnnbench.orchestrator.questions._try", trial)
+    monkeypatch.setattr("cnnbench.orchestrator.queries.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("cnnbench.orchestrator.queries.open_host", slowly)
+    monkeypatch.setattr("cnnbench.orchestrator.queries.ask", lambda host, names: (MACHINE, {}))
+    monkeypatch.setattr("cnnbench.orchestrator.queries._try", trial)
     found = largest_batch("lenet", "cpu", limit=1024, seconds=seconds, on_progress=lambda text: None)
     assert (found, asked) == (expected, tried)

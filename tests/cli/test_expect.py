@@ -13,9 +13,9 @@ import pytest
 from cnnbench import machine
 from cnnbench.cli.commands import expect
 from cnnbench.cli.main import exit_code
-from cnnbench.expectations import Compiled, Trained, load, save
+from cnnbench.expectation_file import Compiled, Trained, load, save
 from cnnbench.models import MODELS
-from cnnbench.orchestrator.reproducible import CheckOptions
+from cnnbench.orchestrator.invariants import CheckOptions
 from cnnbench.record import Record
 from tests.factories import COMPILE, LAYERS, a_layer, an_expectation, case, counted, once, record
 

@@ -54,7 +54,7 @@ SOME_NUMBERS = "is not a list of positive whole numbers. Write it like 1,8."
     [
         *((DURATION, given, TIME) for given in ("", "0", "0s", "-5s", "5x", "soon", "1:30", "5 s s")),
         *((COUNT, given, NUMBER) for given in ("", "k", "5b", "-1", "1e6")),
-        *((SHAPE, given, A_SHAPE) for given in ("", "32", "32x32", "3x0x32", "3x32x32x1", "3xax3", "-3x2x2")),
+        *((SHAPE, given, A_SHAPE) for given in ("", "32", "32x32", "3x0x32", "3x32x32x1", "3xax3", "-3x2x2", "3x²x3")),
         *((SIZE, given, A_SIZE) for given in ("", "0", "1x2x3", "a", "1.5")),
         *((NUMBERS, given, SOME_NUMBERS) for given in ("", "0", "1,,8", "1,-8", "a", "1.5")),
     ],

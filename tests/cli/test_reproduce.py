@@ -144,8 +144,17 @@ def test_weights_are_named_with_their_network(given: str, tmp_path: Path) -> Non
     with pytest.raises(UsageError) as caught:
         module.published_weights([given])
     assert str(caught.value) == (
-        f"--weights '{given}': write NETWORK=FILE with an existing file, like mobilenet_v2=w.pth."
+        f"--weights '{given}': write MODEL=FILE with an existing file, like mobilenet_v2=w.pth."
     )
+
+
+def test_weights_of_an_unknown_model_name_close_ones(tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    file.touch()
+    assert module.published_weights([f"mobilenet_v2={file}"]) == {"mobilenet_v2": str(file)}
+    with pytest.raises(UsageError) as caught:
+        module.published_weights([f"mobilenet={file}"])
+    assert str(caught.value) == "Unknown published model 'mobilenet'. Did you mean mobilenet_v2?"
 
 
 def test_transfer_network_trains_with_given_weights(

@@ -17,11 +17,11 @@ from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.cli.main import exit_code
 from cnnbench.cli.show import models as looked
 from cnnbench.cli.show.datasets import forming_sheet
+from cnnbench.image_types import ImageGrid, VisualRequest
 from cnnbench.record import Measurement, Record
 from cnnbench.spec import Request, UsageError
 from cnnbench.store import Store
-from cnnbench.visuals import ImageGrid, VisualRequest
-from tests.analysis.test_curves import training
+from tests.analysis.test_training_curves import training
 from tests.factories import case, record, run
 
 SHEET = ImageGrid(title="s", images=np.zeros((2, 3, 3), dtype=np.float32))

@@ -22,10 +22,11 @@ from cnnbench.gate.measure import (
     reseed_group,
 )
 from cnnbench.jobs import Job
-from cnnbench.orchestrator.cell import CellResult
+from cnnbench.orchestrator import schedule
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.plan import Group
+from cnnbench.orchestrator.running_cell import CellResult
 from cnnbench.record import Environment, Measurement, Outcome, Record
 from cnnbench.spec import Budget, Case, MissingError, Request, Section
 from cnnbench.workers.client import Host
@@ -170,7 +171,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(GroupRounds, "measure", lambda group, *, deadline, **_: made.round(group, deadline))
     monkeypatch.setattr(sides, "memory_limit", lambda: 123)
     monkeypatch.setattr(sides, "limit_of", lambda _: 123)
-    monkeypatch.setattr(sides, "time", SimpleNamespace(monotonic=lambda: made.now, time=lambda: made.now))
+    time = SimpleNamespace(monotonic=lambda: made.now, time=lambda: made.now)
+    for module in (sides, schedule):
+        monkeypatch.setattr(module, "time", time)
     return made
 
 

@@ -22,9 +22,9 @@ from cnnbench.inspection.ceilings import (
     measure_shares,
     rounds,
 )
-from cnnbench.quantity import QUANTITIES
+from cnnbench.quantities import QUANTITIES
 from cnnbench.record import Measurement, Outcome, RecordedWarning
-from cnnbench.runners import runner_for
+from cnnbench.task_runners import runner_for
 from tests.factories import MACHINE, case
 
 CASE = replace(case("machine"), role="ceilings", input_shape=())

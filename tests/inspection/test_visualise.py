@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.clock import wall_clock
+from cnnbench.image_types import ImageGrid, VisualRequest
 from cnnbench.inspection import visualise as look
-from cnnbench.inspection.kernels import kernel_sheets
+from cnnbench.inspection.filter_images import kernel_sheets
 from cnnbench.jobs import Assignment, Job
 from cnnbench.models import MODELS
-from cnnbench.models.convolutions import kept_kernels
+from cnnbench.models.find_convolutions import kept_kernels
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UnsupportedError, UsageError
-from cnnbench.visuals import ImageGrid, VisualRequest
 from tests.data.files import image
 from tests.factories import case
 

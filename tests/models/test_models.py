@@ -14,8 +14,8 @@ from torch import nn
 
 from cnnbench.inspection.complexity import measure_complexity
 from cnnbench.models import MODELS, join
-from cnnbench.models.digit_net import DigitCNN
-from cnnbench.models.stack import replace_head
+from cnnbench.models.backbone_head import replace_head
+from cnnbench.models.digit_cnn_module import DigitCNN
 from cnnbench.models.weights import load_weights
 from cnnbench.record import Layer, Outcome
 from cnnbench.spec import ModelSpec, Recipe, Shape

@@ -14,7 +14,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Return what puts the group's clock and the machine's counters into the hands of a stage."""
 
     def use(stage: Stage) -> Stage:
-        for module in ("group", "blocks", "cell", "start_round"):
+        for module in ("group", "blocks", "running_cell", "start_round"):
             pretended = SimpleNamespace(monotonic=lambda: stage.now)
             monkeypatch.setattr(f"cnnbench.orchestrator.{module}.time", pretended)
         counters = iter(stage.counters * 50)

@@ -10,10 +10,10 @@ import pytest
 
 from cnnbench import machine
 from cnnbench.jobs import Job
-from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.events import Hooks, Progress
 from cnnbench.orchestrator.group import GroupRounds
 from cnnbench.orchestrator.run import BenchmarkRun
+from cnnbench.orchestrator.running_cell import CellResult
 from cnnbench.record import Environment, Measurement, Outcome, Record
 from cnnbench.spec import Budget, Case, Request, Section
 from cnnbench.timing.loop import SampleShape
@@ -64,8 +64,9 @@ class World:
                 "memory_limit": lambda: 123,
                 "time": time,
             },
-            "workers.calls": {"time": time},
-            "orchestrator.jobs": {
+            "workers.single_worker": {"time": time},
+            "orchestrator.schedule": {"time": time},
+            "orchestrator.side_jobs": {
                 "train_case": self.train_case,
                 "find_ceilings": lambda *_, **__: None,
                 "measured_ceilings": self.measured_ceilings,

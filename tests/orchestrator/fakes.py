@@ -7,16 +7,16 @@ from typing import cast
 
 from cnnbench.jobs import Job
 from cnnbench.machine import Counters
-from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.group import NO_OTHERS, GroupRounds
 from cnnbench.orchestrator.plan import Group
+from cnnbench.orchestrator.running_cell import CellResult
 from cnnbench.orchestrator.start_round import WorkerLimits
 from cnnbench.record import Record
 from cnnbench.spec import Case
 from cnnbench.timing.loop import Sample, SampleShape
-from cnnbench.workers.calls import make_record
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Built, Failure, Ready, Reply, Request, Take, Taken, Warm
+from cnnbench.workers.single_worker import make_record
 from tests.factories import AMP, LAST, MACHINE, case
 
 READY = Ready(first_call_s=0.5, warmup_s=0.125, iteration_s=0.03125, shape=SampleShape(rewarm=1, readings=3, group=1))

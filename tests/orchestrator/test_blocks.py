@@ -5,7 +5,7 @@ import random
 import pytest
 
 from cnnbench.orchestrator.blocks import SamplingWindow, sampling_window, take_blocks
-from cnnbench.orchestrator.cell import ALL_DISTURBED, RunningCell
+from cnnbench.orchestrator.running_cell import ALL_DISTURBED, RunningCell
 from cnnbench.spec import Role
 from cnnbench.timing.loop import SampleShape
 from tests.factories import LAST, case

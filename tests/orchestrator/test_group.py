@@ -6,8 +6,8 @@ import pytest
 
 from cnnbench.machine import Counters
 from cnnbench.orchestrator.blocks import far_slower
-from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.orchestrator.group import FEWEST_COMPILED, GroupRounds
+from cnnbench.orchestrator.running_cell import RunningCell
 from cnnbench.record import Measurement
 from cnnbench.spec import Case
 from cnnbench.stats import NO_PRIOR, Prior

@@ -7,10 +7,10 @@ from typing import cast
 import pytest
 
 from cnnbench import machine
-from cnnbench.orchestrator.cell import CellResult
 from cnnbench.orchestrator.group import GroupRounds
-from cnnbench.orchestrator.next_group import next_group
 from cnnbench.orchestrator.run import LATE
+from cnnbench.orchestrator.running_cell import CellResult
+from cnnbench.orchestrator.schedule import next_group
 from cnnbench.spec import UsageError
 from cnnbench.workers.messages import Failure, Known
 from tests.factories import MACHINE

@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from cnnbench.analysis import analyse
-from cnnbench.analysis.curves import Curve, Moved
+from cnnbench.analysis.training_curves import Curve, Moved
+from cnnbench.image_types import ImageGrid, kernel_colours
 from cnnbench.report import WRITERS
 from cnnbench.report.charts import charts
 from cnnbench.report.drawing import draw_chart, draw_confusion, draw_curves, draw_sheets, draw_shift, draw_steps
 from cnnbench.report.drawing.image_grid import mosaic
 from cnnbench.report.drawing.parts import DPI, WIDTH_IN
 from cnnbench.stats import wilson_interval
-from cnnbench.visuals import ImageGrid, kernel_colours
 from tests.factories import whole_run
 from tests.report.test_charts import EVIL, compared
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from cnnbench.models import find_model
-from cnnbench.orchestrator.cell import CellResult, RunningCell
 from cnnbench.orchestrator.plan import Group
+from cnnbench.orchestrator.running_cell import CellResult, RunningCell
 from cnnbench.record import Outcome, Record
 from cnnbench.selftest import EXPERIMENTS, Found, NotRunHere, Setting
 from cnnbench.selftest.experiments import known_slowdown as slowdown

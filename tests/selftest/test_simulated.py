@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from cnnbench.selftest import EXPERIMENTS, Setting
+from cnnbench.selftest import run_intervals as judging
 from cnnbench.selftest import simulated_noise as noise
-from cnnbench.selftest import verdicts as judging
 from cnnbench.selftest.experiments import block_order as shuffling
 from cnnbench.selftest.experiments import fake_time as fake_clocks
 from cnnbench.selftest.experiments import simulated_runs as simulation
+from cnnbench.selftest.run_intervals import Rounds
 from cnnbench.selftest.simulated_noise import correlated_series, differences
-from cnnbench.selftest.verdicts import Rounds
 from cnnbench.stats import Effect, Prior, compare_rounds
 
 CASES = [

@@ -19,7 +19,7 @@ from cnnbench.stats import (
     t_quantile,
     variance_between_rounds,
 )
-from cnnbench.stats.order import Interval
+from cnnbench.stats.order_statistics import Interval
 
 THREE = ([0.09, 0.10, 0.11], [0.12], [0.13, 0.15])
 """Rounds whose centres are 0.10, 0.12 and 0.14."""

@@ -19,14 +19,14 @@ from cnnbench.data.batches import Augmentation, splits_of
 from cnnbench.data.dataset import Fast, LabelledImages, Read, built_in_source
 from cnnbench.jobs import Assignment, Job
 from cnnbench.models.weights import load_weights
-from cnnbench.quantity import BY_EPOCH, BY_STEP
+from cnnbench.quantities import BY_EPOCH, BY_STEP
 from cnnbench.record import Outcome
 from cnnbench.spec import DEFAULT_RECIPE, ModelSpec, Recipe, Shape, Training, UnsupportedError, UsageError
 from cnnbench.training import job as accuracy
-from cnnbench.training.dataset_view import augmentation_of, parts_of
-from cnnbench.training.recipes import epochs_for, recipe_for
+from cnnbench.training.preprocessing import augmentation_of, parts_of
+from cnnbench.training.recipe_choice import epochs_for, recipe_for
 from cnnbench.training.state import EpochSeen
-from cnnbench.training.time_limit import check_fits
+from cnnbench.training.time_forecast import check_fits
 from cnnbench.variants import parse_variant, prepare
 from tests.factories import case
 

@@ -9,9 +9,9 @@ import click
 
 from cnnbench.app.option_types import SIZE
 from cnnbench.models import MODELS, check_name
-from cnnbench.models.tutorials import describe_source
-from cnnbench.orchestrator.questions import count_model
-from cnnbench.quantity import show
+from cnnbench.models.sources import describe_source
+from cnnbench.orchestrator.queries import count_model
+from cnnbench.quantities import show
 from cnnbench.record import Record
 from cnnbench.report.text.listing import render
 from cnnbench.spec import CnnbenchError, ModelSpec, Recipe

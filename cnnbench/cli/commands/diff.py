@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cnnbench.analysis.conditions import CONDITIONS
+from cnnbench.analysis.comparability import CONDITIONS
 from cnnbench.analysis.diff import diff
 from cnnbench.app.option_types import Words
 from cnnbench.report.diff import DIFF_WRITERS, banner

@@ -12,9 +12,9 @@ import click
 from cnnbench import machine
 from cnnbench.app.option_types import COUNT, DURATION
 from cnnbench.models import check_name
-from cnnbench.orchestrator.machine_limits import Examined, Found, WatchedWorkload, examine
-from cnnbench.orchestrator.questions import Largest, largest_batch
-from cnnbench.quantity import QUANTITIES, show
+from cnnbench.orchestrator.ceilings_cache import Examined, Found, WatchedWorkload, examine
+from cnnbench.orchestrator.queries import Largest, largest_batch
+from cnnbench.quantities import QUANTITIES, show
 from cnnbench.record import Environment
 from cnnbench.report.text.listing import render
 from cnnbench.spec import Device, UsageError

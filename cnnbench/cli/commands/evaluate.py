@@ -12,12 +12,12 @@ import click
 
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data, machine, stats
-from cnnbench.analysis.curves import moved as by_direction
+from cnnbench.analysis.training_curves import moved as by_direction
 from cnnbench.app.option_types import DURATION, Words, data_dir_option
 from cnnbench.app.progress import display
 from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.orchestrator.training import test_weights
-from cnnbench.quantity import DIRECTIONS, show
+from cnnbench.quantities import DIRECTIONS, show
 from cnnbench.record import Record
 from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, Budget, RecipeName, Request, Section, UsageError

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import click
 
-from cnnbench import expectations, machine
+from cnnbench import expectation_file, machine
 from cnnbench.analysis.expectations import (
     IMAGES_APART,
     Difference,
@@ -22,9 +22,9 @@ from cnnbench.app.command_line import typed_command
 from cnnbench.app.option_types import SHAPE, Words
 from cnnbench.app.progress import display, record_line
 from cnnbench.app.session import sigterm_interrupts
-from cnnbench.expectations import Expectation
+from cnnbench.expectation_file import Expectation
 from cnnbench.models import MODELS, check_name
-from cnnbench.orchestrator.reproducible import CheckOptions, examine
+from cnnbench.orchestrator.invariants import CheckOptions, examine
 from cnnbench.record import Record
 from cnnbench.report.text.listing import render
 from cnnbench.spec import EXIT_FAILED, MissingError, Shape, UsageError
@@ -165,12 +165,12 @@ def _place(path: Path) -> _Place:
     installed = machine.version_of("torch")
     if installed == "missing":
         raise MissingError("torch is not installed. Run 'pip install torch torchvision', then 'cnnbench doctor'.")
-    torch = expectations.minor_version(installed)
-    file = expectations.file_for(path, torch)
+    torch = expectation_file.minor_version(installed)
+    file = expectation_file.file_for(path, torch)
     if not file.exists():
         return _Place(path=path, torch=torch, file=file, entries={})
 
-    known, entries = expectations.load(file)
+    known, entries = expectation_file.load(file)
     if known != torch:
         raise MissingError(
             f"'{file}' is for torch {known}, but torch {torch} is installed. Use another --file, or a folder with one "
@@ -207,7 +207,7 @@ def _models(place: _Place, names: Sequence[str]) -> Mapping[str, Expectation | N
     """
     like = place.entries
     if not like and place.path.suffix != ".toml":
-        like = next((expectations.load(other)[1] for other in expectations.others_of(place.file)), {})
+        like = next((expectation_file.load(other)[1] for other in expectation_file.others_of(place.file)), {})
     return {name: like.get(name) for name in names or like or MODELS}
 
 
@@ -258,8 +258,8 @@ def _text(rows: Sequence[Difference], seen: Sequence[Observed], place: _Place, o
         return render(COLUMNS, cells, output_format)
     if not rows:
         return _success_text(seen, place.torch)
-    models = len({row.model for row in rows})
-    said = f"{number_of(len(rows), 'difference')} in {models} of {number_of(len(seen), 'model')}, torch {place.torch}."
+    models = f"{len({row.model for row in rows})} of {number_of(len(seen), 'model')}"
+    said = f"{number_of(len(rows), 'difference')} in {models}, torch {place.torch}."
     if any(row.quantity == "correct" for row in rows):
         said += f" The number of correct test images may differ by {IMAGES_APART}."
     return f"{render(COLUMNS, cells, output_format)}\n\n{said}"
@@ -291,7 +291,7 @@ def _accept(place: _Place, seen: Sequence[Observed]) -> int:
 
     failed = [one.model for one in seen if one.broken or one.found is None]
     if changed:
-        expectations.save(place.file, place.torch, changed)
+        expectation_file.save(place.file, place.torch, changed)
         click.echo(f"{len(changed)} {'entry' if len(changed) == 1 else 'entries'} written: {place.file}", err=True)
     else:
         click.echo(f"Nothing was written: {place.file}", err=True)

@@ -111,7 +111,7 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
 def _open_gate(base: str, head: str | None, models: tuple[str, ...] | None, given: dict[str, Any]) -> Iterator[Gate]:
     """Yield the gate that the arguments ask for; its revisions stay checked out while the context is open."""
     from cnnbench.gate.request import GateOptions, gate_of_files, gate_of_revisions
-    from cnnbench.models.outside import is_outside
+    from cnnbench.models.external import is_outside
 
     # Two options have other names than their fields in `GateOptions`; the rest of `given` fits as it is.
     fails = given.pop("inconclusive") == "fail"

@@ -55,7 +55,7 @@ def _plans() -> Table:
 
 
 def _quantities() -> Table:
-    from cnnbench.quantity import QUANTITIES
+    from cnnbench.quantities import QUANTITIES
 
     headers = ("name", "unit", "better", "meaning")
     return headers, [(q.name, q.unit, q.better, q.meaning) for q in QUANTITIES.values()]

@@ -12,8 +12,8 @@ import click
 from cnnbench import checkpoint as checkpoints
 from cnnbench import models
 from cnnbench.app.option_types import TABLE_FORMATS
-from cnnbench.orchestrator.questions import predict_classes
-from cnnbench.quantity import show
+from cnnbench.orchestrator.queries import predict_classes
+from cnnbench.quantities import show
 from cnnbench.record import Outcome
 from cnnbench.report.text.listing import render
 from cnnbench.spec import CnnbenchError, UsageError

@@ -1,4 +1,4 @@
-"""`cnnbench reproduce`: show every figure that a tutorial prints beside the measured one."""
+"""`cnnbench reproduce`: reproduce the published results of a tutorial, each figure beside the measured one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 import click
 
 from cnnbench import data
-from cnnbench.analysis.reproduction import OTHER_SIZE, TRAINED, Reproduced, follows_page, reproduce
+from cnnbench.analysis.published_results import OTHER_SIZE, TRAINED, Reproduced, follows_page, reproduce
 from cnnbench.app.command_line import recorded_command, typed_command
 from cnnbench.app.option_types import data_dir_option
 from cnnbench.app.progress import display, record_line
 from cnnbench.app.session import run_folder, sigterm_interrupts
+from cnnbench.atomic_write import writing_into
 from cnnbench.cli.commands.train import ANSWER_S
 from cnnbench.cli.training_results import checkpoint_path
 from cnnbench.models import MODELS
-from cnnbench.models.tutorials import TUTORIALS
+from cnnbench.models.sources import TUTORIALS
 from cnnbench.orchestrator.events import Progress
-from cnnbench.orchestrator.questions import count_models
+from cnnbench.orchestrator.queries import count_models
 from cnnbench.orchestrator.training import train_seeds
 from cnnbench.record import Record, Run
 from cnnbench.report.text.listing import render
@@ -29,7 +30,6 @@ from cnnbench.spec import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     Budget,
-    CnnbenchError,
     MissingError,
     ModelSpec,
     Recipe,
@@ -55,7 +55,7 @@ _WIDTHS = (None, 26, 30, 30, None, None, None, 50)
 @data_dir_option
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each model.")
 @click.option(
-    "--weights", "files", metavar="NETWORK=FILE", multiple=True, help="Published weights, like mobilenet_v2=w.pth."
+    "--weights", "files", metavar="MODEL=FILE", multiple=True, help="Published weights, like mobilenet_v2=w.pth."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder. An existing run in it is resumed.")
 @click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", help="Format to print.")
@@ -106,9 +106,9 @@ def command(
         except KeyboardInterrupt:
             interrupted = True
 
-    failed = {
-        record.case.model: record.error or "" for record in finished_records(records).values() if record.status != "ok"
-    }
+    names = tuple(spec.name for spec in specs)  # the folder may hold other models as well
+    finished = (record for record in finished_records(records).values() if record.case.model in names)
+    failed = {record.case.model: record.error or "" for record in finished if record.status != "ok"}
     _show(reproduce(specs, records, {**missing, **failed}), folder, output_format)
     if interrupted:
         go_on = typed_command() if output is not None else f"{typed_command()} -o {folder}"
@@ -170,13 +170,16 @@ def published_weights(files: Sequence[str]) -> dict[str, str]:
     """Return the file of each model's published weights.
 
     Raises:
-        UsageError: a text does not have the form NETWORK=FILE, or the file does not exist.
+        UsageError: a text does not have the form MODEL=FILE, no tutorial starts from this model, or there is no file.
     """
     found: dict[str, str] = {}
+    known = {spec.pretrained for spec in MODELS.values() if spec.pretrained is not None}
     for given in files:
         name, equals, path = given.partition("=")
         if not equals or not Path(path).is_file():
-            raise UsageError(f"--weights '{given}': write NETWORK=FILE with an existing file, like mobilenet_v2=w.pth.")
+            raise UsageError(f"--weights '{given}': write MODEL=FILE with an existing file, like mobilenet_v2=w.pth.")
+        if name not in known:
+            raise unknown_name("published model", name, known)
         found[name] = path
     return found
 
@@ -291,9 +294,6 @@ def _cell_text(cell: object) -> str:
 
 
 def _write(rows: Sequence[Reproduced], folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_into(folder):
         (folder / "reproduction.csv").write_text(text(rows, "csv") + "\n", encoding="utf-8")
         (folder / "reproduction.md").write_text(text(rows, "markdown") + "\n", encoding="utf-8")
-    except OSError as error:
-        raise CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.") from error

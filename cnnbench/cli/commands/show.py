@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -12,11 +10,12 @@ from typing import Literal
 import click
 
 from cnnbench.app.option_types import Words, data_dir_option
+from cnnbench.atomic_write import replace_file, write_error
 from cnnbench.cli.show import datasets as images
 from cnnbench.cli.show import models as looked
 from cnnbench.cli.show.datasets import Drawing, ShowOptions
 from cnnbench.report.drawing import FORMATS
-from cnnbench.spec import CnnbenchError, UsageError
+from cnnbench.spec import UsageError
 
 # Every kind of image by its name on the command line; read-only.
 KINDS: Mapping[str, Callable[[ShowOptions], Drawing]] = MappingProxyType(
@@ -166,14 +165,7 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         CnnbenchError: the file cannot be written.
     """
-    # The name holds the process id, because another process may draw the same image.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise CnnbenchError(f"Cannot write '{path}': {error.strerror}.") from error
+        raise write_error(path, error) from error

@@ -15,6 +15,7 @@ from cnnbench.app.option_types import DURATION, TABLE_FORMATS, Duration, data_di
 from cnnbench.app.prepare import Options, check, tell_cut_threads
 from cnnbench.app.progress import display, record_line
 from cnnbench.app.session import point_latest, run_folder, sigterm_interrupts
+from cnnbench.atomic_write import writing_into
 from cnnbench.cli.training_results import checkpoint_path, curves_text, steps_text, table_text
 from cnnbench.orchestrator.training import train_seeds
 from cnnbench.record import Record, Run
@@ -273,9 +274,10 @@ def _write_curves(store: Store, folder: Path) -> CnnbenchError | None:
     """Write the curves of all trainings in the folder, including earlier ones; return the error if that fails."""
     records = list(finished_records(store.load().items).values())
     try:
-        (folder / "curves.csv").write_text(curves_text(records), encoding="utf-8")
-        if any(record.samples("step_step") for record in records):
-            (folder / "steps.csv").write_text(steps_text(records), encoding="utf-8")
-    except OSError as error:
-        return CnnbenchError(f"Cannot write into '{folder}': {error.strerror}. The records are not touched.")
+        with writing_into(folder):
+            (folder / "curves.csv").write_text(curves_text(records), encoding="utf-8")
+            if any(record.samples("step_step") for record in records):
+                (folder / "steps.csv").write_text(steps_text(records), encoding="utf-8")
+    except CnnbenchError as error:
+        return error
     return None

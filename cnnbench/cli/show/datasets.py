@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cnnbench import data
-from cnnbench.analysis.curves import epoch_curves, step_curves, trainings_by_name
+from cnnbench.analysis.training_curves import epoch_curves, step_curves, trainings_by_name
 from cnnbench.app.progress import display
+from cnnbench.image_types import COLOURS, ImageGrid, kernel_colours
 from cnnbench.orchestrator.events import Progress
 from cnnbench.record import Record
 from cnnbench.report.drawing import draw_curves, draw_sheets, draw_steps
 from cnnbench.spec import UsageError
 from cnnbench.store import load
-from cnnbench.visuals import COLOURS, ImageGrid, kernel_colours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ def samples(asked: ShowOptions) -> Drawing:
 
 def edges(asked: ShowOptions) -> Drawing:
     """Draw the first images of a dataset, and the outputs of two edge filters for them."""
-    from cnnbench.data.edges import horizontal_edges, vertical_edges
+    from cnnbench.data.edge_filters import horizontal_edges, vertical_edges
 
     name, images, _ = _images(asked, asked.count or EDGES, first=True)
     grey = images.mean(axis=3) if images.ndim == 4 else images  # noqa: PLR2004 - N, height, width, colours

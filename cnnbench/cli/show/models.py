@@ -7,20 +7,20 @@ from pathlib import Path
 
 from cnnbench import checkpoint as checkpoints
 from cnnbench import data, machine, models
-from cnnbench.analysis.curves import moved
+from cnnbench.analysis.training_curves import moved
 from cnnbench.app.progress import display
 from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.cli.commands.evaluate import confusion, evaluation_request, recipe_name_of
 from cnnbench.cli.show.datasets import PARTS, SAMPLES, Drawing, ShowOptions, file_name, forming_kernels
+from cnnbench.image_types import VisualRequest
 from cnnbench.orchestrator.events import Progress
-from cnnbench.orchestrator.questions import ONE_ANSWER, look_into
+from cnnbench.orchestrator.queries import ONE_ANSWER, look_into
 from cnnbench.orchestrator.training import test_weights
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.record import Record
 from cnnbench.report.drawing import draw_confusion, draw_sheets, draw_shift
 from cnnbench.spec import CnnbenchError, Request, Section, UsageError
 from cnnbench.variants import parse_variant
-from cnnbench.visuals import VisualRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ import math
 
 from cnnbench.analysis import Row
 from cnnbench.analysis.pareto import front, has_place
-from cnnbench.quantity import show, show_range
+from cnnbench.quantities import show, show_range
 from cnnbench.report.charts.parts import (
     COLOURS,
     SYMBOLS,

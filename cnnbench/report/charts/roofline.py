@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnbench.analysis import Row
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.report.charts.parts import COLOURS, Chart, Figure, Numbered, escape_label, layout, points
 
 # Colour and symbol of each bound.

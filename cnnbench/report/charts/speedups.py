@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cnnbench.analysis import Report
-from cnnbench.quantity import show_range
+from cnnbench.quantities import show_range
 from cnnbench.report.charts.parts import (
     MOST_DRAWN,
     Chart,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnbench.analysis.curves import Curve
+from cnnbench.analysis.training_curves import Curve
 from cnnbench.report.charts.parts import COLOURS
 from cnnbench.report.drawing.parts import encode_figure, few_marks, shorten, title, whole_numbers
 from cnnbench.text import number_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnbench.image_types import ImageGrid
 from cnnbench.report.drawing.parts import WIDTH_IN, WRONG, encode_figure, hide_frame, shorten, title
-from cnnbench.visuals import ImageGrid
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cnnbench.analysis.row import NEVER, Row
-from cnnbench.quantity import DASH, Shown, show, show_range
+from cnnbench.quantities import DASH, Shown, show, show_range
 from cnnbench.text import one_line
 
 # Most characters of a model's name if the table is too wide: enough for the name of a file and its class.

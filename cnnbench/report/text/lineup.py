@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnbench.analysis.lineup import Lineup, Ranked
-from cnnbench.quantity import digits3, show
+from cnnbench.quantities import digits3, show
 from cnnbench.stats import Interval
 from cnnbench.text import name_list, one_line
 

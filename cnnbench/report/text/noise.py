@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnbench.analysis.noise import ControlNoise, NoiseCard, WorkloadNoise
-from cnnbench.quantity import digits3, show, show_range
+from cnnbench.quantities import digits3, show, show_range
 from cnnbench.text import name_list, number_of
 
 # Text for records that hold neither.

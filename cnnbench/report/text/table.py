@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tabulate import tabulate
 
 from cnnbench.analysis.row import Row
-from cnnbench.quantity import DASH
+from cnnbench.quantities import DASH
 from cnnbench.report.text.columns import COLUMNS_SHOWN, MORE_DETAILS, Column
 from cnnbench.text import one_line
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from cnnbench.orchestrator.blocks import SamplingWindow, take_blocks
-from cnnbench.orchestrator.cell import RunningCell
+from cnnbench.orchestrator.running_cell import RunningCell
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.experiments.known_slowdown import case_of
 from cnnbench.stats import compare_rounds

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from cnnbench.clock import Clock, FakeTime
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.experiments.timed_loop import passes_of
 from cnnbench.timing.loop import (

@@ -11,7 +11,7 @@ from cnnbench.orchestrator.plan import Group
 from cnnbench.selftest import Found, Setting
 from cnnbench.selftest.chance import most_wrong
 from cnnbench.selftest.measure_group import Measuring, open_measurement
-from cnnbench.selftest.verdicts import covers
+from cnnbench.selftest.run_intervals import covers
 from cnnbench.spec import Budget, Case
 from cnnbench.stats import CONFIDENCE, Effect, aa_difference_of, compare_rounds
 from cnnbench.variants import parse_variant

@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 
 from cnnbench.analysis.effects import DELTA_SHARED
 from cnnbench.orchestrator.blocks import SamplingWindow, take_blocks
-from cnnbench.orchestrator.cell import RunningCell
 from cnnbench.orchestrator.plan import Group
+from cnnbench.orchestrator.running_cell import RunningCell
 from cnnbench.orchestrator.start_round import WorkerLimits, start
-from cnnbench.quantity import COMPARED
+from cnnbench.quantities import COMPARED
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.selftest.chance import most_wrong
 from cnnbench.selftest.experiments.known_slowdown import case_of
 from cnnbench.selftest.measure_group import open_measurement
-from cnnbench.selftest.verdicts import effects_of_run
+from cnnbench.selftest.run_intervals import effects_of_run
 from cnnbench.spec import Case, CnnbenchError
 from cnnbench.stats import CONFIDENCE, Effect, excludes_zero, verdict_of
 from cnnbench.timing.loop import Sample, SampleShape
-from cnnbench.workers.calls import memory_limit, scratch_folder
 from cnnbench.workers.client import start_host
+from cnnbench.workers.single_worker import memory_limit, scratch_folder
 
 # The model, and the rounds of a comparison: the fewest after which a run may end a group.
 MODEL = "lenet"

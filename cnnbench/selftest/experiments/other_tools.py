@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench.clock import wall_clock
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.spec import CnnbenchError
 from cnnbench.timing.loop import reading_cost_s, shape_sample, take_sample

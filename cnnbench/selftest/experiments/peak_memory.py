@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from cnnbench import machine
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.spec import CnnbenchError
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnbench.orchestrator.group import FEWEST_TO_END
-from cnnbench.orchestrator.next_group import target_of
+from cnnbench.orchestrator.schedule import target_of
 from cnnbench.selftest import Found, Setting
+from cnnbench.selftest.run_intervals import Rounds, covers, effects_of_run, prior_of_run
 from cnnbench.selftest.simulated_noise import Array, rounds
-from cnnbench.selftest.verdicts import Rounds, covers, effects_of_run, prior_of_run
 from cnnbench.stats import (
     CONFIDENCE,
     FEWEST_FOR_P95,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from cnnbench.clock import wall_clock
-from cnnbench.quantity import show
+from cnnbench.quantities import show
 from cnnbench.selftest import Found, NotRunHere, Setting
 from cnnbench.timing.disturbance import LEAST_CPU, rejection_reason, watch_for
 from cnnbench.timing.loop import (
