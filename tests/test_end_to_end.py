@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_comparison_and_its_report(folder: Path) -> None:
-    line = "compare lenet perceptron --reference lenet --budget 40s --format csv --output out"
+    line = "compare lenet perceptron --reference lenet --budget 15s --format csv --output out"
     done = run(line, folder)
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
@@ -107,7 +107,7 @@ def test_a_comparison_and_its_report(folder: Path) -> None:
 
 def test_bad_networks_among_good_ones_are_rows_of_their_own(folder: Path) -> None:
     names = ("nets.py:Raises", "nets.py:Good", "nets.py:Aborts", "nets.py:NaN", "perceptron")
-    line = f"compare {' '.join(names)} --variants eager --input-shape 1x28x28 --budget 20s --format csv"
+    line = f"compare {' '.join(names)} --variants eager --input-shape 1x28x28 --budget 12s --format csv"
     done = run(line, folder)
     assert done.returncode == 1, done.stderr
     rows = table(done.stdout)  # what the models print is not in it
@@ -213,7 +213,7 @@ def test_the_clock_of_a_terminal_ticks_every_second(tmp_path: Path) -> None:
 def test_from_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     report = cnnbench.compare(
-        ["perceptron", "./nets.py:Good"], variants=("eager",), budget_s=20.0, input_shape=(1, 28, 28)
+        ["perceptron", "./nets.py:Good"], variants=("eager",), budget_s=8.0, input_shape=(1, 28, 28)
     )
     frame = report.to_dataframe()
     assert list(frame.columns) == COLUMNS.replace(",", " ").split()
@@ -371,7 +371,7 @@ def test_as_published_network_is_tested_as_it_was_trained(folder: Path) -> None:
 def test_a_plan_file(folder: Path) -> None:
     plan = folder / "mine.toml"
     plan.write_text(
-        'description = "one"\nbudget = "20s"\n[[measure]]\nmodels = ["perceptron"]\ntasks = ["infer", "train"]\n'
+        'description = "one"\nbudget = "8s"\n[[measure]]\nmodels = ["perceptron"]\ntasks = ["infer", "train"]\n'
         'variants = ["eager"]\nbatch_sizes = [4]\n',
         encoding="utf-8",
     )

@@ -62,7 +62,8 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Started]]:
 
 Start = Callable[[str], Started]
 
-COMMAND = "compare perceptron lenet --variants eager --budget 60s"
+BUDGET_S = 25
+COMMAND = f"compare perceptron lenet --variants eager --budget {BUDGET_S}s"
 
 
 def rounds_of(out: Path) -> dict[str, list[int]]:
@@ -101,7 +102,7 @@ def test_interrupted_run_resumes_by_printed_command(tmp_path: Path, start: Start
     assert len(rounds["perceptron"]) > 1
     first, second = (item for item in Store(out).load().items if isinstance(item, Run) and item.wall_s is not None)
     assert (first.partial, second.partial) == (True, False)
-    assert (first.wall_s or 0.0) + (second.wall_s or 0.0) < 60.0 * 1.1 + 10.0  # a tenth, and the rest of a round
+    assert (first.wall_s or 0.0) + (second.wall_s or 0.0) < BUDGET_S * 1.1 + 10.0  # a tenth, and the rest of a round
     assert "PARTIAL RESULT" not in (out / "report.md").read_text(encoding="utf-8")
     assert latest(tmp_path) == out
 
@@ -121,7 +122,7 @@ def test_ctrl_c_keeps_every_finished_round(tmp_path: Path, start: Start, records
     assert sum(map(len, kept.values())) >= records
     shown = (tmp_path / "stdout.txt").read_text(encoding="utf-8")
     assert "PARTIAL RESULT: interrupted after " in shown
-    assert " of 60 s. Intervals are wider than those of the whole run." in shown
+    assert f" of {BUDGET_S} s. Intervals are wider than those of the whole run." in shown
     assert [f"| {model} | eager |" in shown for model in kept] == [True] * len(kept)
     rows = table((out / "report.csv").read_text(encoding="utf-8"))
     assert {row["model"]: int(row["rounds"]) for row in rows} == {model: len(rounds) for model, rounds in kept.items()}

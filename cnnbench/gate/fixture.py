@@ -52,13 +52,13 @@ def check(model: object, example: object, baseline: object, settings: Settings) 
     """
     _check_alone()
     batch_size, shape = shape_of(example)
-    wishes = replace(_wishes(settings), batch_sizes=(batch_size,), input_shape=shape)
+    options = replace(_gate_options(settings), batch_sizes=(batch_size,), input_shape=shape)
 
     with tempfile.TemporaryDirectory(prefix="cnnbench-check-") as folder:
         # The run folder is temporary too: the test gets the report and nothing else.
-        wishes = replace(wishes, output=Path(folder) / "run")
+        options = replace(options, output=Path(folder) / "run")
         if isinstance(baseline, str):
-            return _check_against_revision(model, baseline, wishes)
+            return _check_against_revision(model, baseline, options)
 
         # Worker processes cannot reach the objects of this process, so both models are written into files.
         name = label_of(model)
@@ -70,7 +70,7 @@ def check(model: object, example: object, baseline: object, settings: Settings) 
             recorded=Compared(name=name, base=f"{name}@base", head=f"{name}@head"),
         )
         sides = f"the baseline {label_of(baseline)}", f"the model {name}"
-        return run_gate(gate_of_models(entry, f"check {name}", sides, wishes))[0]
+        return run_gate(gate_of_models(entry, f"check {name}", sides, options))[0]
 
 
 def _check_alone() -> None:
@@ -117,7 +117,7 @@ def shape_of(example: object) -> tuple[int, Shape]:
     return int(tensor.shape[0]), tuple(int(n) for n in tensor.shape[1:])
 
 
-def _wishes(settings: Settings) -> GateOptions:
+def _gate_options(settings: Settings) -> GateOptions:
     """Return the settings as the options of a gate.
 
     Raises:
@@ -153,10 +153,10 @@ def _seconds(budget: object) -> object:
     return str(budget) if isinstance(budget, (int, float)) else budget
 
 
-def _check_against_revision(model: object, revision: str, wishes: GateOptions) -> GateReport:
+def _check_against_revision(model: object, revision: str, options: GateOptions) -> GateReport:
     file, name = _place(model)
     top = top_of(file.parent)
-    with gate_of_revisions(revision, None, [f"{file}:{name}"], wishes, top) as gate:
+    with gate_of_revisions(revision, None, [f"{file}:{name}"], options, top) as gate:
         return run_gate(gate)[0]
 
 

@@ -45,7 +45,7 @@ class GateOptions:
 
 @contextmanager
 def gate_of_revisions(
-    base: str, head: str | None, names: Sequence[str], wishes: GateOptions, here: Path
+    base: str, head: str | None, names: Sequence[str], options: GateOptions, here: Path
 ) -> Iterator[Gate]:
     """Yield the gate of the models `names` in two revisions of the repository around `here`.
 
@@ -54,7 +54,7 @@ def gate_of_revisions(
     Raises:
         UsageError: there is no such repository or revision, or the requirements differ and no option says what to do.
     """
-    request = _request(f"gate {base} {head or ''}".strip(), wishes)
+    request = _request(f"gate {base} {head or ''}".strip(), options)
     top = top_of(here)
     paths = [_name_from_top(top, here, name) for name in names]
 
@@ -70,19 +70,19 @@ def gate_of_revisions(
             for path in dict.fromkeys(paths)
         ]
         yield Gate(
-            question=_question(before.name, after.name, wishes),
+            question=_question(before.name, after.name, options),
             request=request,
             entries=tuple(entries),
             folders=((before.folder, "BASE"), (after.folder, "HEAD")),
-            base_python=wishes.base_python,
-            notes=_requirement_notes(before, after, wishes),
-            command=wishes.command,
-            output=wishes.output,
-            history=wishes.history,
+            base_python=options.base_python,
+            notes=_requirement_notes(before, after, options),
+            command=options.command,
+            output=options.output,
+            history=options.history,
         )
 
 
-def gate_of_files(base: str, head: str, wishes: GateOptions) -> Gate:
+def gate_of_files(base: str, head: str, options: GateOptions) -> Gate:
     """Return the gate of the models `base` and `head`, such as FILE.py:FACTORY.
 
     Raises:
@@ -94,38 +94,38 @@ def gate_of_files(base: str, head: str, wishes: GateOptions) -> Gate:
     for name in (base, head):
         check_name(name)
     entry = Entry(built=SidePair(base=base, head=head), recorded=Compared(name=head, base=base, head=head))
-    return gate_of_models(entry, f"gate {short_name(base)} {short_name(head)}", (base, head), wishes)
+    return gate_of_models(entry, f"gate {short_name(base)} {short_name(head)}", (base, head), options)
 
 
-def gate_of_models(entry: Entry, title: str, sides: tuple[str, str], wishes: GateOptions) -> Gate:
+def gate_of_models(entry: Entry, title: str, sides: tuple[str, str], options: GateOptions) -> Gate:
     """Return the gate of the two models in `entry`; `sides` are the names of BASE and HEAD."""
     return Gate(
-        question=_question(*sides, wishes),
-        request=_request(title, wishes),
+        question=_question(*sides, options),
+        request=_request(title, options),
         entries=(entry,),
-        base_python=wishes.base_python,
-        notes=_python_notes(wishes),
-        command=wishes.command,
-        output=wishes.output,
-        history=wishes.history,
+        base_python=options.base_python,
+        notes=_python_notes(options),
+        command=options.command,
+        output=options.output,
+        history=options.history,
     )
 
 
-def _question(base: str, head: str, wishes: GateOptions) -> Question:
-    return Question(base=base, head=head, threshold=wishes.threshold, inconclusive_fails=wishes.inconclusive_fails)
+def _question(base: str, head: str, options: GateOptions) -> Question:
+    return Question(base=base, head=head, threshold=options.threshold, inconclusive_fails=options.inconclusive_fails)
 
 
-def _request(title: str, wishes: GateOptions) -> Request:
+def _request(title: str, options: GateOptions) -> Request:
     # The section names no models: the entries of the gate do, with a name for each side.
     request = Request(
         title=title,
-        sections=(Section(models=(), variants=wishes.variants, batch_sizes=wishes.batch_sizes),),
-        input_shape=wishes.input_shape,
-        threads=wishes.threads,
-        seed=wishes.seed,
-        budget=budget(wishes.budget_s, None),
+        sections=(Section(models=(), variants=options.variants, batch_sizes=options.batch_sizes),),
+        input_shape=options.input_shape,
+        threads=options.threads,
+        seed=options.seed,
+        budget=budget(options.budget_s, None),
     )
-    check(request, Options(command=wishes.command, output=wishes.output))
+    check(request, Options(command=options.command, output=options.output))
     tell_cut_threads(request)
     return request
 
@@ -158,7 +158,7 @@ def _check_built_ins(names: Sequence[str], before: Revision, after: Revision, to
     )
 
 
-def _requirement_notes(before: Revision, after: Revision, wishes: GateOptions) -> tuple[str, ...]:
+def _requirement_notes(before: Revision, after: Revision, options: GateOptions) -> tuple[str, ...]:
     """Return the notes for the reader of a report if the revisions require different packages.
 
     Raises:
@@ -166,14 +166,14 @@ def _requirement_notes(before: Revision, after: Revision, wishes: GateOptions) -
     """
     differing = differing_requirements(before.folder, after.folder)
     # An environment that was made for BASE has its packages, so a difference between the sides is wanted.
-    if wishes.base_python is not None:
-        return _python_notes(wishes)
+    if options.base_python is not None:
+        return _python_notes(options)
     if not differing:
         return ()
 
     verb = "differs" if len(differing) == 1 else "differ"
     what = f"{', '.join(differing)} {verb} between {before.name} and {after.name}"
-    if wishes.same_environment:
+    if options.same_environment:
         return (f"{what}; both were measured in this environment anyway (--same-environment)",)
 
     raise UsageError(
@@ -182,7 +182,7 @@ def _requirement_notes(before: Revision, after: Revision, wishes: GateOptions) -
     )
 
 
-def _python_notes(wishes: GateOptions) -> tuple[str, ...]:
+def _python_notes(options: GateOptions) -> tuple[str, ...]:
     """Return the note that BASE had an environment of its own, if it had one."""
-    python = wishes.base_python
+    python = options.base_python
     return () if python is None else (f"BASE was measured in its own environment: {python}",)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -13,7 +14,33 @@ from cnnbench.app.command_line import recorded_command, typed_command
 from cnnbench.app.option_types import COUNT, DURATION, NUMBERS, PERCENT, SHAPE, Words, data_dir_option
 from cnnbench.app.prepare import DEFAULT_BUDGET_S, budget, short_name
 from cnnbench.report import WRITERS
-from cnnbench.spec import Request, Section
+from cnnbench.spec import Device, Request, Section, Shape, Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuringOptions:
+    """Values of the options that `compare` and `run` share; None means the default of the command or of the plan."""
+
+    device: Device | Literal["all"] | None
+    batch_sizes: tuple[int, ...] | None
+    variants: tuple[str, ...] | None
+    tasks: tuple[Task, ...] | None
+    accuracy: str | None
+    data_dir: str | None
+    weights: str | None
+    input_shape: Shape | None
+    reference: str | None
+    delta: float | None
+    budget: float | None
+    timeout: float | None
+    threads: int | None
+    seed: int | None
+    sort: str | None
+    latency_max: float | None
+    params_max: int | None
+    dry_run: bool
+    output: Path | None
+    output_format: str
 
 
 def measuring_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,32 +119,33 @@ def command(names: tuple[str, ...], **given: Any) -> int:
       cnnbench compare mlp lenet --accuracy digits --sort top1 --format csv > result.csv
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     # The shared options are None unless given, so the defaults of `compare` stand here.
+    options = MeasuringOptions(**given)
     request = Request(
         title=f"compare {' '.join(short_name(name) for name in names)}",
         sections=(
             Section(
                 models=names,
-                variants=given["variants"] or ("eager", "channels_last"),
-                batch_sizes=given["batch_sizes"] or (1,),
-                tasks=given["tasks"] or ("infer",),
+                variants=options.variants or ("eager", "channels_last"),
+                batch_sizes=options.batch_sizes or (1,),
+                tasks=options.tasks or ("infer",),
             ),
         ),
-        device=given["device"] or "cpu",
-        accuracy=given["accuracy"],
-        data_dir=given["data_dir"],
-        weights=given["weights"] or "none",
-        input_shape=given["input_shape"],
-        reference=given["reference"],
-        threads=given["threads"],
-        seed=given["seed"] or 0,
-        budget=budget(given["budget"] or DEFAULT_BUDGET_S, given["timeout"]),
+        device=options.device or "cpu",
+        accuracy=options.accuracy,
+        data_dir=options.data_dir,
+        weights=options.weights or "none",
+        input_shape=options.input_shape,
+        reference=options.reference,
+        threads=options.threads,
+        seed=options.seed or 0,
+        budget=budget(options.budget or DEFAULT_BUDGET_S, options.timeout),
     )
 
-    return execute(request, given)
+    return execute(request, options)
 
 
-def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool = False) -> int:
-    """Check and measure `request` with the other options in `given`, and return the exit code."""
+def execute(request: Request, asked: MeasuringOptions, *, lenient_accuracy: bool = False) -> int:
+    """Check and measure `request` with the other options that are `asked` for, and return the exit code."""
     from cnnbench.app.prepare import (
         Options,
         add_expected_budget,
@@ -131,11 +159,11 @@ def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool =
     options = Options(
         command=recorded_command(),
         typed=typed_command(),
-        output=given["output"],
-        sort=given["sort"],
-        latency_max_s=given["latency_max"],
-        params_max=given["params_max"],
-        delta=given["delta"],
+        output=asked.output,
+        sort=asked.sort,
+        latency_max_s=asked.latency_max,
+        params_max=asked.params_max,
+        delta=asked.delta,
         lenient_accuracy=lenient_accuracy,
     )
 
@@ -143,12 +171,12 @@ def execute(request: Request, given: dict[str, Any], *, lenient_accuracy: bool =
     request = canonical_request(request)
     check(request, options)
     tell_cut_threads(request)
-    if given["dry_run"]:
-        show_dry_run(request, given["output_format"])
+    if asked.dry_run:
+        show_dry_run(request, asked.output_format)
         return 0
 
     # A plan with the budget "auto" gets the time that it is expected to take.
     if request.budget.total_s == math.inf:
         request = add_expected_budget(request)
 
-    return conclude(measure(request, options), options, given["output_format"], click.echo)
+    return conclude(measure(request, options), options, asked.output_format, click.echo)

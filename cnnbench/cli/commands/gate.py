@@ -15,6 +15,7 @@ from cnnbench.gate.defaults import DEFAULT_BUDGET_S, DEFAULT_MODELS, DEFAULT_THR
 from cnnbench.spec import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
+    from cnnbench.gate.request import GateOptions
     from cnnbench.gate.session import Gate
 
 FORMATS = ("table", "markdown", "csv", "json")
@@ -89,10 +90,15 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     from cnnbench.gate import history
     from cnnbench.gate.formats import GATE_WRITERS
+    from cnnbench.gate.request import GateOptions
     from cnnbench.gate.session import run_gate
 
+    # Two options have other names than their fields; the others fit as they are.
+    fails = given.pop("inconclusive") == "fail"
+    options = GateOptions(budget_s=given.pop("budget"), inconclusive_fails=fails, command=recorded_command(), **given)
+
     try:
-        with _open_gate(base, head, models, given) as gate:
+        with _open_gate(base, head, models, options) as gate:
             report, folder = run_gate(gate)
     except KeyboardInterrupt:  # caught here, because click would print an empty line after the progress
         click.echo("Interrupted.", err=True)
@@ -102,24 +108,20 @@ def command(base: str, head: str | None, output_format: str, models: tuple[str, 
     click.echo(f"Records and reports: {folder}", err=True)
 
     # The report shows earlier gates only, so the rows of this one are appended after it.
-    if given["history"] is not None:
-        history.append(given["history"], GATE_WRITERS["csv"](report))
+    if options.history is not None:
+        history.append(options.history, GATE_WRITERS["csv"](report))
     return EXIT_FAILED if report.failed else 0
 
 
 @contextmanager
-def _open_gate(base: str, head: str | None, models: tuple[str, ...] | None, given: dict[str, Any]) -> Iterator[Gate]:
+def _open_gate(base: str, head: str | None, models: tuple[str, ...] | None, options: GateOptions) -> Iterator[Gate]:
     """Yield the gate that the arguments ask for; its revisions stay checked out while the context is open."""
-    from cnnbench.gate.request import GateOptions, gate_of_files, gate_of_revisions
+    from cnnbench.gate.request import gate_of_files, gate_of_revisions
     from cnnbench.models.external import is_outside
-
-    # Two options have other names than their fields in `GateOptions`; the rest of `given` fits as it is.
-    fails = given.pop("inconclusive") == "fail"
-    wishes = GateOptions(budget_s=given.pop("budget"), inconclusive_fails=fails, command=recorded_command(), **given)
 
     # Without HEAD, BASE is compared with the working tree.
     if not is_outside(base) and (head is None or not is_outside(head)):
-        with gate_of_revisions(base, head, models or DEFAULT_MODELS, wishes, Path.cwd()) as gate:
+        with gate_of_revisions(base, head, models or DEFAULT_MODELS, options, Path.cwd()) as gate:
             yield gate
         return
 
@@ -128,4 +130,4 @@ def _open_gate(base: str, head: str | None, models: tuple[str, ...] | None, give
         raise UsageError("BASE and HEAD must be of one kind: two git revisions, or two model files FILE.py:FACTORY.")
     if models is not None:
         raise UsageError("--models is only for git revisions, because a model file names its model. Leave it out.")
-    yield gate_of_files(base, head, wishes)
+    yield gate_of_files(base, head, options)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cnnbench.app.prepare import budget
-from cnnbench.cli.commands.compare import execute, measuring_options
+from cnnbench.cli.commands.compare import MeasuringOptions, execute, measuring_options
 from cnnbench.plans import AUTO, PlanFile, find_plan, seconds
 from cnnbench.spec import Request, Section
 
@@ -26,14 +26,14 @@ def command(plan: str, **given: Any) -> int:
       cnnbench run full --dry-run
       cnnbench run quick --device cpu --budget 20m
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
-    file = find_plan(plan)
-    return execute(_override_request(_request(plan, file, given), given), given, lenient_accuracy=True)
+    file, options = find_plan(plan), MeasuringOptions(**given)
+    return execute(_override_request(_request(plan, file, options), options), options, lenient_accuracy=True)
 
 
-def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
+def _request(name: str, file: PlanFile, options: MeasuringOptions) -> Request:
     # An automatic budget stays infinite here; `execute` replaces it with the expected time.
-    total_s = given["budget"] or (math.inf if file.budget == AUTO else seconds(file.budget))
-    timeout_s = given["timeout"] or (None if file.timeout is None else seconds(file.timeout))
+    total_s = options.budget or (math.inf if file.budget == AUTO else seconds(file.budget))
+    timeout_s = options.timeout or (None if file.timeout is None else seconds(file.timeout))
 
     return Request(
         title=name.rpartition("/")[2].removesuffix(".toml"),
@@ -50,12 +50,12 @@ def _request(name: str, file: PlanFile, given: dict[str, Any]) -> Request:
     )
 
 
-def _override_request(request: Request, given: dict[str, Any]) -> Request:
+def _override_request(request: Request, options: MeasuringOptions) -> Request:
     plain = ("device", "accuracy", "data_dir", "weights", "input_shape", "reference", "threads", "seed")
-    request = replace(request, **{name: given[name] for name in plain if given[name] is not None})
+    request = replace(request, **{n: value for n in plain if (value := getattr(options, n)) is not None})
 
     # The sections' own options apply to every section, and sections that become equal are measured once.
-    parts = {name: given[name] for name in ("variants", "batch_sizes", "tasks") if given[name]}
+    parts = {name: value for name in ("variants", "batch_sizes", "tasks") if (value := getattr(options, name))}
     # An unsupported variant is a failure only if the user, and not the plan, names the variants.
     return replace(
         request,
