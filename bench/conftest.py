@@ -9,7 +9,7 @@ import pytest
 
 from cnnbench import machine
 from cnnbench.record import Environment
-from cnnbench.workers.client import worker_environment
+from cnnbench.workers.process_environment import worker_environment
 
 os.environ.update(worker_environment(machine.default_threads()))  # libgomp reads it once, when torch loads it
 

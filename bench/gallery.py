@@ -49,7 +49,6 @@ def has_dataset(name: str) -> bool:
 def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
     """Return the images to make; `digits` and `colours` are run folders of trainings."""
     weights = str(next(digits.glob("*-seed0.safetensors")))
-    name = "of handwritten digits"
     found = [
         Shot(
             title="Samples",
@@ -57,24 +56,22 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
             words=("samples", dataset),
             file="samples",
         ),
-        Shot(
-            title="Edges", says="What two fixed filters of 3x3 make of digits.", words=("edges", dataset), file="edges"
-        ),
+        Shot(title="Edges", says="Digits after two fixed 3x3 edge filters.", words=("edges", dataset), file="edges"),
         Shot(
             title="Curves",
-            says="Loss and accuracy by epoch; the band goes from the lowest to the highest of three seeds.",
+            says="Loss and accuracy by epoch. The band goes from the lowest to the highest of three seeds.",
             words=("curves", str(digits)),
             file="curves",
         ),
         Shot(
             title="Error rate by step",
-            says="Within epochs, recorded by `cnnbench train --log-every`.",
+            says="The error rate within epochs, as `cnnbench train --log-every` records it.",
             words=("steps", str(digits)),
             file="steps",
         ),
         Shot(
             title="Kernels of the first layer",
-            says=f"What a convolution looks for, here one {name}.",
+            says="The kernels of a convolution, here of a model for handwritten digits.",
             words=("kernels", weights),
             file="kernels",
         ),
@@ -86,26 +83,31 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
         ),
         Shot(
             title="How kernels form",
-            says="The first layer's kernels in steps of a training.",
+            says="The first layer's kernels at several steps of a training.",
             words=("kernels", str(digits)),
             file="forming",
         ),
         Shot(
             title="Features",
-            says="What two layers make of a digit, and of the same digit moved to the right.",
+            says="The outputs of two layers for a digit, and for the same digit moved to the right.",
             words=("features", weights, "--move", "5,0"),
             file="features",
         ),
         Shot(
             title="Predictions",
-            says="Those that are wrong, with the class that each image has.",
+            says="Wrong predictions, each with the true class of the image.",
             words=("predictions", weights, "--wrong", "--count", "16"),
             file="predictions",
         ),
-        Shot(title="Confusion", says="Which class is taken for which.", words=("confusion", weights), file="confusion"),
+        Shot(
+            title="Confusion",
+            says="How often the model takes one class for another.",
+            words=("confusion", weights),
+            file="confusion",
+        ),
         Shot(
             title="Robustness to shifts",
-            says="How much is still right when all test images are moved.",
+            says="The accuracy when all test images are moved.",
             words=("shift", weights),
             file="shift",
         ),
@@ -115,13 +117,13 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
         found += [
             Shot(
                 title="Kernels for colours",
-                says="Of a model for CIFAR-10: grey is 0.",
+                says="Kernels of a model for CIFAR-10. Grey is 0.",
                 words=("kernels", trained),
                 file="kernels-colours",
             ),
             Shot(
                 title="Predictions of photographs",
-                says="Of the same model.",
+                says="Predictions of the same model.",
                 words=("predictions", trained, "--count", "16"),
                 file="predictions-colours",
             ),
@@ -129,10 +131,18 @@ def shots(dataset: str, digits: Path, colours: Path | None) -> list[Shot]:
     if has_dataset("cats_dogs"):
         words = ("samples", "cats_dogs", "--count", "16")
         found.append(
-            Shot(title="Photographs", says="Resized and cut as models see them.", words=words, file="photographs")
+            Shot(
+                title="Photographs",
+                says="Photographs, resized and cut to a model's input.",
+                words=words,
+                file="photographs",
+            )
         )
     photograph = ("features", "vgg16", "--layer", "1,3")
-    says = "What VGG-16 makes of a photograph before any training: `--weights default` fetches torchvision's weights."
+    says = (
+        "The outputs of two layers of VGG-16 for a photograph, before any training. `--weights default` fetches "
+        "torchvision's weights."
+    )
     return [*found, Shot(title="Features of VGG-16", says=says, words=photograph, file="features-vgg16")]
 
 
@@ -155,8 +165,8 @@ def page(made: list[Shot], compared: list[tuple[str, str]], runs: Path) -> str:
 
     parts = [
         "# Gallery",
-        "One image of each kind that cnnbench draws, all from real trainings and a real comparison. `make gallery` "
-        "makes them anew.",
+        "One image of each kind that cnnbench draws. All are from real trainings and a real comparison. `make gallery` "
+        "makes them again.",
         "## Images of datasets, models and trainings",
     ]
     for shot in made:
@@ -168,7 +178,7 @@ def page(made: list[Shot], compared: list[tuple[str, str]], runs: Path) -> str:
     parts += [
         "## Charts of a report",
         f"From `cnnbench compare {' '.join(COMPARED)} --accuracy digits --budget 120s`. `report.md` in the run folder "
-        "has them, and `report.html` has them with what the pointer tells.",
+        "has them as images, and `report.html` as interactive charts.",
     ]
     parts += [f"### {title}\n\n![{title}](gallery/{file})" for title, file in compared]
     return "\n\n".join(parts) + "\n"

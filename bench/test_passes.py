@@ -43,8 +43,7 @@ PLAIN = ("eager", "channels_last")
 """Variants of the small tier: it must end in two minutes on two cores."""
 
 SMALL_WARM_S = 1.0
-"""Longest warm-up of a small cell whose time does not settle, which its `extra_info` says: the tier is to end in two
-minutes on a noisy machine, too. As for groups that have little time."""
+"""Longest warm-up of a small cell: the tier must end in two minutes on a noisy machine, too."""
 
 LARGE_S = 1800
 """Longest time for one large cell: VGG-16 compiled for training takes minutes on two cores."""
@@ -103,8 +102,8 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
     """Time a cell in rounds of one sample each, after its first call and its warm-up.
 
     Inside a round are `iterations` passes, which fill 10 ms, with the garbage collector off; outside are building,
-    inputs, the first call, which compiles, and the warm-up until the time settles. Rounds follow each other at once, so
-    nothing cools down between them. There are as many as fill --benchmark-max-time, six at least.
+    inputs, the first call, which compiles, and the warm-up, until passes become no faster. Rounds follow each other at
+    once, so nothing cools down between them. There are as many as fill --benchmark-max-time, six at least.
     """
     import torch
 
@@ -117,7 +116,7 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
         pytest.skip(f"{case.variant.name} is {possible.status} here: {possible.reason}")
     torch.manual_seed(case.seed)
     spec = MODELS[case.model]
-    prepared = prepare(build(spec, case), case.variant, case.device)
+    prepared = prepare(build(spec, case, []), case.variant, case.device)
     benchmark.group = f"{case.model} {case.task} batch {case.batch_size}"
     with mode(case, prepared):
         work = runner_for(case).load()(spec, case, prepared)
@@ -132,7 +131,6 @@ def measure(benchmark: BenchmarkFixture, case: Case, here: Here) -> None:
             environment=msgspec.to_builtins(here.environment),
             warmup_s=ready.warmup_s,
             iteration_s=ready.iteration_s,  # at the end of the warm-up, from which iterations and rounds follow
-            steady=not ready.warnings,
             reading_s=ready.reading_s,
             **{"compile_s" if case.variant.compile_mode else "first_call_s": ready.first_call_s},
         )

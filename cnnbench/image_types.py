@@ -1,4 +1,4 @@
-"""Types of what `show` draws: the request, and grids of images of a model."""
+"""Types of images: how a model expects them, and what `show` draws of a model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ COLOURS = 3
 
 # Pixels to the right and down; negative: to the left and up.
 Move = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageTransform:
+    """How published weights expect image files: resized, the centre cut out, and (x - mean) / std per channel.
+
+    `resize` is the shorter side of the resized image over the longer side of the cut.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: float
+    interpolation: str = "bilinear"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -196,6 +196,12 @@ def read_counters(now_s: float, proc: Path = PROC) -> Counters:
     )
 
 
+def oom_kills(vmstat: Path = PROC / "vmstat") -> int | None:
+    """Return how many processes the kernel has killed for lack of memory since it started; None if it does not say."""
+    counts = (line.split() for line in _read(vmstat).splitlines())
+    return next((int(words[1]) for words in counts if words[0] == "oom_kill"), None)
+
+
 def _mean_clock() -> float | None:
     """Return the mean clock of the cores in Hz, or None if the system hides it (by an error, nothing, or zero)."""
     try:

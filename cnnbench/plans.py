@@ -119,7 +119,8 @@ def read_plan(path: Path) -> PlanFile:
     """
     try:
         return _check_times(msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PlanFile))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    # ValueError: bytes that are no text, no TOML, a wrong field, or a number of thousands of digits.
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"'{path}' is not a plan: {error}. 'bench/plans/quick.toml' is an example.") from error
 
 

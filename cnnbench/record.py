@@ -10,6 +10,7 @@ import msgspec
 
 from cnnbench.image_types import ImageGrid
 from cnnbench.spec import Case, Shape
+from cnnbench.text import valid_text
 
 # Version of the record format; readers refuse every other version.
 FORMAT_VERSION = 1
@@ -166,7 +167,20 @@ def to_json(item: Record | Run) -> bytes:
     if isinstance(item, Record):
         _check_finite(item)
     line = Line(record=item) if isinstance(item, Record) else Line(run=item)
-    return msgspec.json.encode(line)
+    try:
+        return msgspec.json.encode(line)
+    except UnicodeEncodeError:  # the name of a file, or a message with it
+        return msgspec.json.encode(_with_valid_text(msgspec.to_builtins(line)))
+
+
+def _with_valid_text(value: object) -> object:
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, dict):
+        return {key: _with_valid_text(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_valid_text(one) for one in value]
+    return value
 
 
 def _check_finite(record: Record) -> None:
@@ -182,7 +196,10 @@ def from_json(line: bytes) -> Record | Run:
     Raises:
         ValueError: the line holds neither; the message ends with the path of the bad field.
     """
-    parsed = msgspec.json.decode(line, type=Line)
+    try:
+        parsed = msgspec.json.decode(line, type=Line)
+    except RecursionError as error:
+        raise ValueError("Too many objects lie in each other - at `$`") from error
     item = parsed.record or parsed.run
     if item is None:
         raise ValueError("Neither a record nor a run - at `$`")

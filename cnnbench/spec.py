@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import nn
 
+    from cnnbench.image_types import ImageTransform
+
 Task = Literal["complexity", "infer", "train", "accuracy"]
 Role = Literal[
     "timed", "aa_control", "control_workload", "lineup", "memory", "numerics", "ceilings", "predict", "look", "layers"
@@ -172,7 +174,8 @@ class ModelSpec:
     `input_shape` is (channels, height, width) of one image; `macs` are multiply-adds of convolutions and linear
     layers at batch 1 (1 MAC = one multiply-add); `mult_adds` is torchinfo's count, which the tutorials print. `build`
     returns a freshly initialised model with gradients set as the tutorial trains it. None means not known before
-    building. `pretrained` is the name in torchvision's registry whose weights fit, if any. `features_of` names the
+    building. `pretrained` is the name in torchvision's registry whose weights fit, if any. `transform` is how
+    published weights expect images. `features_of` names the
     model whose features this one is trained on, if it takes features and no images. If a page has mistakes,
     `printed_recipe` and `printed_build` reproduce them.
     """
@@ -192,6 +195,7 @@ class ModelSpec:
     deviations: tuple[str, ...] = ()
     errata: tuple[Erratum, ...] = ()
     pretrained: str | None = None
+    transform: ImageTransform | None = None
     features_of: str | None = None
     printed_recipe: Recipe | None = None
     printed_build: Callable[[], nn.Module] | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,32 @@ class Store:
             UsageError: a line is not a record, or a newer cnnbench wrote it; the message names file, line and field.
         """
         return _parse(self.file) if self.file.exists() else Loaded(items=())
+
+    @contextmanager
+    def only_writer(self) -> Iterator[None]:
+        """Keep other runs from writing to the file within the block; a process that dies gives it free.
+
+        Raises:
+            UsageError: another run writes to it now.
+            CnnbenchError: the file cannot be created.
+        """
+        path = self.file
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise CnnbenchError(_cannot_write(path, error)) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise UsageError(
+                f"Another run writes into '{path.parent}' now. Wait until it has ended, or use another --output."
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(handle)
 
     def append(self, item: Record | Run) -> None:
         """Write `item` as one whole line and wait until it is on the disk; cut off a torn last line first.
@@ -159,7 +187,7 @@ def _version(line: bytes) -> int:
     """Return the format version of a line that could not be read, or 0 if it has none."""
     try:
         parsed = msgspec.json.decode(line, type=_VersionLine)
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0
     return max(part.format if part else 0 for part in (parsed.record, parsed.run))
 
@@ -170,6 +198,8 @@ def _is_torn(line: bytes) -> bool:
         msgspec.json.decode(line)
     except ValueError:
         return True
+    except RecursionError:  # a whole line, but no record
+        return False
     return False
 
 

@@ -15,8 +15,8 @@ from cnnbench.spec import Case, Role, Task
 class Runner:
     """Kind, module and function of a runner.
 
-    `sampled`: a function (spec, case, prepared model) -> `sampling.Work`, of which the orchestrator takes samples.
-    `whole`: a function (assignment) -> `Outcome`. Two kinds need no model: `fixed`, (case) -> `sampling.Work`, and
+    `sampled`: a function (spec, case, prepared model) -> `timing.loop.Work`, of which the orchestrator takes samples.
+    `whole`: a function (assignment) -> `Outcome`. Two kinds need no model: `fixed`, (case) -> `timing.loop.Work`, and
     `machine`, (case, clock) -> `Outcome`.
     """
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
+
+# How Python holds the bytes of a name that are not UTF-8; such characters cannot be written as UTF-8.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:
     """Return `text` as one printable line: runs of white space become one space, control characters are escaped."""
     joined = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+
+
+def valid_text(text: str) -> str:
+    """Return `text` with the bytes that are not UTF-8, as file names may hold, in hexadecimal: backslash, x, e9."""
+    return _SURROGATE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
 
 
 def name_list(names: Iterable[str]) -> str:

@@ -202,7 +202,7 @@ def prepare(model: nn.Module, variant: Variant, device: Device) -> Prepared:
     # bf16 casts weights and inputs once, here; autocast keeps them in fp32 and casts within each pass.
     dtype = torch.bfloat16 if variant.precision == "bf16" else torch.float32
     layout = torch.channels_last if variant.channels_last else torch.preserve_format
-    model = model.to(device=device, dtype=dtype)
+    model = _cast(model.to(device=device), dtype)
     if variant.channels_last:
         model = model.to(memory_format=torch.channels_last)
 
@@ -215,6 +215,16 @@ def prepare(model: nn.Module, variant: Variant, device: Device) -> Prepared:
         return images.to(memory_format=layout) if images.dim() == _NCHW else images
 
     return Prepared(variant=variant, call=call, model=model, place=place, context=_autocast(variant, device))
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Cast the real weights and buffers of `model`; complex ones would lose their imaginary parts."""
+    if not any(t.is_complex() for t in (*model.parameters(), *model.buffers())):
+        return model.to(dtype=dtype)
+    cast: nn.Module = model._apply(  # type: ignore[no-untyped-call]  # noqa: SLF001 - as `to` does
+        lambda t: t.to(dtype=dtype) if t.is_floating_point() else t
+    )
+    return cast
 
 
 _NCHW = 4

@@ -22,6 +22,7 @@ from cnnbench.machine import (
     free_memory_bytes,
     memory_bytes,
     noise_between,
+    oom_kills,
     own_cgroups,
     read_counters,
     usable_cores,
@@ -272,3 +273,9 @@ def test_a_compiler_that_fails_is_none(tmp_path: Path, headers: Path, monkeypatc
     monkeypatch.setenv("CXX", str(path))
     failed = f"Command '['{path}', '--version']' returned non-zero exit status 3."
     assert compiler() == (None, f"torch.compile needs a C++ compiler, and '{path} --version' fails: {failed}")
+
+
+def test_kills_for_lack_of_memory_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("pgfault 7\noom_kill 3\noom_kill_other 9\n")
+    assert oom_kills(tmp_path / "vmstat") == 3
+    assert oom_kills(tmp_path / "gone") is None

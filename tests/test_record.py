@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import fields, replace
 from typing import Any
 
@@ -143,6 +144,13 @@ def test_floats_keep_every_digit_and_their_sign() -> None:
     read = from_json(to_json(record(case("lenet"), Measurement(quantity="latency_s", samples=values))))
     assert isinstance(read, Record)
     assert [x.hex() for x in read.measurements[0].samples] == [x.hex() for x in values]
+
+
+def test_bytes_of_names_that_are_not_utf8_are_written_out() -> None:
+    name = os.fsdecode(b"./caf\xe9.py:build")
+    read = from_json(to_json(replace(record(case(name), status="failed", error=f"{name}: no"))))
+    assert isinstance(read, Record)
+    assert (read.case.model, read.error) == ("./caf\\xe9.py:build", "./caf\\xe9.py:build: no")
 
 
 def test_a_whole_number_is_read_as_a_float_where_a_float_belongs() -> None:

@@ -163,3 +163,22 @@ def test_the_last_record_of_a_case_and_round_wins() -> None:
     one, two = ONE.case.identity(), TWO.case.identity()
     assert found == {(one, 0): longer, (one, 1): later, (two, 0): TWO}
     assert list(found) == [(one, 0), (one, 1), (two, 0)]
+
+
+def test_a_file_has_one_writer(tmp_path: Path) -> None:
+    store = Store(tmp_path / "out")
+    with store.only_writer():
+        with pytest.raises(UsageError) as caught, store.only_writer():
+            pass
+        store.append(ONE)  # its own
+    assert str(caught.value) == (
+        f"Another run writes into '{tmp_path / 'out'}' now. Wait until it has ended, or use another --output."
+    )
+    with store.only_writer():
+        assert store.load().records == (ONE,)
+
+
+def test_objects_in_objects_are_told_by_their_line(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_bytes(b'{"other":' + b"[" * 100_000 + b"\n" + to_json(ONE) + b"\n")
+    with pytest.raises(UsageError, match=r"records\.jsonl', line 1: .*[Tt]oo many objects lie in each other"):
+        Store(tmp_path).load()

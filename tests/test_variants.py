@@ -316,3 +316,13 @@ def test_recipe_autocast_needs_native_bf16(asked: str, under: str, *, native: bo
     assert extend_variant(
         parsed(asked), channels_last=False, amp=False, device="cpu", environment=environment
     ) == parsed(asked)
+
+
+@pytest.mark.parametrize("name", ["eager", "bf16"])
+def test_complex_weights_stay_complex(name: str) -> None:
+    model = nn.Linear(3, 2)
+    model.filter = nn.Parameter(torch.ones(3, dtype=torch.complex64) * 1j)
+    prepared = prepare(model, parse_variant(name, device="cpu", threads=1), "cpu")
+    found = dict(prepared.model.named_parameters())
+    assert found["filter"].tolist() == [1j] * 3
+    assert found["weight"].dtype == (torch.bfloat16 if name == "bf16" else torch.float32)

@@ -76,20 +76,20 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
         return tuple(int(w) for w in words)
 
 
-class Size(click.ParamType[tuple[int, int]]):
-    """Height and width of an image, such as 224x244, or 224 for both."""
+class Size(click.ParamType[tuple[int, ...]]):
+    """Height and width of an image, such as 224x244, or 224 for both; 1x224x224 gives the channels too."""
 
     name = "size"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return (height, width)."""
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return (height, width), or (channels, height, width)."""
         if isinstance(value, tuple):
             return value
         words = str(value).lower().split("x")
-        if len(words) > 2 or not all(w.isdecimal() and int(w) > 0 for w in words):  # noqa: PLR2004
-            self.fail(f"'{value}' is not a size. Write it like 224 or 224x224.", param, ctx)
-        # The first and the last word are the same if there is only one.
-        return int(words[0]), int(words[-1])
+        if len(words) > 3 or not all(w.isdecimal() and int(w) > 0 for w in words):  # noqa: PLR2004
+            self.fail(f"'{value}' is not a size. Write it like 224, 224x224 or 1x224x224.", param, ctx)
+        found = tuple(int(word) for word in words)
+        return found if len(found) > 1 else found * 2
 
 
 class Words(click.ParamType[tuple[str, ...]]):

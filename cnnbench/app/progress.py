@@ -66,7 +66,7 @@ class _Plain:
 @contextmanager
 def display() -> Iterator[Display]:
     """Yield a display on standard error: a bar if that is a terminal, plain lines otherwise."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None: the stream was closed
         yield _Plain()
         return
     with _bar() as shown:

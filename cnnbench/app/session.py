@@ -63,6 +63,11 @@ def measure(request: Request, options: Options) -> Measured:
     now = datetime.now(UTC)
     folder = options.output or run_folder(request.title, now)
     store = Store(folder)
+    with store.only_writer():
+        return _measure_into(store, request, options, now)
+
+
+def _measure_into(store: Store, request: Request, options: Options, now: datetime) -> Measured:
     loaded = store.load()
     run = Run(
         title=request.title,
@@ -102,7 +107,7 @@ def measure(request: Request, options: Options) -> Measured:
         runner = BenchmarkRun(request, hooks, names_of(request), spent_s=spent_s(loaded.items))
         earlier = [item for item in loaded.items if isinstance(item, Run)]
         ended = _run_guarded(runner, store, run, was_partial=not earlier or earlier[-1].partial)
-    return _finish(store, folder, request, options, ended)
+    return _finish(store, request, options, ended)
 
 
 def spent_s(items: Iterable[Record | Run]) -> float:
@@ -210,8 +215,8 @@ def _problem(act: Callable[[], object]) -> CnnbenchError | None:
     return None
 
 
-def _finish(store: Store, folder: Path, request: Request, options: Options, ended: Ended) -> Measured:
-    loaded = store.load()
+def _finish(store: Store, request: Request, options: Options, ended: Ended) -> Measured:
+    folder, loaded = store.path, store.load()
     last = finished_records(loaded.items).values()
     # Without any result there is nothing to show beside the error.
     if isinstance(ended, MissingError) and not last:

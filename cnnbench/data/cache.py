@@ -20,7 +20,7 @@ from cnnbench.spec import CnnbenchError, Shape
 PIXELS = "pixels.bin"
 
 _PART = ".part-"
-_VERSION = 2
+_VERSION = 3
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:

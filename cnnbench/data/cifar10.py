@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -135,7 +135,7 @@ def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
                 content = archive.extractfile(member) if member.isfile() and name.name in _BATCHES else None
                 if content is not None:
                     yield name.name, content.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise UsageError(f"{path} is damaged: {error}") from error
 
 
@@ -149,7 +149,7 @@ def _read_batch(content: bytes, where: str) -> LabelledImages:
     held: Any = load_pickle(content, where)
     try:
         pixels, labels = held[b"data"], [int(label) for label in held[b"labels"]]
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+    except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
         raise UsageError(f"{where} is not a batch of CIFAR-10, because it lacks valid 'data' or 'labels'.") from error
 
     # An image is one row of bytes: 1,024 of red, then 1,024 of green, then 1,024 of blue.
@@ -181,9 +181,10 @@ def _read_jpeg_part(file: File, on_progress: OnProgress, at: int) -> LabelledIma
     count = (COUNTS.train, COUNTS.test)[at]
     try:
         with np.load(file.path, allow_pickle=False) as held:
-            stream, offsets, labels = (held[name] for name in ("jpeg", "offsets", "labels"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{file.path} is damaged or is not an archive of JPEG images: {error}") from error
+            stream, offsets, labels = (np.asarray(held[name]) for name in ("jpeg", "offsets", "labels"))
+    except Exception as error:  # a damaged archive makes numpy raise nearly anything, also for lack of memory
+        said = str(error) or type(error).__name__
+        raise UsageError(f"{file.path} is damaged or is not an archive of JPEG images: {said}") from error
 
     _check_streams(file.path, stream, offsets, labels, count)
     check_labels(labels.tolist(), len(CLASS_NAMES), file.path)

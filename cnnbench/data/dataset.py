@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # The folders to search for a dataset, in this order.
 Places = tuple[Path, ...]
 
+# Folders that divide images, by the part that they are.
+PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
 # Called with a description of what is being done, and the share of it that is done (0 to 1).
 OnProgress = Callable[[str, float], None]
 
@@ -41,12 +44,14 @@ class File:
 class Source:
     """Where a dataset was found: its `form` in words, and the files or the one folder that hold it.
 
-    `home` is the folder below a data folder where such files belong.
+    `home` is the folder below a data folder where such files belong. `parts` are the folders that divide the images of
+    the one folder into training, validation and test.
     """
 
     form: str
     files: tuple[File, ...] = ()
     home: str = ""
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

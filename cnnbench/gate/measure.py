@@ -187,7 +187,7 @@ class _Measuring:
                 if self._schedule.is_too_late(group):
                     late = Failure(status="not started", error=LATE)
                     for case in group.give_up(late):
-                        self._on_record(group, case, late, time.time())
+                        self._on_record(group, case, late, time.monotonic())
                     continue
                 self._round(Turn(group=group, end=self._schedule.deadline, rounds_left=0.0))
                 self._check_scores(group, scratch)
@@ -203,7 +203,7 @@ class _Measuring:
         return GroupRounds(self._hosts.head, group, limits, target=self._times.target, others=others)
 
     def _round(self, turn: Turn) -> None:
-        group, number, started = turn.group, turn.group.rounds, time.time()
+        group, number, started = turn.group, turn.group.rounds, time.monotonic()
         # Progress names the model of HEAD, which is the second case.
         case = group.group.cases[1]
         self._on_progress(f"round {number + 1}: {case.model} {case.variant.name} batch {case.batch_size}")
@@ -234,7 +234,7 @@ class _Measuring:
             check = replace(case, role="numerics")
             host = self._hosts.base if _is_base(group, case) else self._hosts.head
             job = Job(case=check, scratch=scratch, memory_limit_bytes=limit_of(check))
-            started = time.time()
+            started = time.monotonic()
             got = do_job(host, job, min(WHOLE_S, check.budget.timeout_s))
             self._hooks.on_record(make_record(check, self._environment_of(group, case), got, started=started))
 

@@ -13,10 +13,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnnbench.inspection.flop_counters import TorchCount, TorchinfoCount, count_fvcore, count_torch, count_torchinfo
+from cnnbench.inspection.flop_formulas import packed_tensors
 from cnnbench.inspection.layer_hooks import tensors
 from cnnbench.jobs import Assignment
 from cnnbench.record import Measurement, Outcome
-from cnnbench.spec import CnnbenchError, Shape
+from cnnbench.spec import CnnbenchError, Shape, UnsupportedError
+from cnnbench.training.scoring import main_logits
 
 # Most multiply-adds for fvcore, which does the arithmetic: some seconds on one core. More would take longer than
 # anyone waits.
@@ -60,20 +62,26 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
     if output is None:
         raise CnnbenchError(f"The model returned a {type(count.output).__name__} that holds no tensor.")
 
+    # The output of anything but a classifier has no number of classes.
+    try:
+        classes, about_classes = main_logits(count.output).shape[1], ""
+    except UnsupportedError as error:
+        classes, about_classes = None, str(error)
+
     layers = count.watch.layers()
     # Two other counters check torch's numbers. If one fails, the count is missing and a note says why.
     by_fvcore, about_fvcore = _count_fvcore(build, input_shape, count.macs)
     by_torchinfo, about_torchinfo = _attempt("torchinfo", lambda: count_torchinfo(model, counted.images, layers))
     # Buffers, such as the statistics of BatchNorm, are stored with the weights and count among their bytes.
-    stored = (*model.parameters(), *model.buffers())
+    packed = tuple(packed_tensors(model))
+    stored = (*model.parameters(), *model.buffers(), *packed)
     quantities = {
-        "params": sum(p.numel() for p in model.parameters()),
+        "params": sum(p.numel() for p in (*model.parameters(), *packed)),
         "trainable_params": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "macs": count.macs,
         "macs_fvcore": by_fvcore,
         **_torchinfo_quantities(by_torchinfo),
-        # a scalar output is one class
-        "classes": output.shape[-1] if output.dim() else 1,
+        "classes": classes,
         "weight_bytes": sum(t.numel() * t.element_size() for t in stored),
         "activation_bytes": count.watch.activation_bytes(),
         "operator_calls": count.operator_calls,
@@ -86,7 +94,13 @@ def measure_complexity(build: Callable[[], nn.Module], input_shape: Shape) -> Ou
             if value is not None
         ),
         layers=layers,
-        notes=(*_torch_notes(count), *_unused_notes(count.watch.unused_params(model)), about_fvcore, about_torchinfo),
+        notes=(
+            *_torch_notes(count),
+            *_unused_notes(count.watch.unused_params(model)),
+            about_fvcore,
+            about_torchinfo,
+            *filter(None, (about_classes,)),
+        ),
     )
 
 
@@ -165,10 +179,14 @@ def _torchinfo_quantities(count: TorchinfoCount | None) -> dict[str, int]:
 
 
 def _torch_notes(count: TorchCount) -> tuple[str, ...]:
-    if not count.uncounted:
-        return ()
-    calls = ", ".join(f"{name} {n}" for name, n in sorted(count.uncounted.items()))
-    return (f"Operators that torch's counter does not count, with their calls: {calls}.",)
+    notes = []
+    if count.foreign:
+        calls = ", ".join(f"{name} {n}" for name, n in sorted(count.foreign.items()))
+        notes.append(f"The MACs are a lower bound: the cost of these operators is unknown, with their calls: {calls}.")
+    if count.uncounted:
+        calls = ", ".join(f"{name} {n}" for name, n in sorted(count.uncounted.items()))
+        notes.append(f"Operators that torch's counter does not count, with their calls: {calls}.")
+    return tuple(notes)
 
 
 def _unused_notes(unused_params: Mapping[str, int]) -> tuple[str, ...]:

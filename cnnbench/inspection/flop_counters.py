@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from cnnbench.inspection.flop_formulas import flop_formulas
 from cnnbench.inspection.layer_hooks import LayerHooks
 from cnnbench.record import Layer
 
@@ -28,24 +30,30 @@ _NO_ARITHMETIC = _NO_KERNEL | {"clone", "copy_", "_to_copy", "arange"}
 class TorchCount:
     """What FlopCounterMode counted, the operators that it has no formula for, the calls of modules, and the output.
 
+    `foreign` are those of other libraries among these operators, which may do any amount of work.
     `operator_calls`: calls of ATen operators that start a kernel. Copies count; views and allocations do not.
     """
 
     macs: int
     operator_calls: int
     uncounted: Mapping[str, int]
+    foreign: Mapping[str, int]
     watch: LayerHooks
     output: object
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count all calls that start a kernel, and by name those outside `known`; copies count only among all."""
+    """Count all calls that start a kernel, and by name those outside `known`; copies count only among all.
+
+    `foreign` are those of other libraries than ATen, which may do any amount of work.
+    """
 
     def __init__(self, known: Mapping[Any, Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.known = known
         self.all = 0
         self.calls: Counter[str] = Counter()
+        self.foreign: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count the call and pass it on."""
@@ -54,7 +62,10 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not func.is_view:
             # a comparison adds 0 or 1
             self.all += name not in _NO_KERNEL
-            self.calls[name] += packet not in self.known and name not in _NO_ARITHMETIC
+            unknown = packet not in self.known and name not in _NO_ARITHMETIC
+            self.calls[name] += unknown
+            if unknown and func.namespace != "aten":
+                self.foreign[f"{func.namespace}::{name}"] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -65,7 +76,7 @@ def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
     as nothing. Attention's fast path is one operator without a formula, so it is off during the pass.
     """
     # FlopCounterMode counts a multiply-add as two FLOPs.
-    flops = FlopCounterMode(display=False)
+    flops = FlopCounterMode(display=False, custom_mapping=dict(flop_formulas()))
     watch = LayerHooks(macs_so_far=lambda: flops.get_total_flops() // 2)
     with (
         watch.attach(model),
@@ -81,6 +92,7 @@ def count_torch(model: nn.Module, images: torch.Tensor) -> TorchCount:
         operator_calls=operators.all,
         # the plus drops names with no call
         uncounted=+operators.calls,
+        foreign=operators.foreign,
         watch=watch,
         output=output,
     )
@@ -146,18 +158,26 @@ def count_torchinfo(model: nn.Module, images: torch.Tensor, layers: tuple[Layer,
         param_bytes=int(summary.total_param_bytes),
     )
     # A Counter gives 0 for a type that only the other table has.
+    biases: Counter[str] = Counter()
+    modules = dict(model.named_modules())
+    for row in layers:
+        if isinstance(getattr(modules.get(row.name), "bias", None), torch.Tensor):
+            biases[row.kind] += math.prod(row.output_shape)
     differences = {kind: theirs[kind] - ours[kind] for kind in sorted(theirs | ours) if theirs[kind] != ours[kind]}
-    parts = [f"{kind} {by:+,} ({_reason_text(kind, by, theirs[kind])})" for kind, by in differences.items()]
+    parts = [f"{kind} {by:+,} ({_reason_text(by, theirs[kind], biases[kind])})" for kind, by in differences.items()]
     return count, _difference("torchinfo", count.macs - sum(ours.values()), parts)
 
 
-def _reason_text(kind: str, by: int, theirs: int) -> str:
-    """Return why torchinfo counts `by` more multiply-adds than torch in modules of type `kind`."""
+def _reason_text(by: int, theirs: int, biases: int) -> str:
+    """Return why torchinfo counts `by` more multiply-adds than torch in modules of one type.
+
+    `biases` are the additions of these modules' biases, one for each value of their outputs.
+    """
     if by < 0:
         return "counted once, not at each position" if theirs else "not counted: its operations are not leaf modules"
-    if "Conv" in kind or "Linear" in kind:
+    if by == biases:
         return "biases"
-    return "one for each weight and bias"
+    return "one for each weight and bias" if by == theirs else f"{biases:,} of them biases"
 
 
 def _difference(counter: str, by: int, parts: list[str]) -> str:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cnnbench.data.batches import View
 from cnnbench.data.decode import decode
+from cnnbench.image_types import ImageTransform
 from cnnbench.jobs import Assignment
-from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
 from cnnbench.models.weights import PUBLISHED_CLASSES
 from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import ModelSpec, UnsupportedError, is_image
@@ -27,9 +27,9 @@ def run(assignment: Assignment) -> Outcome:
     """Return, for each image of the assignment, the `top` classes with the highest scores, best first.
 
     `top_class` holds the classes, image after image, and `top_share` the model's confidence in them (softmax). The
-    notes hold the names of these classes, "" if none is known. Images are resized and cut as photographs of a dataset
-    are. They are normalised as in training if the case names its dataset or the model has a recipe. Otherwise they are
-    normalised as torchvision's published weights expect.
+    notes hold the names of these classes, "" if none is known. Images are resized, cut and
+    normalised as in training if the case names its dataset or the model has a recipe. Otherwise they are treated as the
+    published weights of torchvision or timm expect.
 
     Raises:
         UnsupportedError: the model does not take images, or a file cannot be decoded; the message names it.
@@ -38,13 +38,14 @@ def run(assignment: Assignment) -> Outcome:
     check_takes_images(spec)
     prepared = prepare(assignment.build(), case.variant, case.device)
     prepared.model.eval()
-    view = view_of_files(spec, trained_here=case.dataset is not None)
+    transform = transform_of(spec) if case.dataset is None else None
+    view = view_of_files(spec, transform)
     parts: list[Tensor] = []
 
     with torch.no_grad(), prepared.context():
         # Decode the files of one batch at a time, so that many files need no more memory.
         for at in range(0, len(assignment.job.images), BATCH):
-            pixels = np.stack([pixels_of(path, spec) for path in assignment.job.images[at : at + BATCH]])
+            pixels = np.stack([pixels_of(path, spec, transform) for path in assignment.job.images[at : at + BATCH]])
             images = prepared.place(view(torch.from_numpy(pixels)))
             parts.append(main_logits(prepared.call(images)).float().cpu())
 
@@ -82,24 +83,31 @@ def check_takes_images(spec: ModelSpec) -> None:
         raise UnsupportedError(f"The input of {spec.name} is not an image, because an image has 1 or 3 channels.")
 
 
-def pixels_of(path: str, spec: ModelSpec) -> np.ndarray:
+def pixels_of(path: str, spec: ModelSpec, transform: ImageTransform | None = None) -> np.ndarray:
     """Return the bytes (C, H, W) of an image file, resized and cut to the model's input.
 
     Raises:
         UnsupportedError: the file cannot be decoded.
     """
     try:
-        return decode(Path(path).read_bytes(), spec.input_shape)
+        return decode(Path(path).read_bytes(), spec.input_shape, transform)
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise UnsupportedError(f"{path} cannot be decoded as an image: {type(error).__name__}.") from error
 
 
-def view_of_files(spec: ModelSpec, *, trained_here: bool) -> View:
-    """Return how the model sees image files: normalised as in training, or as published weights expect."""
-    if spec.recipe is None and spec.pretrained is not None and not trained_here:
-        return View(input_shape=spec.input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    recipe = recipe_of(spec)
-    return View(input_shape=spec.input_shape, mean=recipe.mean, std=recipe.std)
+def transform_of(spec: ModelSpec) -> ImageTransform | None:
+    """Return how published weights of the model expect images; None for a model that is trained by a recipe."""
+    if spec.recipe is not None or spec.transform is not None or spec.pretrained is None:
+        return spec.transform
+    from cnnbench.models.zoo import published_transform
+
+    return published_transform(spec.pretrained)
+
+
+def view_of_files(spec: ModelSpec, transform: ImageTransform | None) -> View:
+    """Return how the model sees image files: normalised as published weights expect, or as in training."""
+    normal = recipe_of(spec) if transform is None else transform
+    return View(input_shape=spec.input_shape, mean=normal.mean, std=normal.std)
 
 
 def class_names(outputs: int) -> tuple[str, ...]:

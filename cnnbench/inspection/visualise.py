@@ -17,7 +17,7 @@ from cnnbench.data.dataset import DatasetSpec
 from cnnbench.image_types import COLOURS, ImageGrid, Move, VisualRequest
 from cnnbench.inspection.filter_images import MOST_TILES, first_text, kernel_sheets
 from cnnbench.inspection.layer_hooks import tensors
-from cnnbench.inspection.predict import check_takes_images, class_names, pixels_of, view_of_files
+from cnnbench.inspection.predict import check_takes_images, class_names, pixels_of, transform_of, view_of_files
 from cnnbench.inspection.sample_images import photograph
 from cnnbench.jobs import Assignment
 from cnnbench.models.find_convolutions import convolution, convolutions, module_name
@@ -102,9 +102,10 @@ def _image(assignment: Assignment, look: VisualRequest) -> _ShownImage:
         return _ShownImage(split=one, view=shown.view, says=says, label=label, names=dataset.class_names)
 
     # A file of the user, or a photograph: neither has a label.
-    view = view_of_files(spec, trained_here=case.dataset is not None)
+    transform = transform_of(spec) if case.dataset is None else None
+    view = view_of_files(spec, transform)
     if look.image is not None:
-        pixels, says = torch.from_numpy(pixels_of(look.image, spec)), look.image.rpartition("/")[2]
+        pixels, says = torch.from_numpy(pixels_of(look.image, spec, transform)), look.image.rpartition("/")[2]
     else:
         pixels, says = photograph((COLOURS, *spec.input_shape[1:])), "a photograph that comes with scikit-learn"
         if spec.input_shape[0] < COLOURS:

@@ -6,10 +6,19 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from cnnbench.models import cifar_cnn, digit_cnn, lenet, mlp, mnist_cnn, mobilenet, resnet, vgg
-from cnnbench.models.external import FORMS, Plugins, check_outside, find_outside, is_outside, load_plugins, resize_spec
+from cnnbench.models.external import (
+    FORMS,
+    Plugins,
+    check_outside,
+    find_outside,
+    is_outside,
+    is_published,
+    load_plugins,
+    resize_spec,
+)
 from cnnbench.models.other_tree import find_in_tree, is_in_tree
 from cnnbench.models.saved_model import find_saved, is_saved
-from cnnbench.spec import CnnbenchError, ModelSpec, Shape, unknown_name
+from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UsageError, unknown_name
 
 
 def join(families: Iterable[Iterable[ModelSpec]]) -> Mapping[str, ModelSpec]:
@@ -67,6 +76,24 @@ def find_model(name: str, input_shape: Shape | None = None) -> ModelSpec:
     if is_outside(name):
         return find_outside(name, input_shape)
     return resize_spec(_find_by_name(name), input_shape)
+
+
+def check_name_in_file(name: str, file: object, advice: str) -> None:
+    """Check the name of a model that was read from `file`, such as a checkpoint, which may come from anywhere.
+
+    Such a name may choose among installed models. Anything else would run code that the file chose. `advice` says how
+    users name a model of their own.
+
+    Raises:
+        UsageError: it is not the name of a built-in, of a plugin model, or of one of torchvision or timm.
+        MissingError: the name needs a package that is not installed.
+    """
+    if is_outside(name) and not is_published(name):
+        raise UsageError(
+            f"'{file}' names the model '{name}', and a name in a file must not run code. If the model is yours, "
+            f"{advice}"
+        )
+    check_name(name)
 
 
 def _find_by_name(name: str) -> ModelSpec:

@@ -16,14 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cnnbench.models.external import (
-    explain_errors,
-    factory_spec,
-    find_outside,
-    is_outside,
-    load_file,
-    missing_factory_error,
-)
+from cnnbench.models.external import find_outside, is_outside
+from cnnbench.models.user_file import explain_errors, factory_spec, load_file, missing_factory_error
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UsageError, unknown_name
 
 if TYPE_CHECKING:

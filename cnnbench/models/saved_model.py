@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnbench.models.external import FILE_INPUT_SHAPE
+from cnnbench.models.user_file import FILE_INPUT_SHAPE
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UsageError
 
 if TYPE_CHECKING:

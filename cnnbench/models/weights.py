@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from cnnbench.models.weight_file import fit_names, read_weights
 from cnnbench.spec import MissingError, ModelSpec, UsageError
 
 # The number of classes of ImageNet, which torchvision's published models are trained on.
@@ -17,36 +17,54 @@ PUBLISHED_CLASSES = 1000
 
 _SHOWN_KEYS = 3
 
+# Names in the published files of DenseNets, which torchvision translates when it builds one: `norm.1` is `norm1`.
+_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
-def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> None:
-    """Load weights into `model`, which was built from `spec`.
+
+def load_weights(model: nn.Module, spec: ModelSpec, choice: str) -> tuple[str, ...]:
+    """Load weights into `model`, which was built from `spec`, and return notes on how they were found in the file.
 
     `choice` is `none` (do nothing), `default` (torchvision's weights, downloaded if torch.hub does not have them yet)
-    or the path of a file. The file is in safetensors format, or a state dict written by `torch.save`. A model with
-    another head than the published one keeps its head under default weights, and under a file of the published ones.
+    or the path of a file. The file is in safetensors format or an index of such files, or it was written by
+    `torch.save` and holds a state dict, or a checkpoint with one in it. A model with another head than the published
+    one keeps its head under default weights, and under a file of the published ones.
 
     Raises:
         UsageError: the model has no default weights, there is no such file, or it does not fit the model.
         MissingError: the weights cannot be downloaded.
     """
     if choice == "none":
-        return
+        return ()
     if choice == "default":
         _load_default(model, spec)
-        return
+        return ()
 
     path = Path(choice)
     if not path.is_file():
         raise UsageError(f"There is no weight file '{choice}'. Give 'none', 'default' or the path of a file.")
 
+    own = model.state_dict().keys()
+    file = fit_names(read_weights(path), own)
+    state = {_DENSENET_NAME.sub(r"\1\2", name): value for name, value in file.state.items()}
+
     # The weights of the published model fit everything but the head of a model with a new one.
-    state = _read(path)
     if _has_another_head(spec) and _is_published(model, state) and not _heads_match(model, state):
         state = _keep_own_head(model, state)
 
-    # Checked before loading: torch's own message lists every name that differs.
-    _check_fit(model, state, str(path))
-    model.load_state_dict(state)
+    _load(model, state, str(path))
+    return (f"Weights of {path.name}: {'; '.join(file.done)}.",) if file.done else ()
+
+
+def _load(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Load `state` as torch does, whose modules know how older files name their tensors.
+
+    Raises:
+        UsageError: torch refuses it; the message gives the first differences.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UsageError(_misfit(model, state, origin, error)) from error
 
 
 def _has_another_head(spec: ModelSpec) -> bool:
@@ -88,81 +106,45 @@ def _load_default(model: nn.Module, spec: ModelSpec) -> None:
     if spec.pretrained is None:
         raise UsageError(f"No default weights are known for '{spec.name}'. Give 'none' or the path of a weight file.")
 
+    # torchvision builds the published model, because it alone knows how the names in its files are to be read.
     weights = models.get_model_weights(spec.pretrained).DEFAULT
-    state = _download(weights)
-    # The model is built without the auxiliary heads, as torchvision builds it for these weights.
-    if spec.pretrained == "googlenet":
-        state = {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))}
-
-    # GoogLeNet and Inception were trained with another normalisation; this makes them convert their inputs.
-    if hasattr(model, "transform_input"):
-        model.transform_input = True  # type: ignore[assignment]
-
-    if _has_another_head(spec):
-        state = _keep_own_head(model, state)
-    _check_fit(model, state, str(weights))
-    model.load_state_dict(state)
-
-
-def _download(weights: Any) -> Mapping[str, torch.Tensor]:  # noqa: ANN401, RUF100 - torchvision has no types
     try:
-        state: Mapping[str, torch.Tensor] = weights.get_state_dict(check_hash=True, progress=True)
+        published: nn.Module = models.get_model(spec.pretrained, weights=weights)
     except (OSError, RuntimeError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise MissingError(
             f"The weights {weights} could not be downloaded from {weights.url} ({error}). Put that file into {folder},"
             " where torch.hub keeps its files, or set TORCH_HOME to a folder that has it, or use --weights none."
         ) from error
-    return state
+
+    # GoogLeNet and Inception were trained with another normalisation; this makes them convert their inputs.
+    if hasattr(model, "transform_input"):
+        model.transform_input = True  # type: ignore[assignment]
+
+    state: Mapping[str, torch.Tensor] = published.state_dict()
+    if _has_another_head(spec):
+        state = _keep_own_head(model, state)
+    _load(model, state, str(weights))
 
 
-def _read(path: Path) -> Mapping[str, torch.Tensor]:
-    """Return the state dict in a file; a checkpoint may hold it under `state_dict` or `model`."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            tensors: Mapping[str, torch.Tensor] = load_file(path)
-        except SafetensorError as error:
-            raise UsageError(f"'{path}' is not a safetensors file: {error}") from error
-        return tensors
-
-    # `weights_only` keeps the pickle in the file from running code.
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise UsageError(
-            f"'{path}' holds something other than tensors, or is damaged. Save only the weights, with"
-            " torch.save(model.state_dict(), path) or as safetensors."
-        ) from error
-
-    # A checkpoint also holds other things, such as the optimiser's state.
-    if isinstance(held, dict):
-        held = next((held[key] for key in ("state_dict", "model") if isinstance(held.get(key), dict)), held)
-    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
-        raise UsageError(f"'{path}' does not hold a state dict, which maps parameter names to tensors.")
-    return held
-
-
-def _check_fit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Check that `state` has the names and shapes of `model`.
-
-    Raises:
-        UsageError: they differ; the message gives the first differences.
-    """
+def _misfit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str, error: RuntimeError) -> str:
+    """Return the message for weights that torch does not load into `model`, with the first differences."""
     own = model.state_dict()
-    differing = (
-        *(f"{key} is missing" for key in own if key not in state),
-        *(f"{key} is not in the model" for key in state if key not in own),
-        *(
-            f"{key} is {tuple(state[key].shape)} where the model has {tuple(own[key].shape)}"
-            for key in own
-            if key in state and state[key].shape != own[key].shape
-        ),
-    )
+    # torch fills in the batch counters that older files lack, so their absence is no reason.
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in state if key not in own]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} where the model has {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    differing = (*(f"{k} is missing" for k in missing), *(f"{k} is not in the model" for k in unknown), *shapes)
+    if not differing:
+        return f"The weights {origin} do not fit the model: {' '.join(str(error).split())}"
 
     # Weights of another architecture differ in hundreds of names, and a few are enough to see that.
-    if differing:
-        more = f", and {len(differing) - _SHOWN_KEYS} more" if len(differing) > _SHOWN_KEYS else ""
-        raise UsageError(f"The weights {origin} do not fit the model: {'; '.join(differing[:_SHOWN_KEYS])}{more}.")
+    more = f", and {len(differing) - _SHOWN_KEYS} more" if len(differing) > _SHOWN_KEYS else ""
+    said = f"The weights {origin} do not fit the model: {'; '.join(differing[:_SHOWN_KEYS])}{more}."
+    if missing and unknown:
+        said += f" Names in the file look like {unknown[0]}, names of the model like {missing[0]}."
+    return said

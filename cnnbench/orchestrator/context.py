@@ -43,6 +43,7 @@ def conditions_of(case: Case) -> tuple[object, ...]:
     return case.model, case.variant, case.device, case.batch_size
 
 
-def resize_case(case: Case, input_size: tuple[int, int]) -> Case:
-    """Return `case` at (height, width) `input_size`."""
-    return replace(case, input_shape=(case.input_shape[0], *input_size))
+def resize_case(case: Case, input_size: tuple[int, ...]) -> Case:
+    """Return `case` at (height, width) or (channels, height, width) `input_size`."""
+    channels = case.input_shape[: 3 - len(input_size)]
+    return replace(case, input_shape=(*channels, *input_size))

@@ -117,7 +117,7 @@ def _plan_pieces(
             replace(gone.case, role="numerics"),
             environment,
             Failure(status="unsupported", error=gone.reason),
-            started=time.time(),
+            started=time.monotonic(),
         )
         for gone in plan.refused
     ]
@@ -131,7 +131,7 @@ def _piece(case: Case, scratch: str, expected_s: float, training: Training = AS_
 
 def _do_at_once(host: Host, jobs: Sequence[Job], environment: Environment) -> Iterator[Record]:
     """Do `jobs` side by side and yield their records."""
-    started, workers = time.time(), [host.start() for _ in jobs]
+    started, workers = time.monotonic(), [host.start() for _ in jobs]
     try:
         for worker, job in zip(workers, jobs, strict=True):
             worker.send(job)

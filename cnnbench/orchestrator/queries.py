@@ -16,7 +16,7 @@ from cnnbench.orchestrator.run import BenchmarkRun
 from cnnbench.record import Outcome, Record
 from cnnbench.spec import Budget, Case, CnnbenchError, Device, MissingError, Request, Section, UsageError
 from cnnbench.workers.client import Host
-from cnnbench.workers.messages import Built, Failure, News, Tried, Try
+from cnnbench.workers.messages import Built, Done, Failure, News, Tried, Try
 from cnnbench.workers.single_worker import ask, do_job, limit_of, open_host
 
 # Budget of work that is one answer of one worker.
@@ -26,12 +26,12 @@ ONE_ANSWER = Budget(total_s=300.0, timeout_s=120.0)
 PREDICTION_S = 3600.0
 
 
-def count_model(model: str, input_size: tuple[int, int] | None) -> Record:
-    """Return the complexity record of `model` at (height, width) `input_size` (None: its own)."""
+def count_model(model: str, input_size: tuple[int, ...] | None) -> Record:
+    """Return the complexity record of `model` at `input_size`, (height, width) or (channels, height, width)."""
     return count_models([(model, input_size)])[0]
 
 
-def count_models(asked: Sequence[tuple[str, tuple[int, int] | None]]) -> list[Record]:
+def count_models(asked: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Record]:
     """Return the complexity records of models, each at the (height, width) beside it (None: its own)."""
     kept: list[Record] = []
     with open_host(_count_request(asked[0][0])) as host:
@@ -48,13 +48,17 @@ def _count_request(model: str) -> Request:
 
 def predict_classes(  # which model, with which weights, where, of what
     model: str, weights: str, device: Device, images: tuple[str, ...], *, top: int, dataset: str | None
-) -> Outcome | str:
-    """Return the predicted classes of the files `images`, or the message of the failure."""
+) -> Outcome:
+    """Return the predicted classes of the files `images`.
+
+    Raises:
+        CnnbenchError: there are none; the message and the exit code are the worker's.
+    """
     request = replace(_count_request(model), device=device, weights=weights)
     with _open_job(request) as (host, job):
         case = replace(job.case, role="predict", dataset=dataset)
         reply = do_job(host, replace(job, case=case, images=images, top=top), PREDICTION_S)
-    return reply.error if isinstance(reply, Failure) else reply.outcome
+    return _outcome_of(reply)
 
 
 def look_into(request: Request, look: VisualRequest, on_message: Callable[[News], None]) -> tuple[ImageGrid, ...]:
@@ -69,11 +73,15 @@ def look_into(request: Request, look: VisualRequest, on_message: Callable[[News]
         case = replace(job.case, role="look", dataset=request.accuracy, recipe=request.recipe)
         reply = do_job(host, replace(job, case=case, look=look, data_dir=request.data_dir), PREDICTION_S, on_message)
 
+    return _outcome_of(reply).sheets
+
+
+def _outcome_of(reply: Done | Failure) -> Outcome:
     # The worker's error has crossed a process, so its class is found again by its exit code.
     if isinstance(reply, Failure):
         kinds = {kind.exit_code: kind for kind in (CnnbenchError, UsageError, MissingError)}
         raise kinds[reply.exit_code](reply.error)
-    return reply.outcome.sheets
+    return reply.outcome
 
 
 @contextmanager

@@ -98,8 +98,8 @@ class BenchmarkRun:
                 self._give_up(context, groups, model)
             self._measure_rounds(context, groups)
 
-    def count(self, host: Host, input_size: tuple[int, int] | None) -> None:
-        """Count the models only, at (height, width) `input_size` if that is given."""
+    def count(self, host: Host, input_size: tuple[int, ...] | None) -> None:
+        """Count the models only, at (height, width) or (channels, height, width) `input_size` if that is given."""
         environment, shapes = ask(host, self._names)
         plan = make_plan(self._request, environment, shapes)
         if input_size is not None:
@@ -156,7 +156,7 @@ class BenchmarkRun:
         for refused in context.plan.refused:
             if not self._is_done(refused.case):
                 failure = Failure(status="unsupported", error=refused.reason)
-                self._on_record(context.environment, refused.case, time.time(), failure)
+                self._on_record(context.environment, refused.case, time.monotonic(), failure)
 
     def _measure_rounds(self, context: RunContext, groups: Sequence[GroupRounds]) -> None:
         """Measure all groups once, then again while there is time, with the jobs in between."""
@@ -198,10 +198,10 @@ class BenchmarkRun:
 
     def _record_late(self, context: RunContext, cases: Sequence[Case]) -> None:
         for case in cases:
-            self._on_record(context.environment, case, time.time(), Failure(status="not started", error=LATE))
+            self._on_record(context.environment, case, time.monotonic(), Failure(status="not started", error=LATE))
 
     def _measure(self, context: RunContext, turn: Turn) -> None:
-        group, started = turn.group, time.time()
+        group, started = turn.group, time.monotonic()
         case = group.group.cases[0]
         name = "the models in turns" if case.role == "lineup" else case.model
         self._on_progress(f"round {group.rounds + 1}: {name}, {case.task} batch {case.batch_size}")
@@ -222,7 +222,7 @@ class BenchmarkRun:
         failure = self._hung[model]
         for group in groups:
             for case in group.give_up(failure, model):
-                self._on_record(context.environment, case, time.time(), failure)
+                self._on_record(context.environment, case, time.monotonic(), failure)
 
     def _on_record(
         self,

@@ -68,7 +68,7 @@ class Piece:
         return self.kind in _NEEDED
 
 
-# Callback for a result: the case, when it was begun (seconds since 1970), and what came of it.
+# Callback for a result: the case, when it was begun (monotonic seconds), and what came of it.
 OnResult = Callable[[Case, float, Done | Failure], None]
 
 
@@ -193,7 +193,7 @@ class Beside:
             self._do(fitting[0])
         for piece in self._queue:
             for case in self._open_cases(piece):
-                self._hooks.on_record(case, time.time(), Failure(status="not started", error=NO_TIME))
+                self._hooks.on_record(case, time.monotonic(), Failure(status="not started", error=NO_TIME))
 
     def _open_cases(self, piece: Piece) -> list[Case]:
         # Asked anew before each piece: a model may fail while others wait in the queue.
@@ -217,7 +217,7 @@ class Beside:
 
     def _do_side_by_side(self, piece: Piece, cases: Sequence[Case]) -> None:
         """Do `cases` at once, each in a worker of its own."""
-        started = time.time()
+        started = time.monotonic()
         self._hooks.on_progress(f"{_TEXT[piece.kind]}: {', '.join(dict.fromkeys(c.model for c in cases))}")
         workers = [self._context.host.start() for _ in cases]
         failed = False
@@ -241,11 +241,11 @@ class Beside:
 
         # The caller adds lost time to the deadline, so that a failure does not cost the rounds anything.
         if failed:
-            self.lost_s += time.time() - started
+            self.lost_s += time.monotonic() - started
 
     def _find_ceilings(self, case: Case) -> None:
         """Find the machine's ceilings; a run that is too short to measure them takes those that are known."""
-        started, context = time.time(), self._context
+        started, context = time.monotonic(), self._context
         self._hooks.on_progress("measuring the machine's ceilings (kept for later runs)")
         anew = context.plan.request.budget.total_s >= CEILINGS_ANEW_S
         found = measured_ceilings(context.host, case, context.environment, scratch=context.scratch, anew=anew)
@@ -271,11 +271,10 @@ class Beside:
         def on_message(news: News) -> None:
             self._hooks.on_progress(f"{what}: {news.text}")
 
-        # Two clocks: a record has a date, and the share counts steady seconds.
         self._hooks.on_progress(what)
-        started, begin = time.time(), time.monotonic()
+        started = time.monotonic()
         reply = train_case(self._context.host, job, on_message)
-        self._trained_s += time.monotonic() - begin
+        self._trained_s += time.monotonic() - started
         self._hooks.on_record(case, started, reply)
 
 

@@ -117,6 +117,7 @@ def _warm(cell: RunningCell, shape: SampleShape | None, limits: WorkerLimits, on
     if isinstance(reply, Ready):
         cell.ready = reply
         cell.warnings += reply.warnings
+        cell.notes += reply.notes
         if emulated is not None:
             advice = "Its time says nothing about a machine that has bf16 instructions."
             cell.warnings.append(RecordedWarning(code="emulated", fact=emulated, advice=advice))

@@ -49,7 +49,7 @@ def train_seeds(
             seeded = replace(case, seed=request.seed + at)
             if possible.status == "unsupported":
                 refused = Failure(status="unsupported", error=possible.reason)
-                yield make_record(seeded, environment, refused, started=time.time())
+                yield make_record(seeded, environment, refused, started=time.monotonic())
                 continue
 
             job = Job(
@@ -63,7 +63,7 @@ def train_seeds(
                 deterministic=request.deterministic,
             )
 
-            started = time.time()
+            started = time.monotonic()
             got = train_case(
                 host, job, _progress_of(on_progress, f"{model} seed {seeded.seed}", at=at, of=seeds, begin=begin)
             )
@@ -116,7 +116,7 @@ def test_weights(
 
         for at, variant in enumerate(variants):
             tested = replace(case, variant=variant)
-            started = time.time()
+            started = time.monotonic()
 
             # A variant that the machine lacks gets a record too, and the others are still tested.
             found = support(variant, device=case.device, environment=environment)

@@ -7,6 +7,7 @@ import io
 import math
 
 from cnnbench.analysis import COLUMNS, NEVER, Report
+from cnnbench.text import one_line
 
 # A spreadsheet runs a cell that starts with one of these as a formula (OWASP, CSV injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -24,13 +25,14 @@ def to_csv(report: Report) -> str:
 def csv_cell(value: object) -> str:
     """Return `value` as the text of a CSV cell.
 
-    An apostrophe in front keeps a spreadsheet from running text as a formula. Only the number of calls after which
-    compiling pays can be infinite; the text is then `NEVER`.
+    An apostrophe in front keeps a spreadsheet from running text as a formula. Control characters are escaped.
+    Only the number of calls after which compiling pays can be infinite; the text is then `NEVER`.
     """
     if value is None:
         return ""
     if value == math.inf:
         return NEVER
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+        text = one_line(value)
+        return f"'{text}" if value.startswith(FORMULA_STARTS) else text
     return repr(value)

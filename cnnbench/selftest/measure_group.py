@@ -28,7 +28,7 @@ class Measuring:
 
     def take(self, deadline: float = math.inf) -> None:
         """Measure one round; `deadline` (monotonic) ends its blocks early."""
-        number, started = self.group.rounds, time.time()
+        number, started = self.group.rounds, time.monotonic()
         for seen in self.group.measure(deadline=deadline, rounds_left=0.0, on_progress=lambda _: None):
             record = make_record(seen.case, self._environment, seen, started=started, number=number)
             self.group.add(record)

@@ -26,7 +26,7 @@ def inference(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
     for parameter in prepared.model.parameters():
         # Autocast keeps only the casts of weights that require a gradient; it would cast frozen ones in every pass.
         parameter.requires_grad_(parameter.is_floating_point())
-    return InferencePasses(prepared.call, _inputs(case, prepared))
+    return InferencePasses(prepared.call, _inputs(case, prepared), renew=lambda: _inputs(case, prepared))
 
 
 def _inputs(case: Case, prepared: Prepared) -> list[torch.Tensor]:
@@ -61,8 +61,8 @@ def training(spec: ModelSpec, case: Case, prepared: Prepared) -> Work:
     )
 
 
-def check_first(value: object) -> None:
-    """Check the scores, or the loss, of the first call.
+def check_first(value: object) -> tuple[int, ...]:
+    """Check the scores, or the loss, of the first call, and return their shape.
 
     Raises:
         InvalidError: the value contains NaN or infinity.
@@ -73,3 +73,19 @@ def check_first(value: object) -> None:
     tensor = value if isinstance(value, torch.Tensor) and value.dim() == 0 else main_logits(value)
     if not bool(tensor.isfinite().all()):
         raise InvalidError("the output holds NaN or infinity on normally distributed input")
+    return tuple(tensor.shape)
+
+
+def check_later(work: Work, shape: tuple[int, ...]) -> None:
+    """Check that the last timed pass gave what the first one did: finite scores of the same `shape`.
+
+    Raises:
+        InvalidError: it gave something else, so that samples time other work than what was checked.
+    """
+    if not isinstance(work, InferencePasses) or work.output is None:
+        return
+    scores, work.output = main_logits(work.output), None
+    if tuple(scores.shape) != shape:
+        raise InvalidError(f"the shape of the output changed from {shape} to {tuple(scores.shape)} in later passes")
+    if not bool(scores.isfinite().all()):
+        raise InvalidError("the output holds NaN or infinity in later passes, but not in the first one")

@@ -17,29 +17,57 @@ INPUTS = 4
 
 
 class InferencePasses:
-    """Forward passes over `inputs` in turn; the caller is inside `torch.no_grad` and the variant's context."""
+    """Forward passes over `inputs` in turn; the caller is inside `torch.no_grad` and the variant's context.
+
+    A model may change its input in place, and would then see its own output. `renew` makes the inputs again, and from
+    then on each pass gets a copy, made outside the timed region. `output` is that of the last timed pass.
+    """
 
     phases: tuple[str, ...] = ()
 
-    def __init__(self, call: Callable[[torch.Tensor], object], inputs: Sequence[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        call: Callable[[torch.Tensor], object],
+        inputs: Sequence[torch.Tensor],
+        renew: Callable[[], Sequence[torch.Tensor]] | None = None,
+    ) -> None:
+        self.changes_inputs = False
+        self.output: object = None
         self._call = call
+        self._renew = renew
+        self._given = inputs
+        self._unchanged = _versions(inputs) if renew is not None else ()
         self._inputs = cycle(inputs)
 
     def first(self) -> object:
         """Do one pass and return the model's output."""
-        return self._call(next(self._inputs))
+        output = self._call(next(self._inputs))
+        self._look_for_changes()
+        return output
 
     def repeat(self, count: int) -> None:
         """Do `count` passes, untimed."""
         call = self._call
-        for images in islice(self._inputs, count):
+        for images in self._next(count):
             call(images)
+
+    def _next(self, count: int) -> tuple[torch.Tensor, ...]:
+        images = tuple(islice(self._inputs, count))
+        return tuple(one.clone() for one in images) if self.changes_inputs else images
+
+    def _look_for_changes(self) -> None:
+        """Look whether an input was changed in place, which torch counts."""
+        if self._renew is None or self.changes_inputs or _versions(self._given) == self._unchanged:
+            return
+        self.changes_inputs = True
+        self._given = self._renew()
+        self._inputs = cycle(self._given)
 
     def timed(self, readings: int, group: int, clock: Clock) -> Timed:
         """Time `readings` groups of `group` passes; a reading contains only the passes and the wait for the device."""
         call, now, wait = self._call, clock.now_ns, clock.synchronize
         # Inputs are chosen here, so that no reading contains it.
-        batches = [tuple(islice(self._inputs, group)) for _ in range(readings)]
+        *batches, last = [self._next(group) for _ in range(readings)]
         times = []
 
         wait()
@@ -49,7 +77,22 @@ class InferencePasses:
                 call(images)
             wait()
             times.append(now() - start)
+
+        # The last output is kept for a check. Keeping each one would change how memory is reused.
+        start = now()
+        for images in last[:-1]:
+            call(images)
+        output = call(last[-1])
+        wait()
+        times.append(now() - start)
+
+        self.output = output
+        self._look_for_changes()
         return Timed(readings_ns=tuple(times))
+
+
+def _versions(inputs: Sequence[torch.Tensor]) -> tuple[int, ...]:
+    return tuple(images._version for images in inputs)  # noqa: SLF001 - the only place where torch counts changes
 
 
 class TrainingSteps:

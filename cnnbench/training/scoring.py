@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
 
 import torch
 from torch import Tensor, nn
@@ -56,18 +56,24 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def main_logits(output: object) -> Tensor:
     """Return the classifier's scores (images, outputs) from the output of a model.
 
-    Models with auxiliary outputs return a tuple. Its entry `logits` counts, or the first one if there is none.
+    The output is a tensor, or holds it: as `logits`, as the first tensor of two dimensions in a tuple, or as the only
+    one in a dictionary or dataclass.
 
     Raises:
-        UnsupportedError: the output contains no tensor of that shape.
+        UnsupportedError: the output contains no tensor of that shape, or several.
     """
-    # Torchvision's GoogLeNet and Inception v3 return named tuples in training mode.
-    logits = getattr(output, "logits", output)
+    # Torchvision's GoogLeNet and Inception v3 return named tuples in training mode, transformers a dataclass.
+    logits = output.get("logits", output) if isinstance(output, Mapping) else getattr(output, "logits", output)
     if isinstance(logits, tuple | list) and logits:
-        logits = logits[0]
+        flat = [one for one in logits if isinstance(one, Tensor) and one.ndim == _LOGITS_DIMENSIONS]
+        logits = flat[0] if flat else logits[0]
+    if isinstance(logits, Mapping) or is_dataclass(logits):
+        held = logits.values() if isinstance(logits, Mapping) else vars(logits).values()
+        flat = [one for one in held if isinstance(one, Tensor) and one.ndim == _LOGITS_DIMENSIONS]
+        logits = flat[0] if len(flat) == 1 else None
     if not isinstance(logits, Tensor):
         raise UnsupportedError(
-            f"The model returns {type(output).__name__}, not a tensor or a tuple that holds one as `logits` or first."
+            f"The model returns {type(output).__name__}, without `logits` or a single tensor of images x classes."
         )
     if logits.ndim != _LOGITS_DIMENSIONS:
         shape = "x".join(map(str, logits.shape))

@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import IO, Protocol
 
+from cnnbench import machine
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from cnnbench.workers.forkserver import MESSAGE_BYTES
 from cnnbench.workers.messages import Failure, Reply, Request
+from cnnbench.workers.process_environment import PACKAGE_FOLDER, code_folder, worker_environment
 
 # Modules that the fork server imports before the first fork, because each worker would need seconds for them. A worker
 # that takes samples then imports nothing. The two runners alone cost each new worker 60 to 120 ms, four at a time.
@@ -33,11 +34,6 @@ PRELOADED = (
 
 # Imported too if a run compiles, so that compile times hold no imports.
 PRELOADED_COMPILE = ("torch._dynamo", "torch._inductor.compile_fx")
-
-# How often threads of libgomp look for work before they sleep, unless the user sets it: 0.8 ms, a tenth of the default.
-# The next worker's sample must wait for that. Passes took as long as with the default (docs/measurement.md), because
-# their serial parts are far shorter.
-SPIN_COUNT = "30000"
 
 # Longest wait for the fork server to import torch, which takes minutes on a cold disk.
 SERVER_START_S = 300.0
@@ -63,6 +59,7 @@ class Worker:
         self._log = log
         self._ending = ending
         self._open = True
+        self._oom_kills = machine.oom_kills()
 
     def send(self, request: Request) -> None:
         """Give the worker something to do; `receive` reports a worker that is already dead."""
@@ -105,7 +102,10 @@ class Worker:
             return Failure(status="failed", error=f"the worker died{last}")
         code = os.waitstatus_to_exitcode(status)
         if code == -signal.SIGKILL:
-            return Failure(status="oom", error="the worker was killed, as the kernel does when memory runs out")
+            kills = machine.oom_kills()
+            if kills is None or kills != self._oom_kills:
+                return Failure(status="oom", error="the worker was killed, as the kernel does when memory runs out")
+            return Failure(status="failed", error="the worker was killed by someone else (SIGKILL), not for its memory")
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return Failure(status="failed", error=f"the worker {how}{last}")
 
@@ -128,11 +128,12 @@ class ForkHost:
         self._requests = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
         self._python = python
-        # Another interpreter finds this package, and nothing else of this environment, through PYTHONPATH.
-        self._code = None if python is None else _code_folder()
-        apart = {} if self._code is None else {"PYTHONPATH": self._code.name}
-        interpreter = [sys.executable] if python is None else [python, "-P"]  # -P: not from the current folder
-        command = [*interpreter, "-m", "cnnbench.workers.forkserver", str(theirs.fileno()), *modules]
+        # Nothing is imported from the current folder (-P): a user's own random.py there must not hide the library's. So
+        # this package comes through PYTHONPATH. Another interpreter gets nothing else of this environment.
+        self._code = None if python is None else code_folder()
+        paths = [PACKAGE_FOLDER, os.environ.get("PYTHONPATH")] if self._code is None else [self._code.name]
+        apart = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        command = [python or sys.executable, "-P", "-m", "cnnbench.workers.forkserver", str(theirs.fileno()), *modules]
         self._process = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
@@ -156,10 +157,15 @@ class ForkHost:
             self._process.wait()
             self._log.seek(0)
             said = self._log.read().decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else "no message"
+            if not reason.startswith("ModuleNotFoundError"):  # installing would not help: a limit, a damaged library
+                raise CnnbenchError(
+                    f"Workers cannot start: {reason}. Look at the limits ('ulimit -a') and free memory."
+                )
             mend = "Run 'pip install torch torchvision', then 'cnnbench doctor'."
             if self._python is not None:
                 mend = f"Install what cnnbench needs there: '{self._python} -m pip install cnnbench'."
-            raise MissingError(f"Workers cannot start: {said[-1] if said else 'no message'}. {mend}")
+            raise MissingError(f"Workers cannot start: {reason}. {mend}")
         self._ready = True
 
     def start(self) -> Worker:
@@ -276,23 +282,3 @@ def start_host(*, threads: int, compiles: bool, python: str | None = None) -> Ho
     modules = (*PRELOADED, *(PRELOADED_COMPILE if compiles else ()))
     kind = ForkHost if sys.platform == "linux" else SpawnHost
     return kind(threads=threads, modules=modules, python=python)
-
-
-def _code_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that holds this package alone, so that another environment keeps its own packages."""
-    folder = tempfile.TemporaryDirectory(prefix="cnnbench-code-")  # lives as long as the server
-    (Path(folder.name) / "cnnbench").symlink_to(Path(__file__).resolve().parent.parent)
-    return folder
-
-
-def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of workers: pools of `threads`, no pool in numpy, no extra processes for the compiler."""
-    pools = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return {
-        "GOMP_SPINCOUNT": SPIN_COUNT,
-        **os.environ,
-        **pools,
-        "OPENBLAS_NUM_THREADS": "1",  # numpy's; its pool would exist before the first fork
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # a pool of compilers would take time from the samples
-        "PYTHONWARNINGS": "ignore",  # deprecations in a library are not what is measured
-    }

@@ -78,6 +78,7 @@ class Ready:
     """From a worker: it is warmed up and idle; times are in seconds.
 
     `phases` are the quantities that a sample times apart. `reading_s` is what an empty timed region reads.
+    `output_shape` is the shape of the scores, () for a loss.
     """
 
     first_call_s: float
@@ -87,6 +88,8 @@ class Ready:
     phases: tuple[str, ...] = ()
     reading_s: float | None = None
     warnings: tuple[RecordedWarning, ...] = ()
+    notes: tuple[str, ...] = ()
+    output_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from cnnbench import machine
 from cnnbench.jobs import Job
 from cnnbench.machine import threads_of
 from cnnbench.models import MODELS
-from cnnbench.models.external import FILE_INPUT_SHAPE
+from cnnbench.models.user_file import FILE_INPUT_SHAPE
 from cnnbench.record import Environment, Outcome, Record
 from cnnbench.spec import Case, CnnbenchError, MissingError, Request, Shape, UsageError
 from cnnbench.workers.client import Host, Worker, start_host
@@ -186,7 +186,10 @@ def limit_of(case: Case) -> int | None:
 def make_record(
     case: Case, environment: Environment, got: HasOutcome | Failure, *, started: float, number: int = 0
 ) -> Record:
-    """Return the record of what `case` gave in round `number`, from `started` (seconds since 1970) to now."""
+    """Return the record of what `case` gave in round `number`, from `started` (monotonic seconds) to now."""
+    # The clock of the day may be set meanwhile, so only the end is read from it.
+    duration_s = time.monotonic() - started
+
     # An outcome with NaN or infinity is dropped; one that comes with a failure is what was seen until then.
     wrong = None if isinstance(got, Failure) else _nan_failure(got.outcome)
     outcome = Outcome() if isinstance(got, Failure) or wrong else got.outcome
@@ -196,8 +199,8 @@ def make_record(
         case=case,
         environment=environment,
         round=number,
-        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="microseconds"),
-        duration_s=round(time.time() - started, 3),
+        started=datetime.fromtimestamp(time.time() - duration_s, UTC).isoformat(timespec="microseconds"),
+        duration_s=round(duration_s, 3),
         status=failure.status if failure else "ok",
         measurements=outcome.measurements,
         warnings=outcome.warnings,

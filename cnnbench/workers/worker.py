@@ -15,6 +15,7 @@ from cnnbench import models
 from cnnbench.clock import Clock, clock_for
 from cnnbench.jobs import Assignment, Job
 from cnnbench.models.backbone_head import replace_head
+from cnnbench.models.lazy_layers import initialise_lazy
 from cnnbench.models.other_tree import AbsentError
 from cnnbench.models.weights import load_weights
 from cnnbench.record import Outcome
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cnnbench.timing.loop import Work
+
+
+CHANGES_INPUTS = (
+    "the model changes its input in place, so each pass gets a copy, which is made outside the timed region"
+)
 
 
 def work(connection: Connection) -> None:
@@ -124,34 +130,40 @@ def _run_whole(connection: Connection, job: Job) -> Outcome:
     """Return the outcome of a job that is one piece of work."""
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
+    notes: list[str] = []
 
     outcome: Outcome = runner_for(case).load()(
         Assignment(
             job=job,
             spec=spec,
-            build=lambda: (_build_quickly if _needs_only_cost(case) else build)(spec, case),
+            build=lambda: (_build_quickly if _needs_only_cost(case) else build)(spec, case, notes),
             clock=clock_for(case.device),
             on_message=lambda text, done, lasting=False: connection.send(News(text=text, done=done, lasting=lasting)),
             stop=connection.poll,  # the coordinator sends nothing but Stop to a worker that trains
         )
     )
-    return outcome
+    # A model may be built twice, and its notes are the same.
+    return replace(outcome, notes=(*outcome.notes, *dict.fromkeys(notes)))
 
 
-def build(spec: ModelSpec, case: Case) -> nn.Module:
-    """Return the case's model with the weights asked for; one that takes features is put on what computes them."""
+def build(spec: ModelSpec, case: Case, notes: list[str]) -> nn.Module:
+    """Return the case's model with the weights asked for, and add what is to be said about these to `notes`.
+
+    A model that takes features is put on the one that computes them.
+    """
     made = spec.printed_build if case.recipe == "as-published" and spec.printed_build is not None else spec.build
     model = made()
     if case.task == "accuracy" and spec.features_of is not None:
         model = replace_head(models.find_model(spec.features_of).build(), model)
-    load_weights(model, spec, case.weights)
+    initialise_lazy(model, spec.input_shape)
+    notes += load_weights(model, spec, case.weights)
     return model
 
 
-def _build_quickly(spec: ModelSpec, case: Case) -> nn.Module:
+def _build_quickly(spec: ModelSpec, case: Case, notes: list[str]) -> nn.Module:
     """Return the model for a job that needs no particular weights, because it learns and recognises nothing."""
     with use_quick_weights() if case.weights == "none" else nullcontext():
-        return build(spec, case)
+        return build(spec, case, notes)
 
 
 def _needs_only_cost(case: Case) -> bool:
@@ -161,17 +173,18 @@ def _needs_only_cost(case: Case) -> bool:
 def _serve_samples(connection: Connection, job: Job) -> None:
     case = job.case
     spec = models.find_model(case.model, case.input_shape)
+    notes: list[str] = []
     with use_one_thread():
-        prepared = prepare(_build_quickly(spec, case), case.variant, case.device)
+        prepared = prepare(_build_quickly(spec, case, notes), case.variant, case.device)
         timed_work = runner_for(case).load()(spec, case, prepared)  # and its inputs: nothing is built beside samples
-    connection.send(Built(notes=_notes(case, prepared)))
+    connection.send(Built(notes=(*notes, *_notes(case, prepared))))
     with _mode(case, prepared):
         _sample(connection, job, timed_work)
 
 
 def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
     """Warm up when told to, then give a sample whenever one is asked for."""
-    from cnnbench.timing.latency_job import check_first
+    from cnnbench.timing.latency_job import check_first, check_later
 
     clock, case = clock_for(job.case.device), job.case
     request = connection.recv()
@@ -198,6 +211,7 @@ def _sample(connection: Connection, job: Job, timed_work: Work) -> None:
             raise InvalidError(
                 f"the clock did not wait for the device, still busy {sample.tail_s * 1e3:.1f} ms after the last reading"
             )
+        check_later(timed_work, ready.output_shape)
         wait_until_idle()
         connection.send(Taken(sample=sample))
 
@@ -246,7 +260,7 @@ def make_ready(
     first = timed_work.first()
     clock.synchronize()
     first_call_s = (clock.now_ns() - start) * 1e-9
-    check_first(first)
+    output_shape = check_first(first)
     place()
 
     # The first call held compiling, so the second one is the first estimate of an iteration.
@@ -266,6 +280,8 @@ def make_ready(
         shape=request.shape or own,
         phases=timed_work.phases,
         reading_s=reading_s,
+        output_shape=output_shape,
+        notes=(CHANGES_INPUTS,) if getattr(timed_work, "changes_inputs", False) else (),
     )
 
 

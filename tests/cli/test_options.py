@@ -30,6 +30,7 @@ TASKS = Words(("infer", "train"))
         (SHAPE, (1, 2, 3), (1, 2, 3)),
         (SIZE, "244", (244, 244)),
         (SIZE, "224x192", (224, 192)),
+        (SIZE, "1x28x20", (1, 28, 20)),
         (NUMBERS, "8", (8,)),
         (NUMBERS, "8, 1,8", (8, 1)),
         (Words(), "b, a,,b", ("b", "a")),
@@ -45,7 +46,7 @@ def test_a_value_is_understood(kind: click.ParamType[object], given: object, exp
 TIME = "is not a time above zero. Write it like 20ms, 90s, 8m30s or 1h."
 NUMBER = "is not a number. Write it like 3504872, 500k or 5M."
 A_SHAPE = "is not a shape. Write channels x height x width, like 3x32x32."
-A_SIZE = "is not a size. Write it like 224 or 224x224."
+A_SIZE = "is not a size. Write it like 224, 224x224 or 1x224x224."
 SOME_NUMBERS = "is not a list of positive whole numbers. Write it like 1,8."
 
 
@@ -55,7 +56,7 @@ SOME_NUMBERS = "is not a list of positive whole numbers. Write it like 1,8."
         *((DURATION, given, TIME) for given in ("", "0", "0s", "-5s", "5x", "soon", "1:30", "5 s s")),
         *((COUNT, given, NUMBER) for given in ("", "k", "5b", "-1", "1e6")),
         *((SHAPE, given, A_SHAPE) for given in ("", "32", "32x32", "3x0x32", "3x32x32x1", "3xax3", "-3x2x2", "3x²x3")),
-        *((SIZE, given, A_SIZE) for given in ("", "0", "1x2x3", "a", "1.5")),
+        *((SIZE, given, A_SIZE) for given in ("", "0", "1x2x3x4", "a", "1.5")),
         *((NUMBERS, given, SOME_NUMBERS) for given in ("", "0", "1,,8", "1,-8", "a", "1.5")),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.cli.commands import predict as module
 from cnnbench.cli.main import exit_code
 from cnnbench.record import Measurement, Outcome
+from cnnbench.spec import UsageError
 
 FOUND = Outcome(
     measurements=(
@@ -26,9 +28,11 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object,
     """Have two images and a weight file to name, and return what was asked of the model."""
     asked: list[tuple[object, ...]] = []
 
-    def predict_classes(*arguments: object, **options: object) -> Outcome | str:
+    def predict_classes(*arguments: object, **options: object) -> Outcome:
         asked.append((*arguments, *options.values()))
-        return "b.jpg is no image" if "bad.pth" in arguments else FOUND
+        if "bad.pth" in arguments:
+            raise UsageError("b.jpg is no image")
+        return replace(FOUND, notes=(*FOUND.notes, "Weights of w.pth: 'module.' taken off."))
 
     monkeypatch.setattr(module, "predict_classes", predict_classes)
     monkeypatch.chdir(tmp_path)
@@ -40,7 +44,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object,
 def test_classes_are_shown_by_picture(files: list[tuple[object, ...]], capsys: pytest.CaptureFixture[str]) -> None:
     line = ["predict", "mobilenet_v2", "a.jpg", "b.jpg", "--weights", "w.pth", "--top", "2"]
     assert exit_code(line) == 0
-    assert capsys.readouterr().out == (
+    said = capsys.readouterr()
+    assert said.err == "Note: Weights of w.pth: 'module.' taken off.\n"
+    assert said.out == (
         "image      rank    class  name       share\n"
         "-------  ------  -------  ---------  -------\n"
         "a.jpg         1      281  tabby      75.0 %\n"
@@ -66,7 +72,12 @@ def test_classes_are_shown_by_picture(files: list[tuple[object, ...]], capsys: p
         ("predict lenet none.jpg --weights w.pth", 2, "Error: There is no file none.jpg.\n"),
         ("predict lenet a.jpg --weights gone.pth", 2, "Error: There is no weight file 'gone.pth'. Give 'default'"),
         ("predict gone.safetensors a.jpg", 2, "Error: There is no checkpoint file gone.safetensors.\n"),
-        ("predict lenet a.jpg --weights bad.pth", 1, "Error: b.jpg is no image\n"),
+        (
+            "predict c.safetensors a.jpg --weights default",
+            2,
+            "Error: 'c.safetensors' is a checkpoint, which holds its weights. Leave out --weights.\n",
+        ),
+        ("predict lenet a.jpg --weights bad.pth", 2, "Error: b.jpg is no image\n"),
     ],
 )
 @pytest.mark.usefixtures("files")

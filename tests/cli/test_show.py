@@ -111,6 +111,14 @@ def test_a_checkpoint_says_which_network_and_dataset(asked: Asked, trained: Path
             ["shift", "lenet", "--checkpoint", "one_conv-seed0.safetensors"],
             "holds weights of one_conv, not of lenet",
         ),
+        (
+            ["kernels", "one_conv-seed0.safetensors", "--weights", "default"],
+            "'one_conv-seed0.safetensors' is a checkpoint, which holds its weights. Leave out --weights.",
+        ),
+        (
+            ["kernels", "one_conv-seed0.safetensors", "--checkpoint", "b.safetensors"],
+            "'one_conv-seed0.safetensors' and --checkpoint b.safetensors are two checkpoints. Give only one of them.",
+        ),
         (["curves", "nowhere"], "There is no run 'nowhere'. Give the folder of a 'cnnbench train' run, or its records"),
         (["samples", "mnits"], "Unknown dataset 'mnits'. Did you mean mnist?"),
     ],

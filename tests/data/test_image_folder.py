@@ -8,10 +8,12 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
 from torchvision import transforms
+from torchvision.models import get_model_weights
 
 from cnnbench import data
 from cnnbench.data import cats_dogs
@@ -20,6 +22,7 @@ from cnnbench.data.batches import Augmentation, View, adapt_splits, batches, spl
 from cnnbench.data.dataset import File, LeftOut, Read, Source, ignore_progress
 from cnnbench.data.decode import decode, decode_all
 from cnnbench.data.image_folder import entries, read_images
+from cnnbench.models.zoo import published_transform
 from cnnbench.spec import CnnbenchError, UsageError
 from tests.data.files import image, put_pictures
 
@@ -168,7 +171,7 @@ def test_a_class_without_enough_pictures_is_refused(pets: Path, tmp_path: Path) 
 def test_held_out_fifth_goes_by_number_in_fixed_order() -> None:
     names = [f"{name}/{k}.jpg" for name in CLASSES for k in range(12)]
     found = entries(names[::-1], CLASSES)
-    assert {entry.name for entry in found if entry.test} == {f"{c}/{k}.jpg" for c in CLASSES for k in (4, 9)}
+    assert {entry.name for entry in found if entry.part == "test"} == {f"{c}/{k}.jpg" for c in CLASSES for k in (4, 9)}
     assert [entry.name for entry in found][:4] == ["Dog/6.jpg", "Cat/6.jpg", "Dog/7.jpg", "Dog/4.jpg"]
     assert entries(names, CLASSES) == found
 
@@ -182,6 +185,79 @@ def test_resizing_and_cutting_is_torchvision_s(size: tuple[int, int]) -> None:
     with Image.open(held) as opened:
         expected = theirs(opened.convert("RGB"))
     assert torch.equal(torch.from_numpy(decode(held.getvalue(), (3, 224, 224)).copy()), expected)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_v2_s", "inception_v3"])
+def test_images_are_resized_as_published_weights_expect(name: str) -> None:
+    theirs = get_model_weights(name).DEFAULT.transforms()
+    size = theirs.crop_size[0]
+    draw = np.random.default_rng(0)
+    image = Image.fromarray(draw.integers(0, 256, (420, 500, 3)).astype(np.uint8))
+    found = torch.from_numpy(decode(encoded(image), (3, size, size), published_transform(name)).copy())
+    pixels = (found / 255 - torch.tensor(theirs.mean).view(3, 1, 1)) / torch.tensor(theirs.std).view(3, 1, 1)
+    assert torch.allclose(pixels, theirs(image), atol=1e-5)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    held = io.BytesIO()
+    image.save(held, kind, **options)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_photographs_are_upright(turned: int) -> None:
+    upright = np.zeros((8, 8), dtype=np.uint8)
+    upright[:4] = 240  # the top is bright
+    undo = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}[turned]  # quarter turns, and mirrored or not
+    stored = np.rot90(upright, undo)
+    tags = Image.Exif()
+    tags[0x0112] = turned
+    content = encoded(Image.fromarray(np.ascontiguousarray(stored)), "JPEG", exif=tags, quality=95)
+    found = decode(content, (1, 8, 8))[0]
+    assert found[:3].min() > 200
+    assert found[5:].max() < 50
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.array([[0, 32768], [257, 65535]], dtype=np.uint16), [[0, 128], [1, 255]]),
+        (np.array([[0.0, 0.5], [0.25, 1.0]], dtype=np.float32), [[0, 128], [64, 255]]),
+        (np.array([[0.0, 127.6], [64.0, 255.0]], dtype=np.float32), [[0, 128], [64, 255]]),
+    ],
+    ids=["16 bits", "float to 1", "float to 255"],
+)
+def test_more_than_8_bits_are_scaled(pixels: npt.NDArray[np.generic], expected: list[list[int]]) -> None:
+    content = encoded(Image.fromarray(pixels), "TIFF")
+    assert decode(content, (1, 2, 2)).tolist() == [expected]
+    assert decode(content, (3, 2, 2)).tolist() == [expected] * 3
+
+
+def test_values_without_a_known_range_leave_the_image_out(tmp_path: Path) -> None:
+    content = encoded(Image.fromarray(np.array([[-3.0, 900.0]], dtype=np.float32)), "TIFF")
+    placed: list[int] = []
+    left_out = decode_all([("a.tif", content)], 1, (1, 1, 2), lambda at, _: placed.append(at), lambda _: None)
+    assert left_out == (LeftOut(name="a.tif", reason="its values go from -3 to 900, and nothing tells which is white"),)
+    assert placed == []
+
+
+def test_transparent_parts_are_white() -> None:
+    image = Image.new("RGBA", (4, 4), (10, 20, 30, 255))
+    image.paste((0, 0, 0, 0), (0, 2, 4, 4))
+    expected = [[[value] * 4] * 2 + [[255] * 4] * 2 for value in (10, 20, 30)]
+    assert decode(encoded(image), (3, 4, 4)).tolist() == expected
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([10, 20, 30, 200, 0, 0])
+    palette.putpixel((0, 0), 0)
+    found = decode(encoded(palette, "GIF", transparency=1), (3, 4, 4))
+    assert [found[:, y, x].tolist() for y, x in ((0, 0), (3, 3))] == [[10, 20, 30], [255] * 3]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP"])
+def test_first_image_of_an_animation_is_taken(kind: str) -> None:
+    images = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    content = encoded(images[0], kind, save_all=True, append_images=images[1:], duration=100)
+    assert decode(content, (3, 4, 4))[:, 0, 0].tolist() == pytest.approx([255, 0, 0], abs=3)
 
 
 # Where they lie
@@ -220,6 +296,75 @@ def test_a_folder_of_one_s_own_is_a_dataset(tmp_path: Path, monkeypatch: pytest.
     found = data.read(spec, (3, 32, 32))
     assert found.train.images_NCHW.shape == (16, 3, 32, 32)
     assert [path.name for path in (tmp_path / "cache" / "cnnbench").iterdir()] == ["images"]
+
+
+def put_parts(root: Path, parts: dict[str, dict[str, int]]) -> data.DatasetSpec:
+    """Write images by part and class, each as bright as its number, and return the dataset."""
+    for part, classes in parts.items():
+        for name, count in classes.items():
+            (root / part / name).mkdir(parents=True)
+            for at in range(count):
+                Image.new("RGB", (8, 8), (at, at, at)).save(root / part / name / f"{at}.png")
+    return data.find(f"folder:{root}")
+
+
+def read_parts(spec: data.DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return data.read(spec, (3, 8, 8))
+
+
+def test_train_val_and_test_are_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"Train": {"cat": 4, "dog": 3}, "val": {"cat": 2, "dog": 2}, "test": {"cat": 1, "dog": 2}}
+    spec = put_parts(tmp_path / "own", parts)
+    assert (spec.class_names, spec.description) == (
+        ("cat", "dog"),
+        "your own images, one folder for each class; Train, test, val",
+    )
+    found = read_parts(spec, tmp_path, monkeypatch)
+    assert [len(part) for part in (found.train, found.val, found.test)] == [7, 4, 3]
+    assert [sorted(part.labels_N.tolist()) for part in (found.val, found.test)] == [[0, 0, 1, 1], [0, 1, 1]]
+    assert sorted(found.test.images_NCHW[:, 0, 0, 0].tolist()) == [0, 0, 1]
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("part", ["val", "valid", "test"])
+def test_one_part_beside_train_validates_and_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    spec = put_parts(tmp_path / "own", {"train": {"cat": 4, "dog": 3}, part: {"cat": 2, "dog": 1}})
+    found = read_parts(spec, tmp_path, monkeypatch)
+    assert (len(found.train), len(found.test)) == (7, 3)
+    assert found.val is found.test
+    assert found.notes == ("The validation images are the test images; nothing is chosen by them.",)
+
+
+def test_a_class_that_a_part_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = put_parts(tmp_path / "own", {"train": {"cat": 4}, "val": {"cat": 2, "dog": 1}})
+    assert read_parts(spec, tmp_path, monkeypatch).notes == (
+        "The validation images are the test images; nothing is chosen by them.",
+        "There are no images of dog in train.",
+    )
+
+
+def test_parts_without_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = put_parts(tmp_path / "own", {"train": {"cat": 4, "dog": 4}, "val": {"cat": 0, "dog": 0}})
+    with pytest.raises(UsageError) as caught:
+        read_parts(spec, tmp_path, monkeypatch)
+    assert str(caught.value) == f"{tmp_path / 'own'} holds no readable images in one of train, val."
+
+
+def test_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "__MACOSX", ".ipynb_checkpoints"):
+        (tmp_path / name).mkdir()
+    assert data.find(f"folder:{tmp_path}").class_names == ("cat", "dog")
+
+
+def test_names_that_are_not_utf8_are_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = put_parts(tmp_path / "own", {".": {"cat": 5, "dog": 5}})
+    (tmp_path / "own" / "cat" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"no image")
+    (tmp_path / "own" / "cat" / "without_ending").write_bytes((tmp_path / "own" / "cat" / "0.png").read_bytes())
+    (tmp_path / "own" / "cat" / "notes.txt").write_bytes(b"no image")
+    found = read_parts(spec, tmp_path, monkeypatch)
+    assert [image.name for image in found.left_out] == ["cat/caf\\xe9.jpg"]
+    assert len(found.train) + len(found.test) == 11
 
 
 @pytest.mark.parametrize(

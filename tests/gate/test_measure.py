@@ -29,6 +29,7 @@ from cnnbench.orchestrator.plan import Group
 from cnnbench.orchestrator.running_cell import CellResult
 from cnnbench.record import Environment, Measurement, Outcome, Record
 from cnnbench.spec import Budget, Case, MissingError, Request, Section
+from cnnbench.workers import single_worker
 from cnnbench.workers.client import Host
 from cnnbench.workers.messages import Done, Failure, Known
 from tests.factories import MACHINE
@@ -172,7 +173,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(sides, "memory_limit", lambda: 123)
     monkeypatch.setattr(sides, "limit_of", lambda _: 123)
     time = SimpleNamespace(monotonic=lambda: made.now, time=lambda: made.now)
-    for module in (sides, schedule):
+    for module in (sides, schedule, single_worker):
         monkeypatch.setattr(module, "time", time)
     return made
 

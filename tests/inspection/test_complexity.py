@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from cnnbench.inspection import complexity
 from cnnbench.inspection.complexity import count_pass, measure_complexity
@@ -146,6 +146,77 @@ def test_everything_that_is_said_about_a_small_network() -> None:
     )
 
 
+class Deformable(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Conv2d(3, 18, 3, padding=1)
+        self.conv = torchvision.ops.DeformConv2d(3, 8, 3, padding=1)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.conv(images, self.offset(images)).mean((2, 3)))
+        return scores
+
+
+def test_deformable_convolutions_count() -> None:
+    outcome = measure_complexity(Deformable, (3, 32, 32))
+    assert values(outcome)["macs"] == 32 * 32 * 18 * 27 + 32 * 32 * 8 * 27 + 80
+    assert "DeformConv2d +8,192 (biases)" in outcome.notes[2]
+
+
+class Products(nn.Module):
+    """A product of a matrix and a vector, and a bilinear layer of 12 x 12 x 5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(7, 12))
+        self.both = nn.Bilinear(12, 12, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        scores: Tensor = self.both(flat, flat) + torch.mv(self.weight, flat[0])[:5]
+        return scores
+
+
+def test_vectors_and_bilinear_layers_count() -> None:
+    assert values(measure_complexity(Products, (3, 2, 2)))["macs"] == 7 * 12 + 12 * 12 * 5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_modules_have_parameters_and_products() -> None:
+    def build() -> nn.Module:
+        plain = nn.Sequential(nn.Flatten(), nn.Linear(3072, 64), nn.ReLU(), nn.Linear(64, 10))
+        made: nn.Module = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+            plain, {nn.Linear}, dtype=torch.qint8
+        )
+        return made
+
+    found = values(measure_complexity(build, (3, 32, 32)))
+    assert (found["params"], found["macs"]) == (197_322, 197_248)
+    assert found["weight_bytes"] == 197_248 + 4 * 74  # a byte for each weight, and biases in fp32
+
+
+@torch.library.custom_op("cnnbench_test::twice", mutates_args=())
+def twice(images: Tensor) -> Tensor:
+    return images * 2
+
+
+@twice.register_fake
+def _(images: Tensor) -> Tensor:
+    return torch.empty_like(images)
+
+
+def test_operators_of_others_make_the_macs_a_lower_bound() -> None:
+    class Net(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            doubled: Tensor = twice(images)
+            return doubled.flatten(1)
+
+    assert measure_complexity(Net, (3, 2, 2)).notes[0] == (
+        "The MACs are a lower bound: the cost of these operators is unknown, with their calls: cnnbench_test::twice 1."
+    )
+
+
 def test_notes_say_other_counters_miss_attention() -> None:
     spec = find_model("torchvision:vit_b_32", (3, 64, 64))
     outcome = measure_complexity(spec.build, spec.input_shape)
@@ -228,12 +299,17 @@ class Returns(nn.Module):
     [
         lambda x: (None, x, x.sum()),
         lambda x: {"logits": x, "aux": None},
-        lambda x: [[], {"a": [x]}],
         lambda x: Pair(x, None),
     ],
 )
-def test_the_first_tensor_of_an_output_counts(wrap: Callable[[torch.Tensor], object]) -> None:
+def test_the_scores_in_an_output_count(wrap: Callable[[torch.Tensor], object]) -> None:
     assert values(measure_complexity(lambda: Returns(wrap), (4,)))["classes"] == 3
+
+
+def test_what_is_no_classifier_has_no_classes() -> None:
+    outcome = measure_complexity(lambda: Returns(lambda x: [[], {"a": [x]}]), (4,))
+    assert "classes" not in values(outcome)
+    assert outcome.notes[-1] == "The model returns list, without `logits` or a single tensor of images x classes."
 
 
 def test_a_network_without_a_tensor_in_its_output_is_refused() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from cnnbench.clock import FakeTime
 from cnnbench.inspection import numerics
@@ -160,6 +162,40 @@ def test_the_worst_picture_is_the_error() -> None:
     scores_64 = torch.tensor([[3.0, 4.0], [0.0, 10.0], [0.0, 0.0]], dtype=torch.float64)
     scores = torch.tensor([[3.0, 4.5], [0.0, 10.2], [0.0, 0.0]], dtype=torch.float64)
     assert largest_error("the variant", scores, scores_64) == pytest.approx(0.1)
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(torch.nn.utils.weight_norm(nn.Conv2d(3, 4, 3)), nn.Flatten(), nn.Linear(400, 2))
+
+
+def pruned() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), prune.l1_unstructured(nn.Linear(432, 2), "weight", amount=0.5))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("build", [normed, pruned])
+def test_model_that_cannot_be_copied_is_built_again(build: Callable[[], nn.Module]) -> None:
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        deepcopy(build())
+    found = values(numerics.run(assignment(asked("channels_last"), build)))
+    assert 0.0 <= found["max_relative_error"] < 1e-5
+
+
+class Restless(nn.Module):
+    """A model whose dropout works in evaluation, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(432, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.last(torch.dropout(images.flatten(1), 0.2, train=True))
+        return scores
+
+
+def test_dropout_that_is_left_on_is_named() -> None:
+    with pytest.raises(InvalidError, match=r"^the scores of the same images differ by [\d.]+ from pass to pass, as"):
+        numerics.run(assignment(asked("channels_last"), Restless))
 
 
 class Stubborn(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.clock import wall_clock
+from cnnbench.image_types import ImageTransform
 from cnnbench.inspection import predict
 from cnnbench.jobs import Assignment, Job
 from cnnbench.models.vgg import IMAGENET_MEAN, IMAGENET_STD
@@ -88,9 +89,14 @@ def test_imagenet_s_classes_are_known_by_their_number() -> None:
     [
         ({}, (0.0,) * 3, (1.0,) * 3),
         ({"pretrained": "resnet18"}, IMAGENET_MEAN, IMAGENET_STD),
+        (
+            {"transform": ImageTransform(mean=(0.5,) * 3, std=(0.25,) * 3, resize=1.0), "pretrained": "resnet18"},
+            (0.5,) * 3,
+            (0.25,) * 3,
+        ),
         ({"recipe": replace(DEFAULT_RECIPE, mean=(0.5,) * 3, std=(0.25,) * 3)}, (0.5,) * 3, (0.25,) * 3),
     ],
-    ids=["nothing known", "published", "recipe"],
+    ids=["nothing known", "published", "its own", "recipe"],
 )
 def test_pictures_are_normalised_as_the_network_learnt_them(
     files: list[Path], spec: dict[str, Any], mean: tuple[float, ...], std: tuple[float, ...]

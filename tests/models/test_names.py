@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from cnnbench.image_types import ImageTransform
 from cnnbench.models import MODELS, check_name, find_model, list_models
 from cnnbench.spec import CnnbenchError, MissingError, ModelSpec, UsageError
 
@@ -96,10 +97,10 @@ def test_a_factory_of_a_file_makes_the_network(model_file: Path, factory: str) -
     check_name(name)
     path = list(sys.path)
     spec = find_model(name)
+    assert sys.path == [*path, str(model_file.resolve().parent)]  # last: it hides no installed package
     assert (spec.name, spec.family, spec.input_shape) == (name, "file", (3, 224, 224))
     assert spec.source == str(model_file.resolve())
     assert isinstance(spec.build(), nn.Linear)
-    assert sys.path == path
     assert find_model(name, (1, 8, 8)).input_shape == (1, 8, 8)
 
 
@@ -136,7 +137,10 @@ def test_checking_does_not_execute_the_file(tmp_path: Path) -> None:
     file = tmp_path / "loud.py"
     file.write_text("raise SystemExit('executed')\ndef net(): ...\n")
     check_name(f"{file}:net")
-    expected = f"{file}, line 1: importing the file raised SystemExit: executed."
+    expected = (
+        f"{file}, line 1: importing the file ended the program (SystemExit: executed). If it reads the command line, "
+        "move that under: if __name__ == '__main__':"
+    )
     assert message_of(f"{file}:net", checks=False) == expected
 
 
@@ -280,3 +284,18 @@ def test_listing_the_models_imports_no_torch() -> None:
     code = "import sys, cnnbench.models as m; print(len(m.list_models().specs) >= 17, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True False\n"
+
+
+def test_published_weights_say_how_they_expect_images() -> None:
+    found = find_model("torchvision:efficientnet_v2_l").transform
+    assert found == ImageTransform(mean=(0.5,) * 3, std=(0.5,) * 3, resize=1.0, interpolation="bicubic")
+    found = find_model("torchvision:mobilenet_v2").transform
+    assert found is not None
+    assert (round(224 * found.resize), found.interpolation) == (232, "bilinear")
+
+
+def test_timm_says_how_its_weights_expect_images() -> None:
+    pytest.importorskip("timm")
+    found = find_model("timm:test_resnet").transform
+    assert found is not None
+    assert (found.mean, found.std) == ((0.5,) * 3, (0.5,) * 3)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import urllib.error
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cnnbench.models import MODELS, find_model
+from cnnbench.models.weight_file import SAVE_WEIGHTS
 from cnnbench.models.weights import load_weights
 from cnnbench.spec import MissingError, UsageError
 
@@ -55,6 +58,100 @@ def test_a_file_is_loaded(tmp_path: Path, name: str) -> None:
     assert same(model, state)
 
 
+def wrapped(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: value for name, value in LENET.build().state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("held", "note"),
+    [
+        (wrapped("module."), "'module.' taken off"),
+        (wrapped("_orig_mod."), "'_orig_mod.' taken off"),
+        (wrapped("module._orig_mod."), "'module.' taken off; '_orig_mod.' taken off"),
+        ({"epoch": 3, "model_state_dict": wrapped("")}, "read from 'model_state_dict'"),
+        ({"epoch": 3, "state_dict_ema": wrapped("")}, "read from 'state_dict_ema'"),
+        ({"epoch": 3, "own_name": wrapped("")}, "read from 'own_name'"),
+        (
+            {"model": wrapped(""), "model_ema": wrapped("")},
+            "read from 'model' and not from 'model_ema'",
+        ),
+        (
+            {"pytorch-lightning_version": "2.4.0", "state_dict": wrapped("model.") | {"loss.weight": torch.ones(2)}},
+            "read from 'state_dict'; 'model.' taken off, 1 other names left out",
+        ),
+    ],
+)
+def test_wrappers_are_taken_off_and_named(tmp_path: Path, held: dict[str, Any], note: str) -> None:
+    torch.save(held, tmp_path / "w.pth")
+    model = LENET.build()
+    assert load_weights(model, LENET, str(tmp_path / "w.pth")) == (f"Weights of w.pth: {note}.",)
+    inside = next((v for v in held.values() if isinstance(v, dict)), held)
+    assert torch.equal(model.state_dict()["0.weight"], next(v for k, v in inside.items() if k.endswith("0.weight")))
+
+
+def test_model_that_wraps_another_takes_its_plain_weights(tmp_path: Path) -> None:
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = LENET.build()
+
+    state = LENET.build().state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    model = Wrapper()
+    assert load_weights(model, LENET, str(tmp_path / "w.pth")) == ("Weights of w.pth: 'inner.' put before all names.",)
+    assert same(model.inner, state)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_batch_counters_may_be_missing(tmp_path: Path, name: str) -> None:
+    spec = MODELS["resnet18"]
+    state = {key: value for key, value in spec.build().state_dict().items() if "num_batches_tracked" not in key}
+    (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
+    model = spec.build()
+    assert load_weights(model, spec, str(tmp_path / name)) == ()
+    assert torch.equal(model.state_dict()["fc.weight"], state["fc.weight"])
+
+
+def old_densenet() -> dict[str, torch.Tensor]:
+    """Return weights under the names of torchvision's published file, which is older than its code."""
+    state = torchvision.models.densenet121().state_dict()
+    names = {key: re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", key) for key in state}
+    return {names[key]: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_published_names_of_densenet_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_file: bool
+) -> None:
+    spec, state = find_model("torchvision:densenet121"), old_densenet()
+    torch.save(state, tmp_path / "published.pth")
+    give(monkeypatch, dict(state))
+    model = spec.build()
+    load_weights(model, spec, str(tmp_path / "published.pth") if by_file else "default")
+    own = model.state_dict()
+    layer = "features.denseblock1.denselayer1"
+    for new, old in (("norm1", "norm.1"), ("conv2", "conv.2")):
+        assert torch.equal(own[f"{layer}.{new}.weight"], state[f"{layer}.{old}.weight"])
+
+
+def test_shards_are_joined_by_their_index(tmp_path: Path) -> None:
+    state = LENET.build().state_dict()
+    parts = {"a.safetensors": dict(list(state.items())[:4]), "b.safetensors": dict(list(state.items())[4:])}
+    for name, part in parts.items():
+        save_file(part, tmp_path / name)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {key: name for name, part in parts.items() for key in part}}))
+    model = LENET.build()
+    assert load_weights(model, LENET, str(index)) == ()
+    assert same(model, state)
+    (tmp_path / "b.safetensors").unlink()
+    assert refusal(str(index)) == f"'{index}' names b.safetensors, but there is no such file beside it."
+    index.write_text('{"weight_map": {"0.weight": "../a.safetensors"}}')
+    assert refusal(str(index)) == f"'{index}' names '../a.safetensors', which is not a file beside it."
+    index.write_text("[]")
+    assert refusal(str(index)).startswith(f"'{index}' is not an index of safetensors files: ")
+
+
 def refusal(choice: str) -> str:
     with pytest.raises(UsageError) as refused:
         load_weights(LENET.build(), LENET, choice)
@@ -73,26 +170,34 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     torch.save(state, path)
     assert refusal(str(path)) == (
         f"The weights {path} do not fit the model: 0.weight is missing; extra is not in the model;"
-        " 0.bias is (7,) where the model has (6,)."
+        " 0.bias is (7,) where the model has (6,). Names in the file look like extra, names of the model like 0.weight."
     )
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     assert refusal(str(tmp_path / "a.safetensors")).endswith(
-        "0.weight is missing; 0.bias is missing; 3.weight is missing, and 8 more."
+        "0.weight is missing; 0.bias is missing; 3.weight is missing, and 8 more. "
+        "Names in the file look like a, names of the model like 0.weight."
     )
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_a_pickled_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "whole.pth"
-    torch.save(LENET.build(), path)
+    torch.save(nn.Sequential(nn.Linear(2, 2)), path)
     assert refusal(str(path)) == (
-        f"'{path}' holds something other than tensors, or is damaged. Save only the weights, with"
-        " torch.save(model.state_dict(), path) or as safetensors."
+        f"'{path}' holds Python objects (torch.nn.modules.container.Sequential, torch.nn.modules.linear.Linear), which"
+        f" could run code when they are loaded. {SAVE_WEIGHTS}"
     )
+    torch.jit.script(nn.Linear(2, 2)).save(str(path))  # type: ignore[no-untyped-call]
+    assert refusal(str(path)) == f"'{path}' is a TorchScript program, not weights. {SAVE_WEIGHTS}"
+    path.write_bytes(b"no weights")
+    assert refusal(str(path)) == f"'{path}' is damaged, or torch.save did not write it. {SAVE_WEIGHTS}"
 
 
 def test_a_file_without_a_state_dict_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "number.pt"
     torch.save({"epoch": 3}, path)
+    assert refusal(str(path)) == (f"'{path}' holds 'epoch', but no state dict, which maps parameter names to tensors.")
+    torch.save(3, path)
     assert refusal(str(path)) == f"'{path}' does not hold a state dict, which maps parameter names to tensors."
 
 
@@ -185,6 +290,7 @@ def test_another_network_than_the_published_one_is_refused(monkeypatch: pytest.M
 def test_googlenet_gets_the_input_transform_of_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = find_model("torchvision:googlenet")
     model = spec.build()
-    give(monkeypatch, model.state_dict() | {"aux1.conv.conv.weight": torch.zeros(1)})
+    published = torchvision.models.googlenet(weights=None, aux_logits=True, init_weights=False)
+    give(monkeypatch, published.state_dict())
     load_weights(model, spec, "default")
     assert bool(model.transform_input)

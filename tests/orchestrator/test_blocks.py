@@ -28,8 +28,8 @@ def cells(iteration_s: float, role: Role = "timed") -> list[RunningCell]:
         (0.01, 0.6, 1, 8),
         (0.01, 0.0, 1, 3),
         (0.2, 1.0, 0, 1),  # a block takes 1.6 s
-        (0.2, 1.0, 3, 2),
-        (0.2, 5.0, 2, 2),  # there is no interval before the third round
+        (0.2, 1.0, 3, 3),
+        (0.2, 8.0, 2, 3),  # there is no interval before the third round
         (0.2, 8.0, 3, 5),
     ],
 )

@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnbench.spec import Case, Device, InvalidError, ModelSpec, Recipe, Task, UnsupportedError, UsageError
-from cnnbench.timing.latency_job import check_first, inference, training
-from cnnbench.timing.work import TrainingSteps, random_inputs
+from cnnbench.timing.latency_job import check_first, check_later, inference, training
+from cnnbench.timing.work import InferencePasses, TrainingSteps, random_inputs
 from cnnbench.variants import parse_variant, prepare
 from tests.factories import case
 
@@ -243,7 +243,7 @@ def test_a_bad_number_anywhere_is_found(bad: float, place: tuple[int, ...]) -> N
         (torch.zeros(2, 3, 4), "The model's output has the shape 2x3x4, but a classifier's is images x classes."),
         (
             None,
-            "The model returns NoneType, not a tensor or a tuple that holds one as `logits` or first.",
+            "The model returns NoneType, without `logits` or a single tensor of images x classes.",
         ),
     ],
 )
@@ -251,3 +251,21 @@ def test_what_is_no_scores_is_unsupported(value: object, message: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         check_first(value)
     assert str(caught.value) == message
+
+
+def test_the_output_of_later_passes_must_be_like_the_first() -> None:
+    passes = InferencePasses(lambda images: images, [GOOD])
+    shape = check_first(passes.first())
+    assert shape == (2, 3)
+    check_later(passes, shape)  # nothing was timed yet
+    for output in (GOOD, (GOOD, None)):
+        passes.output = output
+        check_later(passes, shape)
+    passes.output = GOOD * math.nan
+    with pytest.raises(InvalidError, match=r"^the output holds NaN or infinity in later passes, but not in the first"):
+        check_later(passes, shape)
+    passes.output = torch.zeros(2, 4)
+    with pytest.raises(
+        InvalidError, match=r"^the shape of the output changed from \(2, 3\) to \(2, 4\) in later passes$"
+    ):
+        check_later(passes, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +54,32 @@ def test_as_many_passes_as_asked_for(readings: int, group: int) -> None:
     timed = InferencePasses(seen.append, FOUR).timed(readings, group, FakeTime(tick_ns=10).clock())
     assert len(seen) == readings * group
     assert timed == Timed(readings_ns=(10,) * readings)
+
+
+def test_a_model_that_changes_its_input_gets_a_copy_each_time() -> None:
+    seen: list[float] = []
+
+    def call(images: torch.Tensor) -> torch.Tensor:
+        seen.append(float(images[0]))
+        return images.add_(1.0)
+
+    passes = InferencePasses(call, [torch.zeros(1)], renew=lambda: [torch.zeros(1)])
+    passes.first()
+    assert passes.changes_inputs
+    passes.repeat(2)
+    passes.timed(3, 2, FakeTime(tick_ns=10).clock())
+    assert seen == [0.0] * 9
+
+
+def test_a_change_in_a_later_pass_is_seen_too() -> None:
+    calls = itertools.count()
+    passes = InferencePasses(
+        lambda images: images.add_(1.0) if next(calls) == 3 else images, [torch.zeros(1)] * 2, lambda: [torch.ones(1)]
+    )
+    passes.first()
+    assert not passes.changes_inputs
+    passes.timed(4, 1, FakeTime(tick_ns=10).clock())
+    assert passes.changes_inputs
 
 
 class Step:

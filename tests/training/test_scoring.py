@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -104,10 +104,26 @@ def test_main_logits_of_tuples() -> None:
     assert main_logits(inception(aux=other, logits=logits)) is logits
 
 
+@dataclass
+class Output:
+    features: torch.Tensor
+    scores: torch.Tensor
+
+
+def test_main_logits_of_dictionaries_and_dataclasses() -> None:
+    logits, features = torch.zeros(2, 3), torch.ones(2, 8)
+    maps = torch.ones(2, 3, 4, 4)
+    assert main_logits({"features": features, "logits": logits}) is logits
+    assert main_logits({"maps": maps, "anything": logits}) is logits
+    assert main_logits(Output(features=maps, scores=logits)) is logits
+    with pytest.raises(UnsupportedError):
+        main_logits(Output(features=features, scores=logits))
+
+
 def test_main_logits_refuses_what_is_no_classifier() -> None:
     with pytest.raises(UnsupportedError) as caught:
-        main_logits({"out": torch.zeros(1, 2)})
-    assert str(caught.value) == "The model returns dict, not a tensor or a tuple that holds one as `logits` or first."
+        main_logits({"one": torch.zeros(1, 2), "other": torch.zeros(1, 2)})
+    assert str(caught.value) == "The model returns dict, without `logits` or a single tensor of images x classes."
     with pytest.raises(UnsupportedError) as caught:
         main_logits(torch.zeros(1, 21, 8, 8))
     assert str(caught.value) == "The model's output has the shape 1x21x8x8, but a classifier's is images x classes."

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from cnnbench.spec import CnnbenchError, MissingError
-from cnnbench.workers.client import ForkHost, worker_environment
+from cnnbench.workers.client import ForkHost
+from cnnbench.workers.process_environment import worker_environment
 from tests.workers.processes import gone, pid_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has fork servers")
@@ -26,6 +28,15 @@ def test_threads_spin_shortly_unless_the_user_says_otherwise(monkeypatch: pytest
     assert worker_environment(2)["GOMP_SPINCOUNT"] == "30000"
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     assert worker_environment(2)["GOMP_SPINCOUNT"] == "7"
+
+
+def test_a_file_of_the_user_hides_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("random", "tempfile", "numpy"):
+        Path(f"{name}.py").write_text("raise RuntimeError('this is a script of my own')\n")
+    host = ForkHost(threads=1, modules=("random", "tempfile", "numpy"))
+    host.start().close()
+    host.close()
 
 
 def test_a_server_that_cannot_import_says_what_to_install() -> None:

@@ -32,6 +32,9 @@ class Now:
     def time(self) -> float:
         return self.now
 
+    def monotonic(self) -> float:
+        return 100.25
+
 
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +42,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def recorded(got: Done | Failure) -> Record:
-    return make_record(CASE, MACHINE, got, started=1_767_323_045.0, number=2)
+    return make_record(CASE, MACHINE, got, started=100.0, number=2)
 
 
 def test_a_record_holds_all_that_an_outcome_holds() -> None:

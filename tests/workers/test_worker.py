@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from cnnbench.clock import FakeTime
 from cnnbench.jobs import Job
-from cnnbench.spec import Case, CnnbenchError, InvalidError, UnsupportedError, Variant
+from cnnbench.spec import Case, CnnbenchError, InvalidError, ModelSpec, UnsupportedError, Variant
 from cnnbench.timing.loop import SampleShape
 from cnnbench.timing.work import InferencePasses
 from cnnbench.workers.failures import describe
 from cnnbench.workers.messages import Built, Failure, Ready, Reply, Take, Taken, Warm
-from cnnbench.workers.worker import _cache_name, _compile_guard, make_ready, work
+from cnnbench.workers.worker import _cache_name, _compile_guard, build, make_ready, work
 from tests.factories import COMPILE, case
 
 
@@ -158,6 +159,7 @@ def test_first_and_second_call_are_timed_apart() -> None:
         iteration_s=near(0.5),
         shape=SampleShape(rewarm=0, readings=1, group=1),
         reading_s=0.0,
+        output_shape=(1, 2),
     )
 
 
@@ -291,3 +293,17 @@ def test_what_a_pass_frees_is_kept(
     monkeypatch.setattr("cnnbench.workers.worker.keep_freed_memory", lambda: told.append("keep"))
     reply_of(talk(what))
     assert told == ["keep"] * keeps
+
+
+def test_lazy_layers_get_their_shapes_from_a_pass() -> None:
+    spec = ModelSpec(
+        name="lazy",
+        family="none",
+        source="made here",
+        input_shape=(3, 8, 8),
+        build=lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2)),
+    )
+    model = build(spec, case("lazy", shape=(3, 8, 8)), [])
+    assert [tuple(p.shape) for p in model.parameters()] == [(4, 3, 3, 3), (4,), (4,), (4,), (2, 144), (2,)]
+    assert model.training
+    assert [float(b) for name, b in model.named_buffers() if "tracked" in name] == [0.0]

@@ -22,9 +22,9 @@ COUNTERS = (("torch", "macs"), ("fvcore", "macs_fvcore"), ("torchinfo", "macs_to
 
 @click.command("describe", no_args_is_help=True)
 @click.argument("model")
-@click.option("--input-size", type=SIZE, help="Input height and width, instead of the model's own: 244, 224x224.")
+@click.option("--input-size", type=SIZE, help="Size of the input, instead of the model's own: 224, 224x160, 1x28x28.")
 @click.option("--format", "output_format", type=click.Choice(("table", "json")), default="table", help="Output format.")
-def command(model: str, input_size: tuple[int, int] | None, output_format: str) -> int:
+def command(model: str, input_size: tuple[int, ...] | None, output_format: str) -> int:
     """Show a model's source, recipe and layers, and its parameters and MACs by three counters.
 
     MODEL is a built-in, torchvision:NAME, timm:NAME or FILE.py:FACTORY.
@@ -33,6 +33,7 @@ def command(model: str, input_size: tuple[int, int] | None, output_format: str) 
     Examples:
       cnnbench describe lenet
       cnnbench describe mobilenet_v2_transfer --input-size 244
+      cnnbench describe ./my_model.py:grey --input-size 1x28x28
       cnnbench describe torchvision:resnet50 --format json
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     check_name(model)

@@ -11,7 +11,7 @@ from typing import Literal
 import click
 
 from cnnbench import checkpoint as checkpoints
-from cnnbench import data, machine, stats
+from cnnbench import data, machine, models, stats
 from cnnbench.analysis.training_curves import moved as by_direction
 from cnnbench.app.option_types import DURATION, Words, data_dir_option
 from cnnbench.app.progress import display
@@ -29,6 +29,9 @@ ANSWER_S = 600.0
 
 @click.command("evaluate", no_args_is_help=True)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--model", metavar="FILE.py:FACTORY", help="Your model, if the checkpoint is of one. Only you can say what to run."
+)
 @click.option("--dataset", help="Dataset to test on.  [default: the one it was trained on]")
 @data_dir_option
 @click.option(
@@ -49,6 +52,7 @@ ANSWER_S = 600.0
 def command(
     checkpoint: Path,
     *,
+    model: str | None,
     dataset: str | None,
     data_dir: str | None,
     part: Literal["train", "val", "test"],
@@ -69,8 +73,14 @@ def command(
       cnnbench evaluate results/latest/lenet-seed0.safetensors
       cnnbench evaluate lenet-seed0.safetensors --variants eager,amp --format json
       cnnbench evaluate simple_cnn-seed0.safetensors --shift 4
+      cnnbench evaluate build-seed0.safetensors --model ./my_model.py:build
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     info = checkpoints.load(checkpoint)
+    if model is None:
+        models.check_name_in_file(info.model, checkpoint, "give it with --model FILE.py:FACTORY.")
+    else:
+        models.check_name(model)
+        info = replace(info, model=model)
     name = dataset or info.dataset
     if name is None:
         raise UsageError(f"{checkpoint} does not say what it was trained on. Give --dataset.")

@@ -16,7 +16,7 @@ from cnnbench.orchestrator.queries import predict_classes
 from cnnbench.quantities import show
 from cnnbench.record import Outcome
 from cnnbench.report.text.listing import render
-from cnnbench.spec import CnnbenchError, UsageError
+from cnnbench.spec import UsageError
 
 HEADERS = ("image", "rank", "class", "name", "share")
 
@@ -49,7 +49,10 @@ def command(
     """  # noqa: D301  # click's mark for a paragraph that keeps its lines
     # A checkpoint is the weights, and names the model that they are for.
     if model.endswith(".safetensors"):
+        if weights is not None:
+            raise UsageError(f"'{model}' is a checkpoint, which holds its weights. Leave out --weights.")
         model, weights = checkpoints.load(Path(model)).model, model
+        models.check_name_in_file(model, weights, f"use: cnnbench predict FILE.py:FACTORY IMAGE --weights {weights}")
 
     # Check all names and files before a worker starts.
     models.check_name(model)
@@ -62,10 +65,11 @@ def command(
 
     dataset, names = _trained_on(Path(weights or ""))
     found = predict_classes(model, weights or "", device, tuple(map(str, images)), top=top, dataset=dataset)
-    if isinstance(found, str):
-        raise CnnbenchError(found)
 
     click.echo(text(images, found, names, output_format))
+    # The first notes name the classes; those that follow are about the weights.
+    for note in found.notes[len(_classes(found)) :]:
+        click.echo(f"Note: {note}", err=True)
     return 0
 
 
@@ -76,6 +80,10 @@ def _trained_on(weights: Path) -> tuple[str | None, tuple[str, ...]]:
             info = checkpoints.load(weights)
             return info.dataset, info.class_names
     return None, ()
+
+
+def _classes(found: Outcome) -> tuple[float, ...]:
+    return next(m.samples for m in found.measurements if m.quantity == "top_class")
 
 
 def text(images: Sequence[Path], found: Outcome, names: Sequence[str], output_format: str) -> str:

@@ -88,6 +88,7 @@ def command(
     weights = published_weights(files)
     folder = output or run_folder("reproduce", datetime.now(UTC))
     store = Store(folder)
+    click.get_current_context().with_resource(store.only_writer())
     completed = list(store.load().records)
     store.append(
         Run(title="reproduce", command=recorded_command(), started=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -149,7 +150,7 @@ def select_models(names: Sequence[str]) -> list[ModelSpec]:
 def _count(specs: Sequence[ModelSpec], completed: Sequence[Record], store: Store) -> list[Record]:
     """Count the models at their own input, and at 244x244 if figures are printed for it; store the records."""
     done = {(r.case.model, r.case.input_shape) for r in completed if r.case.task == "complexity" and r.status == "ok"}
-    asked: list[tuple[str, tuple[int, int] | None]] = []
+    asked: list[tuple[str, tuple[int, ...] | None]] = []
     for spec in specs:
         if (spec.name, spec.input_shape) not in done:
             asked.append((spec.name, None))

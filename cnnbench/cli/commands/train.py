@@ -174,6 +174,8 @@ def _run_rank_zero(
     now = datetime.now(UTC)
     folder = output or run_folder(f"train-{Path(request.sections[0].models[0]).name}", now)
     store = Store(folder)
+    click.get_current_context().with_resource(store.only_writer())
+
     # An earlier run in this folder may have been killed while it wrote a record.
     for warning in store.load().warnings:
         click.echo(f"Note: {warning.fact}. {warning.advice}", err=True)

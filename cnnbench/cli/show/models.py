@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnnbench import checkpoint as checkpoints
@@ -13,6 +13,7 @@ from cnnbench.checkpoint import CheckpointInfo
 from cnnbench.cli.commands.evaluate import confusion, evaluation_request, recipe_name_of
 from cnnbench.cli.show.datasets import PARTS, SAMPLES, Drawing, ShowOptions, file_name, forming_kernels
 from cnnbench.image_types import VisualRequest
+from cnnbench.models.external import is_outside
 from cnnbench.orchestrator.events import Progress
 from cnnbench.orchestrator.queries import ONE_ANSWER, look_into
 from cnnbench.orchestrator.training import test_weights
@@ -44,12 +45,22 @@ def _model(asked: ShowOptions) -> _Model:
 
     # WHAT may be a checkpoint itself, which then says of which model it is.
     if model is not None and model.endswith(".safetensors"):
+        if file is not None:
+            raise UsageError(f"'{model}' and --checkpoint {file} are two checkpoints. Give only one of them.")
         model, file = None, model
 
     if file is not None:
+        if asked.weights is not None:
+            raise UsageError(f"'{file}' is a checkpoint, which holds its weights. Leave out --weights.")
         info = checkpoints.load(Path(file))
-        if model is not None and model != info.model:
+        if model is None:
+            advice = f"name it, and give the file with --checkpoint: FILE.py:FACTORY --checkpoint {file}."
+            models.check_name_in_file(info.model, file, advice)
+        elif model != info.model and not is_outside(model):
             raise UsageError(f"{file} holds weights of {info.model}, not of {model}.")
+        else:  # a file of the user's, whose path may be written in another way than in the training
+            models.check_name(model)
+            info = replace(info, model=model)
         top1 = "" if info.top1 is None else f" ({show(info.top1, 'share')} of the test images right)"
         says = f"{info.model}, trained on {info.dataset}{top1}"
         return _Model(model=info.model, weights=file, info=info, says=says)
