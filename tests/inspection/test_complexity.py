@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.utils import flop_counter
 
 from cnnbench.inspection import complexity
 from cnnbench.inspection.complexity import count_pass, measure_complexity
@@ -206,15 +208,22 @@ def _(images: Tensor) -> Tensor:
     return torch.empty_like(images)
 
 
-def test_operators_of_others_make_the_macs_a_lower_bound() -> None:
-    class Net(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            doubled: Tensor = twice(images)
-            return doubled.flatten(1)
+class Twice(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        doubled: Tensor = twice(images)
+        return doubled.flatten(1)
 
-    assert measure_complexity(Net, (3, 2, 2)).notes[0] == (
+
+def test_operators_of_others_make_the_macs_a_lower_bound() -> None:
+    assert measure_complexity(Twice, (3, 2, 2)).notes[0] == (
         "The MACs are a lower bound: the cost of these operators is unknown, with their calls: cnnbench_test::twice 1."
     )
+
+
+def test_users_register_formulas_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flop_counter, "flop_registry", dict(flop_counter.flop_registry))
+    flop_counter.register_flop_formula(torch.ops.cnnbench_test.twice)(lambda images, **_: 2 * math.prod(images))
+    assert values(measure_complexity(Twice, (3, 2, 2)))["macs"] == 12
 
 
 def test_notes_say_other_counters_miss_attention() -> None:
