@@ -77,11 +77,13 @@ class Store:
             raise CnnbenchError(_cannot_write(path, error)) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             os.close(handle)
             raise UsageError(
                 f"Another run writes into '{path.parent}' now. Wait until it has ended, or use another --output."
             ) from error
+        except OSError:
+            pass  # this file system has no locks
         try:
             yield
         finally:

@@ -202,7 +202,7 @@ def prepare(model: nn.Module, variant: Variant, device: Device) -> Prepared:
     # bf16 casts weights and inputs once, here; autocast keeps them in fp32 and casts within each pass.
     dtype = torch.bfloat16 if variant.precision == "bf16" else torch.float32
     layout = torch.channels_last if variant.channels_last else torch.preserve_format
-    model = _cast(model.to(device=device), dtype)
+    model = cast_real(model.to(device=device), dtype)
     if variant.channels_last:
         model = model.to(memory_format=torch.channels_last)
 
@@ -217,7 +217,7 @@ def prepare(model: nn.Module, variant: Variant, device: Device) -> Prepared:
     return Prepared(variant=variant, call=call, model=model, place=place, context=_autocast(variant, device))
 
 
-def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def cast_real(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Cast the real weights and buffers of `model`; complex ones would lose their imaginary parts."""
     if not any(t.is_complex() for t in (*model.parameters(), *model.buffers())):
         return model.to(dtype=dtype)

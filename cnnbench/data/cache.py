@@ -83,4 +83,6 @@ def map_pixels(folder: Path, count: int, shape: Shape) -> npt.NDArray[np.uint8]:
 
     A writable private mapping would count in full against the memory that a worker may use.
     """
+    if count == 0:  # an empty file cannot be mapped
+        return np.empty((0, *shape), np.uint8)
     return np.memmap(folder / PIXELS, np.uint8, mode="r", shape=(count, *shape))

@@ -118,8 +118,12 @@ def decode(content: bytes | memoryview, shape: Shape, transform: ImageTransform 
     """
     channels, height, width = shape
     with Image.open(io.BytesIO(content)) as opened:
-        # Conversion reads the pixels, so the file may be closed afterwards.
-        image = _flatten(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
+        opened.load()  # so the file may be closed afterwards
+        try:
+            upright = ImageOps.exif_transpose(opened)
+        except Exception:  # a viewer shows an image whose notes are damaged as it is stored
+            upright = opened
+        image = _flatten(upright).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = _crop_centre(image, height, width, transform)
     pixels = np.asarray(image)

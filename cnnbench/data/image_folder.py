@@ -282,13 +282,18 @@ def _fill(
 
 
 # The first bytes of files in common formats, and the ends of their names.
-_HEADS = {b"\xff\xd8\xff": (".jpg", ".jpeg"), b"\x89PNG": (".png",), b"GIF8": (".gif",), b"BM": (".bmp",)}
+_HEADS = {
+    b"\xff\xd8\xff": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    b"\x89PNG": (".png",),
+    b"GIF8": (".gif",),
+    b"BM": (".bmp",),
+}
 
 
 def _note_misnamed(contents: Iterator[tuple[str, bytes]], misnamed: list[str]) -> Iterator[tuple[str, bytes]]:
     """Yield `contents` unchanged, and note in `misnamed` the files whose format is not the one that their names say."""
     for name, content in contents:
         suffixes = next((s for head, s in _HEADS.items() if content.startswith(head)), None)
-        if suffixes is not None and not name.lower().endswith(suffixes):
+        if suffixes is not None and "." in name.rpartition("/")[2] and not name.lower().endswith(suffixes):
             misnamed.append(valid_text(name))
         yield name, content

@@ -16,6 +16,7 @@ from cnnbench.inspection.flop_counters import TorchCount, TorchinfoCount, count_
 from cnnbench.inspection.flop_formulas import packed_tensors
 from cnnbench.inspection.layer_hooks import tensors
 from cnnbench.jobs import Assignment
+from cnnbench.models.lazy_layers import initialise_lazy
 from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import CnnbenchError, Shape, UnsupportedError
 from cnnbench.training.scoring import main_logits
@@ -126,6 +127,7 @@ def _count(build: Callable[[], nn.Module], input_shape: Shape, *, built_on: str,
     with _enter_fresh_state(run_on):
         images = torch.zeros(1, *input_shape)
         try:
+            initialise_lazy(model, input_shape)
             return Counted(model=model, images=images, count=count_torch(model, images))
         except Exception as error:
             shape = "x".join(map(str, input_shape))
@@ -140,7 +142,9 @@ def _count_fvcore(build: Callable[[], nn.Module], input_shape: Shape, macs: int)
     # fvcore traces values, so it gets a model of its own on the CPU.
     def count() -> tuple[int, str]:
         with _enter_fresh_state("cpu"):
-            return count_fvcore(build().float().eval(), torch.zeros(1, *input_shape), macs)
+            model = build().float().eval()
+            initialise_lazy(model, input_shape)
+            return count_fvcore(model, torch.zeros(1, *input_shape), macs)
 
     return _attempt("fvcore", count)
 

@@ -56,10 +56,8 @@ _quantised._get_raw = True  # type: ignore[attr-defined]  # noqa: SLF001 - it ne
 
 def packed_tensors(model: nn.Module) -> Iterator[torch.Tensor]:
     """Yield the weights and biases of quantised modules, which are not among their parameters."""
+    from torch.ao.nn.quantized.modules.utils import WeightedQuantizedModule
+
     for module in model.modules():
-        for name in ("weight", "bias"):
-            held = getattr(module, name, None)
-            if callable(held) and not isinstance(held, torch.Tensor):
-                value = held()
-                if isinstance(value, torch.Tensor):
-                    yield value
+        if isinstance(module, WeightedQuantizedModule):
+            yield from (held for held in (module.weight(), module.bias()) if isinstance(held, torch.Tensor))  # type: ignore[operator]

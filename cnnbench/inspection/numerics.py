@@ -18,7 +18,7 @@ from cnnbench.record import Measurement, Outcome
 from cnnbench.spec import Case, InvalidError, Precision, Shape, UnsupportedError
 from cnnbench.timing.latency_job import check_first, inference
 from cnnbench.training.scoring import main_logits
-from cnnbench.variants import Prepared, prepare
+from cnnbench.variants import Prepared, cast_real, prepare
 
 # Largest error of a variant, as a multiple of the error of eager in the same precision. It is twice what was seen over
 # 20 models on a CPU. With channels_last or compiled, whose sums go in another order, fp32 was off 1.4 to 1.8 times as
@@ -111,6 +111,8 @@ def _check_repeats(scores: Tensor, again: Tensor, case: Case) -> None:
     Raises:
         InvalidError: it does not.
     """
+    if not bool(scores.isfinite().all()):
+        raise InvalidError(f"the scores of eager in {case.variant.precision} hold NaN or infinity on real images")
     count = min(len(scores), len(again))
     off = largest_error("eager", again[:count], scores[:count])
     if off > MOST_ALLOWED[case.variant.precision]:
@@ -232,7 +234,7 @@ def _prepare_eager(model: nn.Module, case: Case) -> Prepared:
     prepared = prepare(model, plain, case.device)
     # 16-bit: the weights are cast, also for autocast. TF32 is a flag, and its weights stay fp32.
     dtype = _TYPE.get(case.variant.precision, torch.float32)
-    model = prepared.model.to(dtype=dtype)
+    model = cast_real(prepared.model, dtype)
     return replace(prepared, call=model, model=model, place=lambda images: images.to(device=case.device, dtype=dtype))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -80,20 +82,24 @@ def _load_pickle(path: Path) -> object:
     # `weights_only` keeps the pickle in the file from running code.
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UsageError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except Exception as error:  # a damaged file makes torch raise nearly anything
-        raise UsageError(_refusal(path)) from error
+        raise UsageError(_refusal(path, error)) from error
 
 
-def _refusal(path: Path) -> str:
+def _refusal(path: Path, error: Exception) -> str:
     """Return why a file cannot be loaded safely, with what it holds as far as that can be told."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                return f"'{path}' is a TorchScript program, not weights. {SAVE_WEIGHTS}"
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            return f"'{path}' is a TorchScript program, not weights. {SAVE_WEIGHTS}"
     try:
         code = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # whatever is wrong with the file, it is damaged
         code = []
+
+    # Files of before torch 1.6 are no zips, and only the error names what they hold.
+    code = code or re.findall(r"GLOBAL (\S+) was not an allowed", str(error))
     if not code:
         return f"'{path}' is damaged, or torch.save did not write it. {SAVE_WEIGHTS}"
     more = ", ..." if len(code) > _SHOWN_NAMES else ""
@@ -132,17 +138,20 @@ def fit_names(file: WeightFile, own: Collection[str]) -> WeightFile:
     `model.`. Nothing is changed if a name is the model's as it stands.
     """
     state, done = dict(file.state), list(file.done)
-    while not _shared(state, own) and (found := _best_prefix(state, own)) is not None:
+    while not _shared(state, own):
+        # A model that is itself a wrapper has the longer names.
+        for prefix in dict.fromkeys(f"{name.partition('.')[0]}." for name in own):
+            longer = {prefix + name: value for name, value in state.items()}
+            if _shared(longer, own):
+                return WeightFile(state=longer, done=(*done, f"'{prefix}' put before all names"))
+
+        found = _best_prefix(state, own)
+        if found is None:
+            break
         prefix, shorter = found
         left_out = len(state) - len(shorter)
         done.append(f"'{prefix}' taken off" + (f", {left_out} other names left out" if left_out else ""))
         state = shorter
-
-    # A model that is itself a wrapper has the longer names.
-    for prefix in dict.fromkeys(f"{name.partition('.')[0]}." for name in own):
-        longer = {prefix + name: value for name, value in state.items()}
-        if _shared(longer, own) > _shared(state, own):
-            return WeightFile(state=longer, done=(*done, f"'{prefix}' put before all names"))
     return WeightFile(state=state, done=tuple(done))
 
 

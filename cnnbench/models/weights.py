@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,9 +62,13 @@ def _load(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> N
     Raises:
         UsageError: torch refuses it; the message gives the first differences.
     """
+    # MNASNet alone insists on a version, which a file does not hold. Only the outermost module gets one, because the
+    # others know an older file by its lack.
+    held = OrderedDict(state)
+    held._metadata = {"": {"version": model._version}}  # type: ignore[attr-defined]  # noqa: SLF001 - as torch holds it
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
+        model.load_state_dict(held)
+    except (RuntimeError, ValueError) as error:
         raise UsageError(_misfit(model, state, origin, error)) from error
 
 
@@ -117,17 +122,13 @@ def _load_default(model: nn.Module, spec: ModelSpec) -> None:
             " where torch.hub keeps its files, or set TORCH_HOME to a folder that has it, or use --weights none."
         ) from error
 
-    # GoogLeNet and Inception were trained with another normalisation; this makes them convert their inputs.
-    if hasattr(model, "transform_input"):
-        model.transform_input = True  # type: ignore[assignment]
-
     state: Mapping[str, torch.Tensor] = published.state_dict()
     if _has_another_head(spec):
         state = _keep_own_head(model, state)
     _load(model, state, str(weights))
 
 
-def _misfit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str, error: RuntimeError) -> str:
+def _misfit(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str, error: Exception) -> str:
     """Return the message for weights that torch does not load into `model`, with the first differences."""
     own = model.state_dict()
     # torch fills in the batch counters that older files lack, so their absence is no reason.

@@ -57,11 +57,13 @@ def published_transform(architecture: str) -> ImageTransform:
 def _build_torchvision(architecture: str, input_shape: Shape) -> nn.Module:
     from torchvision import models
 
+    # The published weights of these two were trained with another normalisation, which they make themselves. The state
+    # dict does not hold that, so each of them is built so.
     options: dict[str, object] = {}
     if architecture == "googlenet":  # its metadata counts no auxiliary heads
-        options = {"aux_logits": False, "init_weights": False}
+        options = {"aux_logits": False, "init_weights": False, "transform_input": True}
     elif architecture == "inception_v3":  # its metadata counts them
-        options = {"aux_logits": True, "init_weights": False}
+        options = {"aux_logits": True, "init_weights": False, "transform_input": True}
     elif architecture.startswith("vit_"):
         options = {"image_size": input_shape[1]}
     elif architecture.startswith("maxvit_"):

@@ -34,5 +34,6 @@ def csv_cell(value: object) -> str:
         return NEVER
     if isinstance(value, str):
         text = one_line(value)
-        return f"'{text}" if value.startswith(FORMULA_STARTS) else text
+        formula = value.startswith(FORMULA_STARTS) or text.startswith(FORMULA_STARTS)
+        return f"'{text}" if formula else text
     return repr(value)

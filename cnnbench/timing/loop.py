@@ -191,7 +191,8 @@ def take_sample(work: Work, shape: SampleShape, clock: Clock, watch: Disturbance
 
 def _device_s(work: Work, clock: Clock, *, host_s: float) -> float | None:
     """Return the device's seconds for one more iteration; `host_s` is the time that the host needed to enqueue one."""
-    if not clock.asynchronous or clock.device_span is None:
+    # A model that changes its input needs a copy of it, which would count as the device's time.
+    if not clock.asynchronous or clock.device_span is None or getattr(work, "changes_inputs", False):
         return None
     for factor in HOST_TRIES:
         took_s = clock.device_span(lambda: work.repeat(1), factor * host_s)

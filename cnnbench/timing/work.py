@@ -47,9 +47,9 @@ class InferencePasses:
 
     def repeat(self, count: int) -> None:
         """Do `count` passes, untimed."""
-        call = self._call
-        for images in self._next(count):
-            call(images)
+        for _ in range(count):
+            (images,) = self._next(1)  # one copy at a time, as memory is measured by this
+            self._call(images)
 
     def _next(self, count: int) -> tuple[torch.Tensor, ...]:
         images = tuple(islice(self._inputs, count))

@@ -148,7 +148,7 @@ def _phases(assignment: Assignment, whole: Phase, *, begun: int) -> tuple[Phase,
     if recipe.cache_features:
         advice = FAST_IS_FOR_HEADS if not assignment.job.training.cache_features else LEAVE_OUT
         head, on = head_of(model, advice), splits
-        if begun <= recipe.epochs:
+        if begun <= recipe.epochs or not recipe.unfrozen_epochs:  # also to test what has ended
             # The last phase is the one that is tested, and a phase with all layers is tested on images.
             last = not recipe.unfrozen_epochs
             on = features_of(model, splits, assignment.on_message, stop=assignment.stop, test=last)

@@ -199,7 +199,9 @@ def _state_tensors(fitting: TrainingState) -> dict[str, Tensor]:
 
 def _put_back(fitting: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     trainer = fitting.trainer
-    trainer.model.load_state_dict({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
+    weights = trainer.model.state_dict()  # for the versions of its modules, which MNASNet insists on
+    weights.update({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
+    trainer.model.load_state_dict(weights)
     state: dict[int, dict[str, Tensor]] = {}
 
     # Names are "optimizer.NUMBER.KEY", where NUMBER is that of a parameter.

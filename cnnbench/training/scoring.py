@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +68,8 @@ def main_logits(output: object) -> Tensor:
         flat = [one for one in logits if isinstance(one, Tensor) and one.ndim == _LOGITS_DIMENSIONS]
         logits = flat[0] if flat else logits[0]
     if isinstance(logits, Mapping) or is_dataclass(logits):
-        held = logits.values() if isinstance(logits, Mapping) else vars(logits).values()
-        flat = [one for one in held if isinstance(one, Tensor) and one.ndim == _LOGITS_DIMENSIONS]
+        held = logits if isinstance(logits, Mapping) else {f.name: getattr(logits, f.name) for f in fields(logits)}
+        flat = [one for one in held.values() if isinstance(one, Tensor) and one.ndim == _LOGITS_DIMENSIONS]
         logits = flat[0] if len(flat) == 1 else None
     if not isinstance(logits, Tensor):
         raise UnsupportedError(

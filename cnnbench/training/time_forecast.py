@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 from collections.abc import Callable
@@ -53,7 +54,7 @@ def check_fits(model: nn.Module, splits: Splits, recipe: Recipe, *, limit_s: flo
 
     # The steps below change weights, statistics and gradients, and unfreezing changes flags. All are put back.
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-    before = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    before = copy.deepcopy(model.state_dict())  # with the versions of its modules, which MNASNet insists on
     try:
         if recipe.cache_features:
             predicted_s = _features_s(model, splits, recipe, clock)

@@ -19,7 +19,7 @@ from cnnbench import machine
 from cnnbench.spec import CnnbenchError, MissingError, UsageError
 from cnnbench.workers.forkserver import MESSAGE_BYTES
 from cnnbench.workers.messages import Failure, Reply, Request
-from cnnbench.workers.process_environment import PACKAGE_FOLDER, code_folder, worker_environment
+from cnnbench.workers.process_environment import code_folder, worker_environment
 
 # Modules that the fork server imports before the first fork, because each worker would need seconds for them. A worker
 # that takes samples then imports nothing. The two runners alone cost each new worker 60 to 120 ms, four at a time.
@@ -105,7 +105,9 @@ class Worker:
             kills = machine.oom_kills()
             if kills is None or kills != self._oom_kills:
                 return Failure(status="oom", error="the worker was killed, as the kernel does when memory runs out")
-            return Failure(status="failed", error="the worker was killed by someone else (SIGKILL), not for its memory")
+            return Failure(
+                status="failed", error="the worker was killed (SIGKILL), not by the kernel for lack of memory"
+            )
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return Failure(status="failed", error=f"the worker {how}{last}")
 
@@ -130,8 +132,8 @@ class ForkHost:
         self._python = python
         # Nothing is imported from the current folder (-P): a user's own random.py there must not hide the library's. So
         # this package comes through PYTHONPATH. Another interpreter gets nothing else of this environment.
-        self._code = None if python is None else code_folder()
-        paths = [PACKAGE_FOLDER, os.environ.get("PYTHONPATH")] if self._code is None else [self._code.name]
+        self._code = code_folder()
+        paths = [self._code.name, os.environ.get("PYTHONPATH") if python is None else None]
         apart = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         command = [python or sys.executable, "-P", "-m", "cnnbench.workers.forkserver", str(theirs.fileno()), *modules]
         self._process = subprocess.Popen(
@@ -220,8 +222,7 @@ class ForkHost:
             self._process.kill()
             self._process.wait()
             self._log.close()
-            if self._code is not None:
-                self._code.cleanup()
+            self._code.cleanup()
 
 
 class _Forked:

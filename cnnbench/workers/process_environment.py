@@ -12,14 +12,10 @@ from pathlib import Path
 SPIN_COUNT = "30000"
 
 
-# The folder that this package is imported from.
-PACKAGE_FOLDER = str(Path(__file__).resolve().parent.parent.parent)
-
-
 def code_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that holds this package alone, so that another environment keeps its own packages."""
+    """Return a folder that holds this package alone: what lies beside it must not come before other packages."""
     folder = tempfile.TemporaryDirectory(prefix="cnnbench-code-")  # lives as long as the server
-    (Path(folder.name) / "cnnbench").symlink_to(Path(PACKAGE_FOLDER) / "cnnbench")
+    (Path(folder.name) / "cnnbench").symlink_to(Path(__file__).resolve().parent.parent)
     return folder
 
 

@@ -218,6 +218,12 @@ def test_photographs_are_upright(turned: int) -> None:
     assert found[5:].max() < 50
 
 
+def test_an_image_with_damaged_notes_is_seen_as_it_is_stored() -> None:
+    image = Image.new("L", (8, 8), 100)
+    content = encoded(image, "JPEG", exif=b"Exif\0\0no header at all", dpi=(72, 72))
+    assert decode(content, (1, 8, 8)).tolist() == [[[100] * 8] * 8]
+
+
 @pytest.mark.parametrize(
     ("pixels", "expected"),
     [
@@ -349,6 +355,12 @@ def test_parts_without_images_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UsageError) as caught:
         read_parts(spec, tmp_path, monkeypatch)
     assert str(caught.value) == f"{tmp_path / 'own'} holds no readable images in one of train, val."
+
+
+def test_classes_without_readable_images_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = put_parts(tmp_path / "own", {".": {"cat": 0, "dog": 0}})
+    with pytest.raises(UsageError, match=r"holds too few readable images of cat, dog\."):
+        read_parts(spec, tmp_path, monkeypatch)
 
 
 def test_folders_of_systems_are_no_classes(tmp_path: Path) -> None:

@@ -181,6 +181,26 @@ def test_model_that_cannot_be_copied_is_built_again(build: Callable[[], nn.Modul
     assert 0.0 <= found["max_relative_error"] < 1e-5
 
 
+class Filter(nn.Module):
+    """A filter of frequencies, whose weights are complex."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 12, 7, dtype=torch.cfloat))
+        self.last = nn.Linear(432, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        filtered = torch.fft.irfft2(torch.fft.rfft2(images) * self.weight)
+        scores: Tensor = self.last(filtered.flatten(1))
+        return scores
+
+
+def test_complex_weights_keep_their_imaginary_parts() -> None:
+    found = values(numerics.run(assignment(asked("channels_last"), Filter)))
+    assert found["max_relative_error"] < 1e-4
+    assert found["numerics_allowed"] < 1e-4
+
+
 class Restless(nn.Module):
     """A model whose dropout works in evaluation, too."""
 

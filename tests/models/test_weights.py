@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.error
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,42 @@ def test_wrappers_are_taken_off_and_named(tmp_path: Path, held: dict[str, Any], 
     assert load_weights(model, LENET, str(tmp_path / "w.pth")) == (f"Weights of w.pth: {note}.",)
     inside = next((v for v in held.values() if isinstance(v, dict)), held)
     assert torch.equal(model.state_dict()["0.weight"], next(v for k, v in inside.items() if k.endswith("0.weight")))
+
+
+def test_wrapped_model_with_a_part_called_net_is_not_stripped(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+
+    state = Net().state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    model = nn.Module()
+    model.model = Net()
+    assert load_weights(model, LENET, str(tmp_path / "w.pth")) == ("Weights of w.pth: 'model.' put before all names.",)
+    assert same(model.model, state)
+
+
+def test_a_model_that_insists_on_a_version_gets_one(tmp_path: Path) -> None:
+    spec = find_model("torchvision:mnasnet0_5")
+    state = spec.build().state_dict()
+    save_file(dict(state), tmp_path / "w.safetensors")
+    model = spec.build()
+    assert load_weights(model, spec, str(tmp_path / "w.safetensors")) == ()
+    assert same(model, dict(state))
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_models_that_normalise_themselves_do_so_with_any_weights(name: str) -> None:
+    assert bool(find_model(f"torchvision:{name}").build().transform_input)
+
+
+def test_a_file_of_an_old_torch_says_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({"options": Namespace(lr=0.1)}, path, _use_new_zipfile_serialization=False)
+    assert refusal(str(path)) == (
+        f"'{path}' holds Python objects (argparse.Namespace), which could run code when they are loaded. {SAVE_WEIGHTS}"
+    )
 
 
 def test_model_that_wraps_another_takes_its_plain_weights(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_main_logits_of_tuples() -> None:
     assert main_logits(inception(aux=other, logits=logits)) is logits
 
 
-@dataclass
+@dataclass(slots=True)
 class Output:
     features: torch.Tensor
     scores: torch.Tensor

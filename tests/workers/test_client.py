@@ -147,7 +147,7 @@ def first_call(worker: Worker, timeout_s: float = 60.0) -> Reply:
         ("nan", Failure(status="invalid", error="the output holds NaN or infinity on normally distributed input")),
         (
             "killed",
-            Failure(status="failed", error="the worker was killed by someone else (SIGKILL), not for its memory"),
+            Failure(status="failed", error="the worker was killed (SIGKILL), not by the kernel for lack of memory"),
         ),
     ],
 )
