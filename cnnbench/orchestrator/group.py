@@ -200,7 +200,9 @@ class GroupRounds:
         """Return whether a member takes part in this round; expensive members join fewer rounds."""
         reference = self._members[0]
         if member.far_slower:
-            return len(member.records) < stats.FEWEST_ROUNDS
+            # Where the reference's sample was rejected there is no pair; but a noisy machine must not ask without end.
+            told = sum(map(bool, pairs_by_round(reference.records, member.records)))
+            return told < stats.FEWEST_ROUNDS and len(member.records) < 2 * stats.FEWEST_ROUNDS
 
         # Beside a compiled reference there is no round without compiling, so nothing is saved.
         if not member.needs_compiling or reference.needs_compiling:

@@ -13,7 +13,7 @@ from cnnbench.spec import Case
 from cnnbench.stats import NO_PRIOR, Prior
 from cnnbench.workers.messages import Failure
 from tests.factories import AMP, LAST, case
-from tests.orchestrator.fakes import BOOM, NOTHING_COUNTED, READY, SILENT, Script, Stage, Use, recorded, sample
+from tests.orchestrator.fakes import BOOM, NOTHING_COUNTED, READY, SILENT, Script, Stage, Use, recorded, sample, stolen
 
 STEADY = Script()
 UNEVEN = [Script(latencies=(value,)) for value in (1.0, 1.1, 1.25, 1.05, 1.2, 1.15, 1.3, 0.95)]
@@ -125,6 +125,15 @@ def test_far_slower_cell_gives_one_sample_in_three_rounds(clock: Use) -> None:
     assert [len(m.samples) for m in slow[0] if m.quantity == "latency_s"] == [1]
     assert rounds.fewest_rounds == 3
     assert rounds.is_finished(NO_PRIOR)  # how precisely it is known does not matter
+
+
+@pytest.mark.parametrize(("disturbed", "joins"), [(1, 4), (9, 6)])
+def test_far_slower_cell_joins_again_if_it_had_no_pair(clock: Use, disturbed: int, joins: int) -> None:
+    first_rejected = Script(latencies=(stolen(), 1.0, 1.0))  # the block in which the slow cell has its sample
+    reference = [STEADY, *[first_rejected] * disturbed, STEADY]
+    stage = clock(Stage(reference, FORTY_TIMES, aa_control=list(reversed(EVEN))))
+    found = stage.measure(8, rounds=stage.rounds())
+    assert [len(seen) for seen in found] == [3] * joins + [2] * (8 - joins)
 
 
 def test_a_reference_that_did_not_start_makes_no_cell_far_slower() -> None:
