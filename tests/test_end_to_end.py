@@ -383,7 +383,7 @@ def test_a_plan_file(folder: Path) -> None:
         "perceptron  eager      cpu       infer   4\n"
         "perceptron  eager      cpu       train   4\n"
         "\n"
-        "2 cells; takes about 20 s. Nothing was measured.\n"
+        "2 cells; takes about 8 s. Nothing was measured.\n"
     )
     assert not (folder / "results").exists()
     done = run("run mine.toml --batch-size 2 --format csv", folder)

@@ -62,7 +62,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Started]]:
 
 Start = Callable[[str], Started]
 
-BUDGET_S = 25
+BUDGET_S = 45
 COMMAND = f"compare perceptron lenet --variants eager --budget {BUDGET_S}s"
 
 
