@@ -7,6 +7,7 @@ import copy
 import importlib
 import importlib.util
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def load_file(path: Path) -> ModuleType:
     import hashlib
 
     full = path.resolve()
-    unique = f"cnnbench_file_{hashlib.sha256(str(full).encode()).hexdigest()[:16]}"
+    unique = f"cnnbench_file_{hashlib.sha256(os.fsencode(full)).hexdigest()[:16]}"
     *_, root = full, *_packages_of(full)
     try:
         with explain_errors(path), _add_to_path(path):

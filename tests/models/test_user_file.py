@@ -1,5 +1,6 @@
 """Files of users: what they import, and what they give instead of a factory."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,9 @@ def test_file_that_reads_the_command_line_says_where_to_put_that(tmp_path: Path)
         f"{tmp_path}/net.py, line 3: importing the file ended the program (SystemExit: 2). If it reads the command "
         "line, move that under: if __name__ == '__main__':"
     )
+
+
+def test_name_of_a_file_need_not_be_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.py")
+    path.write_text("from torch import nn\n\nnet = nn.Linear(3, 2)\n")
+    assert isinstance(find_model(f"{path}:net").build(), nn.Linear)
