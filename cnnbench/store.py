@@ -75,6 +75,8 @@ class Store:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise CnnbenchError(_cannot_write(path, error)) from error
+
+        # The kernel takes the lock back when the process ends, however it ends.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -84,6 +86,7 @@ class Store:
             ) from error
         except OSError:
             pass  # this file system has no locks
+
         try:
             yield
         finally:

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cnnbench.models.external import find_outside, is_outside
-from cnnbench.models.user_file import explain_errors, factory_spec, load_file, missing_factory_error
+from cnnbench.models.user_file import explain_errors, factory_spec, load_file, missing_factory_error, packages_of
 from cnnbench.spec import CnnbenchError, ModelSpec, Shape, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -128,11 +128,9 @@ def _load(path: Path) -> ModuleType:
 
 def _package(path: Path) -> tuple[tuple[str, ...], Path]:
     """Return the names of the packages that contain `path`, outermost first, and the folder that holds them."""
-    names, folder = list[str](), path.parent
-    while (folder / "__init__.py").is_file():
-        names.insert(0, folder.name)
-        folder = folder.parent
-    return tuple(names), folder
+    packages = packages_of(path)
+    *_, outermost = path, *packages
+    return tuple(folder.name for folder in reversed(packages)), outermost.parent
 
 
 class _Tree:

@@ -79,7 +79,7 @@ def load_file(path: Path) -> ModuleType:
 
     full = path.resolve()
     unique = f"cnnbench_file_{hashlib.sha256(os.fsencode(full)).hexdigest()[:16]}"
-    *_, root = full, *_packages_of(full)
+    *_, root = full, *packages_of(full)
     try:
         with explain_errors(path), _add_to_path(path):
             if root == full:
@@ -94,7 +94,7 @@ def load_file(path: Path) -> ModuleType:
         raise
 
 
-def _packages_of(file: Path) -> list[Path]:
+def packages_of(file: Path) -> list[Path]:
     """Return the folders of the packages that `file` lies in, the innermost first."""
     return list(itertools.takewhile(lambda folder: (folder / "__init__.py").is_file(), file.parents))
 
@@ -133,7 +133,7 @@ def _add_to_path(path: Path) -> Iterator[None]:
     a file there must not hide an installed package.
     """
     full = path.resolve()
-    *_, top = full, *_packages_of(full)
+    *_, top = full, *packages_of(full)
     sys.path.insert(0, str(full.parent))
     add_last(top.parent)
     try:

@@ -118,6 +118,7 @@ def rows(figures: Sequence[Figure]) -> list[tuple[object, ...]]:
             figure.part or None,
             figure.form,
             figure.load,
+            # What it found, as people read it; an empty text is an empty cell.
             figure.found.measured,
             figure.found.shown or None,
             figure.found.bound or None,

@@ -64,13 +64,16 @@ def main_logits(output: object) -> Tensor:
     """
     # Torchvision's GoogLeNet and Inception v3 return named tuples in training mode, transformers a dataclass.
     logits = output.get("logits", output) if isinstance(output, Mapping) else getattr(output, "logits", output)
+
     if isinstance(logits, tuple | list) and logits:
         flat = [one for one in logits if isinstance(one, Tensor) and one.ndim == _LOGITS_DIMENSIONS]
         logits = flat[0] if flat else logits[0]
+
     if isinstance(logits, Mapping) or is_dataclass(logits):
         held = logits if isinstance(logits, Mapping) else {f.name: getattr(logits, f.name) for f in fields(logits)}
         flat = [one for one in held.values() if isinstance(one, Tensor) and one.ndim == _LOGITS_DIMENSIONS]
         logits = flat[0] if len(flat) == 1 else None
+
     if not isinstance(logits, Tensor):
         raise UnsupportedError(
             f"The model returns {type(output).__name__}, without `logits` or a single tensor of images x classes."

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.utils import flop_counter
 
 from cnnbench.inspection import complexity
@@ -198,7 +198,7 @@ def test_quantised_modules_have_parameters_and_products() -> None:
     assert found["weight_bytes"] == 197_248 + 4 * 74  # a byte for each weight, and biases in fp32
 
 
-@torch.library.custom_op("cnnbench_test::twice", mutates_args=())
+@library.custom_op("cnnbench_test::twice", mutates_args=())
 def twice(images: Tensor) -> Tensor:
     return images * 2
 
